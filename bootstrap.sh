@@ -1,0 +1,210 @@
+#!/bin/sh
+# Makes a bare Debian host one that Saltern can converge: Salt at the locked versions, configured for masterless use.
+#
+#   bootstrap.sh [--id ID]
+#
+# Run it as root from the tree, at the place where the tree will stay. Run again it changes nothing; with a new
+# requirements/salt.txt it installs that and then drops the old one.
+#
+# Honours HTTPS_PROXY, HTTP_PROXY, NO_PROXY, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and SSL_CERT_FILE.
+set -eu
+
+die() {
+    echo "bootstrap.sh: $*" >&2
+    exit 1
+}
+
+say() {
+    echo "bootstrap.sh: $*"
+}
+
+usage() {
+    sed -n '2,/^set /{/^set /d; s/^# \{0,1\}//; p}' "$0"
+}
+
+tree=$(cd "$(dirname "$0")" && pwd)
+lock=$tree/requirements/salt.txt
+build_lock=$tree/requirements/build.txt
+inventory=$tree/pillar/hosts.yaml
+prefix=/opt/saltern
+changed=no
+id=
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --id) [ $# -ge 2 ] || die "--id: expected a host of pillar/hosts.yaml after it"; id=$2; shift 2 ;;
+        --id=*) id=${1#--id=}; shift ;;
+        -h | --help) usage; exit 0 ;;
+        *) die "$1: unknown option; expected --id ID" ;;
+    esac
+done
+
+# --- What must be true before anything is touched -------------------------------------------------------------------
+
+[ "$(id -u)" -eq 0 ] || die "not root: run it with sudo, or as root"
+
+release=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-unknown}") || release=unknown
+case $release in
+    "debian 12" | "debian 13") ;;
+    *) die "not a supported Debian: found '$release', expected Debian 12 or 13; use such a host" ;;
+esac
+
+[ -d /run/systemd/system ] || die "systemd is not running: boot the host with systemd as its init, then run this again"
+
+for file in "$lock" "$build_lock"; do
+    [ -r "$file" ] || die "$file: no such file; run bootstrap.sh from a whole checkout of the tree"
+done
+[ -r "$inventory" ] || die "$inventory: no such file; declare your hosts in it"
+
+if [ -z "$id" ] && [ -r /etc/salt/minion ]; then
+    id=$(sed -n 's/^id: //p' /etc/salt/minion)
+fi
+[ -n "$id" ] || id=$(hostname)
+ids=$(sed -n 's/^["'\'']\{0,1\}\([A-Za-z0-9][A-Za-z0-9._-]*\)["'\'']\{0,1\}:.*/\1/p' "$inventory" | sort)
+echo "$ids" | grep -qxF -- "$id" ||
+    die "id '$id' is not in pillar/hosts.yaml: add a row for it, or give one that is there with --id ($(echo $ids))"
+
+# --- What apt provides ----------------------------------------------------------------------------------------------
+
+# apt reads the lower-case names only.
+for name in HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+    eval "value=\${$name:-}"
+    [ -z "$value" ] || export "$(echo $name | tr '[:upper:]' '[:lower:]')=$value"
+done
+
+missing=
+for package in python3 python3-venv ca-certificates; do
+    dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null | grep -qx installed || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    say "installing$missing"
+    log=$(mktemp)
+    # shellcheck disable=SC2086 # a list of words
+    if ! { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 \
+        install --no-install-recommends $missing; } >"$log" 2>&1; then
+        reason=$(grep -E '^E: ' "$log" | head -n 1)
+        rm -f "$log"
+        die "apt-get could not install$missing: ${reason:-no reason given}; mend the apt sources or set HTTPS_PROXY"
+    fi
+    rm -f "$log"
+    changed=yes
+fi
+
+# --- Salt, in a virtual environment named by its lock ----------------------------------------------------------------
+
+# The index, as pip knows it, for uv too, which has names of its own for the same things.
+index() {
+    if [ -n "${PIP_INDEX_URL:-}" ]; then
+        export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
+    fi
+    if [ -n "${PIP_EXTRA_INDEX_URL:-}" ]; then
+        export UV_INDEX="$PIP_EXTRA_INDEX_URL"
+    fi
+    if [ -n "${SSL_CERT_FILE:-}" ]; then
+        [ -r "$SSL_CERT_FILE" ] || die "SSL_CERT_FILE: $SSL_CERT_FILE: no such file; give the authorities' certificates in PEM"
+    else
+        SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+    fi
+    export SSL_CERT_FILE PIP_CERT="$SSL_CERT_FILE"
+    export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+    export UV_NO_PROGRESS=1 UV_NO_CONFIG=1 UV_CACHE_DIR="$prefix/.cache" UV_LINK_MODE=hardlink UV_PYTHON_DOWNLOADS=never
+}
+
+# Ends with the reason in one line. $1: what was tried; $2: its output.
+index_failed() {
+    if grep -qiE 'hash mismatch|do not match the hashes' "$2"; then
+        reason="what the index gave does not match the hashes of requirements/salt.txt; do not use that index"
+    else
+        reason=$(grep -iE 'error|failed|caused by|no such' "$2" | tail -n 1 | sed 's/^[ ×├╰─▶]*//' | cut -c1-200)
+        reason="the package index did not answer as expected (${reason:-no reason given}); set PIP_INDEX_URL, HTTPS_PROXY or SSL_CERT_FILE"
+    fi
+    rm -f "$2"
+    rm -rf "$venv" "$prefix/.cache"
+    die "$1: $reason"
+}
+
+digest=$( { cat "$lock" "$build_lock"; python3 --version; } | sha256sum | cut -c1-12)
+venv=$prefix/$digest
+if [ ! -e "$venv/.complete" ]; then
+    index
+    say "installing Salt $(sed -n 's/^salt==\([^ ]*\).*/\1/p' "$lock") under $prefix"
+    rm -rf "$venv"
+    mkdir -p "$prefix"
+    python3 -m venv "$venv"
+    log=$(mktemp)
+    awk '/^uv==/ {p = 1} p {print} p && !/\\$/ {exit}' "$lock" >"$venv/uv.txt"
+    "$venv/bin/pip" install -q --retries 2 --timeout 20 --require-hashes --no-deps -r "$venv/uv.txt" >"$log" 2>&1 ||
+        index_failed "uv" "$log"
+    VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes --build-constraints "$build_lock" "$lock" >"$log" 2>&1 ||
+        index_failed "Salt" "$log"
+    rm -rf "$log" "$venv/uv.txt" "$prefix/.cache"
+    # A first run would compile the byte code, in the time of whoever waits for it. A few of Salt's files are templates.
+    "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
+    "$venv/bin/salt-call" --version >/dev/null || die "$venv/bin/salt-call does not start; remove $venv and run this again"
+    touch "$venv/.complete"
+    changed=yes
+fi
+if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
+    ln -sfn "$digest" "$prefix/current.new"
+    mv -T "$prefix/current.new" "$prefix/current"
+    find "$prefix" -mindepth 1 -maxdepth 1 -type d ! -name "$digest" -exec rm -rf {} +
+    changed=yes
+fi
+if [ "$(readlink /usr/local/bin/salt-call 2>/dev/null)" != "$prefix/current/bin/salt-call" ]; then
+    ln -sfn "$prefix/current/bin/salt-call" /usr/local/bin/salt-call
+    changed=yes
+fi
+
+# --- Its configuration ------------------------------------------------------------------------------------------------
+
+mkdir -p /etc/salt
+config=$(mktemp /etc/salt/.minion.XXXXXX)
+trap 'rm -f "$config"' EXIT
+cat >"$config" <<CONFIG
+# Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/minion.d/*.conf
+id: $id
+file_client: local
+master_type: disable
+
+file_roots:
+  base: [$tree/salt, $tree/formulas]
+pillar_roots:
+  base: [$tree/pillar]
+
+# Saltern's modules are loaded from the tree itself: what runs is what is checked out, with no copy that can be older.
+module_dirs: [$tree/salt/_modules]
+states_dirs: [$tree/salt/_states]
+pillar_dirs: [$tree/salt/_pillar]
+autoload_dynamic_modules: False
+
+# Checks the pillar of every run before anything is touched.
+ext_pillar:
+  - settings: {}
+
+# Grains that cost time and that no state asks for.
+enable_fqdns_grains: False
+enable_gpu_grains: False
+lazy_loader_strict_matching: True
+
+state_output: changes
+log_level: error
+log_level_logfile: warning
+CONFIG
+chmod 0644 "$config"
+if ! cmp -s "$config" /etc/salt/minion; then
+    mv "$config" /etc/salt/minion
+    changed=yes
+fi
+
+# The key from which this host derives the passwords that only it needs. Made once, and kept.
+if [ ! -s /etc/salt/host.key ]; then
+    (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >/etc/salt/host.key.new)
+    mv /etc/salt/host.key.new /etc/salt/host.key
+    changed=yes
+fi
+
+if [ "$changed" = yes ]; then
+    say "$id is ready; converge it with: salt-call state.apply"
+else
+    say "$id is ready; nothing to do"
+fi

@@ -1,0 +1,11 @@
+"""How gunicorn behaves on any host; what differs stands in the Procfile's command line."""
+
+# Everything is logged to standard output, without the time: who collects the lines notes it.
+access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)sms'
+logconfig_dict = {
+    "formatters": {"generic": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "loggers": {"gunicorn.error": {"propagate": True}, "gunicorn.access": {"propagate": True}},
+}
+
+# A release leaves nothing behind on disk, not even a socket.
+control_socket_disable = True

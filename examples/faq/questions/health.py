@@ -1,0 +1,32 @@
+"""`/healthz`: whether this process can serve, asked by the host and its proxy."""
+
+import logging
+from collections.abc import Callable
+
+from django.db import Error, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.http import require_safe
+
+logger = logging.getLogger(__name__)
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    """Ask our own database, and nobody else's service: a neighbour's trouble is no reason to stop serving."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Error:
+        logger.exception("health check failed")
+        return JsonResponse({"status": "unavailable", "reason": "The database does not answer."}, status=503)
+    return JsonResponse({"status": "ok"})
+
+
+class HealthCheckMiddleware:
+    """Answers `/healthz` before hosts are checked and redirects made: who asks, asks for 127.0.0.1 over HTTP."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return healthz(request) if request.path == "/healthz" else self.get_response(request)

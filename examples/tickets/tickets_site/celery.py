@@ -1,0 +1,17 @@
+"""The Celery app of the worker processes."""
+
+import os
+
+from celery import Celery
+from celery.signals import setup_logging
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tickets_site.settings")
+
+app = Celery("tickets")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@setup_logging.connect
+def keep_django_logging(**kwargs) -> None:
+    """Having a receiver is what keeps Celery from replacing the logging that Django set up."""

@@ -1,0 +1,95 @@
+"""Settings of tickets: every value that differs between deploys comes from the environment."""
+
+import os
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+REQUIRED = ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "FAQ_API")
+if missing := [name for name in REQUIRED if not os.environ.get(name)]:
+    raise ImproperlyConfigured(f"not set in the environment: {', '.join(missing)}")
+
+
+def flag(name: str) -> bool:
+    """Whether the variable is set to 1, true, yes or on."""
+    return os.environ.get(name, "").lower() in {"1", "true", "yes", "on"}
+
+
+def listed(name: str) -> list[str]:
+    """The variable's values, separated by commas."""
+    return [value.strip() for value in os.environ.get(name, "").split(",") if value.strip()]
+
+
+SECRET_KEY = os.environ["SECRET_KEY"]
+DEBUG = flag("DEBUG")
+ALLOWED_HOSTS = listed("ALLOWED_HOSTS")
+
+DATABASES = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}
+# A database that has gone silent is an error in seconds, not a thread that waits for minutes.
+DATABASES["default"].setdefault("OPTIONS", {}).update(connect_timeout=3, tcp_user_timeout=5000)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = ["django.contrib.messages", "helpdesk"]
+MIDDLEWARE = [
+    "helpdesk.health.HealthCheckMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+MESSAGE_STORAGE = "django.contrib.messages.storage.cookie.CookieStorage"
+ROOT_URLCONF = "tickets_site.urls"
+WSGI_APPLICATION = "tickets_site.wsgi.application"
+APPEND_SLASH = False
+
+# Behind a proxy on the same host that sets both headers. TLS is off until the proxy speaks it.
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+USE_X_FORWARDED_HOST = True
+# Needed only where the proxy does not pass on the host and port that the browser asked for.
+CSRF_TRUSTED_ORIGINS = listed("CSRF_TRUSTED_ORIGINS")
+SECURE_SSL_REDIRECT = CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = flag("SECURE_SSL_REDIRECT")
+SECURE_HSTS_SECONDS = int(os.environ.get("SECURE_HSTS_SECONDS", "0"))
+# These would have an app promise TLS for every other host of its domain.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+FAQ_API = os.environ["FAQ_API"].rstrip("/")
+
+# Redis hands a job out again when a worker has held it for this long without finishing it. That must be longer than
+# a job takes and than the longest pause before a retry (helpdesk.tasks), or a job that is doing well runs twice.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": int(os.environ.get("VISIBILITY_TIMEOUT", "60")),
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+}
+CELERY_BROKER_URL = os.environ["REDIS_URL"]
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+
+USE_TZ = True
+USE_I18N = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "plain"}},
+    "root": {"handlers": ["stdout"], "level": "INFO"},
+    "loggers": {"django": {"level": "INFO"}},
+}

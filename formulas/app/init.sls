@@ -1,0 +1,3 @@
+include:
+  - app.install
+  - app.release

@@ -1,0 +1,34 @@
+{% set apps = salt['settings.load']('app') %}
+
+app-directory:
+  file.directory:
+    - name: /srv/apps
+    - mode: '0755'
+
+app-process:
+  file.managed:
+    - name: /usr/local/lib/saltern/process
+    - source: salt://app/files/process.py
+    - mode: '0755'
+    - makedirs: True
+
+{% for app in apps | sort %}
+app-user-{{ app }}:
+  user.present:
+    - name: {{ app }}
+    - system: True
+    - usergroup: True
+    - home: /srv/apps/{{ app }}
+    - createhome: False
+    - shell: /usr/sbin/nologin
+
+app-directory-{{ app }}:
+  file.directory:
+    - name: /srv/apps/{{ app }}
+    - user: root
+    - group: {{ app }}
+    - mode: '0750'
+    - require:
+      - file: app-directory
+      - user: app-user-{{ app }}
+{% endfor %}

@@ -1,0 +1,4 @@
+include:
+  - base.install
+  - base.config
+  - base.service

@@ -1,0 +1,5 @@
+{% set base = salt['settings.load']('base') %}
+
+base-packages:
+  pkg.installed:
+    - pkgs: {{ (['ca-certificates', 'systemd-timesyncd', 'dbus'] + base.packages) | unique | sort | tojson }}

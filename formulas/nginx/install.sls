@@ -1,0 +1,3 @@
+nginx-package:
+  pkg.installed:
+    - name: nginx

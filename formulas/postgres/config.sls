@@ -1,0 +1,24 @@
+{% import_yaml 'debian.yaml' as debian %}
+{% set version = debian[grains['oscodename']].postgres %}
+
+postgres-config:
+  file.managed:
+    - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
+    - source: salt://postgres/files/postgresql.conf.jinja
+    - template: jinja
+    - user: postgres
+    - group: postgres
+    - mode: '0644'
+    - require:
+      - postgres_cluster: postgres-cluster
+
+postgres-access:
+  file.managed:
+    - name: /etc/postgresql/{{ version }}/main/pg_hba.conf
+    - source: salt://postgres/files/pg_hba.conf.jinja
+    - template: jinja
+    - user: postgres
+    - group: postgres
+    - mode: '0640'
+    - require:
+      - postgres_cluster: postgres-cluster

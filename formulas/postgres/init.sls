@@ -1,0 +1,4 @@
+include:
+  - postgres.install
+  - postgres.config
+  - postgres.service

@@ -1,0 +1,23 @@
+{% import_yaml 'debian.yaml' as debian %}
+{% set version = debian[grains['oscodename']].postgres %}
+
+# The package would make a cluster in whatever locale and encoding the installing shell has.
+postgres-no-stock-cluster:
+  file.managed:
+    - name: /etc/postgresql-common/createcluster.d/saltern.conf
+    - contents: create_main_cluster = false
+    - makedirs: True
+    - mode: '0644'
+
+postgres-package:
+  pkg.installed:
+    - name: postgresql-{{ version }}
+    - require:
+      - file: postgres-no-stock-cluster
+
+postgres-cluster:
+  postgres_cluster.present:
+    - name: main
+    - version: {{ version }}
+    - require:
+      - pkg: postgres-package

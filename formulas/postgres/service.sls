@@ -1,0 +1,35 @@
+{% import_yaml 'debian.yaml' as debian %}
+{% set version = debian[grains['oscodename']].postgres %}
+{% set postgres = salt['settings.load']('postgres') %}
+
+# Starts every cluster at boot.
+postgres-service-enabled:
+  service.enabled:
+    - name: postgresql
+    - require:
+      - pkg: postgres-package
+
+postgres-service:
+  service.running:
+    - name: postgresql@{{ version }}-main
+    - require:
+      - postgres_cluster: postgres-cluster
+    - watch:
+      - file: postgres-config
+
+postgres-access-reload:
+  cmd.run:
+    - name: pg_ctlcluster {{ version }} main reload
+    - onchanges:
+      - file: postgres-access
+    - require:
+      - service: postgres-service
+
+{% for name, database in postgres.databases | dictsort %}
+postgres-attachment-{{ name }}:
+  postgres_attachment.present:
+    - name: {{ name }}
+    - owner: {{ database.owner }}
+    - require:
+      - service: postgres-service
+{% endfor %}

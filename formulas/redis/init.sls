@@ -1,0 +1,4 @@
+include:
+  - redis.install
+  - redis.config
+  - redis.service

@@ -1,0 +1,18 @@
+supervisor-config:
+  file.managed:
+    - name: /etc/supervisor/supervisord.conf
+    - source: salt://supervisor/files/supervisord.conf.jinja
+    - template: jinja
+    - mode: '0644'
+    - require:
+      - pkg: supervisor-package
+
+supervisor-unit:
+  file.managed:
+    - name: /etc/systemd/system/supervisor.service.d/saltern.conf
+    - source: salt://supervisor/files/supervisor.service.jinja
+    - template: jinja
+    - makedirs: True
+    - mode: '0644'
+    - require:
+      - pkg: supervisor-package

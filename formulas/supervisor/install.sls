@@ -1,0 +1,3 @@
+supervisor-package:
+  pkg.installed:
+    - name: supervisor

@@ -1,0 +1,9 @@
+# A changed supervisord.conf restarts supervisor and so every process: supervisor reads those settings at its start only.
+supervisor-service:
+  service.running:
+    - name: supervisor
+    - enable: True
+    - require:
+      - file: supervisor-unit
+    - watch:
+      - file: supervisor-config

@@ -1,0 +1,19 @@
+# What every environment shares. docs/settings.md has all that can be said here.
+app:
+  faq:
+    port: 8200
+    provides:
+      v1: {path: /v1}
+      v2: {path: /v2}
+    formation: {web: 1}
+    attach:
+      DATABASE_URL: {postgres: faq}
+
+  tickets:
+    port: 8100
+    formation: {web: 2, worker: 4}
+    grace: {worker: 60}
+    attach:
+      DATABASE_URL: {postgres: tickets}
+      REDIS_URL: {redis: tickets}
+      FAQ_API: {service: faq, version: v1}

@@ -1,0 +1,11 @@
+# What differs in dev. The builds are in builds/dev.sls, which `make release` writes.
+app:
+  faq:
+    domains: [faq.localhost]
+    config:
+      ALLOWED_HOSTS: faq.localhost,127.0.0.1
+
+  tickets:
+    domains: [tickets.localhost]
+    config:
+      ALLOWED_HOSTS: tickets.localhost

@@ -1,0 +1,2 @@
+{% import_yaml 'hosts.yaml' as hosts %}
+hosts: {{ hosts | tojson }}

@@ -1,0 +1,8 @@
+# Nothing here is a secret: dev hosts are thrown away. The passwords of their databases are made on the host.
+app:
+  faq:
+    config:
+      SECRET_KEY: dev-only-not-a-secret-faq-0123456789-0123456789-0123456789
+  tickets:
+    config:
+      SECRET_KEY: dev-only-not-a-secret-tickets-0123456789-0123456789-0123456789

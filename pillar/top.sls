@@ -1,0 +1,14 @@
+{% import_yaml 'hosts.yaml' as hosts %}
+{% set environment = salt['inventory.environment'](hosts, opts.id) %}
+base:
+  '*':
+    - inventory
+    - common
+{% if environment %}
+    - environments.{{ environment }}
+  # Neither need be there: the release tool writes the builds, an operator the secrets.
+  '* ':
+    - ignore_missing: True
+    - builds.{{ environment }}
+    - secrets.{{ environment }}
+{% endif %}

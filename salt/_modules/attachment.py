@@ -1,0 +1,216 @@
+"""Attachments: a backing service, bound to an app through one config variable.
+
+What follows from an app's ``attach`` is worked out here: which databases and Redis instances there are and who owns them,
+where they are reached, and the URL that the app gets.
+"""
+
+import hashlib
+import hmac
+import os
+from urllib.parse import quote
+
+__load__ = ["derived", "environ", "password"]
+
+LOOPBACK = "127.0.0.1"
+POSTGRES_PORT = 5432
+
+# The hundred ports of an app, from its ``port``: the first is where the app hosts' nginx serves it, 1 to 98 are its
+# web processes', 49 for each of the two releases that run side by side during a switch, the last is its Redis
+# instance's. The settings of one app can so never take a port of another.
+PROCESS_PORTS = 49
+REDIS_OFFSET = 99
+
+# Which role provides a resource, and which setting holds the resources of that kind.
+PROVIDERS = {"postgres": ("database", "databases"), "redis": ("cache", "instances")}
+
+
+def derived(settings, hosts, minion_id):
+    """Complete checked settings with what follows from them.
+
+    :param settings: a mapping of formula to settings, with defaults.
+    :param hosts: the inventory, rows by host id.
+    :param minion_id: the host's id.
+    :return: the settings, and a list of mistakes.
+
+    CLI Example: none, it serves ``settings.compiled``.
+    """
+    peers = {role: __salt__["inventory.peers"](hosts, minion_id, role) for role in ("database", "cache", "app")}
+    return derive(settings, hosts, minion_id, peers)
+
+
+def derive(settings, hosts, minion_id, peers):
+    """Complete checked settings with what follows from them; see ``derived``.
+
+    :param peers: the ids of the environment's hosts by role.
+    """
+    apps, found = settings["app"], []
+    for kind, (_, plural) in PROVIDERS.items():
+        for resource in settings[kind][plural].values():
+            resource["owner"] = None
+    for app, one in sorted(apps.items()):
+        found += _app_mistakes(app, one, apps)
+        for variable, target in sorted(one["attach"].items()):
+            path = f"app.{app}.attach.{variable}"
+            kinds = [kind for kind in (*PROVIDERS, "service") if kind in target]
+            if len(kinds) > 1 or not (kinds or "url" in target):
+                found.append(f"{path}: expected one of postgres, redis, service or url")
+            elif "service" in kinds:
+                found += _attach_service(path, target, apps, peers["app"], hosts, minion_id)
+            elif kinds and "url" not in target:
+                found += _attach_resource(path, target, kinds[0], app, one, settings, peers, hosts, minion_id)
+    for kind, (_, plural) in PROVIDERS.items():
+        for name, resource in sorted(settings[kind][plural].items()):
+            if resource["owner"] is None:
+                found.append(f"{kind}.{plural}.{name}: no app attaches it; expected the name of an attached {kind}")
+    found += _duplicates(apps)
+    roles = hosts[minion_id]["roles"]
+    web = {app: one for app, one in sorted(apps.items()) if one["formation"].get("web")}
+    settings["nginx"]["sites"] = {app: _site(one) for app, one in web.items() if one["domains"] and "proxy" in roles}
+    settings["nginx"]["fronts"] = {app: _site(one) for app, one in web.items() if "app" in roles}
+    return settings, found
+
+
+def _site(one):
+    return {"domains": one["domains"], "port": one["port"], **one["site"]}
+
+
+def _app_mistakes(app, one, apps):
+    """List the mistakes inside one app's settings that a schema cannot tell."""
+    found = []
+    for variable in sorted(set(one["attach"]) & set(one["config"])):
+        found.append(f"app.{app}.config.{variable}: is also in app.{app}.attach; expected it in one of them")
+    for variable, value in sorted(one["config"].items()):
+        try:
+            size = len(f"{variable}={value}".encode())
+        except UnicodeEncodeError:
+            found.append(f"app.{app}.config.{variable}: expected text that UTF-8 can encode")
+            continue
+        # Linux's MAX_ARG_STRLEN: one string of an environment, with its NUL; see execve(2).
+        if size >= 131072:
+            found.append(f"app.{app}.config.{variable}: {size} bytes with its name; expected less than 131072")
+    return found
+
+
+def _duplicates(apps):
+    """List the ports and domains that two apps claim."""
+    found, ports, domains = [], {}, {}
+    for app, one in sorted(apps.items()):
+        owner = ports.setdefault(one["port"], app)
+        if owner != app:
+            found.append(f"app.{app}.port: is also the port of {owner}; expected one of its own")
+        for index, domain in enumerate(one["domains"]):
+            owner = domains.setdefault(domain, (app, index))
+            if owner != (app, index):
+                found.append(f"app.{app}.domains[{index}]: is also a domain of {owner[0]}; expected it once")
+    return found
+
+
+def _attach_service(path, target, apps, app_hosts, hosts, minion_id):
+    name, version = target["service"], target.get("version")
+    if name not in apps:
+        return [f"{path}.service: no app has this name; expected one of {', '.join(sorted(apps))}"]
+    versions = apps[name]["provides"]
+    if version not in versions:
+        known = ", ".join(sorted(versions)) or "none"
+        return [f"{path}.version: {name} does not provide it; expected one of {known} (app.{name}.provides)"]
+    if not app_hosts:
+        return [_no_host(path, hosts, minion_id, "app")]
+    target["address"] = _address(app_hosts, hosts, minion_id)
+    target["port"] = apps[name]["port"]
+    target["path"] = versions[version]["path"]
+    return []
+
+
+def _attach_resource(path, target, kind, app, one, settings, peers, hosts, minion_id):
+    role, plural = PROVIDERS[kind]
+    name = target[kind]
+    resource = settings[kind][plural].setdefault(name, {"owner": None})
+    if resource["owner"] not in (None, app):
+        return [f"{path}.{kind}: belongs to {resource['owner']}, which attaches it too; expected one of its own"]
+    resource["owner"] = app
+    if kind == "redis":
+        taken = [other for other, its in settings[kind][plural].items() if its.get("owner") == app and other != name]
+        if taken:
+            return [f"{path}.redis: {app} has the instance {taken[0]} already; expected that one"]
+        resource["port"] = one["port"] + REDIS_OFFSET
+    if not peers[role]:
+        return [_no_host(path, hosts, minion_id, role)]
+    if "password" not in resource and set(peers[role]) | set(peers["app"]) != {minion_id}:
+        return [
+            f"{kind}.{plural}.{name}.password: missing; expected text, in pillar/secrets: several hosts must know it, "
+            "so that none can make it for itself"
+        ]
+    target["address"] = _address(peers[role], hosts, minion_id)
+    target["port"] = resource.get("port", POSTGRES_PORT)
+    return []
+
+
+def _no_host(path, hosts, minion_id, role):
+    return f"{path}: no host of {hosts[minion_id]['environment']} has the role {role}; expected one in pillar/hosts.yaml"
+
+
+def _address(candidates, hosts, minion_id):
+    """Return where a host reaches the first of some others: at itself, if it is one of them."""
+    return LOOPBACK if minion_id in candidates else hosts[candidates[0]]["address"]
+
+
+def derive_password(key, kind, name):
+    """Derive a password that only one host needs from that host's key.
+
+    :param key: the host's key, as text.
+    :param kind: ``postgres`` or ``redis``.
+    :param name: the resource's name.
+    :return: 40 hexadecimal digits, 160 bits.
+    """
+    return hmac.new(key.encode(), f"{kind}/{name}".encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def url(target, app, secret=None):
+    """Write the URL of an attachment.
+
+    :param target: one entry of an app's ``attach``, as ``derive`` completes it.
+    :param app: the app's name, which is its role's name in Postgres.
+    :param secret: the resource's password, for a database or a Redis instance.
+    :return: the value of the config variable.
+    """
+    if "url" in target:
+        return target["url"]
+    where = f"{target['address']}:{target['port']}"
+    if "service" in target:
+        return f"http://{where}{target['path']}"
+    if "redis" in target:
+        return f"redis://:{quote(secret, safe='')}@{where}/0"
+    return f"postgres://{quote(app, safe='')}:{quote(secret, safe='')}@{where}/{quote(target['postgres'], safe='')}"
+
+
+def password(kind, name):
+    """Return the password of a resource: the pillar's, or this host's own.
+
+    :param kind: ``postgres`` or ``redis``.
+    :param name: the resource's name.
+    :return: the password.
+
+    CLI Example: none, it would print a secret.
+    """
+    given = __pillar__[kind][PROVIDERS[kind][1]][name].get("password")
+    if given is not None:
+        return given
+    path = os.path.join(os.path.dirname(__opts__["conf_file"]), "host.key")
+    with open(path, encoding="ascii") as stream:
+        return derive_password(stream.read().strip(), kind, name)
+
+
+def environ(app):
+    """Return an app's whole config on this host: its variables and its attachments' URLs.
+
+    :param app: the app's name.
+    :return: a mapping of variable to value.
+
+    CLI Example: none, it would print secrets.
+    """
+    one = __pillar__["app"][app]
+    variables = dict(one["config"])
+    for variable, target in one["attach"].items():
+        kind = next((kind for kind in PROVIDERS if kind in target and "url" not in target), None)
+        variables[variable] = url(target, app, password(kind, target[kind]) if kind else None)
+    return variables

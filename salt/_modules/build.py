@@ -1,0 +1,219 @@
+"""Builds: an app's tarball, fetched, judged and unpacked with its virtual environment.
+
+A build is complete or not there: it is made beside its place and renamed into it.
+"""
+
+import grp
+import hashlib
+import json
+import os
+import posixpath
+import shutil
+import subprocess
+import tarfile
+
+from salt.exceptions import CommandExecutionError
+
+__load__ = ["is_unpacked", "unpack"]
+
+ROOT = "/srv/apps"
+CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+FORMAT = 1
+
+
+def is_unpacked(app):
+    """Tell whether the declared build of an app is on the host.
+
+    :param app: the app's name.
+    :return: a boolean.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call build.is_unpacked tickets
+    """
+    return os.path.isdir(_path(app, __pillar__["app"][app]["build"]["sha256"]))
+
+
+def _path(app, sha256):
+    return f"{ROOT}/{app}/builds/{sha256[:12]}"
+
+
+def unpack(app):
+    """Bring the declared build of an app onto the host.
+
+    :param app: the app's name.
+    :raises CommandExecutionError: with the step that failed, the reason and what to do. Nothing is left behind.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call build.unpack tickets
+    """
+    declared = __pillar__["app"][app]["build"]
+    target = _path(app, declared["sha256"])
+    directory = os.path.dirname(target)
+    group = grp.getgrnam(app).gr_gid
+    os.makedirs(directory, exist_ok=True)
+    os.chown(directory, 0, group)
+    os.chmod(directory, 0o750)
+    staged = f"{directory}/.{os.path.basename(target)}"
+    shutil.rmtree(staged, ignore_errors=True)
+    fetched = f"{staged}.tar.gz"
+    try:
+        tarball = _fetch(app, declared["source"], fetched)
+        found = _sha256(tarball)
+        if found != declared["sha256"]:
+            raise CommandExecutionError(
+                f"app.{app}.build.sha256: {declared['source']} has the sha256 {found}; expected the declared one. "
+                "Declare the build that is meant, or put the right one there"
+            )
+        extract(tarball, staged)
+        _judge(app, staged)
+        _make_venv(app, staged)
+        os.chown(staged, 0, group)
+        os.chmod(staged, 0o750)
+        os.rename(staged, target)
+    except OSError as error:
+        raise CommandExecutionError(f"app.{app}.build: {error.strerror or error}: {error.filename or staged}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        if os.path.exists(fetched):
+            os.unlink(fetched)
+
+
+def _fetch(app, source, fetched):
+    """Return a path of the tarball on this host."""
+    if source.startswith("https://"):
+        return _download(app, source, fetched)
+    path = __salt__["cp.cache_file"](source) if source.startswith("salt://") else source
+    if not path or not os.path.isfile(path):
+        raise CommandExecutionError(f"app.{app}.build.source: {source}: no such file; build it with bin/build-release")
+    return path
+
+
+def _download(app, source, fetched):
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))
+    try:
+        # requests would trust its own list of authorities, not the host's.
+        with session.get(source, stream=True, timeout=(10, 60), verify=CA_BUNDLE) as answer:
+            answer.raise_for_status()
+            with open(fetched, "wb") as stream:
+                shutil.copyfileobj(answer.raw, stream)
+    except requests.RequestException as error:
+        status = getattr(error.response, "status_code", None)
+        reason = f"answered {status}" if status else f"cannot be reached ({type(error).__name__})"
+        raise CommandExecutionError(f"app.{app}.build.source: the server {reason}; expected the tarball") from error
+    return fetched
+
+
+def _sha256(path):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def extract(tarball, target):
+    """Unpack a tarball whose every member stays inside the target.
+
+    :param tarball: path of a ``.tar.gz``.
+    :param target: a directory that is not there yet.
+    :raises CommandExecutionError: naming the first member that is not acceptable, or a damaged tarball.
+    """
+    try:
+        with tarfile.open(tarball, "r:gz") as tar:
+            members = tar.getmembers()
+            refusal = next(filter(None, (_refusal(member, members) for member in members)), None)
+            if refusal:
+                raise CommandExecutionError(f"{tarball}: {refusal}; expected members that stay inside the build")
+            os.mkdir(target)
+            for member in members:
+                member.uid = member.gid = 0
+                member.uname = member.gname = "root"
+                member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            # The members were judged above, more strictly than the filter "data", which Debian 12's Python lacks.
+            options = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(target, members, **options)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        # gzip's own errors are OSErrors without an errno; a full disk has one.
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise CommandExecutionError(f"{tarball}: damaged: {error}; build it again") from error
+
+
+def _refusal(member, members):
+    """Say why a member of a tarball is not acceptable, or return ``None``."""
+    path = posixpath.normpath(member.name)
+    if member.name.startswith("/") or path == ".." or path.startswith("../"):
+        return f"{member.name} leaves the build"
+    if not (member.isfile() or member.isdir() or member.issym()):
+        return f"{member.name} is neither a file, a directory nor a symbolic link"
+    if member.issym():
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
+        if member.linkname.startswith("/") or target == ".." or target.startswith("../"):
+            return f"{member.name} links out of the build"
+    links = {posixpath.normpath(other.name) for other in members if other.issym()} if "/" in path else ()
+    if any(path.startswith(f"{link}/") for link in links):
+        return f"{member.name} lies behind a symbolic link"
+    return None
+
+
+def _judge(app, staged):
+    """Refuse a build that is not one, or not for this host."""
+    try:
+        with open(f"{staged}/build.json", encoding="utf-8") as stream:
+            build = json.load(stream)
+        python, form = build["python"], build["format"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise CommandExecutionError(f"app.{app}.build: has no valid build.json; make it with bin/build-release") from error
+    if form != FORMAT:
+        raise CommandExecutionError(f"app.{app}.build: has the format {form}; expected {FORMAT}. Build it again")
+    own = _python_version()
+    if python != own:
+        raise CommandExecutionError(
+            f"app.{app}.build: is for Python {python}, this host has {own}; build it with bin/build-release --python {own}"
+        )
+    for name in ("Procfile", "requirements.txt"):
+        if not os.path.isfile(f"{staged}/{name}"):
+            raise CommandExecutionError(f"app.{app}.build: has no {name}; make it with bin/build-release")
+
+
+def _python_version():
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    return subprocess.run(["/usr/bin/python3", "-IS", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _make_venv(app, staged):
+    """Make the virtual environment from the wheelhouse, with no index.
+
+    It is relocatable, since the build is renamed into its place; wheels that two builds share are one file on the disk.
+    """
+    from uv import find_uv_bin
+
+    uv = find_uv_bin()
+    environ = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/root",
+        "UV_CACHE_DIR": "/var/cache/saltern/uv",
+        "UV_NO_CONFIG": "1",
+        "UV_OFFLINE": "1",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+    os.makedirs("/var/cache/saltern", mode=0o700, exist_ok=True)
+    install = ["pip", "install", "--python", ".venv", "--no-index", "--find-links", "wheelhouse", "--require-hashes"]
+    for command in (
+        [uv, "venv", "-q", "--relocatable", "--no-project", "--python", "/usr/bin/python3", ".venv"],
+        [uv, *install, "-q", "--compile-bytecode", "-r", "requirements.txt"],
+        # What cannot be compiled cannot be imported either; that is the app's to say, at its start.
+        [".venv/bin/python", "-m", "compileall", "-q", "-j", "0", "-x", r"/\.venv/", "."],
+    ):
+        done = subprocess.run(command, cwd=staged, env=environ, capture_output=True, text=True, check=False)
+        if done.returncode and "compileall" not in command:
+            lines = "; ".join(done.stderr.strip().splitlines()[-4:])
+            raise CommandExecutionError(f"app.{app}.build: its virtual environment cannot be made: {lines}")

@@ -1,0 +1,69 @@
+"""The inventory: which machine is what, from pillar/hosts.yaml."""
+
+__load__ = ["environment", "mistakes", "peers", "roles"]
+
+ENVIRONMENTS = ("dev", "staging", "production")
+
+
+def environment(hosts, minion_id):
+    """Return the environment of a host, for ``pillar/top.sls``.
+
+    The inventory is not checked yet when this is asked, so that anything may come.
+
+    :param hosts: what ``pillar/hosts.yaml`` says.
+    :param minion_id: the host's id.
+    :return: ``dev``, ``staging``, ``production``, or an empty string where the inventory does not say it.
+
+    CLI Example: none, it serves the pillar's top file.
+    """
+    row = hosts.get(minion_id) if isinstance(hosts, dict) else None
+    name = row.get("environment") if isinstance(row, dict) else None
+    return name if name in ENVIRONMENTS else ""
+
+
+def mistakes(hosts, minion_id):
+    """List what is wrong with an inventory that has the right form.
+
+    :param hosts: rows by host id.
+    :param minion_id: the host that asks.
+    :return: a message for each mistake.
+
+    CLI Example: none, it serves ``settings.compiled``.
+    """
+    if minion_id not in hosts:
+        known = ", ".join(sorted(hosts))
+        return [f"hosts.{minion_id}: missing; expected a row for this host's id in pillar/hosts.yaml, which has {known}"]
+    found, owners = [], {}
+    for name, row in sorted(hosts.items()):
+        owner = owners.setdefault(row["address"], name)
+        if owner != name:
+            found.append(f"hosts.{name}.address: is also the address of {owner}; expected one of its own")
+    return found
+
+
+def peers(hosts, minion_id, role):
+    """Return the hosts of a host's environment that have a role.
+
+    :param hosts: rows by host id.
+    :param minion_id: the host whose environment it is.
+    :param role: such as ``database``.
+    :return: host ids, sorted.
+
+    CLI Example: none, it serves the modules that derive settings.
+    """
+    own = hosts[minion_id]["environment"]
+    return sorted(name for name, row in hosts.items() if row["environment"] == own and role in row["roles"])
+
+
+def roles():
+    """Return the roles of this host, for ``top.sls``.
+
+    :return: role names, in the order of the inventory.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call inventory.roles
+    """
+    return list(__pillar__["hosts"][__opts__["id"]]["roles"])

@@ -1,0 +1,164 @@
+"""nginx's configuration tree: rendered, compared, checked as a candidate, and put live."""
+
+import difflib
+import os
+import re
+import shutil
+import tempfile
+
+from salt.exceptions import CommandExecutionError
+
+__load__ = ["changes", "promote", "rendered"]
+
+# Until its first release an app has no process. nginx answers 502 and starts all the same.
+NO_PROCESS = "server 127.0.0.1:1 down;\n"
+
+
+def rendered(main, site, apps):
+    """Render the tree that the settings ask for.
+
+    :param main: template of ``nginx.conf``, a ``salt://`` address.
+    :param site: template of a site.
+    :param apps: the apps that have a site.
+    :return: text by path in the tree.
+    :raises CommandExecutionError: when a template does not render.
+
+    CLI Example: none, it serves the state ``nginx_tree.current``.
+    """
+    tree = {"nginx.conf": _render(main)}
+    for app in apps:
+        tree[f"sites/{app}.conf"] = _render(site, app=app)
+    return tree
+
+
+def _render(source, **context):
+    with tempfile.TemporaryDirectory() as directory:
+        path = __salt__["cp.get_template"](source, os.path.join(directory, "rendered"), template="jinja", **context)
+        if not path:
+            raise CommandExecutionError(f"{source}: does not render")
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+
+
+def changes(root, wanted):
+    """Compare the live tree with the one that is wanted.
+
+    Sites that are not wanted go; upstreams belong to the releases, and are only made where there are none.
+
+    :param root: nginx's directory.
+    :param wanted: text by path.
+    :return: by path, the new text (``None`` where the file goes) and a diff.
+
+    CLI Example: none, it serves the state ``nginx_tree.current``.
+    """
+    found = {}
+    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *_sites(root)}}
+    for path in sorted(live):
+        if live[path] != wanted.get(path):
+            found[path] = {"text": wanted.get(path), "diff": _diff(live[path], wanted.get(path))}
+    for path in sorted(wanted):
+        upstream = path.replace("sites/", "upstreams/", 1)
+        if upstream != path and _read(os.path.join(root, upstream)) is None:
+            found[upstream] = {"text": NO_PROCESS, "diff": _diff(None, NO_PROCESS)}
+    return found
+
+
+def _sites(root):
+    directory = os.path.join(root, "sites")
+    return [f"sites/{name}" for name in os.listdir(directory)] if os.path.isdir(directory) else []
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def _diff(old, new):
+    lines = difflib.unified_diff((old or "").splitlines(), (new or "").splitlines(), "live", "candidate", lineterm="", n=2)
+    # A file that was damaged by hand may hold anything; the diff goes to people.
+    return "\n".join(lines).encode("utf-8", "replace").decode()
+
+
+def promote(root, changes):
+    """Put changed files live and reload nginx, but for those that nginx refuses.
+
+    :param root: nginx's directory.
+    :param changes: as ``changes`` gives them; ``text`` by path is all that is asked of them.
+    :return: what nginx said, by path of each refused file. Empty when all went live.
+    :raises CommandExecutionError: when the tree is refused for something that is no site's doing.
+
+    CLI Example: none, it serves states.
+    """
+    texts = {path: change["text"] for path, change in changes.items()}
+    refused = {}
+    if check(root, texts):
+        base = {path: text for path, text in texts.items() if text is None or not path.startswith("sites/")}
+        reason = check(root, base)
+        if reason:
+            raise CommandExecutionError(f"nginx refuses the configuration; the live one stays: {reason}")
+        accepted = base
+        for path in sorted(set(texts) - set(base)):
+            reason = check(root, accepted | {path: texts[path]})
+            if reason:
+                refused[path] = reason
+            else:
+                accepted = accepted | {path: texts[path]}
+        texts = accepted
+    for path, text in sorted(texts.items()):
+        _replace(os.path.join(root, path), text)
+    if texts:
+        _reload()
+    return refused
+
+
+def check(root, texts):
+    """Ask nginx about a candidate: a copy of the live tree with some files replaced.
+
+    :param root: nginx's directory.
+    :param texts: text by path, ``None`` for a file that goes.
+    :return: nginx's reason to refuse it, or an empty string.
+    """
+    with tempfile.TemporaryDirectory(prefix="nginx-candidate-") as candidate:
+        shutil.copytree(root, candidate, symlinks=True, dirs_exist_ok=True)
+        for path, text in texts.items():
+            _replace(os.path.join(candidate, path), text)
+        done = __salt__["cmd.run_all"](
+            ["nginx", "-t", "-q", "-c", os.path.join(candidate, "nginx.conf")], python_shell=False, ignore_retcode=True
+        )
+    return "" if done["retcode"] == 0 else reason_of(done["stderr"], candidate)
+
+
+def reason_of(output, candidate):
+    """Take the reason out of what ``nginx -t`` prints.
+
+    :param output: its standard error.
+    :param candidate: the directory that it checked, which no longer exists.
+    :return: the first line that says what is wrong, without the directory.
+    """
+    lines = [line for line in output.splitlines() if re.search(r"\[(emerg|alert|crit|error)\]", line)]
+    line = (lines or output.splitlines() or ["nginx gave no reason"])[0]
+    return re.sub(r"^.*?\[\w+\] ", "", line).replace(f"{candidate}/", "")
+
+
+def _replace(path, text):
+    """Write a file so that it is the old one or the new one at any moment; without a text, remove it."""
+    if text is None:
+        os.unlink(path)
+        return
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.chmod(f"{path}.new", 0o644)
+    os.rename(f"{path}.new", path)
+
+
+def _reload():
+    if __salt__["cmd.retcode"](["systemctl", "is-active", "-q", "nginx"], python_shell=False, ignore_retcode=True) == 0:
+        done = __salt__["cmd.run_all"](["systemctl", "reload", "nginx"], python_shell=False)
+        if done["retcode"]:
+            raise CommandExecutionError(f"nginx does not reload: {done['stderr']}")

@@ -1,0 +1,224 @@
+"""Settings: what the pillar says of each formula, checked against its schema and completed with its defaults.
+
+Each formula's ``settings.yaml`` is a JSON Schema (draft 2020-12). The ``jsonschema`` library validates; the defaults, the
+paths and the wording of the messages are ours. A message names a path and what was expected, never a value: it may
+be a secret.
+"""
+
+import copy
+import difflib
+import glob
+import os
+import re
+
+import yaml
+
+from salt.exceptions import CommandExecutionError
+
+__load__ = ["compiled", "load"]
+
+# Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
+INVENTORY_KEY = "hosts"
+
+# JSON Schema's words for what YAML calls otherwise.
+TYPES = {"object": "mapping", "array": "list", "null": "nothing"}
+
+
+def load(formula):
+    """Return the settings of a formula on this host: defaults, overlaid by the pillar, checked.
+
+    :param formula: the formula's name, such as ``nginx``.
+    :return: a mapping of its settings, complete.
+    :raises CommandExecutionError: when the pillar has a mistake or no formula has this name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call settings.load nginx
+    """
+    if __pillar__.get("_errors"):
+        raise CommandExecutionError("\n".join(__pillar__["_errors"]))
+    if formula not in __pillar__:
+        raise CommandExecutionError(f"{formula}: no formula has this name")
+    return copy.deepcopy(__pillar__[formula])
+
+
+def compiled(pillar, minion_id):
+    """Check and complete a host's pillar.
+
+    :param pillar: what the pillar files say.
+    :param minion_id: the host's id.
+    :return: a mapping of formula to settings, and a list of mistakes. Where there are mistakes, the mapping is of no use.
+
+    CLI Example: none, it serves the external pillar ``settings``.
+    """
+    schemas = read_schemas(__opts__["file_roots"].get("base", []))
+    inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
+    mistakes = check(inventory, {key: pillar[key] for key in inventory if key in pillar})
+    mistakes += [] if mistakes else __salt__["inventory.mistakes"](pillar[INVENTORY_KEY], minion_id)
+    if mistakes:
+        return {}, mistakes
+    settings = {key: value for key, value in pillar.items() if key != INVENTORY_KEY and not key.startswith("_")}
+    mistakes = check(schemas, settings)
+    if mistakes:
+        return {}, mistakes
+    settings = {key: with_defaults(schema, settings.get(key, {})) for key, schema in schemas.items()}
+    return __salt__["attachment.derived"](settings, pillar[INVENTORY_KEY], minion_id)
+
+
+def read_schemas(roots):
+    """Read the schemas below the file roots.
+
+    :param roots: directories, in the order of the file roots.
+    :return: a mapping of formula to schema, and of ``hosts`` to the inventory's.
+    """
+    schemas = {}
+    for root in roots:
+        for path in sorted(glob.glob(os.path.join(root, "*", "settings.yaml"))):
+            name = os.path.basename(os.path.dirname(path))
+            with open(path, encoding="utf-8") as stream:
+                schemas[INVENTORY_KEY if name == "roles" else name] = yaml.load(stream, _YamlLoader)
+    return schemas
+
+
+# PyYAML's C loader is four times as fast. Not every build has it.
+_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check(schemas, settings):
+    """List the mistakes in settings, by path.
+
+    :param schemas: a mapping of formula to JSON Schema.
+    :param settings: a mapping of formula to what the pillar says.
+    :return: a message for each mistake, sorted by path.
+    """
+    from jsonschema import Draft202012Validator
+
+    whole = {"type": "object", "properties": schemas, "additionalProperties": False}
+    # A formula that the pillar does not mention must still have what it requires.
+    asked = {key: {} for key in schemas} | settings
+    found = {}
+    for error in Draft202012Validator(whole).iter_errors(asked):
+        for path, message in _messages(error):
+            found.setdefault(path, message)
+    return [f"{path}: {message}" for path, message in sorted(found.items())]
+
+
+def _messages(error):
+    """Yield (path, message) for an error of the jsonschema library."""
+    path = list(error.absolute_path)
+    keyword, schema, instance = error.validator, error.schema, error.instance
+    if keyword == "additionalProperties":
+        known = [*schema.get("properties", {}), *_named_like(schema)]
+        patterns = list(schema.get("patternProperties", {}))
+        for key in instance:
+            if key in schema.get("properties", {}) or any(re.search(p, str(key)) for p in patterns):
+                continue
+            yield dotted([*path, key]), _unknown(key, known, schema)
+    elif keyword == "required":
+        for key in error.validator_value:
+            if key not in instance:
+                yield dotted([*path, key]), f"missing; {_expected(schema.get('properties', {}).get(key, {}))}"
+    elif keyword == "propertyNames" or (keyword in ("not", "pattern") and "propertyNames" in error.absolute_schema_path):
+        name = instance if isinstance(instance, str) else "?"
+        parent = schema.get("x-expected") or schema.get("description", "another name")
+        yield dotted([*path, name]), f"a name that cannot be used here; expected {parent}"
+    elif keyword == "type":
+        hint = "; put it in quotes" if schema.get("type") == "string" and _is_scalar(instance) else ""
+        yield dotted(path), f"found {_kind(instance)}; {_expected(schema)}{hint}"
+    elif keyword == "enum":
+        close = difflib.get_close_matches(str(instance), [str(v) for v in error.validator_value], 1)
+        meant = f"; did you mean '{close[0]}'?" if close else ""
+        yield dotted(path), f"expected one of {', '.join(str(v) for v in error.validator_value)}{meant}"
+    else:
+        yield dotted(path), f"not acceptable; {_expected(schema)}"
+
+
+def _named_like(schema):
+    """Return the names that a schema gives as an example of its free keys."""
+    return list(schema.get("x-names", []))
+
+
+def _unknown(key, known, schema):
+    close = difflib.get_close_matches(str(key), known, 1, cutoff=0.6)
+    if close:
+        return f"unknown setting; did you mean '{close[0]}'?"
+    if schema.get("patternProperties"):
+        return f"a name that cannot be used here; expected {schema.get('x-expected', 'another name')}"
+    return f"unknown setting; expected one of {', '.join(sorted(known)) or 'none'}"
+
+
+def _expected(schema):
+    """Say what a schema expects, in words."""
+    if "x-expected" in schema:
+        return f"expected {schema['x-expected']}"
+    words = TYPES.get(schema.get("type"), schema.get("type", "something else"))
+    if "enum" in schema:
+        words = f"one of {', '.join(str(v) for v in schema['enum'])}"
+    if "minimum" in schema and "maximum" in schema:
+        words += f" from {schema['minimum']} to {schema['maximum']}"
+    elif "minimum" in schema:
+        words += f" of {schema['minimum']} or more"
+    if "maxLength" in schema:
+        words += f" of at most {schema['maxLength']} characters"
+    if schema.get("minItems") or schema.get("minProperties"):
+        words += " that is not empty"
+    about = " ".join(schema.get("description", "").split()).rstrip(".")
+    return f"expected {words}" + (f" ({about})" if about else "")
+
+
+def _kind(value):
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "nothing"}
+    return kinds.get(type(value), "list" if isinstance(value, list) else "mapping" if isinstance(value, dict) else "date")
+
+
+def _is_scalar(value):
+    return not isinstance(value, list | dict | type(None))
+
+
+def dotted(path):
+    """Write a path as people read it.
+
+    :param path: keys and list indexes, outermost first.
+    :return: such as ``app.tickets.domains[0]``.
+    """
+    text = ""
+    for part in path:
+        if isinstance(part, int) and not isinstance(part, bool):
+            text += f"[{part}]"
+        else:
+            # A key is no secret, but it may be anything: keep a message on one line.
+            name = str(part).encode("unicode_escape").decode("ascii")
+            text += f".{name if len(name) <= 80 else name[:77] + '...'}"
+    return text.removeprefix(".")
+
+
+def with_defaults(schema, value):
+    """Complete a value with the defaults of its schema.
+
+    A mapping that has settings of its own starts out empty where it is not given, so that its defaults count too.
+
+    :param schema: a JSON Schema; its ``properties``, ``patternProperties`` and ``items`` are followed.
+    :param value: a value that the schema accepts.
+    :return: a new value; ``value`` is left as it is.
+    """
+    if isinstance(value, list):
+        return [with_defaults(schema.get("items", {}), item) for item in value]
+    if not isinstance(value, dict):
+        return copy.deepcopy(value)
+    complete = {}
+    properties = schema.get("properties", {})
+    for key, part in properties.items():
+        if key in value:
+            continue
+        if "default" in part:
+            complete[key] = with_defaults(part, part["default"])
+        elif part.get("type") == "object" and not part.get("x-optional"):
+            complete[key] = with_defaults(part, {})
+    for key, item in value.items():
+        part = properties.get(key) or next(
+            (part for pattern, part in schema.get("patternProperties", {}).items() if re.search(pattern, str(key))), {}
+        )
+        complete[key] = with_defaults(part, item)
+    return complete

@@ -1,0 +1,34 @@
+"""nginx's configuration, as one tree that nginx has accepted."""
+
+from salt.exceptions import CommandExecutionError
+
+
+def current(name, main, site, apps):
+    """Bring nginx's configuration to what is declared, as far as nginx accepts it.
+
+    The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each changed site is
+    tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
+
+    :param name: nginx's directory, ``/etc/nginx``.
+    :param main: template of ``nginx.conf``.
+    :param site: template of a site, rendered with ``app`` for each app.
+    :param apps: the apps that have a site.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
+    try:
+        wanted = __salt__["nginx_tree.rendered"](main, site, apps)
+        changes = __salt__["nginx_tree.changes"](name, wanted)
+        if not changes:
+            return ret
+        ret["changes"] = {path: change["diff"] for path, change in changes.items()}
+        if __opts__["test"]:
+            return ret | {"result": None, "comment": "The configuration would change"}
+        refused = __salt__["nginx_tree.promote"](name, changes)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    ret["changes"] = {path: diff for path, diff in ret["changes"].items() if path not in refused}
+    if refused:
+        ret["result"] = False
+        ret["comment"] = "\n".join(f"{path} stays as it was: {reason}" for path, reason in sorted(refused.items()))
+        return ret
+    return ret | {"comment": "The configuration was changed"}

@@ -1,0 +1,6 @@
+base:
+  '*':
+    - base
+{% for role in salt['inventory.roles']() %}
+    - roles.{{ role }}
+{% endfor %}
