@@ -1,5 +1,10 @@
 {% set apps = salt['settings.load']('app') %}
 
+include:
+  - nginx.service
+  - supervisor.service
+  - app.install
+
 {% for app in apps | sort %}
 app-build-{{ app }}:
   build.unpacked:
@@ -14,4 +19,12 @@ app-release-{{ app }}:
       - build: app-build-{{ app }}
       - file: app-process
       - service: supervisor-service
+      - service: nginx-service
 {% endfor %}
+
+app-retired:
+  release.retired:
+    - name: /srv/apps
+    - apps: {{ apps | sort | tojson }}
+    - require:
+      - service: supervisor-service

@@ -14,10 +14,9 @@ __load__ = ["derived", "environ", "password"]
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
 
-# The hundred ports of an app, from its ``port``: the first is where the app hosts' nginx serves it, 1 to 98 are its
-# web processes', 49 for each of the two releases that run side by side during a switch, the last is its Redis
-# instance's. The settings of one app can so never take a port of another.
-PROCESS_PORTS = 49
+# An app has the hundred ports from its ``port``, so that its settings can never take a port of another app: the first is
+# where the app hosts' nginx serves it, 1 to 98 are its web processes' (see the module process), the last is its Redis
+# instance's.
 REDIS_OFFSET = 99
 
 # Which role provides a resource, and which setting holds the resources of that kind.

@@ -4,6 +4,9 @@ __load__ = ["environment", "mistakes", "peers", "roles"]
 
 ENVIRONMENTS = ("dev", "staging", "production")
 
+# In the order in which a host converges.
+ROLES = ("database", "cache", "app", "proxy")
+
 
 def environment(hosts, minion_id):
     """Return the environment of a host, for ``pillar/top.sls``.
@@ -58,7 +61,7 @@ def peers(hosts, minion_id, role):
 def roles():
     """Return the roles of this host, for ``top.sls``.
 
-    :return: role names, in the order of the inventory.
+    :return: role names: what apps attach before the apps.
 
     CLI Example:
 
@@ -66,4 +69,4 @@ def roles():
 
         salt-call inventory.roles
     """
-    return list(__pillar__["hosts"][__opts__["id"]]["roles"])
+    return sorted(__pillar__["hosts"][__opts__["id"]]["roles"], key=ROLES.index)

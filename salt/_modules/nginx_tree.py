@@ -5,13 +5,18 @@ import os
 import re
 import shutil
 import tempfile
+import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "promote", "rendered"]
+__load__ = ["changes", "drain", "promote", "rendered", "upstream", "upstream_path"]
 
 # Until its first release an app has no process. nginx answers 502 and starts all the same.
 NO_PROCESS = "server 127.0.0.1:1 down;\n"
+
+PID_FILE = "/run/nginx.pid"
+RELOAD_TIMEOUT = 30
+SHUTTING_DOWN = "is shutting down"
 
 
 def rendered(main, site, apps):
@@ -57,10 +62,33 @@ def changes(root, wanted):
         if live[path] != wanted.get(path):
             found[path] = {"text": wanted.get(path), "diff": _diff(live[path], wanted.get(path))}
     for path in sorted(wanted):
-        upstream = path.replace("sites/", "upstreams/", 1)
-        if upstream != path and _read(os.path.join(root, upstream)) is None:
-            found[upstream] = {"text": NO_PROCESS, "diff": _diff(None, NO_PROCESS)}
+        servers = path.replace("sites/", "upstreams/", 1)
+        if servers != path and _read(os.path.join(root, servers)) is None:
+            found[servers] = {"text": NO_PROCESS, "diff": _diff(None, NO_PROCESS)}
     return found
+
+
+def upstream_path(app):
+    """Return where an app's upstream servers stand in the tree.
+
+    :param app: the app's name.
+
+    CLI Example: none, it serves the module release.
+    """
+    return f"upstreams/{app}.conf"
+
+
+def upstream(ports):
+    """Write the servers of an upstream.
+
+    A process that does not answer is left out for a second, which is what supervisor needs to start it again.
+
+    :param ports: the ports of its web processes.
+    :return: the text of the file.
+
+    CLI Example: none, it serves the module release.
+    """
+    return "".join(f"server 127.0.0.1:{port} fail_timeout=1s;\n" for port in sorted(ports)) or NO_PROCESS
 
 
 def _sites(root):
@@ -82,17 +110,16 @@ def _diff(old, new):
     return "\n".join(lines).encode("utf-8", "replace").decode()
 
 
-def promote(root, changes):
+def promote(root, texts):
     """Put changed files live and reload nginx, but for those that nginx refuses.
 
     :param root: nginx's directory.
-    :param changes: as ``changes`` gives them; ``text`` by path is all that is asked of them.
+    :param texts: text by path, ``None`` for a file that goes.
     :return: what nginx said, by path of each refused file. Empty when all went live.
     :raises CommandExecutionError: when the tree is refused for something that is no site's doing.
 
     CLI Example: none, it serves states.
     """
-    texts = {path: change["text"] for path, change in changes.items()}
     refused = {}
     if check(root, texts):
         base = {path: text for path, text in texts.items() if text is None or not path.startswith("sites/")}
@@ -158,7 +185,52 @@ def _replace(path, text):
 
 
 def _reload():
-    if __salt__["cmd.retcode"](["systemctl", "is-active", "-q", "nginx"], python_shell=False, ignore_retcode=True) == 0:
-        done = __salt__["cmd.run_all"](["systemctl", "reload", "nginx"], python_shell=False)
-        if done["retcode"]:
-            raise CommandExecutionError(f"nginx does not reload: {done['stderr']}")
+    """Reload nginx, and come back when the new configuration serves."""
+    old = _workers()
+    if not old:
+        return
+    done = __salt__["cmd.run_all"](["systemctl", "reload", "nginx"], python_shell=False)
+    if done["retcode"]:
+        raise CommandExecutionError(f"nginx does not reload: {done['stderr']}")
+    # The reload is asynchronous: new workers serve as soon as they are there, and the old ones take no more connections
+    # as soon as their title says so. A configuration that passes ``nginx -t`` can still fail here, on a port that is taken.
+    deadline = time.monotonic() + RELOAD_TIMEOUT
+    while time.monotonic() < deadline:
+        now = _workers()
+        if now.keys() - old.keys() and all(SHUTTING_DOWN in now.get(pid, SHUTTING_DOWN) for pid in old):
+            return
+        time.sleep(0.02)
+    raise CommandExecutionError(
+        f"nginx did not take the new configuration within {RELOAD_TIMEOUT} s and goes on with the old one; "
+        "/var/log/nginx/error.log says why"
+    )
+
+
+def drain(timeout):
+    """Wait until the workers from before the last reload have answered what they had accepted.
+
+    :param timeout: seconds to wait at most; a WebSocket may stay open for hours.
+
+    CLI Example: none, it serves the module release.
+    """
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline and any(SHUTTING_DOWN in title for title in _workers().values()):
+        time.sleep(0.05)
+
+
+def _workers():
+    """Return the titles of nginx's worker processes by PID. Empty where nginx does not run."""
+    import psutil
+
+    found = {}
+    try:
+        with open(PID_FILE, encoding="ascii") as stream:
+            children = psutil.Process(int(stream.read())).children()
+    except (FileNotFoundError, ValueError, psutil.NoSuchProcess):
+        return found
+    for child in children:
+        try:
+            found[child.pid] = " ".join(child.cmdline())
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return {pid: title for pid, title in found.items() if title.startswith("nginx: worker")}

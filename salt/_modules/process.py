@@ -4,22 +4,27 @@ Each process is a program of its own, ``<app>.v<release>.<type>.<number>``, in o
 has no dot, so that the prefix ``<app>.`` is that app's alone.
 """
 
+import configparser
+import glob
 import http.client
 import os
+import re
 import socket
 import time
 import xmlrpc.client
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["apply", "formed", "longest_grace", "remove", "states"]
+__load__ = ["apply", "configured", "longest_grace", "info", "path", "ports", "releases", "remove", "rendered"]
 
 CONFIG = "/etc/supervisor/conf.d"
+LAUNCHER = "/usr/local/lib/saltern/process"
 SOCKET = "/run/supervisor.sock"
 DEFAULT_GRACE = 30
 
-# Supervisor's process states that mean: not up, and not on its way up.
-DOWN = ("STOPPED", "STOPPING", "BACKOFF", "EXITED", "FATAL", "UNKNOWN")
+# Of the hundred ports of an app the first is its front, see the module attachment. After it come its web processes', in
+# two slots: while a release takes over from another, each has one.
+SLOT = 49
 
 
 def longest_grace(apps):
@@ -33,23 +38,26 @@ def longest_grace(apps):
     return max([DEFAULT_GRACE, *(seconds for one in apps.values() for seconds in one["grace"].values())])
 
 
-def formed(formation):
-    """Name the processes of a formation.
+def ports(formation, first, slot):
+    """Name the processes of a formation, each with its port.
+
+    Only processes of the type ``web`` have one.
 
     :param formation: number by process type.
-    :return: such as ``['web.1', 'web.2', 'worker.1']``.
+    :param first: the first of the app's ports.
+    :param slot: 0 or 1.
+    :return: such as ``{'web.1': 8101, 'worker.1': None}``.
 
     CLI Example: none, it serves the module release.
     """
-    return [f"{kind}.{index}" for kind in sorted(formation) for index in range(1, formation[kind] + 1)]
+    return {
+        f"{kind}.{index}": first + slot * SLOT + index if kind == "web" else None
+        for kind in sorted(formation)
+        for index in range(1, formation[kind] + 1)
+    }
 
 
-def program(app, release, process):
-    """Return supervisor's name of a process."""
-    return f"{app}.v{release}.{process}"
-
-
-def rendered(app, release, ports, graces, start_retries):
+def rendered(app, release, ports):
     """Write supervisor's configuration for a release's processes.
 
     No config of the app is in it: supervisor would expand ``%``, and its ``restart`` would keep an old environment.
@@ -57,16 +65,25 @@ def rendered(app, release, ports, graces, start_retries):
     :param app: the app's name.
     :param release: the release's number.
     :param ports: port, or ``None``, by process.
+    :return: the text of the file.
+
+    CLI Example: none, it serves the module release.
+    """
+    return render(app, release, ports, __pillar__["app"][app]["grace"], __pillar__["supervisor"]["start_retries"])
+
+
+def render(app, release, ports, graces, start_retries):
+    """Write supervisor's configuration; see ``rendered``.
+
     :param graces: seconds by process type.
     :param start_retries: how often a process that does not stay up is started again.
-    :return: the text of the file.
     """
-    sections = [f"; v{release} of {app}. Written by its release; edits are overwritten."]
+    sections = [f"; v{release} of {app}. Written by its release; edits are overwritten.\n"]
     for process, port in ports.items():
         grace = graces.get(process.partition(".")[0], DEFAULT_GRACE)
         sections.append(
             f"[program:{program(app, release, process)}]\n"
-            f"command=/usr/local/lib/saltern/process {app} {release} {process}{f' {port}' if port else ''}\n"
+            f"command={LAUNCHER} {app} {release} {process}{f' {port}' if port else ''}\n"
             f"user={app}\n"
             "autorestart=true\n"
             "startsecs=1\n"
@@ -80,9 +97,67 @@ def rendered(app, release, ports, graces, start_retries):
     return "\n".join(sections)
 
 
-def path_of(app, release):
-    """Return where the configuration of a release's processes is."""
+def program(app, release, process):
+    """Return supervisor's name of a process."""
+    return f"{app}.v{release}.{process}"
+
+
+def path(app, release):
+    """Return where the configuration of a release's processes is.
+
+    :param app: the app's name.
+    :param release: the release's number.
+
+    CLI Example: none, it serves the module release.
+    """
     return f"{CONFIG}/{app}.v{release}.conf"
+
+
+def configured(app, release):
+    """Read which processes of a release supervisor is to run.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    :return: port, or ``None``, by process. Empty where the file is not there or not as it was written.
+
+    CLI Example: none, it serves the module release.
+    """
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(path(app, release), encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return {}
+    return parse({name: dict(parser[name]) for name in parser.sections()}, app, release)
+
+
+def parse(sections, app, release):
+    """Take the processes out of supervisor's configuration; see ``configured``.
+
+    :param sections: options by section.
+    """
+    found = {}
+    for options in sections.values():
+        words = options.get("command", "").split()
+        if words[:3] == [LAUNCHER, app, str(release)] and len(words) in (4, 5):
+            found[words[3]] = int(words[4]) if words[4:] and words[4].isdigit() else None
+    return found
+
+
+def releases(app=None):
+    """List the releases that supervisor is configured to run processes of.
+
+    :param app: one app's only.
+    :return: pairs of app and number, sorted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call process.releases
+    """
+    names = (os.path.basename(name) for name in glob.glob(f"{CONFIG}/*.conf"))
+    matches = filter(None, (re.fullmatch(r"([a-z0-9-]+)\.v([0-9]+)\.conf", name) for name in names))
+    return sorted((m[1], int(m[2])) for m in matches if app in (None, m[1]))
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -95,38 +170,49 @@ class _Transport(xmlrpc.client.Transport):
         return connection
 
 
-def _supervisor():
-    return xmlrpc.client.ServerProxy("http://supervisor", transport=_Transport(), allow_none=True).supervisor
-
-
 def _call(method, *arguments):
+    server = xmlrpc.client.ServerProxy("http://supervisor", transport=_Transport(), allow_none=True)
     try:
-        return getattr(_supervisor(), method)(*arguments)
+        return getattr(server.supervisor, method)(*arguments)
     except (OSError, http.client.HTTPException) as error:
         raise CommandExecutionError(f"supervisor does not answer on {SOCKET}: {error}") from error
     except xmlrpc.client.Fault as fault:
         raise CommandExecutionError(f"supervisor: {method}: {fault.faultString}") from fault
 
 
-def states(app):
+def info(app, release=None):
     """Return how an app's processes are.
 
     :param app: the app's name.
-    :return: supervisor's state by its name of the process. Empty where supervisor does not run.
+    :param release: the number of one release.
+    :return: by supervisor's name of the process, its ``state``, its ``pid`` (0 where there is none), the seconds that it has been
+        ``up`` and how it ended, ``exit``. Empty where supervisor does not run.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call process.states tickets
+        salt-call process.info tickets
     """
     if not os.path.exists(SOCKET):
         return {}
-    return {info["name"]: info["statename"] for info in _call("getAllProcessInfo") if info["name"].startswith(f"{app}.")}
+    prefix = f"{app}." if release is None else f"{app}.v{release}."
+    return {
+        one["name"]: {
+            "state": one["statename"],
+            "pid": one["pid"],
+            "up": one["now"] - one["start"] if one["pid"] else 0,
+            "exit": one["spawnerr"] or f"exit status {one['exitstatus']}",
+        }
+        for one in _call("getAllProcessInfo")
+        if one["name"].startswith(prefix)
+    }
 
 
 def apply(app, release, ports):
-    """Have exactly these processes of a release running; the others of the app are left alone.
+    """Have exactly these processes of a release running; those of other releases are left alone.
+
+    A process that runs as it should is not touched.
 
     :param app: the app's name.
     :param release: the release's number.
@@ -135,37 +221,32 @@ def apply(app, release, ports):
 
     CLI Example: none, it serves the module release.
     """
-    one = __pillar__["app"][app]
-    text = rendered(app, release, ports, one["grace"], __pillar__["supervisor"]["start_retries"])
-    path = path_of(app, release)
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.rename(f"{path}.new", path)
+    target = path(app, release)
+    with open(f"{target}.new", "w", encoding="utf-8") as stream:
+        stream.write(rendered(app, release, ports))
+        stream.flush()
+        # After a power failure it is what starts the app.
+        os.fsync(stream.fileno())
+    os.rename(f"{target}.new", target)
     _update(app)
-    current = states(app)
-    for process in ports:
-        name = program(app, release, process)
-        if current.get(name) in ("STOPPED", "EXITED", "FATAL", "BACKOFF"):
-            _restart(name, current[name])
-
-
-def _restart(name, state):
-    if state == "BACKOFF":
-        _call("stopProcess", name)
-    _call("startProcess", name, False)
+    for name, one in info(app, release).items():
+        if one["state"] == "BACKOFF":
+            _call("stopProcess", name)
+        if one["state"] in ("STOPPED", "EXITED", "FATAL", "BACKOFF"):
+            _call("startProcess", name, False)
 
 
 def remove(app, releases):
     """Stop the processes of releases, each with its grace, and forget them.
 
-    :param app: the app's name.
+    :param app: the app's name, also one that is no longer declared.
     :param releases: numbers.
 
     CLI Example: none, it serves the module release.
     """
     for release in releases:
-        if os.path.exists(path_of(app, release)):
-            os.unlink(path_of(app, release))
+        if os.path.exists(path(app, release)):
+            os.unlink(path(app, release))
     _update(app)
 
 
@@ -175,10 +256,10 @@ def _update(app):
     added, changed, removed = ([g for g in groups if g.startswith(f"{app}.")] for groups in (added, changed, removed))
     leaving = [*removed, *changed]
     for group in leaving:
+        # Without waiting, so that all have their grace at the same time.
         _call("stopProcessGroup", group, False)
-    longest = max([DEFAULT_GRACE, *__pillar__["app"][app]["grace"].values()])
-    deadline = time.monotonic() + longest + 15
-    while leaving and any(states(app).get(group) == "STOPPING" for group in leaving) and time.monotonic() < deadline:
+    while any(one["state"] == "STOPPING" for name, one in info(app).items() if name in leaving):
+        # Supervisor itself kills what outlives its grace.
         time.sleep(0.1)
     for group in leaving:
         _call("removeProcessGroup", group)

@@ -23,7 +23,7 @@ def current(name, main, site, apps):
         ret["changes"] = {path: change["diff"] for path, change in changes.items()}
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
-        refused = __salt__["nginx_tree.promote"](name, changes)
+        refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     ret["changes"] = {path: diff for path, diff in ret["changes"].items() if path not in refused}
