@@ -47,10 +47,12 @@ def derive(settings, hosts, minion_id, peers):
         for resource in settings[kind][plural].values():
             resource["owner"] = None
     for app, one in sorted(apps.items()):
-        found += _app_mistakes(app, one, apps)
+        found += _app_mistakes(app, one)
         for variable, target in sorted(one["attach"].items()):
             path = f"app.{app}.attach.{variable}"
             kinds = [kind for kind in (*PROVIDERS, "service") if kind in target]
+            if "version" in target and "service" not in target:
+                found.append(f"{path}.version: is a service's; expected it beside service")
             if len(kinds) > 1 or not (kinds or "url" in target):
                 found.append(f"{path}: expected one of postgres, redis, service or url")
             elif "service" in kinds:
@@ -73,7 +75,7 @@ def _site(one):
     return {"domains": one["domains"], "port": one["port"], **one["site"]}
 
 
-def _app_mistakes(app, one, apps):
+def _app_mistakes(app, one):
     """List the mistakes inside one app's settings that a schema cannot tell."""
     found = []
     for variable in sorted(set(one["attach"]) & set(one["config"])):
@@ -127,10 +129,11 @@ def _attach_resource(path, target, kind, app, one, settings, peers, hosts, minio
     if resource["owner"] not in (None, app):
         return [f"{path}.{kind}: belongs to {resource['owner']}, which attaches it too; expected one of its own"]
     resource["owner"] = app
+    # An app is one role with one password in Postgres, and has one port for Redis.
+    others = [other for other, its in settings[kind][plural].items() if its["owner"] == app and other != name]
+    if others:
+        return [f"{path}.{kind}: {app} has {others[0]} already; expected that one"]
     if kind == "redis":
-        taken = [other for other, its in settings[kind][plural].items() if its.get("owner") == app and other != name]
-        if taken:
-            return [f"{path}.redis: {app} has the instance {taken[0]} already; expected that one"]
         resource["port"] = one["port"] + REDIS_OFFSET
     if not peers[role]:
         return [_no_host(path, hosts, minion_id, role)]

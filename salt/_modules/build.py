@@ -5,12 +5,15 @@ A build is complete or not there: it is made beside its place and renamed into i
 
 import grp
 import hashlib
+import itertools
 import json
 import os
+import pathlib
 import posixpath
 import shutil
 import subprocess
 import tarfile
+import zlib
 
 from salt.exceptions import CommandExecutionError
 
@@ -129,7 +132,8 @@ def extract(tarball, target):
     try:
         with tarfile.open(tarball, "r:gz") as tar:
             members = tar.getmembers()
-            refusal = next(filter(None, (_refusal(member, members) for member in members)), None)
+            links = {posixpath.normpath(member.name) for member in members if member.issym()}
+            refusal = next(filter(None, (_refusal(member, links) for member in members)), None)
             if refusal:
                 raise CommandExecutionError(f"{tarball}: {refusal}; expected members that stay inside the build")
             os.mkdir(target)
@@ -140,15 +144,18 @@ def extract(tarball, target):
             # The members were judged above, more strictly than the filter "data", which Debian 12's Python lacks.
             options = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
             tar.extractall(target, members, **options)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         # gzip's own errors are OSErrors without an errno; a full disk has one.
         if isinstance(error, OSError) and error.errno:
             raise
         raise CommandExecutionError(f"{tarball}: damaged: {error}; build it again") from error
 
 
-def _refusal(member, members):
-    """Say why a member of a tarball is not acceptable, or return ``None``."""
+def _refusal(member, links):
+    """Say why a member of a tarball is not acceptable, or return ``None``.
+
+    :param links: paths of the tarball's symbolic links.
+    """
     path = posixpath.normpath(member.name)
     if member.name.startswith("/") or path == ".." or path.startswith("../"):
         return f"{member.name} leaves the build"
@@ -158,8 +165,11 @@ def _refusal(member, members):
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), member.linkname))
         if member.linkname.startswith("/") or target == ".." or target.startswith("../"):
             return f"{member.name} links out of the build"
-    links = {posixpath.normpath(other.name) for other in members if other.issym()} if "/" in path else ()
-    if any(path.startswith(f"{link}/") for link in links):
+        # Where `name` is a link itself, `name/..` is elsewhere than it looks.
+        parts = pathlib.PurePosixPath(member.linkname).parts
+        if ".." in itertools.dropwhile(lambda part: part == "..", parts):
+            return f"{member.name} links through a name and back"
+    if not links.isdisjoint(map(str, pathlib.PurePosixPath(path).parents)):
         return f"{member.name} lies behind a symbolic link"
     return None
 

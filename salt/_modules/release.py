@@ -414,13 +414,13 @@ def _settle(app, number, drain):
 
 
 def _prune(app, current):
-    """Keep the last releases that served, the refused ones among them, and the builds that they have."""
+    """Keep the last releases that served, as many of those that were refused, and the builds that they have."""
     keep = __pillar__["app"][app]["keep_releases"]
-    served = [n for n in _numbers(app) if _read(f"{_directory(app, n)}/outcome") == f"{SERVING}\n" and n != current]
-    kept = {current, *served[1 - keep :]}
-    for number in _numbers(app):
-        if number not in kept and number < max(kept):
-            shutil.rmtree(_directory(app, number))
+    others = [number for number in _numbers(app) if number != current]
+    served = [number for number in others if _read(f"{_directory(app, number)}/outcome") == f"{SERVING}\n"]
+    refused = [number for number in others if number not in served]
+    for number in {*served[: 1 - keep], *refused[:-keep]}:
+        shutil.rmtree(_directory(app, number))
     builds = {_record(app, number).get("build", "")[:12] for number in _numbers(app)}
     builds.add(__pillar__["app"][app]["build"]["sha256"][:12])
     for name in os.listdir(f"{ROOT}/{app}/builds"):
@@ -437,6 +437,7 @@ def _refuse(app, number, reason):
         _clear_processes(app, number, current)
     if os.path.isdir(_directory(app, number)):
         _write(f"{_directory(app, number)}/outcome", f"refused: {reason}\n".encode(), grp.getgrnam(app).gr_gid)
+    _prune(app, current)
 
 
 def _clear_processes(app, number, current):

@@ -20,6 +20,9 @@ __load__ = ["compiled", "load"]
 # Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
 INVENTORY_KEY = "hosts"
 
+# In the compiled pillar: the formulas that the pillar files mention.
+DECLARED_KEY = "_declared"
+
 # JSON Schema's words for what YAML calls otherwise.
 TYPES = {"object": "mapping", "array": "list", "null": "nothing"}
 
@@ -59,12 +62,17 @@ def compiled(pillar, minion_id):
     mistakes += [] if mistakes else __salt__["inventory.mistakes"](pillar[INVENTORY_KEY], minion_id)
     if mistakes:
         return {}, mistakes
-    settings = {key: value for key, value in pillar.items() if key != INVENTORY_KEY and not key.startswith("_")}
-    mistakes = check(schemas, settings)
+    declared = {key: value for key, value in pillar.items() if key != INVENTORY_KEY and not str(key).startswith("_")}
+    # Salt 3008 compiles a pillar again over the one that it has, for pillar.items and for a pillar on the command line.
+    # What the files do not mention is then what was completed the first time.
+    if DECLARED_KEY in pillar:
+        declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
+    mistakes = check(schemas, declared)
     if mistakes:
         return {}, mistakes
-    settings = {key: with_defaults(schema, settings.get(key, {})) for key, schema in schemas.items()}
-    return __salt__["attachment.derived"](settings, pillar[INVENTORY_KEY], minion_id)
+    settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
+    settings, mistakes = __salt__["attachment.derived"](settings, pillar[INVENTORY_KEY], minion_id)
+    return settings | {DECLARED_KEY: sorted(declared)}, mistakes
 
 
 def read_schemas(roots):
@@ -94,15 +102,33 @@ def check(schemas, settings):
     :return: a message for each mistake, sorted by path.
     """
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
+    # JSON Schema takes 8100.0 for an integer. YAML tells them apart, and so do nginx and PostgreSQL.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    validator = extend(Draft202012Validator, type_checker=types)
+    # The library would read a schema that names its dialect with the dialect's own types.
+    schemas = {key: {word: part for word, part in schema.items() if word != "$schema"} for key, schema in schemas.items()}
     whole = {"type": "object", "properties": schemas, "additionalProperties": False}
     # A formula that the pillar does not mention must still have what it requires.
-    asked = {key: {} for key in schemas} | settings
     found = {}
-    for error in Draft202012Validator(whole).iter_errors(asked):
+    asked = {key: {} for key in schemas} | _with_names(settings, [], found)
+    for error in validator(whole).iter_errors(asked):
         for path, message in _messages(error):
             found.setdefault(path, message)
     return [f"{path}: {message}" for path, message in sorted(found.items())]
+
+
+def _with_names(value, path, found):
+    """Return a value without the keys that YAML does not read as text, such as ``on`` and ``1``, and note these."""
+    if isinstance(value, list):
+        return [_with_names(item, [*path, index], found) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    for key in value:
+        if not isinstance(key, str):
+            found[dotted([*path, str(key)])] = f"YAML reads this name as {_kind(key)}; expected text; put it in quotes"
+    return {key: _with_names(item, [*path, key], found) for key, item in value.items() if isinstance(key, str)}
 
 
 def _messages(error):
@@ -110,20 +136,17 @@ def _messages(error):
     path = list(error.absolute_path)
     keyword, schema, instance = error.validator, error.schema, error.instance
     if keyword == "additionalProperties":
-        known = [*schema.get("properties", {}), *_named_like(schema)]
+        # x-names: names that are usual where any may be given.
+        known = [*schema.get("properties", {}), *schema.get("x-names", [])]
         patterns = list(schema.get("patternProperties", {}))
         for key in instance:
-            if key in schema.get("properties", {}) or any(re.search(p, str(key)) for p in patterns):
+            if key in schema.get("properties", {}) or any(re.search(p, key) for p in patterns):
                 continue
             yield dotted([*path, key]), _unknown(key, known, schema)
     elif keyword == "required":
         for key in error.validator_value:
             if key not in instance:
                 yield dotted([*path, key]), f"missing; {_expected(schema.get('properties', {}).get(key, {}))}"
-    elif keyword == "propertyNames" or (keyword in ("not", "pattern") and "propertyNames" in error.absolute_schema_path):
-        name = instance if isinstance(instance, str) else "?"
-        parent = schema.get("x-expected") or schema.get("description", "another name")
-        yield dotted([*path, name]), f"a name that cannot be used here; expected {parent}"
     elif keyword == "type":
         hint = "; put it in quotes" if schema.get("type") == "string" and _is_scalar(instance) else ""
         yield dotted(path), f"found {_kind(instance)}; {_expected(schema)}{hint}"
@@ -135,13 +158,8 @@ def _messages(error):
         yield dotted(path), f"not acceptable; {_expected(schema)}"
 
 
-def _named_like(schema):
-    """Return the names that a schema gives as an example of its free keys."""
-    return list(schema.get("x-names", []))
-
-
 def _unknown(key, known, schema):
-    close = difflib.get_close_matches(str(key), known, 1, cutoff=0.6)
+    close = difflib.get_close_matches(key, known, 1)
     if close:
         return f"unknown setting; did you mean '{close[0]}'?"
     if schema.get("patternProperties"):
@@ -164,6 +182,8 @@ def _expected(schema):
         words += f" of at most {schema['maxLength']} characters"
     if schema.get("minItems") or schema.get("minProperties"):
         words += " that is not empty"
+    if schema.get("uniqueItems"):
+        words += " without repeats"
     about = " ".join(schema.get("description", "").split()).rstrip(".")
     return f"expected {words}" + (f" ({about})" if about else "")
 
