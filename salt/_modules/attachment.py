@@ -1,7 +1,7 @@
 """Attachments: a backing service, bound to an app through one config variable.
 
-What follows from an app's ``attach`` is worked out here: which databases and Redis instances there are and who owns them,
-where they are reached, and the URL that the app gets.
+What follows from an app's ``attach`` is worked out here: which databases and Redis instances there are and who owns
+them, where they are reached, and the URL that the app gets.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ __load__ = ["derived", "environ", "password"]
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
 
-# An app has the hundred ports from its ``port``, so that its settings can never take a port of another app: the first is
-# where the app hosts' nginx serves it, 1 to 98 are its web processes' (see the module process), the last is its Redis
-# instance's.
+# An app has the hundred ports from its ``port``, so that its settings can never take a port of another app: the first
+# is where the app hosts' nginx serves it, 1 to 98 are its web processes' (see the module process), the last is its
+# Redis instance's.
 REDIS_OFFSET = 99
 
 # Which role provides a resource, and which setting holds the resources of that kind.
@@ -148,7 +148,9 @@ def _attach_resource(path, target, kind, app, one, settings, peers, hosts, minio
 
 
 def _no_host(path, hosts, minion_id, role):
-    return f"{path}: no host of {hosts[minion_id]['environment']} has the role {role}; expected one in pillar/hosts.yaml"
+    return (
+        f"{path}: no host of {hosts[minion_id]['environment']} has the role {role}; expected one in pillar/hosts.yaml"
+    )
 
 
 def _address(candidates, hosts, minion_id):

@@ -80,7 +80,9 @@ def unpack(app):
         os.chmod(staged, 0o750)
         os.rename(staged, target)
     except OSError as error:
-        raise CommandExecutionError(f"app.{app}.build: {error.strerror or error}: {error.filename or staged}") from error
+        raise CommandExecutionError(
+            f"app.{app}.build: {error.strerror or error}: {error.filename or staged}"
+        ) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         if os.path.exists(fetched):
@@ -181,7 +183,9 @@ def _judge(app, staged):
             build = json.load(stream)
         python, form = build["python"], build["format"]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        raise CommandExecutionError(f"app.{app}.build: has no valid build.json; make it with bin/build-release") from error
+        raise CommandExecutionError(
+            f"app.{app}.build: has no valid build.json; make it with bin/build-release"
+        ) from error
     if form != FORMAT:
         raise CommandExecutionError(f"app.{app}.build: has the format {form}; expected {FORMAT}. Build it again")
     own = _python_version()
@@ -195,8 +199,8 @@ def _judge(app, staged):
 
 
 def _python_version():
-    code = "import sys; print('%d.%d' % sys.version_info[:2])"
-    return subprocess.run(["/usr/bin/python3", "-IS", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    command = ["/usr/bin/python3", "-IS", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _make_venv(app, staged):

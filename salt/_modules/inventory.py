@@ -35,7 +35,9 @@ def mistakes(hosts, minion_id):
     """
     if minion_id not in hosts:
         known = ", ".join(sorted(hosts))
-        return [f"hosts.{minion_id}: missing; expected a row for this host's id in pillar/hosts.yaml, which has {known}"]
+        return [
+            f"hosts.{minion_id}: missing; expected a row for this host's id in pillar/hosts.yaml, which has {known}"
+        ]
     found, owners = [], {}
     for name, row in sorted(hosts.items()):
         owner = owners.setdefault(row["address"], name)

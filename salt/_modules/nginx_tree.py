@@ -105,7 +105,9 @@ def _read(path):
 
 
 def _diff(old, new):
-    lines = difflib.unified_diff((old or "").splitlines(), (new or "").splitlines(), "live", "candidate", lineterm="", n=2)
+    lines = difflib.unified_diff(
+        (old or "").splitlines(), (new or "").splitlines(), "live", "candidate", lineterm="", n=2
+    )
     # A file that was damaged by hand may hold anything; the diff goes to people.
     return "\n".join(lines).encode("utf-8", "replace").decode()
 

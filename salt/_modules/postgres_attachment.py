@@ -54,7 +54,9 @@ def planned(name, owner, password, state):
     attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
     if role is None:
         changes["role"] = {"old": None, "new": owner}
-        statements.append(f"CREATE ROLE {_name(owner)} {attributes} PASSWORD {_literal(scram(password, os.urandom(16)))};")
+        statements.append(
+            f"CREATE ROLE {_name(owner)} {attributes} PASSWORD {_literal(scram(password, os.urandom(16)))};"
+        )
     else:
         if not role["plain"]:
             changes["attributes"] = {"old": "others", "new": attributes}

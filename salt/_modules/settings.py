@@ -1,8 +1,8 @@
 """Settings: what the pillar says of each formula, checked against its schema and completed with its defaults.
 
-Each formula's ``settings.yaml`` is a JSON Schema (draft 2020-12). The ``jsonschema`` library validates; the defaults, the
-paths and the wording of the messages are ours. A message names a path and what was expected, never a value: it may
-be a secret.
+Each formula's ``settings.yaml`` is a JSON Schema (draft 2020-12). The ``jsonschema`` library validates; the defaults,
+the paths and the wording of the messages are ours. A message names a path and what was expected, never a value: it
+may be a secret.
 """
 
 import copy
@@ -12,7 +12,6 @@ import os
 import re
 
 import yaml
-
 from salt.exceptions import CommandExecutionError
 
 __load__ = ["compiled", "load"]
@@ -52,7 +51,7 @@ def compiled(pillar, minion_id):
 
     :param pillar: what the pillar files say.
     :param minion_id: the host's id.
-    :return: a mapping of formula to settings, and a list of mistakes. Where there are mistakes, the mapping is of no use.
+    :return: a mapping of formula to settings, and a list of mistakes. With mistakes the mapping is of no use.
 
     CLI Example: none, it serves the external pillar ``settings``.
     """
@@ -108,7 +107,9 @@ def check(schemas, settings):
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
     validator = extend(Draft202012Validator, type_checker=types)
     # The library would read a schema that names its dialect with the dialect's own types.
-    schemas = {key: {word: part for word, part in schema.items() if word != "$schema"} for key, schema in schemas.items()}
+    schemas = {
+        key: {word: part for word, part in schema.items() if word != "$schema"} for key, schema in schemas.items()
+    }
     whole = {"type": "object", "properties": schemas, "additionalProperties": False}
     # A formula that the pillar does not mention must still have what it requires.
     found = {}
@@ -189,8 +190,12 @@ def _expected(schema):
 
 
 def _kind(value):
+    if isinstance(value, dict):
+        return "mapping"
+    if isinstance(value, list):
+        return "list"
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "nothing"}
-    return kinds.get(type(value), "list" if isinstance(value, list) else "mapping" if isinstance(value, dict) else "date")
+    return kinds.get(type(value), "date")
 
 
 def _is_scalar(value):
