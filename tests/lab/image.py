@@ -1,0 +1,133 @@
+"""The base image of a suite: Debian's smallest system that boots, from this machine's own mirrors."""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.lab import machine
+from tests.lab.podman import LabError, command, podman
+
+REPOSITORY = "localhost/saltern-lab"
+RECIPE_LABEL = "saltern.recipe"
+# A bare host: it boots, it has a network and it can check a certificate. No Python.
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "iproute2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that an image is made from."""
+
+    suite: str
+    mirrors: tuple[str, ...]
+    apt_options: tuple[str, ...] = ()
+    authorities: tuple[tuple[str, bytes], ...] = ()
+    packages: tuple[str, ...] = PACKAGES
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change when anything of the recipe does."""
+        fields = json.dumps(dataclasses.asdict(self), sort_keys=True, default=lambda value: hashlib.sha256(value).hexdigest())
+        return hashlib.sha256(fields.encode()).hexdigest()[:12]
+
+
+def recipe(suite: str) -> Recipe:
+    """Return this machine's recipe for a suite.
+
+    :raises LabError: when apt knows of no Debian mirror.
+    """
+    mirrors = machine.mirrors(suite)
+    if not mirrors:
+        subprocess.run(["apt-get", "-q", "update"], capture_output=True, check=False)
+        mirrors = machine.mirrors(suite)
+    if not any(mirror.suite == suite for mirror in mirrors):
+        raise LabError("apt's sources name no Debian mirror over http or https that answers; mend them and run apt-get update")
+    return Recipe(
+        suite=suite,
+        mirrors=tuple(str(mirror) for mirror in mirrors),
+        apt_options=tuple(machine.apt_options()),
+        authorities=tuple(machine.authorities().items()),
+    )
+
+
+def ensure(suite: str) -> tuple[str, bool]:
+    """Make the base image of a suite where it is missing or its recipe has changed.
+
+    :return: the image's name, and whether it was made now.
+    :raises LabError: when it cannot be made.
+    """
+    wanted = recipe(suite)
+    name = f"{REPOSITORY}:{suite}"
+    old = podman("image", "inspect", "--format", f'{{{{.Id}}}} {{{{index .Labels "{RECIPE_LABEL}"}}}}', name, check=False)
+    identity, _, digest = old.stdout.strip().partition(" ")
+    if digest == wanted.digest:
+        return name, False
+    build(wanted, name)
+    if identity:
+        # The image that this one replaces. One that a host still uses stays.
+        podman("rmi", identity, check=False)
+    return name, True
+
+
+def build(wanted: Recipe, name: str) -> None:
+    """Build an image.
+
+    :param wanted: its recipe.
+    :param name: its name in podman.
+    :raises LabError: with the first reason that apt or podman gives.
+    """
+    with tempfile.TemporaryDirectory(prefix="saltern-lab-") as scratch:
+        log = Path(scratch) / "log"
+        files = []
+        for file_name, content in wanted.authorities:
+            path = Path(scratch) / file_name
+            path.write_bytes(content)
+            files.append(path)
+        with log.open("w") as errors:
+            bootstrap = subprocess.Popen(
+                ["mmdebstrap", *mmdebstrap_options(wanted, files), wanted.suite, "-", *wanted.mirrors],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+            load = subprocess.run(
+                [*command(), "import", "--change", f"LABEL {RECIPE_LABEL}={wanted.digest}", "-", name],
+                stdin=bootstrap.stdout,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        bootstrap.stdout.close()
+        if bootstrap.wait():
+            podman("rmi", name, check=False)
+            raise LabError(f"mmdebstrap could not make {wanted.suite}: {first_error(log.read_text())}")
+        if load.returncode:
+            raise LabError(f"podman import of {name}: {first_error(load.stderr)}")
+
+
+def mmdebstrap_options(wanted: Recipe, authorities: list[Path]) -> list[str]:
+    """Return mmdebstrap's options for a recipe.
+
+    :param wanted: the recipe.
+    :param authorities: files with this site's certificate authorities.
+    """
+    options = ["--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(wanted.packages)}"]
+    options += [f"--aptopt={option.rstrip(';')}" for option in wanted.apt_options]
+    if authorities:
+        target = "/usr/local/share/ca-certificates"
+        sources = " ".join(shlex.quote(str(path)) for path in authorities)
+        options.append(f'--customize-hook=mkdir -p "$1{target}"')
+        options.append(f"--customize-hook=copy-in {sources} {target}")
+        options.append('--customize-hook=chroot "$1" update-ca-certificates')
+    return options
+
+
+def first_error(log: str) -> str:
+    """Return the line of a log that says why, in a word about what to do where there is none."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    for line in lines:
+        if line.startswith(("E: ", "Error: ", "Err:")):
+            return line.removeprefix("E: ").removeprefix("Error: ")
+    return lines[-1] if lines else "no reason given; check the disk and the apt sources"

@@ -1,0 +1,50 @@
+"""podman, and what it says when it fails."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+
+from tests.lab import machine
+
+
+class LabError(Exception):
+    """Something that the lab cannot do, in one line: what, what was expected, what to do."""
+
+
+def command() -> list[str]:
+    """Return podman's command line up to its subcommand, with the runtime that works on this machine."""
+    return ["podman", "--runtime", machine.runtime()]
+
+
+def podman(*arguments: str, check: bool = True, input: str | None = None) -> subprocess.CompletedProcess:
+    """Run podman and return its completed process, output as text.
+
+    :param arguments: the subcommand and its arguments.
+    :param check: whether a failure is an error.
+    :param input: what it reads from standard input.
+    :raises LabError: when it fails and ``check`` holds, or podman is not there.
+    """
+    try:
+        result = subprocess.run([*command(), *arguments], input=input, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise LabError("podman is not installed; run make setup") from None
+    if check and result.returncode:
+        raise LabError(f"podman {arguments[0]}: {reason(result)}")
+    return result
+
+
+def exec_command(
+    container: str, argv: Sequence[str], env: Mapping[str, str] | None = None, stdin: bool = False
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command line that runs ``argv`` in a container, and the environment that it needs.
+
+    The values of ``env`` are handed over in podman's own environment: a command line can be read by everybody.
+    """
+    flags = [word for name in env or {} for word in ("--env", name)]
+    return [*command(), "exec", *(["-i"] if stdin else []), *flags, container, *argv], {**os.environ, **(env or {})}
+
+
+def reason(result: subprocess.CompletedProcess) -> str:
+    """Return the last line that a failed command said, or its exit code."""
+    lines = [line for line in f"{result.stdout or ''}\n{result.stderr or ''}".splitlines() if line.strip()]
+    return lines[-1].strip().removeprefix("Error: ") if lines else f"exit code {result.returncode}, no reason given"
