@@ -150,8 +150,16 @@ if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
     find "$prefix" -mindepth 1 -maxdepth 1 -type d ! -name "$digest" -exec rm -rf {} +
     changed=yes
 fi
-if [ "$(readlink /usr/local/bin/salt-call 2>/dev/null)" != "$prefix/current/bin/salt-call" ]; then
-    ln -sfn "$prefix/current/bin/salt-call" /usr/local/bin/salt-call
+# Python warns of deprecations in Salt, on every run; they are for Salt's developers.
+cat >/usr/local/bin/.salt-call.new <<COMMAND
+#!/bin/sh
+exec $prefix/current/bin/python -W ignore::DeprecationWarning $prefix/current/bin/salt-call "\$@"
+COMMAND
+chmod 0755 /usr/local/bin/.salt-call.new
+if [ ! -L /usr/local/bin/salt-call ] && cmp -s /usr/local/bin/.salt-call.new /usr/local/bin/salt-call; then
+    rm /usr/local/bin/.salt-call.new
+else
+    mv /usr/local/bin/.salt-call.new /usr/local/bin/salt-call
     changed=yes
 fi
 

@@ -231,3 +231,5 @@ def _make_venv(app, staged):
         if done.returncode and "compileall" not in command:
             lines = "; ".join(done.stderr.strip().splitlines()[-4:])
             raise CommandExecutionError(f"app.{app}.build: its virtual environment cannot be made: {lines}")
+    # uv's own, and open to everybody.
+    os.unlink(f"{staged}/.venv/.lock")

@@ -1,0 +1,128 @@
+"""The suite that is run against converged hosts: ``make verify``. It changes nothing on them.
+
+testinfra asks each host from inside, over podman or ssh; ``outside`` is an HTTP client on this machine.
+"""
+
+import json
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+import requests
+
+from . import declared
+
+
+def pytest_addoption(parser):
+    parser.addoption("--tree", default=".", help="the tree whose inventory and pillar say what the hosts should be")
+
+
+def pytest_configure(config):
+    # A long traceback shows the values of variables, and some of them are secrets.
+    config.option.tbstyle = "short"
+
+
+@cache
+def _settings(tree, host_id):
+    return declared.settings(Path(tree).resolve(), host_id)
+
+
+@pytest.fixture(scope="module")
+def host_id(host):
+    """The host's id."""
+    return host.check_output("sed -n 's/^id: //p' /etc/salt/minion")
+
+
+@pytest.fixture(scope="module")
+def settings(host_id, request):
+    """The host's settings, by formula."""
+    return _settings(request.config.getoption("--tree"), host_id)
+
+
+@pytest.fixture(scope="module")
+def roles(settings, host_id):
+    """The host's roles."""
+    return settings["hosts"][host_id]["roles"]
+
+
+@pytest.fixture(scope="module")
+def apps(settings, roles):
+    """The apps that run on the host, by name."""
+    return settings["app"] if "app" in roles else {}
+
+
+@pytest.fixture(scope="module")
+def address(host):
+    """Where this machine reaches the host."""
+    kind, _, target = host.backend.get_pytest_id().partition("://")
+    if kind == "podman":
+        inspect = subprocess.run(["podman", "inspect", target], check=True, capture_output=True, text=True)
+        networks = json.loads(inspect.stdout)[0]["NetworkSettings"]["Networks"]
+        return next(network["IPAddress"] for network in networks.values())
+    return target.rpartition("@")[2].partition(":")[0] or "127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def outside(address):
+    """A function that asks the host's proxy, from this machine, for a path of a domain."""
+    with requests.Session() as session:
+        session.trust_env = False
+
+        def ask(method, domain, path, **options):
+            headers = {"Host": domain} | options.pop("headers", {})
+            return session.request(method, f"http://{address}{path}", headers=headers, timeout=30, **options)
+
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def python(host):
+    """A function that runs Python on the host, as root or as another user, and returns what it prints, as JSON."""
+
+    def run(code, *arguments, user=None):
+        command = ["runuser", "-u", user, "--"] if user else []
+        command += ["python3", "-IS", "-c", code, *map(str, arguments)]
+        return json.loads(host.check_output(" ".join(["%s"] * len(command)), *command))
+
+    return run
+
+
+PROCESSES = """
+import json, os, pathlib, pwd
+found = []
+for entry in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        lines = (entry / "status").read_text().splitlines()
+        status = dict(line.split(":", 1) for line in lines)
+        environ = (entry / "environ").read_bytes().decode("utf-8", "surrogateescape")
+        found.append({
+            "pid": int(entry.name),
+            "parent": int(status["PPid"]),
+            "user": pwd.getpwuid(int(status["Uid"].split()[0])).pw_name,
+            "groups": status["Groups"].split(),
+            "cwd": os.readlink(entry / "cwd"),
+            "title": (entry / "cmdline").read_bytes().decode("utf-8", "replace").replace(chr(0), " ").strip(),
+            "environ": dict(item.split("=", 1) for item in environ.split(chr(0)) if "=" in item),
+        })
+    except (FileNotFoundError, ProcessLookupError):
+        continue
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def processes(host, python):
+    """A function that returns the host's processes by supervisor's name of them, for one app: what the kernel says of each."""
+
+    def of(app):
+        found = {one["pid"]: one for one in python(PROCESSES)}
+        lines = host.run("supervisorctl status").stdout.splitlines()
+        named = {}
+        for line in lines:
+            words = line.split()
+            if words and words[0].startswith(f"{app}.") and "pid" in words:
+                named[words[0]] = found.get(int(words[words.index("pid") + 1].rstrip(",")))
+        return named
+
+    return of

@@ -1,0 +1,60 @@
+"""What a host is declared to be: its settings, compiled from the tree on the machine that verifies."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+# What every process has besides its config; see formulas/app/files/process.py. PWD is the shell's.
+OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "USER"}
+
+
+def minion_config(tree: Path, host_id: str) -> dict:
+    """Return the configuration that bootstrap.sh would write for a host.
+
+    :param tree: the tree to read everything from.
+    :param host_id: the host's id.
+    """
+    script = (tree / "bootstrap.sh").read_text()
+    text = script.split("<<CONFIG\n", 1)[1].split("\nCONFIG\n", 1)[0]
+    return yaml.safe_load(text.replace("$id", host_id).replace("$tree", str(tree)))
+
+
+def settings(tree: Path, host_id: str) -> dict:
+    """Compile a host's settings without asking the host.
+
+    :param tree: the tree whose inventory and pillar count.
+    :param host_id: the host's id.
+    :return: settings by formula, and the inventory as ``hosts``.
+    :raises RuntimeError: with what the settings' check says.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        extra = {"root_dir": scratch, "cachedir": "cache", "pki_dir": "pki", "sock_dir": "run", "log_file": "log"}
+        (Path(scratch) / "minion").write_text(yaml.safe_dump(minion_config(tree, host_id) | extra))
+        done = subprocess.run(
+            [Path(sys.executable).parent / "salt-call", "--local", "-c", scratch, "-l", "quiet", "--out", "json"]
+            + ["--retcode-passthrough", "pillar.items", "unmask=True"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"{host_id}: its settings do not compile: {done.stdout or done.stderr}")
+    pillar = json.loads(done.stdout)["local"]
+    if "_errors" in pillar:
+        raise RuntimeError(f"{host_id}: its settings do not compile: {'; '.join(pillar['_errors'])}")
+    return pillar
+
+
+def processes(app: dict) -> list[str]:
+    """Name the processes of an app's formation, such as ``web.1``."""
+    return [f"{kind}.{n}" for kind in sorted(app["formation"]) for n in range(1, app["formation"][kind] + 1)]
+
+
+def variables(app: dict, process: str) -> set[str]:
+    """Name the environment variables that a process has, and no others."""
+    port = {"PORT"} if process.startswith("web.") else set()
+    return OWN_VARIABLES | app["config"].keys() | app["attach"].keys() | port

@@ -1,0 +1,151 @@
+"""The apps: each process is what its release says, and nothing else."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from . import declared
+
+OTHERS_READ = """
+import json, os, sys
+found = []
+for directory, _, names in os.walk(sys.argv[1], onerror=lambda error: None):
+    found += [os.path.join(directory, name) for name in names if os.access(os.path.join(directory, name), os.R_OK)]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def running(apps, processes):
+    """The processes of each app, by supervisor's name."""
+    if not apps:
+        pytest.skip("no app runs on the host")
+    return {app: processes(app) for app in apps}
+
+
+@pytest.fixture(scope="module")
+def releases(host, apps):
+    """The current release of each app: its number and its record."""
+    import json
+
+    found = {}
+    for app in apps:
+        link = host.check_output("readlink /srv/apps/%s/current", app)
+        record = json.loads(host.file(f"/srv/apps/{app}/{link}/release.json").content_string)
+        found[app] = (int(link.removeprefix("releases/")), record)
+    return found
+
+
+def by_process(running, app, releases):
+    """An app's processes by the name that its formation gives them."""
+    return {name.removeprefix(f"{app}.v{releases[app][0]}."): one for name, one in running[app].items()}
+
+
+def test_the_declared_build_serves(apps, releases):
+    for app, one in apps.items():
+        assert releases[app][1]["build"] == one["build"]["sha256"], app
+
+
+def test_the_formation_runs(apps, running, releases):
+    for app, one in apps.items():
+        assert sorted(by_process(running, app, releases)) == sorted(declared.processes(one))
+
+
+def test_each_process_runs_as_its_apps_own_user(apps, running):
+    for app in apps:
+        for name, one in running[app].items():
+            assert one["user"] == app, name
+            assert len(one["groups"]) <= 1, name
+
+
+def test_each_process_has_exactly_its_config(apps, running, releases):
+    for app, one in apps.items():
+        for process, its in by_process(running, app, releases).items():
+            assert its["environ"].keys() == declared.variables(one, process), f"{app}[{process}]"
+            for variable, value in one["config"].items():
+                # Not compared by a plain ==, whose failure would print the value.
+                assert (its["environ"][variable] == value) is True, f"{app}[{process}]: {variable} is another"
+
+
+def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
+    for app, one in apps.items():
+        for variable, target in one["attach"].items():
+            for its in running[app].values():
+                value = its["environ"][variable]
+                if "url" in target:
+                    assert (value == target["url"]) is True, variable
+                    continue
+                url = urlsplit(value)
+                assert (url.hostname, url.port) == (target["address"], target["port"]), variable
+                if "postgres" in target:
+                    assert (url.scheme, url.username, url.path) == ("postgres", app, f"/{target['postgres']}")
+                elif "redis" in target:
+                    assert (url.scheme, url.path) == ("redis", "/0")
+                else:
+                    assert (url.scheme, url.path) == ("http", target["path"])
+
+
+def test_no_title_shows_a_secret(apps, running, python):
+    from .conftest import PROCESSES
+
+    secrets = set()
+    for app, one in apps.items():
+        for its in running[app].values():
+            secrets |= {urlsplit(its["environ"][variable]).password for variable in one["attach"]} - {None}
+            secrets |= {value for name, value in its["environ"].items() if "KEY" in name or "PASSWORD" in name}
+    for its in python(PROCESSES):
+        assert not any(secret in its["title"] for secret in secrets), f"the title of PID {its['pid']}"
+
+
+def test_each_process_runs_its_release_in_its_build(apps, running, releases):
+    for app in apps:
+        build = f"/srv/apps/{app}/builds/{releases[app][1]['build'][:12]}"
+        for name, its in running[app].items():
+            assert its["cwd"] == build, name
+            assert its["environ"]["PATH"].startswith(f"{build}/.venv/bin:"), name
+
+
+def test_each_web_process_is_healthy_on_its_own_port(host, apps, running, releases):
+    for app, one in apps.items():
+        for process, its in by_process(running, app, releases).items():
+            if process.startswith("web."):
+                url = f"http://127.0.0.1:{its['environ']['PORT']}{one['health']['path']}"
+                domain = (one["domains"] or ["localhost"])[0]
+                status = host.check_output("curl -s -o /dev/null -w '%%{http_code}' -H %s %s", f"Host: {domain}", url)
+                assert int(status) == one["health"]["status"], f"{app}[{process}]"
+
+
+def test_the_processes_log_to_the_journal_under_their_names(host, apps, releases):
+    for app, one in apps.items():
+        for process in declared.processes(one):
+            lines = host.check_output("journalctl -q -o cat -n 10000 -t %s", f"{app}[{process}]")
+            assert f"v{releases[app][0]} {process} starts" in lines
+
+
+def test_there_are_no_log_files(host, apps):
+    # Supervisor's own, from before it was configured, may be left.
+    assert host.check_output("find /var/log/supervisor -type f -newer /etc/supervisor/supervisord.conf") == ""
+    for app in apps:
+        assert host.check_output("find /srv/apps/%s -name '*.log' -not -path '*/.venv/*'", app) == ""
+
+
+def test_nobody_else_reads_an_apps_files(apps, python):
+    for app in apps:
+        for user in {"nobody", "www-data", *apps} - {app}:
+            assert python(OTHERS_READ, f"/srv/apps/{app}", user=user) == [], f"{user} reads files of {app}"
+
+
+def test_an_app_cannot_change_what_it_runs(host, apps):
+    for app in apps:
+        writable = host.check_output("runuser -u %s -- find /srv/apps/%s -writable -not -type l", app, app)
+        assert writable == ""
+
+
+def test_the_config_is_in_one_file_for_each_variable(host, apps, releases):
+    for app, one in apps.items():
+        directory = f"/srv/apps/{app}/releases/{releases[app][0]}/env"
+        names = host.file(directory).listdir()
+        assert set(names) == one["config"].keys() | one["attach"].keys()
+        for name in names:
+            file = host.file(f"{directory}/{name}")
+            assert (file.user, file.group, file.mode) == ("root", app, 0o640), name

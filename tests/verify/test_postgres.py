@@ -1,0 +1,116 @@
+"""PostgreSQL: each app has its own database, and nobody else's."""
+
+import pytest
+
+SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem", "max_connections")
+
+# Connects with the URL that a process has in its environment, changed as the arguments say. No password in a title.
+CONNECT = """
+import json, os, subprocess, sys, urllib.parse
+pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+environ = dict(item.split(b"=", 1) for item in open(f"/proc/{pid}/environ", "rb").read().split(bytes(1)) if b"=" in item)
+url = urllib.parse.urlsplit(environ[variable.encode()].decode())
+unquote = urllib.parse.unquote
+access = {"PGHOST": url.hostname, "PGPORT": str(url.port or 5432), "PGUSER": unquote(url.username),
+          "PGPASSWORD": unquote(url.password), "PGDATABASE": unquote(url.path[1:]), "PGCONNECT_TIMEOUT": "5"} | changes
+done = subprocess.run(["psql", "-XAtqc", "SELECT current_user || '@' || current_database()"], env=os.environ | access,
+                      capture_output=True, text=True)
+print(json.dumps({"out": done.stdout.strip(), "error": done.stderr.strip()}))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def database_role(roles):
+    if "database" not in roles:
+        pytest.skip("the host does not have the role database")
+
+
+@pytest.fixture(scope="module")
+def sql(host):
+    """A function that asks PostgreSQL as its operator, in a transaction that may not write."""
+
+    def ask(query):
+        options = "-c default_transaction_read_only=on"
+        return host.check_output("runuser -u postgres -- env PGOPTIONS=%s psql -XAtq -d postgres -c %s", options, query)
+
+    return ask
+
+
+@pytest.fixture(scope="module")
+def attached(apps, processes):
+    """Each attached database with its app, the variable, and the PID of a process that has the URL."""
+    found = []
+    for app, one in sorted(apps.items()):
+        its = next(iter(processes(app).values()))
+        for variable, target in one["attach"].items():
+            if "postgres" in target and "url" not in target:
+                found.append((app, target["postgres"], variable, its["pid"]))
+    return found
+
+
+def test_it_runs_in_debians_version_and_at_every_boot(host):
+    version = host.check_output("dpkg-query -W -f '${Depends}' postgresql").removeprefix("postgresql-").split()[0] if (
+        host.package("postgresql").is_installed
+    ) else host.check_output("apt-cache show postgresql | sed -n 's/^Depends: postgresql-//p' | head -n 1")
+    assert host.service(f"postgresql@{version}-main").is_running
+    assert host.service("postgresql").is_enabled
+
+
+def test_the_settings_are_in_force(sql, settings):
+    for name in SETTINGS:
+        assert sql(f"SHOW {name}") == str(settings["postgres"][name]), name
+    assert sql("SHOW password_encryption") == "scram-sha-256"
+    assert sql("SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"
+
+
+def test_each_database_is_owned_by_its_app_and_closed_to_all_others(sql, settings):
+    for name, database in settings["postgres"]["databases"].items():
+        assert sql(f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{name}'") == database["owner"]
+        allowed = sql(
+            f"SELECT string_agg(rolname, ',') FROM pg_roles WHERE has_database_privilege(rolname, '{name}', 'CONNECT') "
+            "AND NOT rolsuper AND rolname !~ '^pg_'"
+        )
+        assert allowed == database["owner"]
+
+
+def test_the_owners_may_log_in_and_nothing_else(sql, settings):
+    for database in settings["postgres"]["databases"].values():
+        powers = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolcanlogin"
+        assert sql(f"SELECT {powers} FROM pg_roles WHERE rolname = '{database['owner']}'") == "f|f|f|f|f|t"
+        verifier = sql(f"SELECT left(rolpassword, 14) FROM pg_authid WHERE rolname = '{database['owner']}'")
+        assert verifier == "SCRAM-SHA-256$"
+
+
+def test_an_app_reaches_its_database_with_the_url_it_was_given(attached, python):
+    assert attached
+    for app, name, variable, pid in attached:
+        assert python(CONNECT, pid, variable, "{}") == {"out": f"{app}@{name}", "error": ""}
+
+
+def test_a_wrong_password_is_refused(attached, python):
+    for app, _, variable, pid in attached:
+        answer = python(CONNECT, pid, variable, '{"PGPASSWORD": "wrong"}')
+        assert f'password authentication failed for user "{app}"' in answer["error"]
+
+
+def test_the_other_apps_are_refused(attached, python):
+    for app, name, variable, pid in attached:
+        for other, others, _, _ in attached:
+            if other != app:
+                answer = python(CONNECT, pid, variable, f'{{"PGDATABASE": "{others}"}}')
+                assert answer["out"] == "", f"{app} reads {others}"
+                assert "no pg_hba.conf entry" in answer["error"] or "permission denied" in answer["error"]
+        answer = python(CONNECT, pid, variable, '{"PGDATABASE": "postgres"}')
+        assert "no pg_hba.conf entry" in answer["error"], f"{app} reads the operator's database ({name})"
+
+
+def test_the_network_is_refused(attached, host, python):
+    own = host.check_output("hostname -I").split()[0]
+    for _, _, variable, pid in attached:
+        assert "Connection refused" in python(CONNECT, pid, variable, f'{{"PGHOST": "{own}"}}')["error"]
+
+
+def test_data_is_checksummed_and_in_utf8(sql, settings):
+    assert sql("SHOW data_checksums") == "on"
+    for name in settings["postgres"]["databases"]:
+        assert sql(f"SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = '{name}'") == "UTF8"

@@ -1,0 +1,104 @@
+"""Redis: an instance for each app that attaches one."""
+
+import pytest
+
+# Sends commands to a Redis instance with the password of the URL that a process has in its environment, or another one.
+COMMANDS = """
+import json, socket, sys, urllib.parse
+pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+environ = dict(item.split(b"=", 1) for item in open(f"/proc/{pid}/environ", "rb").read().split(bytes(1)) if b"=" in item)
+url = urllib.parse.urlsplit(environ[variable.encode()].decode())
+password = changes.get("password", urllib.parse.unquote(url.password))
+commands = ([["AUTH", password]] if password else []) + changes["commands"]
+answers = []
+try:
+    with socket.create_connection((changes.get("host", url.hostname), changes.get("port", url.port)), 5) as connection:
+        stream = connection.makefile("rwb")
+        for command in commands:
+            stream.write(b"*%d\\r\\n" % len(command) + b"".join(b"$%d\\r\\n%s\\r\\n" % (len(w.encode()), w.encode()) for w in command))
+            stream.flush()
+            line = stream.readline().decode().strip()
+            if line.startswith("*"):
+                line = [stream.readline() and stream.readline().decode().strip() for _ in range(int(line[1:]))]
+            answers.append(line)
+except OSError as error:
+    answers.append(type(error).__name__)
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def attached(apps, roles, processes):
+    """Each attached instance of this host: its name, its app, the variable, and the PID of a process that has the URL."""
+    if "cache" not in roles:
+        pytest.skip("the host does not have the role cache")
+    found = []
+    for app, one in sorted(apps.items()):
+        for variable, target in one["attach"].items():
+            if "redis" in target and "url" not in target:
+                found.append((target["redis"], app, variable, next(iter(processes(app).values()))["pid"]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def redis(python):
+    """A function that sends commands and returns the answers."""
+    import json
+
+    def send(pid, variable, *commands, **changes):
+        return python(COMMANDS, pid, variable, json.dumps(changes | {"commands": commands}))
+
+    return send
+
+
+def test_each_instance_runs_now_and_at_every_boot(host, roles, settings):
+    if "cache" in roles:
+        for name in settings["redis"]["instances"]:
+            assert host.service(f"redis-server@{name}").is_running
+            assert host.service(f"redis-server@{name}").is_enabled
+
+
+def test_debians_stock_instance_does_not_run(host, roles):
+    if "cache" in roles:
+        assert not host.service("redis-server").is_running
+        assert not host.socket("tcp://127.0.0.1:6379").is_listening
+
+
+def test_an_app_reaches_its_instance_with_the_url_it_was_given(attached, redis):
+    assert attached
+    for _, _, variable, pid in attached:
+        assert redis(pid, variable, ["PING"]) == ["+OK", "+PONG"]
+
+
+def test_no_password_and_a_wrong_one_are_refused(attached, redis):
+    for _, _, variable, pid in attached:
+        assert redis(pid, variable, ["PING"], password="")[0].startswith("-NOAUTH")
+        assert redis(pid, variable, ["PING"], password="wrong")[0].startswith("-WRONGPASS")
+
+
+def test_the_network_is_refused(attached, host, redis):
+    own = host.check_output("hostname -I").split()[0]
+    for _, _, variable, pid in attached:
+        assert redis(pid, variable, ["PING"], host=own) == ["ConnectionRefusedError"]
+
+
+def test_the_settings_are_in_force(attached, redis, settings):
+    for name, _, variable, pid in attached:
+        instance = settings["redis"]["instances"][name]
+        memory = instance.get("maxmemory", settings["redis"]["maxmemory"])
+        policy = instance.get("maxmemory_policy", settings["redis"]["maxmemory_policy"])
+        unit = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}[memory[-2:]]
+        asked = [["CONFIG", "GET", key] for key in ("maxmemory", "maxmemory-policy", "appendonly", "appendfsync")]
+        assert [pair[1] for pair in redis(pid, variable, *asked)[1:]] == [
+            str(int(memory[:-2]) * unit),
+            policy,
+            "yes",
+            settings["redis"]["appendfsync"],
+        ]
+
+
+def test_only_redis_and_root_read_the_passwords(host, settings, roles):
+    if "cache" in roles:
+        for name in settings["redis"]["instances"]:
+            config = host.file(f"/etc/redis/redis-{name}.conf")
+            assert (config.user, config.mode) == ("redis", 0o640)

@@ -1,0 +1,44 @@
+"""supervisor: runs the processes, for root alone."""
+
+import pytest
+
+ASK = """
+import json, socket
+try:
+    socket.socket(socket.AF_UNIX).connect("/run/supervisor.sock")
+    print(json.dumps("connected"))
+except OSError as error:
+    print(json.dumps(type(error).__name__))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def app_role(roles):
+    if "app" not in roles:
+        pytest.skip("the host does not have the role app")
+
+
+def test_it_runs_now_and_at_every_boot(host):
+    assert host.service("supervisor").is_running
+    assert host.service("supervisor").is_enabled
+
+
+def test_the_socket_is_roots(host, python, apps):
+    socket = host.file("/run/supervisor.sock")
+    assert (socket.user, socket.group, socket.mode) == ("root", "root", 0o700)
+    assert python(ASK) == "connected"
+    for user in ("nobody", *apps):
+        assert python(ASK, user=user) == "PermissionError", user
+
+
+def test_it_has_no_tcp_port(host):
+    assert "supervisord" not in host.check_output("ss -Hltnp")
+
+
+def test_every_process_is_one_that_is_declared(host, apps):
+    from .declared import processes
+
+    status = [line.split() for line in host.run("supervisorctl status").stdout.splitlines()]
+    current = {app: host.check_output("readlink /srv/apps/%s/current", app).removeprefix("releases/") for app in apps}
+    declared = {f"{app}.v{current[app]}.{process}" for app, one in apps.items() for process in processes(one)}
+    assert {(words[0], words[1]) for words in status} == {(name, "RUNNING") for name in declared}
