@@ -1,0 +1,63 @@
+"""The modules under test, loaded from their files as Salt's loader does, without Salt's dunders.
+
+A test that needs ``__salt__``, ``__pillar__`` or ``__opts__`` gives them as plain mappings with the fixture ``dunders``.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def module(path):
+    """Return a fixture that loads a file of the tree as a module.
+
+    :param path: from the root of the tree.
+    """
+
+    @pytest.fixture(scope="session")
+    def loaded():
+        spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+        it = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(it)
+        return it
+
+    return loaded
+
+
+attachment = module("salt/_modules/attachment.py")
+build = module("salt/_modules/build.py")
+inventory = module("salt/_modules/inventory.py")
+nginx_tree = module("salt/_modules/nginx_tree.py")
+postgres_attachment = module("salt/_modules/postgres_attachment.py")
+process = module("salt/_modules/process.py")
+settings = module("salt/_modules/settings.py")
+pillar_settings = module("salt/_pillar/settings.py")
+launcher = module("formulas/app/files/process.py")
+
+
+@pytest.fixture
+def dunders(monkeypatch):
+    """Return a function that gives a module its dunders: ``dunders(module, salt={…}, pillar={…}, opts={…})``."""
+
+    def give(to, **values):
+        for name, value in values.items():
+            monkeypatch.setattr(to, f"__{name}__", value, raising=False)
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def schemas(settings):
+    """The schemas of the tree's own formulas."""
+    found = settings.read_schemas([ROOT / "salt", ROOT / "formulas"])
+    del found["hosts"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def hosts_schema(settings):
+    """The schema of the inventory."""
+    return settings.read_schemas([ROOT / "salt"])["hosts"]

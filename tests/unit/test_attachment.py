@@ -1,0 +1,314 @@
+"""Attachments: what follows from them, what they refuse, and their URLs."""
+
+import copy
+import json
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from hypothesis import given, settings as hypothesis_settings, strategies as st
+
+ALL = ["database", "cache", "app", "proxy"]
+PASSWORD = "correct-horse-battery"
+
+
+def host(*roles, environment="dev", address="10.0.0.1"):
+    return {"environment": environment, "roles": list(roles or ALL), "address": address}
+
+
+ONE = {"one": host()}
+SPLIT = {
+    "db": host("database", address="10.0.0.2"),
+    "cache": host("cache", address="10.0.0.3"),
+    "web1": host("app", address="10.0.0.4"),
+    "web2": host("app", address="10.0.0.5"),
+    "front": host("proxy", address="10.0.0.6"),
+    "elsewhere": host(environment="production", address="10.0.0.7"),
+}
+
+
+def app(port=8000, **settings):
+    return {"port": port, "build": {"source": "/a.tar.gz", "sha256": "0" * 64}} | settings
+
+
+@pytest.fixture(scope="session")
+def derive(settings, schemas, inventory, attachment):
+    """Return a function that derives from apps and what is said of resources, for one host of an inventory."""
+
+    def derived(apps, hosts=ONE, minion_id="one", **more):
+        declared = {"app": apps} | more
+        assert settings.check(schemas, declared) == []
+        complete = {name: settings.with_defaults(schema, declared.get(name, {})) for name, schema in schemas.items()}
+        peers = {role: inventory.peers(hosts, minion_id, role) for role in ("database", "cache", "app")}
+        return attachment.derive(complete, hosts, minion_id, peers)
+
+    return derived
+
+
+MISTAKES = {
+    "nothing to attach": (
+        {"shop": app(attach={"X": {}})},
+        ["app.shop.attach.X: expected one of postgres, redis, service or url"],
+    ),
+    "two things in one": (
+        {"shop": app(attach={"X": {"postgres": "shop", "redis": "shop"}})},
+        ["app.shop.attach.X: expected one of postgres, redis, service or url"],
+    ),
+    "a version without a service": (
+        {"shop": app(attach={"X": {"url": "https://faq.example.com/v1", "version": "v1"}})},
+        ["app.shop.attach.X.version: is a service's; expected it beside service"],
+    ),
+    "a service that there is not": (
+        {"shop": app(attach={"X": {"service": "fqa", "version": "v1"}}), "faq": app(8100)},
+        ["app.shop.attach.X.service: no app has this name; expected one of faq, shop"],
+    ),
+    "a service that provides nothing": (
+        {"shop": app(attach={"X": {"service": "faq", "version": "v1"}}), "faq": app(8100)},
+        ["app.shop.attach.X.version: faq does not provide it; expected one of none (app.faq.provides)"],
+    ),
+    "a version that is not provided": (
+        {
+            "shop": app(attach={"X": {"service": "faq", "version": "v3"}}),
+            "faq": app(8100, provides={"v2": {"path": "/v2"}, "v1": {"path": "/v1"}}),
+        },
+        ["app.shop.attach.X.version: faq does not provide it; expected one of v1, v2 (app.faq.provides)"],
+    ),
+    "no version": (
+        {"shop": app(attach={"X": {"service": "faq"}}), "faq": app(8100, provides={"v1": {"path": "/v1"}})},
+        ["app.shop.attach.X.version: faq does not provide it; expected one of v1 (app.faq.provides)"],
+    ),
+    "a database of two apps": (
+        {"a": app(attach={"X": {"postgres": "shop"}}), "b": app(8100, attach={"Y": {"postgres": "shop"}})},
+        ["app.b.attach.Y.postgres: belongs to a, which attaches it too; expected one of its own"],
+    ),
+    "a Redis instance of two apps": (
+        {"a": app(attach={"X": {"redis": "shop"}}), "b": app(8100, attach={"Y": {"redis": "shop"}})},
+        ["app.b.attach.Y.redis: belongs to a, which attaches it too; expected one of its own"],
+    ),
+    "two databases of one app, whose role has one password": (
+        {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "stock"}})},
+        ["app.shop.attach.B.postgres: shop has shop already; expected that one"],
+    ),
+    "two Redis instances of one app, which has one port for them": (
+        {"shop": app(attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}})},
+        ["app.shop.attach.B.redis: shop has jobs already; expected that one"],
+    ),
+    "a variable in config and in attach": (
+        {"shop": app(config={"X": "1"}, attach={"X": {"postgres": "shop"}})},
+        ["app.shop.config.X: is also in app.shop.attach; expected it in one of them"],
+    ),
+    "a value too long for execve": (
+        {"shop": app(config={"X": "é" * 65535})},
+        ["app.shop.config.X: 131072 bytes with its name; expected less than 131072"],
+    ),
+    "a value that is no Unicode text": (
+        {"shop": app(config={"X": "\ud800"})},
+        ["app.shop.config.X: expected text that UTF-8 can encode"],
+    ),
+    "one port for two apps": (
+        {"a": app(), "b": app(), "c": app()},
+        [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],
+    ),
+    "one domain for two apps": (
+        {"a": app(domains=["a.example.com", "b.example.com"]), "b": app(8100, domains=["b.example.com"])},
+        ["app.b.domains[0]: is also a domain of a; expected it once"],
+    ),
+}
+
+
+@pytest.mark.parametrize("apps, expected", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_by_path(derive, apps, expected):
+    assert derive(apps)[1] == expected
+
+
+def test_a_longest_value_is_accepted(derive):
+    assert derive({"shop": app(config={"X": "v" * (131071 - len("X="))})})[1] == []
+
+
+def test_a_resource_that_no_app_attaches_is_a_mistake(derive):
+    _, found = derive(
+        {"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}})},
+        postgres={"databases": {"shop": {}, "stock": {}}},
+        redis={"instances": {"shop": {}}},
+    )
+    assert found == [
+        "postgres.databases.shop: no app attaches it; expected the name of an attached postgres",
+        "postgres.databases.stock: no app attaches it; expected the name of an attached postgres",
+        "redis.instances.shop: no app attaches it; expected the name of an attached redis",
+    ]
+
+
+@pytest.mark.parametrize(
+    "target, role", [({"postgres": "shop"}, "database"), ({"redis": "shop"}, "cache"), ({"service": "shop"}, "app")]
+)
+def test_an_environment_without_the_host_for_it_is_a_mistake(derive, target, role):
+    hosts = {"one": host("proxy"), "two": host(environment="production")}
+    if "service" in target:
+        target["version"] = "v1"
+    apps = {"shop": app(attach={"X": target}, provides={"v1": {"path": "/v1"}})}
+    assert derive(apps, hosts)[1] == [
+        f"app.shop.attach.X: no host of dev has the role {role}; expected one in pillar/hosts.yaml"
+    ]
+
+
+BOTH = {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"redis": "shop"}})}
+
+
+@pytest.mark.parametrize("minion_id", ["db", "cache", "web1", "front"])
+def test_several_hosts_must_be_told_a_password(derive, minion_id):
+    expected = (
+        "missing; expected text, in pillar/secrets: several hosts must know it, so that none can make it for itself"
+    )
+    assert derive(copy.deepcopy(BOTH), SPLIT, minion_id)[1] == [
+        f"postgres.databases.shop.password: {expected}",
+        f"redis.instances.shop.password: {expected}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "minion_id, database, cache",
+    [
+        ("db", "127.0.0.1", "10.0.0.3"),
+        ("cache", "10.0.0.2", "127.0.0.1"),
+        ("web1", "10.0.0.2", "10.0.0.3"),
+    ],
+)
+def test_a_resource_is_reached_at_the_host_that_has_its_role(derive, minion_id, database, cache):
+    given_passwords = {
+        "postgres": {"databases": {"shop": {"password": PASSWORD}}},
+        "redis": {"instances": {"shop": {"password": PASSWORD}}},
+    }
+    found, mistakes = derive(copy.deepcopy(BOTH), SPLIT, minion_id, **given_passwords)
+    assert mistakes == []
+    assert found["app"]["shop"]["attach"] == {
+        "A": {"postgres": "shop", "address": database, "port": 5432},
+        "B": {"redis": "shop", "address": cache, "port": 8099},
+    }
+    assert found["postgres"]["databases"] == {"shop": {"password": PASSWORD, "owner": "shop"}}
+    assert found["redis"]["instances"]["shop"] == {"password": PASSWORD, "owner": "shop", "port": 8099}
+
+
+def test_a_resource_with_a_url_is_somebody_elses(derive):
+    found, mistakes = derive({"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}})})
+    assert mistakes == []
+    assert found["postgres"]["databases"] == {}
+
+
+def test_one_database_may_be_attached_by_two_variables(derive):
+    assert derive({"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "shop"}})})[1] == []
+
+
+@pytest.mark.parametrize("minion_id, address", [("web1", "127.0.0.1"), ("db", "10.0.0.4")])
+def test_a_service_is_reached_at_an_app_host(derive, minion_id, address):
+    apps = {
+        "shop": app(attach={"FAQ": {"service": "faq", "version": "v2"}}),
+        "faq": app(8100, provides={"v2": {"path": "/api/v2"}}),
+    }
+    found, mistakes = derive(apps, SPLIT, minion_id)
+    assert mistakes == []
+    target = found["app"]["shop"]["attach"]["FAQ"]
+    assert target == {"service": "faq", "version": "v2", "address": address, "port": 8100, "path": "/api/v2"}
+
+
+SITES = {
+    "an app with a domain": (app(domains=["shop.example.com"]), ALL, True, True),
+    "an app without a domain": (app(), ALL, False, True),
+    "an app without web processes": (app(domains=["a.b"], formation={"worker": 1}), ALL, False, False),
+    "an app whose web processes are scaled to none": (app(domains=["a.b"], formation={"web": 0}), ALL, False, False),
+    "a host that is no proxy": (app(domains=["a.b"]), ["app"], False, True),
+    "a host that is a proxy only": (app(domains=["a.b"]), ["proxy"], True, False),
+}
+
+
+@pytest.mark.parametrize("one, roles, site, front", SITES.values(), ids=SITES)
+def test_nginx_serves_what_has_web_processes(derive, one, roles, site, front):
+    found, mistakes = derive({"shop": one}, {"one": host(*roles)})
+    assert mistakes == []
+    served = {"domains": one.get("domains", []), "port": 8000, "body_size": "10m", "timeout": 60, "extra": ""}
+    assert found["nginx"]["sites"] == ({"shop": served} if site else {})
+    assert found["nginx"]["fronts"] == ({"shop": served} if front else {})
+
+
+PASSWORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=16, max_size=256)
+
+
+@hypothesis_settings(deadline=None)
+@given(secret=PASSWORDS)
+def test_any_password_comes_back_from_its_url(attachment, secret):
+    at = {"address": "127.0.0.1", "port": 5432}
+    parts = urlsplit(attachment.url({"postgres": "the_shop"} | at, "my-shop", secret))
+    assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("postgres", "127.0.0.1", 5432, "/the_shop")
+    assert (unquote(parts.username), unquote(parts.password)) == ("my-shop", secret)
+    parts = urlsplit(attachment.url({"redis": "shop"} | at, "my-shop", secret))
+    assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("redis", "127.0.0.1", 5432, "/0")
+    assert (parts.username, unquote(parts.password)) == ("", secret)
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ({"service": "faq", "version": "v1", "address": "10.0.0.4", "port": 8200, "path": "/v1"}, "http://10.0.0.4:8200/v1"),
+        ({"url": "https://faq.example.com/v1"}, "https://faq.example.com/v1"),
+        ({"service": "faq", "version": "v1", "url": "https://faq.example.com"}, "https://faq.example.com"),
+        ({"postgres": "shop", "url": "postgres://db.example.com/x"}, "postgres://db.example.com/x"),
+    ],
+)
+def test_a_url_is_derived_or_given(attachment, target, expected):
+    assert attachment.url(target, "shop") == expected
+
+
+def test_a_derived_password_is_the_same_each_time_and_unlike_any_other(attachment):
+    # Worked out with `printf postgres/shop | openssl dgst -sha256 -hmac key`.
+    assert attachment.derive_password("key", "postgres", "shop") == "5b3b3ad27e74566ffa19f3f44db6b5011a96e95c"
+    others = {
+        attachment.derive_password(key, kind, name)
+        for key in ("key", "key2")
+        for kind in ("postgres", "redis")
+        for name in ("shop", "stock")
+    }
+    assert len(others) == 8
+
+
+def test_a_derived_password_is_one_that_the_settings_would_accept(settings, schemas, attachment):
+    password = attachment.derive_password("key", "redis", "shop")
+    assert settings.check(schemas, {"redis": {"instances": {"shop": {"password": password}}}}) == []
+
+
+@pytest.fixture
+def on_a_host(attachment, dunders, tmp_path):
+    """Give the module a host with a key and one app."""
+    (tmp_path / "host.key").write_text("key\n")
+    attach = {
+        "DATABASE_URL": {"postgres": "shop", "address": "127.0.0.1", "port": 5432},
+        "REDIS_URL": {"redis": "shop", "address": "127.0.0.1", "port": 8099},
+        "FAQ_API": {"service": "faq", "version": "v1", "address": "127.0.0.1", "port": 8100, "path": "/v1"},
+        "MAIL_URL": {"url": "smtp://mail.example.com"},
+        "OLD_URL": {"postgres": "old", "url": "postgres://old.example.com/old"},
+    }
+    pillar = {
+        "app": {"shop": {"config": {"GREETING": "50 % off $PATH"}, "attach": attach}},
+        "postgres": {"databases": {"shop": {"owner": "shop"}}},
+        "redis": {"instances": {"shop": {"owner": "shop", "password": "p/w@:#?%"}}},
+    }
+    dunders(attachment, pillar=pillar, opts={"conf_file": str(tmp_path / "minion")})
+    return attachment
+
+
+def test_a_password_is_the_pillars_or_this_hosts_own(on_a_host):
+    assert on_a_host.password("redis", "shop") == "p/w@:#?%"
+    assert on_a_host.password("postgres", "shop") == on_a_host.derive_password("key", "postgres", "shop")
+
+
+def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
+    assert on_a_host.environ("shop") == {
+        "GREETING": "50 % off $PATH",
+        "DATABASE_URL": f"postgres://shop:{on_a_host.password('postgres', 'shop')}@127.0.0.1:5432/shop",
+        "REDIS_URL": "redis://:p%2Fw%40%3A%23%3F%25@127.0.0.1:8099/0",
+        "FAQ_API": "http://127.0.0.1:8100/v1",
+        "MAIL_URL": "smtp://mail.example.com",
+        "OLD_URL": "postgres://old.example.com/old",
+    }
+
+
+def test_settings_stay_data_that_salt_can_hand_on(derive):
+    found, _ = derive(copy.deepcopy(BOTH))
+    assert json.loads(json.dumps(found)) == found

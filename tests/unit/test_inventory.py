@@ -1,0 +1,78 @@
+"""The inventory: who is who, and what cannot be."""
+
+import pytest
+
+
+def row(environment="dev", roles=(), address="10.0.0.1"):
+    return {"environment": environment, "roles": list(roles), "address": address}
+
+
+@pytest.mark.parametrize(
+    "hosts, expected",
+    [
+        ({"one": row()}, "dev"),
+        ({"one": row("staging")}, "staging"),
+        ({"one": row("prod")}, ""),
+        ({"one": row(["dev"])}, ""),
+        ({"one": {}}, ""),
+        ({"one": "dev"}, ""),
+        ({"two": row()}, ""),
+        (["one"], ""),
+        ("one", ""),
+        (None, ""),
+    ],
+)
+def test_the_environment_is_one_that_there_is_or_none(inventory, hosts, expected):
+    assert inventory.environment(hosts, "one") == expected
+
+
+@pytest.mark.parametrize(
+    "hosts, expected",
+    [
+        ({"one": row(), "two": row(address="10.0.0.2")}, []),
+        (
+            {"two": row(), "three": row()},
+            ["hosts.one: missing; expected a row for this host's id in pillar/hosts.yaml, which has three, two"],
+        ),
+        (
+            {"one": row(), "two": row("production"), "three": row()},
+            [
+                "hosts.three.address: is also the address of one; expected one of its own",
+                "hosts.two.address: is also the address of one; expected one of its own",
+            ],
+        ),
+    ],
+)
+def test_a_host_is_there_and_has_an_address_of_its_own(inventory, hosts, expected):
+    assert inventory.mistakes(hosts, "one") == expected
+
+
+def test_peers_are_of_the_same_environment_and_sorted(inventory):
+    hosts = {
+        "b": row(roles=["app", "proxy"]),
+        "a": row(roles=["app"]),
+        "c": row(roles=["database"]),
+        "d": row("production", roles=["app"]),
+    }
+    assert inventory.peers(hosts, "c", "app") == ["a", "b"]
+    assert inventory.peers(hosts, "d", "app") == ["d"]
+    assert inventory.peers(hosts, "d", "database") == []
+
+
+@pytest.mark.parametrize(
+    "roles, expected",
+    [
+        ([], []),
+        (["proxy", "app", "cache", "database"], ["database", "cache", "app", "proxy"]),
+        (["proxy", "cache"], ["cache", "proxy"]),
+    ],
+)
+def test_what_apps_attach_comes_before_the_apps(inventory, dunders, roles, expected):
+    dunders(inventory, pillar={"hosts": {"one": row(roles=roles)}}, opts={"id": "one"})
+    assert inventory.roles() == expected
+
+
+def test_the_roles_are_those_of_the_schema(inventory, hosts_schema):
+    (host,) = hosts_schema["patternProperties"].values()
+    assert sorted(host["properties"]["roles"]["items"]["enum"]) == sorted(inventory.ROLES)
+    assert host["properties"]["environment"]["enum"] == list(inventory.ENVIRONMENTS)
