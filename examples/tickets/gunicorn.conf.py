@@ -9,3 +9,6 @@ logconfig_dict = {
 
 # A release leaves nothing behind on disk, not even a socket.
 control_socket_disable = True
+
+# The app is loaded before any process is forked: one that cannot be loaded says so once and ends gunicorn.
+preload_app = True

@@ -1,13 +1,26 @@
 """Settings of faq: every value that differs between deploys comes from the environment."""
 
 import os
+from urllib.parse import urlsplit
 
 import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
 
 REQUIRED = ("SECRET_KEY", "DATABASE_URL")
+# Bad config is one line and no traceback, whichever process reads it first.
 if missing := [name for name in REQUIRED if not os.environ.get(name)]:
-    raise ImproperlyConfigured(f"not set in the environment: {', '.join(missing)}")
+    raise SystemExit(f"faq: not set in the environment: {', '.join(missing)}")
+
+
+def url(name: str, *schemes: str) -> str:
+    """The variable's value, a URL of one of these schemes."""
+    try:
+        parts = urlsplit(os.environ[name])
+        valid = parts.scheme in schemes and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SystemExit(f"faq: {name}: expected a URL, {schemes[0]}://..., with what is special in it percent-encoded")
+    return os.environ[name]
 
 
 def flag(name: str) -> bool:
@@ -15,11 +28,23 @@ def flag(name: str) -> bool:
     return os.environ.get(name, "").lower() in {"1", "true", "yes", "on"}
 
 
+def seconds(name: str, default: int) -> int:
+    """The variable's value, a whole number of seconds."""
+    value = os.environ.get(name) or str(default)
+    if not (value.isascii() and value.isdigit()):
+        raise SystemExit(f"faq: {name}: expected a whole number of seconds")
+    return int(value)
+
+
 SECRET_KEY = os.environ["SECRET_KEY"]
 DEBUG = flag("DEBUG")
 ALLOWED_HOSTS = [host.strip() for host in os.environ.get("ALLOWED_HOSTS", "").split(",") if host.strip()]
 
-DATABASES = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}
+DATABASES = {
+    "default": dj_database_url.parse(
+        url("DATABASE_URL", "postgres", "postgresql"), conn_max_age=60, conn_health_checks=True
+    )
+}
 # A database that has gone silent is an error in seconds, not a thread that waits for minutes.
 DATABASES["default"].setdefault("OPTIONS", {}).update(connect_timeout=3, tcp_user_timeout=5000)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -38,11 +63,12 @@ APPEND_SLASH = False
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 USE_X_FORWARDED_HOST = True
 SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT")
-SECURE_HSTS_SECONDS = int(os.environ.get("SECURE_HSTS_SECONDS", "0"))
+SECURE_HSTS_SECONDS = seconds("SECURE_HSTS_SECONDS", 0)
 # Frames and cross-site forms concern pages and cookies, which this API lacks; W005 and W021 would have an app promise
 # TLS for every other host of its domain.
 SILENCED_SYSTEM_CHECKS = ["security.W002", "security.W003", "security.W005", "security.W021"]
 
+TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 

@@ -45,7 +45,5 @@ def publish(ticket_id: int) -> None:
         response.raise_for_status()
     if response.status_code not in (requests.codes.created, requests.codes.ok):
         raise FaqRefused(f"{ticket.source}: the FAQ answered {response.status_code}: {response.text[:500]}")
-    Ticket.objects.filter(pk=ticket_id).unpublished().update(
-        faq_id=response.json()["id"], published_at=timezone.now()
-    )
+    Ticket.objects.filter(pk=ticket_id).unpublished().update(faq_id=response.json()["id"], published_at=timezone.now())
     logger.info("%s is in the FAQ", ticket.source)
