@@ -15,6 +15,8 @@ REPOSITORY = "localhost/saltern-lab"
 RECIPE_LABEL = "saltern.recipe"
 # A bare host: it boots, it has a network and it can check a certificate. No Python.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "iproute2")
+# A container shares this machine's kernel: its modules are not the host's to load.
+MASKED = ("systemd-modules-load.service",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +28,12 @@ class Recipe:
     apt_options: tuple[str, ...] = ()
     authorities: tuple[tuple[str, bytes], ...] = ()
     packages: tuple[str, ...] = PACKAGES
+    masked: tuple[str, ...] = MASKED
 
     @property
     def digest(self) -> str:
         """Twelve hexadecimal digits that change when anything of the recipe does."""
-        fields = json.dumps(dataclasses.asdict(self), sort_keys=True, default=lambda value: hashlib.sha256(value).hexdigest())
+        fields = json.dumps(dataclasses.asdict(self), sort_keys=True, default=bytes.hex)
         return hashlib.sha256(fields.encode()).hexdigest()[:12]
 
 
@@ -44,7 +47,7 @@ def recipe(suite: str) -> Recipe:
         subprocess.run(["apt-get", "-q", "update"], capture_output=True, check=False)
         mirrors = machine.mirrors(suite)
     if not any(mirror.suite == suite for mirror in mirrors):
-        raise LabError("apt's sources name no Debian mirror over http or https that answers; mend them and run apt-get update")
+        raise LabError("apt's sources name no Debian mirror over http or https; mend them, then run apt-get update")
     return Recipe(
         suite=suite,
         mirrors=tuple(str(mirror) for mirror in mirrors),
@@ -61,7 +64,8 @@ def ensure(suite: str) -> tuple[str, bool]:
     """
     wanted = recipe(suite)
     name = f"{REPOSITORY}:{suite}"
-    old = podman("image", "inspect", "--format", f'{{{{.Id}}}} {{{{index .Labels "{RECIPE_LABEL}"}}}}', name, check=False)
+    template = f'{{{{.Id}}}} {{{{index .Labels "{RECIPE_LABEL}"}}}}'
+    old = podman("image", "inspect", "--format", template, name, check=False)
     identity, _, digest = old.stdout.strip().partition(" ")
     if digest == wanted.digest:
         return name, False
@@ -107,6 +111,12 @@ def build(wanted: Recipe, name: str) -> None:
             raise LabError(f"podman import of {name}: {first_error(load.stderr)}")
 
 
+def remove() -> list[str]:
+    """Remove the base images of all suites, and return the names of what was removed."""
+    there = [f"{REPOSITORY}:{suite}" for suite in machine.SUITES]
+    return [name for name in there if podman("rmi", name, check=False).returncode == 0]
+
+
 def mmdebstrap_options(wanted: Recipe, authorities: list[Path]) -> list[str]:
     """Return mmdebstrap's options for a recipe.
 
@@ -115,6 +125,7 @@ def mmdebstrap_options(wanted: Recipe, authorities: list[Path]) -> list[str]:
     """
     options = ["--mode=root", "--format=tar", "--variant=minbase", f"--include={','.join(wanted.packages)}"]
     options += [f"--aptopt={option.rstrip(';')}" for option in wanted.apt_options]
+    options.append(f'--customize-hook=chroot "$1" systemctl mask {" ".join(wanted.masked)}')
     if authorities:
         target = "/usr/local/share/ca-certificates"
         sources = " ".join(shlex.quote(str(path)) for path in authorities)

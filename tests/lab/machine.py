@@ -12,8 +12,9 @@ from pathlib import Path
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
-# What Debian's systemd asks of a machine, at most.
+# The hard limits of a host, where this machine's are no lower: systemd's own for open files, and enough processes.
 OPEN_FILES = 524288
+PROCESSES = 16384
 SUITES = ("bookworm", "trixie")
 
 
@@ -49,10 +50,9 @@ def limit_options(open_files: int, processes: int) -> list[str]:
     :param processes: the hard limit of processes, or ``resource.RLIM_INFINITY``.
     """
     files = OPEN_FILES if open_files == resource.RLIM_INFINITY else min(open_files, OPEN_FILES)
-    options = ["--ulimit", f"nofile={min(1024, files)}:{files}"]
-    if processes != resource.RLIM_INFINITY:
-        options += ["--ulimit", f"nproc={processes}:{processes}"]
-    return options
+    # podman lowers its own limit to the number of process ids before it sets a container's.
+    count = PROCESSES if processes == resource.RLIM_INFINITY else min(processes, PROCESSES)
+    return ["--ulimit", f"nofile={min(1024, files)}:{files}", "--ulimit", f"nproc={count}:{count}"]
 
 
 def authorities(directory: Path = AUTHORITIES) -> dict[str, bytes]:
@@ -78,8 +78,9 @@ def mirrors(suite: str) -> list[Mirror]:
     :param suite: ``bookworm`` or ``trixie``.
     :return: the mirrors, none where apt knows of no Debian archive or has not fetched its lists.
     """
+    columns = "$(REPO_URI) $(CODENAME) $(COMPONENT)"
     listed = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)", "Created-By: Packages", "Origin: Debian"],
+        ["apt-get", "indextargets", "--format", columns, "Created-By: Packages", "Origin: Debian"],
         capture_output=True,
         text=True,
         check=False,
@@ -92,7 +93,7 @@ def rewritten(lines: Iterable[str], suite: str) -> list[Mirror]:
 
     :param lines: a line ``URI SUITE COMPONENT`` for each index.
     :param suite: the suite wanted, in place of the one listed.
-    :return: the suite's own mirrors, of its updates and of its security; third-party, backports and local ones left out.
+    :return: the suite's own mirrors, of its updates and of its security. What is not Debian's own is left out.
     """
     found = {}
     for line in lines:
@@ -119,7 +120,9 @@ def apt_options(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 def index_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that tell bootstrap.sh of this machine's package index and proxies."""
-    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+    )
     names = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY")
     proxies = {name: environment.get(name) or environment.get(name.lower(), "") for name in names}
     return indexes(listed.stdout) | {name: value for name, value in proxies.items() if value}

@@ -1,0 +1,295 @@
+"""The lab's command line, behind the Makefile's targets: up, apply, verify, logs, status, down."""
+
+import argparse
+import contextlib
+import fcntl
+import http.client
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.lab import image, journal, machine
+from tests.lab.host import Host
+from tests.lab.lab import ROOT, RUN, Lab, free_port, inventory, remove_labelled
+from tests.lab.podman import LabError, podman
+from tests.lab.steps import Steps
+
+# Seconds in which an app that was just deployed must answer through the proxy.
+ANSWER_TIMEOUT = 30
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command of the lab and return its exit code.
+
+    :param arguments: the command line without the program, ``sys.argv`` where it is not given.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        if os.geteuid():
+            raise LabError("not root: the lab boots privileged containers; run make with sudo, or as root")
+        return options.command(options) or 0
+    except LabError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone. Python would say so again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    root = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, function) -> argparse.ArgumentParser:
+        each = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
+        each.set_defaults(command=function)
+        return each
+
+    add("up", up).add_argument("--suite", choices=machine.SUITES, help="the hosts' Debian (default: bookworm)")
+    add("apply", apply).add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
+    verify_parser = add("verify", verify)
+    verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
+    logs_parser = add("logs", logs)
+    logs_parser.add_argument("--app", help="only this app")
+    logs_parser.add_argument("--process", help="only this process type, such as web, or process, such as web.1")
+    logs_parser.add_argument("--host", help="only this host")
+    logs_parser.add_argument("--no-follow", action="store_true", help="end after the lines that are there")
+    add("status", status)
+    down_parser = add("down", down)
+    down_parser.add_argument("--run", help="only what the test run of this name made")
+    down_parser.add_argument("--images", action="store_true", help="the images too")
+    return root
+
+
+def up(options: argparse.Namespace) -> int:
+    """Boot, bootstrap and converge the hosts of the environment dev, and ask their apps."""
+    with only_one():
+        steps = Steps()
+        this = Lab.of_tree()
+        hosts = {host_id: this.host(host_id) for host_id in this.ids}
+        suite = agreed_suite(options.suite, [host for host in hosts.values() if host])
+        with steps.step(f"base image {suite}") as step:
+            _, made = image.ensure(suite)
+            step.outcome = "made" if made else "there"
+        for host_id in this.ids:
+            with steps.step(f"boot {host_id}") as step:
+                hosts[host_id], step.outcome = booted(this, host_id, suite)
+            with steps.step(f"bootstrap {host_id}") as step:
+                step.outcome = hosts[host_id].bootstrap(line=step.doing).removeprefix("bootstrap.sh: ")
+        for app in example_apps():
+            with steps.step(f"build {app.name}") as step:
+                build = this.release(app, next(iter(hosts.values())).python)
+                step.outcome = f"{build['version']}, sha256 {build['sha256'][:12]}"
+        for host in hosts.values():
+            converge(steps, host)
+        return finish(steps, hosts.values())
+
+
+def apply(options: argparse.Namespace) -> None:
+    """Converge the hosts that are up."""
+    with only_one():
+        steps = Steps()
+        for host in live_hosts():
+            converge(steps, host, *options.argument)
+
+
+def verify(options: argparse.Namespace) -> None:
+    """Run the testinfra suite, which changes nothing, against the lab's hosts or another one."""
+    hosts = options.host or ",".join(f"podman://{host.name}" for host in live_hosts())
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}"])
+
+
+def logs(options: argparse.Namespace) -> None:
+    """Show the lines of all processes of all hosts as one stream."""
+    hosts = live_hosts()
+    if options.host:
+        hosts = [host for host in hosts if host.id == options.host]
+        if not hosts:
+            raise LabError(f"HOST: '{options.host}' is not up; make status lists the hosts that are")
+    wanted = journal.identifier(options.app, options.process)
+    journal.show(hosts, wanted, follow=not options.no_follow)
+
+
+def status(options: argparse.Namespace) -> None:
+    """List the lab's hosts."""
+    hosts = Lab.of_tree().hosts()
+    if not hosts:
+        print("no host is up; make up boots one")
+    for host in hosts:
+        port = published_port(host)
+        state = host.run("systemctl", "is-system-running", check=False).stdout.strip() if host.alive else ""
+        where = f"  http on 127.0.0.1:{port}" if port else ""
+        print(f"{host.id}  {host.suite}  {host.address}  {state or 'off; make up starts it'}{where}")
+
+
+def down(options: argparse.Namespace) -> None:
+    """Remove the lab's hosts and networks."""
+    removed = remove_labelled({RUN: options.run}) if options.run else Lab.of_tree().remove()
+    if options.images:
+        removed += image.remove()
+    print(f"removed {' '.join(removed)}" if removed else "nothing to remove")
+
+
+def agreed_suite(asked: str | None, hosts: list[Host]) -> str:
+    """Return the suite that the hosts have or shall have.
+
+    :param asked: what was asked for, or ``None``.
+    :param hosts: the hosts that are there.
+    :raises LabError: when a host has another one than was asked for.
+    """
+    for host in hosts:
+        if asked and host.suite != asked:
+            raise LabError(f"{host.id} is up with {host.suite}, and SUITE={asked} was asked for; run make down first")
+    return asked or (hosts[0].suite if hosts else machine.SUITES[0])
+
+
+def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
+    """Return a host that is up, and what had to be done for it: nothing, start it, or boot a new one.
+
+    :param this: its lab.
+    :param host_id: its id.
+    :param suite: its Debian.
+    """
+    host = this.host(host_id)
+    wanted = int(os.environ.get("SALTERN_PORT") or 0)
+    if host:
+        port = published_port(host)
+        if wanted and port and port != wanted:
+            raise LabError(f"{host_id} has port {port}, and SALTERN_PORT={wanted} was asked for; run make down first")
+        if host.alive:
+            return host, f"up, {host.address}"
+        if this.revive(host):
+            return host, f"started again, {host.address}"
+        host.remove()
+    port = free_port(wanted or None) if "proxy" in inventory(this.tree)[host_id]["roles"] else None
+    new = this.boot(host_id, suite, port=port)
+    failed = new.failed_units()
+    state = f"degraded: {', '.join(failed)}" if failed else "running"
+    return new, f"{'made anew' if host else 'new'}, {new.address}, systemd {state}"
+
+
+def converge(steps: Steps, host: Host, *arguments: str) -> None:
+    """Converge one host as a step."""
+    terminal = steps.console.is_terminal
+    with steps.step(f"converge {host.id}") as step:
+        result = host.converge(*arguments, line=step.line, state=step.doing if terminal else None, color=terminal)
+        step.outcome = str(result)
+
+
+def finish(steps: Steps, hosts) -> int:
+    """Ask each app for an answer, print the end screen, and return 1 where one did not answer well."""
+    rows, code = [], 0
+    for host in hosts:
+        port = published_port(host)
+        with steps.step(f"ask the apps of {host.id}") as step:
+            apps = host.salt("settings.load", "app") if port else {}
+            for name, app in sorted(apps.items()):
+                for domain in app["domains"]:
+                    step.doing(domain)
+                    path, answer, good = ask(port, domain, ["/", app.get("health", {}).get("path", "/healthz")])
+                    rows.append((name, f"http://{domain}:{port}{path}", answer))
+                    code = code if good else 1
+            step.outcome = f"{len(rows)} answered" if not code else "not all answered well"
+    say = steps.console.print
+    say()
+    width = max((len(url) for _, url, _ in rows), default=0)
+    for name, url, answer in rows:
+        say(f"  {name:<10} {url:<{width}}  {answer}", markup=False, soft_wrap=True)
+    if code:
+        say("\nNot every app answered as it should. What its processes said: make logs", markup=False)
+    else:
+        first = rows[0][0] if rows else "APP"
+        say(f"\nUp in {steps.seconds:.0f} s. Next:", markup=False)
+        for line in (
+            f"make logs APP={first}".ljust(30) + "what its processes say",
+            "make verify".ljust(30) + "prove that the host is what was declared",
+            "make apply".ljust(30) + "converge again, after an edit in pillar/ or formulas/",
+            f"podman exec -it {next(iter(hosts)).name} bash".ljust(30) + "look around",
+            "make down".ljust(30) + "remove it all",
+        ):
+            say(f"  {line}", markup=False, soft_wrap=True)
+    return code
+
+
+def ask(port: int, domain: str, paths: list[str]) -> tuple[str, str, bool]:
+    """Ask an app through the proxy, as a browser on this machine would.
+
+    :param port: the port of 127.0.0.1 that leads to the proxy.
+    :param domain: the app's domain.
+    :param paths: the paths to ask for, until one is served.
+    :return: the path, what was answered, and whether it was an answer that serves.
+    """
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    while True:
+        for path in paths:
+            answer, good, retry = ask_once(port, domain, path)
+            if good:
+                return path, answer, True
+        if not retry or time.monotonic() > deadline:
+            return path, answer, False
+        time.sleep(0.5)
+
+
+def ask_once(port: int, domain: str, path: str) -> tuple[str, bool, bool]:
+    """Ask once. Return what was answered, whether it serves, and whether asking again may help."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path, headers={"Host": f"{domain}:{port}"})
+        response = connection.getresponse()
+        return f"{response.status} {response.reason}", response.status < 400, response.status >= 500
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer: {error or type(error).__name__}", False, True
+    finally:
+        connection.close()
+
+
+def published_port(host: Host) -> int | None:
+    """Return the port of this machine's loopback that leads to the host's port 80."""
+    listed = podman("inspect", "--format", "{{json .HostConfig.PortBindings}}", host.name).stdout
+    bindings = (yaml.safe_load(listed) or {}).get("80/tcp")
+    return int(bindings[0]["HostPort"]) if bindings else None
+
+
+def example_apps() -> list[Path]:
+    """Return the directories of the example apps, in order of their names."""
+    return sorted(path.parent for path in (ROOT / "examples").glob("*/Procfile"))
+
+
+def live_hosts() -> list[Host]:
+    """Return the hosts of ``make up`` that answer.
+
+    :raises LabError: when there are none.
+    """
+    hosts = [host for host in Lab.of_tree().hosts() if host.alive]
+    if not hosts:
+        raise LabError("no host is up; run make up first")
+    return hosts
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the lock of this tree's lab.
+
+    :raises LabError: when another command holds it.
+    """
+    (ROOT / ".lab").mkdir(exist_ok=True)
+    with (ROOT / ".lab/lab.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError("another make up or make apply of this tree is under way; wait for it") from None
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

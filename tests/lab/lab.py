@@ -1,0 +1,357 @@
+"""A lab: hosts of one environment, on a network of their own, over one tree."""
+
+import contextlib
+import dataclasses
+import ipaddress
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import yaml
+
+from tests.lab import image, machine
+from tests.lab.host import TREE, Host
+from tests.lab.podman import LabError, podman, reason
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORY = "pillar/hosts.yaml"
+# The networks of labs that no inventory gives one, each a /24 of it.
+POOL = ipaddress.ip_network("10.78.0.0/16")
+# What is the lab's: by these labels it knows its own containers, networks and images.
+LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
+
+
+@dataclasses.dataclass
+class Lab:
+    """Hosts that belong together.
+
+    ``Lab.of_tree()`` is the one of ``make up``: the hosts of an environment, under their own names and at their own
+    addresses, over the tree itself. ``Lab.temporary(name)`` is for tests: a copy of the tree that a test may edit, a
+    free network, and containers named ``<name>-<id>``, so that any number of them live side by side.
+
+    :param name: the lab's name.
+    :param environment: the environment whose hosts it boots.
+    :param tree: the directory that its hosts see as /srv/saltern.
+    :param prefix: what the containers' names begin with.
+    :param subnet: its network's addresses, or ``None`` for free ones.
+    """
+
+    name: str
+    environment: str
+    tree: Path
+    prefix: str = ""
+    subnet: ipaddress.IPv4Network | None = None
+    temporary_directory: tempfile.TemporaryDirectory | None = None
+
+    @classmethod
+    def of_tree(cls, environment: str = "dev") -> "Lab":
+        """Return the lab of ``make up`` for an environment.
+
+        :raises LabError: when the inventory has no such hosts.
+        """
+        subnet = subnet_of(inventory(ROOT), environment)
+        return cls(name=f"up-{environment}", environment=environment, tree=ROOT, subnet=subnet)
+
+    @classmethod
+    def temporary(cls, name: str, environment: str = "dev") -> "Lab":
+        """Return a new lab over a copy of the tree: every file that git knows or would add.
+
+        The addresses of the environment's hosts in the copy's inventory are those of the lab's own network.
+        """
+        directory = tempfile.TemporaryDirectory(prefix=f"saltern-{name}-")
+        tree = Path(directory.name)
+        tree.chmod(0o755)
+        copy_tree(ROOT, tree)
+        lab = cls(name=name, environment=environment, tree=tree, prefix=f"{name}-", temporary_directory=directory)
+        try:
+            lab.open_network()
+            lab.readdress()
+        except BaseException:
+            lab.remove()
+            raise
+        return lab
+
+    def __enter__(self) -> "Lab":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.remove()
+
+    @property
+    def network(self) -> str:
+        """The name of its network in podman."""
+        return f"saltern-{self.name.removeprefix('up-')}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What marks its containers and its network as its own."""
+        labels = {LAB: self.name, OWNER: str(ROOT)}
+        if run := os.environ.get("SALTERN_RUN"):
+            labels[RUN] = run
+        return labels
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the environment's hosts, sorted."""
+        return sorted(id for id, row in inventory(self.tree).items() if row["environment"] == self.environment)
+
+    def open_network(self) -> None:
+        """Create the network where it is missing.
+
+        :raises LabError: when its name or its addresses are somebody else's.
+        """
+        there = podman("network", "inspect", self.network, check=False)
+        if there.returncode == 0:
+            self.refuse_foreign("network", self.network, json.loads(there.stdout)[0].get("labels") or {})
+            self.subnet = ipaddress.ip_network(json.loads(there.stdout)[0]["subnets"][0]["subnet"])
+            return
+        candidates = [self.subnet] if self.subnet else free_subnets(taken_subnets())
+        flags = [f"--label={key}={value}" for key, value in self.labels.items()]
+        refused = None
+        for subnet in candidates:
+            refused = podman("network", "create", *flags, f"--subnet={subnet}", self.network, check=False)
+            if refused.returncode == 0:
+                self.subnet = subnet
+                return
+            # Another lab may have taken the subnet a moment ago: then the next one. All else does not get better.
+            if "subnet" not in refused.stderr:
+                break
+        said = reason(refused) if refused else "every /24 of it is taken"
+        where = candidates[0] if self.subnet else POOL
+        raise LabError(f"network {self.network} on {where}: {said}; remove what is there, see podman network ls")
+
+    def readdress(self) -> None:
+        """Give the environment's hosts addresses of this lab's network, in its copy of the inventory."""
+        path = self.tree / INVENTORY
+        text = path.read_text()
+        for row in inventory(self.tree).values():
+            if row["environment"] == self.environment:
+                last = int(ipaddress.ip_address(row["address"])) & 0xFF
+                text = text.replace(f"address: {row['address']}\n", f"address: {self.subnet[last]}\n")
+        path.write_text(text)
+
+    def host(self, host_id: str) -> Host | None:
+        """Return a host of this lab, running or not, or ``None`` where it is not there.
+
+        :raises LabError: when a container of its name is somebody else's.
+        """
+        name = f"{self.prefix}{host_id}"
+        there = podman("container", "inspect", name, check=False)
+        if there.returncode:
+            return None
+        container = json.loads(there.stdout)[0]
+        labels = container["Config"].get("Labels") or {}
+        self.refuse_foreign("container", name, labels)
+        address = container["NetworkSettings"]["Networks"].get(self.network, {}).get("IPAddress")
+        return Host(name=name, id=host_id, address=address or self.address(host_id), suite=labels[SUITE])
+
+    def hosts(self) -> list[Host]:
+        """Return the hosts of this lab that are there, sorted by id."""
+        listed = podman(
+            "ps", "-a", f"--filter=label={LAB}={self.name}", f"--filter=label={OWNER}={ROOT}", "--format=json"
+        )
+        ids = sorted(container["Labels"][ID] for container in json.loads(listed.stdout))
+        return [host for host_id in ids if (host := self.host(host_id))]
+
+    def address(self, host_id: str) -> str:
+        """Return the address of a host, from the inventory.
+
+        :raises LabError: when the inventory has no such host.
+        """
+        row = inventory(self.tree).get(host_id)
+        if not row:
+            raise LabError(f"{host_id}: not in {INVENTORY}; add a row for it")
+        return row["address"]
+
+    def boot(
+        self, host_id: str, suite: str = "bookworm", image_name: str | None = None, port: int | None = None
+    ) -> Host:
+        """Boot a new host and wait for its systemd.
+
+        :param host_id: its id in the inventory.
+        :param suite: its Debian.
+        :param image_name: the image to boot, from :meth:`Host.snapshot`; the bare base image where it is not given.
+        :param port: a port of this machine's loopback that leads to the host's port 80, or ``None``.
+        :raises LabError: when it cannot be booted; nothing of it is left then.
+        """
+        self.open_network()
+        image_name = image_name or image.ensure(suite)[0]
+        host = Host(name=f"{self.prefix}{host_id}", id=host_id, address=self.address(host_id), suite=suite)
+        labels = self.labels | {ID: host_id, SUITE: suite}
+        arguments = ["--detach", f"--name={host.name}", f"--hostname={host_id}"]
+        arguments += [f"--label={key}={value}" for key, value in labels.items()]
+        arguments += [f"--network={self.network}", f"--network-alias={host_id}", f"--ip={host.address}"]
+        arguments += [f"--publish=127.0.0.1:{port}:80"] if port else []
+        arguments += ["--privileged", "--systemd=always", *machine.limits(), f"--volume={self.tree}:{TREE}:ro"]
+        started = podman("run", *arguments, image_name, *machine.init_command(suite), check=False)
+        if started.returncode:
+            # podman leaves a container that was created and did not start. A name that was taken is not ours to remove.
+            if "already in use" not in started.stderr:
+                podman("rm", "--force", "--time", "0", host.name, check=False)
+            raise LabError(f"{host_id}: podman could not start it: {reason(started)}")
+        host.wait()
+        return host
+
+    def revive(self, host: Host) -> bool:
+        """Start a host that is there and does not answer: this machine was rebooted, or somebody stopped it.
+
+        :return: whether it is up again. Where it is not, only a new one helps.
+        """
+        if podman("restart", "--time", "2", host.name, check=False).returncode:
+            return False
+        try:
+            host.wait()
+        except LabError:
+            return False
+        return True
+
+    def release(self, app: Path, python: str) -> dict:
+        """Build an app's working tree and declare the build in this lab's environment.
+
+        :param app: the app's directory.
+        :param python: the version of the hosts' Python, such as ``3.11``.
+        :return: what bin/build-release says of the build: its app, version, path and sha256.
+        :raises LabError: with its reason.
+        """
+        result = subprocess.run(
+            [
+                *(str(ROOT / "bin/build-release"), str(app), "--worktree", "--python", python),
+                *("--output", str(self.tree / "dist")),
+                *("--declare", str(self.tree / f"pillar/builds/{self.environment}.sls"), "--source", f"{TREE}/dist"),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            raise LabError(f"{app.name}: {reason(result)}")
+        return json.loads(result.stdout)
+
+    def remove(self) -> list[str]:
+        """Remove the hosts, the network and the copy of the tree, and return the names of what was removed."""
+        removed = remove_labelled({LAB: self.name, OWNER: str(ROOT)})
+        if self.temporary_directory:
+            self.temporary_directory.cleanup()
+        return removed
+
+    def refuse_foreign(self, kind: str, name: str, labels: dict[str, str]) -> None:
+        """Refuse to touch what another tree or lab made, or what no lab made.
+
+        :raises LabError: when the labels are not this lab's.
+        """
+        owner = labels.get(OWNER)
+        if owner == str(ROOT) and labels.get(LAB) == self.name:
+            return
+        whose = f"the lab's of {owner}; run make down there" if owner else "not the lab's; rename or remove it"
+        raise LabError(f"{kind} {name} is {whose}")
+
+
+def remove_labelled(labels: dict[str, str]) -> list[str]:
+    """Remove the containers and the networks that have all these labels, and return their names."""
+    filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
+    containers = podman("ps", "-a", *filters, "--format={{.Names}}").stdout.split()
+    if containers:
+        podman("rm", "--force", "--time", "2", "--volumes", *containers)
+    networks = podman("network", "ls", *filters, "--format={{.Name}}").stdout.split()
+    if networks:
+        podman("network", "rm", *networks)
+    return containers + networks
+
+
+def inventory(tree: Path) -> dict[str, dict]:
+    """Return the inventory of a tree: rows by host id.
+
+    :raises LabError: when it is not there, no YAML, or without what the lab needs of it.
+    """
+    try:
+        rows = yaml.safe_load((tree / INVENTORY).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise LabError(f"{INVENTORY}: {str(error).splitlines()[0]}") from None
+    rows = rows if isinstance(rows, dict) else {}
+    for host_id, row in rows.items():
+        try:
+            ipaddress.IPv4Address(row["address"])
+            row["environment"], row["roles"]
+        except (KeyError, TypeError, ValueError):
+            raise LabError(f"{INVENTORY}: {host_id}: expected environment, roles and an IPv4 address") from None
+    return rows
+
+
+def subnet_of(rows: dict[str, dict], environment: str) -> ipaddress.IPv4Network:
+    """Return the /24 of an environment's hosts.
+
+    :raises LabError: when there are none, or they lie in several.
+    """
+    subnets = {
+        ipaddress.ip_network(f"{row['address']}/24", strict=False)
+        for row in rows.values()
+        if row["environment"] == environment
+    }
+    if not subnets:
+        raise LabError(f"{INVENTORY}: no host is in the environment {environment}; add one")
+    if len(subnets) > 1:
+        listed = ", ".join(map(str, sorted(subnets)))
+        raise LabError(f"{INVENTORY}: the hosts of {environment} lie in {listed}; the lab needs them in one /24")
+    return subnets.pop()
+
+
+def free_subnets(taken: Iterable[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
+    """Yield the /24s of the pool that overlap none of these networks, in order."""
+    taken = list(taken)
+    for subnet in POOL.subnets(new_prefix=24):
+        if not any(subnet.overlaps(other) for other in taken):
+            yield subnet
+
+
+def taken_subnets() -> list[ipaddress.IPv4Network]:
+    """Return the networks that this machine has a route to, and podman's."""
+    found = []
+    routes = subprocess.run(["ip", "-4", "-json", "route"], capture_output=True, text=True, check=False)
+    for route in json.loads(routes.stdout or "[]"):
+        if route["dst"] != "default":
+            found.append(ipaddress.ip_network(route["dst"]))
+    names = podman("network", "ls", "--format={{.Name}}").stdout.split()
+    for network in json.loads(podman("network", "inspect", *names).stdout) if names else []:
+        found += [ipaddress.ip_network(each["subnet"]) for each in network.get("subnets") or []]
+    return [network for network in found if network.version == 4]
+
+
+def free_port(wanted: int | None, first: int = 8080, last: int = 8179) -> int:
+    """Return a port of this machine's loopback that nobody listens on.
+
+    :param wanted: the only one that will do, or ``None`` for the first free one from ``first`` to ``last``.
+    :raises LabError: when there is none.
+    """
+    for port in [wanted] if wanted else range(first, last + 1):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    if wanted:
+        raise LabError(f"SALTERN_PORT: port {wanted} of 127.0.0.1 is in use; give another one")
+    raise LabError(f"ports {first} to {last} of 127.0.0.1 are all in use; give a free one as SALTERN_PORT")
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy every file of a git work tree that git knows or would add.
+
+    :raises LabError: when it is no git work tree.
+    """
+    listed = subprocess.run(
+        ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode:
+        raise LabError(f"{source}: {reason(listed)}")
+    for name in filter(None, listed.stdout.split("\0")):
+        # A file that was removed and not committed yet is still listed.
+        if os.path.lexists(source / name):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, target / name, follow_symlinks=False)
