@@ -43,6 +43,7 @@ done
 
 [ "$(id -u)" -eq 0 ] || die "not root: run it with sudo, or as root"
 
+# shellcheck source=/dev/null
 release=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-unknown}") || release=unknown
 case $release in
     "debian 12" | "debian 13") ;;
@@ -61,6 +62,7 @@ if [ -z "$id" ] && [ -r /etc/salt/minion ]; then
 fi
 [ -n "$id" ] || id=$(hostname)
 ids=$(sed -n 's/^["'\'']\{0,1\}\([A-Za-z0-9][A-Za-z0-9._-]*\)["'\'']\{0,1\}:.*/\1/p' "$inventory" | sort)
+# shellcheck disable=SC2086,SC2116 # one line of them
 echo "$ids" | grep -qxF -- "$id" ||
     die "id '$id' is not in pillar/hosts.yaml: add a row for it, or give one that is there with --id ($(echo $ids))"
 

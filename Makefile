@@ -1,0 +1,90 @@
+# `make help` lists what there is. Variables are given as in `make logs APP=tickets`.
+SHELL := /bin/sh
+PYTHON := .venv/bin/python
+LAB := $(PYTHON) -m tests.lab
+PYTEST := $(PYTHON) -m pytest
+
+ENV ?= dev
+# The examples by name; APP may be another app's directory too.
+EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
+HOST_PYTHON ?= $(if $(filter trixie,$(SUITE)),3.13,3.11)
+# What `make lock` writes keeps the versions it has, unless UPGRADE=1.
+COMPILE = .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+.NOTPARALLEL:
+.PHONY: help setup up apply verify logs status down test lint unit render converge release lock clean
+
+##@ The lab
+up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
+	@$(LAB) up $(if $(SUITE),--suite '$(SUITE)')
+
+apply: setup ## converge what is up, after an edit (ARGS=test=True: only say what would change)
+	@$(LAB) apply $(ARGS)
+
+verify: setup ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one)
+	@$(LAB) verify $(if $(HOST),--host '$(HOST)')
+
+logs: setup ## show all processes as one stream (APP=tickets PROCESS=web HOST=dev; FOLLOW=0: end with what is there)
+	@$(LAB) logs $(if $(APP),--app '$(APP)') $(if $(PROCESS),--process '$(PROCESS)') $(if $(HOST),--host '$(HOST)') \
+		$(if $(filter 0,$(FOLLOW)),--no-follow)
+
+status: setup ## list the hosts
+	@$(LAB) status
+
+down: setup ## remove the hosts and their network
+	@$(LAB) down
+
+##@ Tests
+test: lint unit render converge ## all of these, in this order
+
+lint: setup ## read the code: ruff, salt-lint, shellcheck, and no state file of more than 100 lines
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	git ls-files -z 'salt/*.sls' 'formulas/*.sls' 'pillar/*.sls' | xargs -0 .venv/bin/salt-lint
+	git grep -zlE '^#! ?/bin/(ba)?sh' | xargs -0 .venv/bin/shellcheck
+	@git ls-files -z '*.sls' | xargs -0 awk 'FNR == 101 {print FILENAME ": more than 100 lines; split it by what changes \
+	together"; bad = 1} END {exit bad}'
+
+unit: setup ## test functions
+	$(PYTEST) tests/unit
+
+render: setup ## compile every role in every environment
+	$(PYTEST) tests/render
+
+converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) tests/converge
+
+##@ Your apps and your tree
+release: setup ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
+	@for app in $(or $(APP),$(EXAMPLES)); do \
+		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
+		bin/build-release "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
+			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' || exit 1; \
+	done
+
+lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
+	$(COMPILE) requirements/build.in -o requirements/build.txt
+	$(COMPILE) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
+	$(COMPILE) requirements/dev.in --overrides requirements/overrides.txt -c requirements/salt.txt -o requirements/dev.txt
+	for app in $(EXAMPLES); do \
+		$(COMPILE) "examples/$$app/requirements.in" -o "examples/$$app/requirements.txt" || exit 1; \
+		if [ -e "examples/$$app/requirements-test.in" ]; then \
+			$(COMPILE) "examples/$$app/requirements-test.in" -o "examples/$$app/requirements-test.txt" || exit 1; \
+		fi; \
+	done
+
+setup: ## install what the other targets need: Debian packages and .venv (they do it themselves)
+	@tests/lab/setup
+
+clean: ## remove the lab with its images, .venv, the builds and all caches
+	@[ ! -e .venv/.complete ] || $(LAB) down --images
+	rm -rf .venv .lab dist pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.DEFAULT_GOAL := help
