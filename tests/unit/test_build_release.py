@@ -1,0 +1,616 @@
+"""bin/build-release: real repositories of git, real wheels from the configured index, and every refusal in one line."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.utils import parse_wheel_filename
+
+ROOT = Path(__file__).parents[2]
+PROCFILE = "web: exec python -m http.server $PORT\nrelease: python -c 'print(\"migrated\")'\n"
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12\n"
+
+
+def locked(name, marker=""):
+    """Return a requirement of the tree's own lock, with its hashes, as a line of a requirements.txt."""
+    lock = (ROOT / "requirements/dev.txt").read_text()
+    version, hashes = re.search(rf"^{name}==(\S+)[^\\\n]*\\\n((?:    --hash=.*\n)+)", lock, re.MULTILINE).groups()
+    return f"{name}=={version}{marker} \\\n{hashes}"
+
+
+IDNA = locked("idna")
+BARE = f"idna=={re.search('==([^ ]+)', IDNA)[1]}"
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """An environment of its own for git, and one cache of wheels for all tests."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    identity = {f"GIT_{who}_{what}": "a@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    own = {"GIT_CONFIG_GLOBAL": os.devnull, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    return environ | identity | own
+
+
+@pytest.fixture
+def git(environment):
+    def run(cwd, *arguments):
+        command = ["git", "-c", "protocol.file.allow=always", *arguments]
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def commit(git):
+    """Return a function that writes files into a directory and commits them: ``commit(directory, {path: text})``."""
+
+    def write_and_commit(directory, files):
+        write(directory, files)
+        git(directory, "add", "--all", "--force", ".")
+        git(directory, "commit", "--quiet", "--message", "a change")
+        return git(directory, "rev-parse", "HEAD")
+
+    return write_and_commit
+
+
+def write(directory, files):
+    for path, text in files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text)
+
+
+@pytest.fixture
+def shop(tmp_path, git, commit):
+    """An app in a sub-directory of a repository that holds other things too."""
+    repository = tmp_path / "code"
+    repository.mkdir()
+    git(repository, "init", "--quiet")
+    files = {"Procfile": PROCFILE, "requirements.txt": IDNA, "shop/wsgi.py": "application = None\n"}
+    commit(repository, {"README": "all of it\n", **{f"shop/{path}": text for path, text in files.items()}})
+    return repository / "shop"
+
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Return a function that runs the command and returns what it did."""
+
+    def call(*arguments, **options):
+        environ = environment | options.pop("env", {})
+        command = [sys.executable, str(ROOT / "bin/build-release"), *map(str, arguments)]
+        options = {"cwd": tmp_path} | options
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
+
+    return call
+
+
+@pytest.fixture
+def made(run):
+    """Return a function that runs the command, which must succeed, and returns the line that it prints, parsed."""
+
+    def call(*arguments, **options):
+        done = run(*arguments, **options)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == 1
+        result = json.loads(done.stdout)
+        assert result["sha256"] == hashlib.sha256(Path(result["path"]).read_bytes()).hexdigest()
+        return result
+
+    return call
+
+
+def contents(result):
+    """Return the members of a build, a file's as bytes, by name."""
+    with tarfile.open(result["path"]) as tar:
+        return {one.name: tar.extractfile(one).read() if one.isfile() else None for one in tar}
+
+
+def record(result):
+    return json.loads(contents(result)["build.json"])
+
+
+def refused(done, *words):
+    """Ask of a run that it was refused, in one line with these words."""
+    lines = done.stderr.splitlines()
+    if len(lines) > 1:
+        # Before it failed it may have said what takes the time.
+        assert lines[0].startswith("build-release: wheels: "), done.stderr
+        del lines[0]
+    assert (done.returncode, done.stdout, len(lines)) == (1, "", 1), done
+    assert lines[0].startswith("build-release: ")
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+# --- What a build is --------------------------------------------------------------------------------------------------
+
+
+def test_a_build_holds_the_code_the_wheels_and_what_they_are(shop, made, git):
+    result = made(shop)
+    head = git(shop, "rev-parse", "HEAD")
+    assert result["path"] == str(shop.parents[1] / f"dist/shop-{head[:12]}-py3.11.tar.gz")
+    assert {key: result[key] for key in ("app", "version", "python")} == {
+        "app": "shop",
+        "version": head[:12],
+        "python": "3.11",
+    }
+    files = contents(result)
+    [wheel] = [name for name in files if name.startswith("wheelhouse/")]
+    assert set(files) == {"Procfile", "build.json", "requirements.txt", "shop", "shop/wsgi.py", "wheelhouse", wheel}
+    said = record(result)
+    digest = hashlib.sha256(files[wheel]).hexdigest()
+    assert digest in IDNA
+    assert said["wheels"] == {wheel.removeprefix("wheelhouse/"): digest}
+    assert list(said["processes"].items()) == [
+        ("web", "exec python -m http.server $PORT"),
+        ("release", "python -c 'print(\"migrated\")'"),
+    ]
+    assert (said["format"], said["app"], said["version"], said["python"]) == (1, "shop", head[:12], "3.11")
+    assert (said["commit"], said["tree"]) == (head, git(shop, "rev-parse", "HEAD:shop"))
+
+
+def test_the_same_commit_gives_the_same_bytes_whatever_the_clone(shop, made, git, commit, tmp_path):
+    attributes = {
+        "shop/.gitattributes": "*.txt.in export-subst\nsecret.txt export-ignore\n",
+        "shop/v.txt.in": "$Format:%H %d %h$\n",
+        "shop/secret.txt": "left out\n",
+        "shop/Größe 1.txt": "a name\n",
+        "shop/crlf.sh": "#!/bin/sh\n",
+    }
+    commit(shop.parent, attributes)
+    (shop / "crlf.sh").chmod(0o755)
+    (shop / "current").symlink_to("shop/wsgi.py")
+    commit(shop.parent, {})
+    first = made(shop, "--force")
+
+    clone = tmp_path / "elsewhere" / "another name"
+    git(tmp_path, "clone", "--quiet", str(shop.parent), str(clone))
+    git(clone, "tag", "v1")
+    commit(clone, {"README": "a later commit that does not touch the app\n"})
+    git(clone, "config", "core.autocrlf", "true")
+    git(clone, "config", "tar.umask", "0077")
+    write(clone, {".git/info/attributes": "wsgi.py export-ignore\n* ident\n"})
+    for path in (clone / "shop").rglob("*"):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    env = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": str(tmp_path), "PYTHONHASHSEED": "7"}
+    second = made(clone / "shop", "--output", tmp_path / "out", "--ref", "HEAD", env=env, umask=0o077)
+
+    assert first["path"] != second["path"]
+    assert first["sha256"] == second["sha256"]
+    files = contents(second)
+    assert "secret.txt" not in files
+    assert files["v.txt.in"] == b"$Format:%H %d %h$\n"
+    assert files["crlf.sh"] == b"#!/bin/sh\n"
+    with tarfile.open(second["path"]) as tar:
+        members = {one.name: one for one in tar}
+    assert list(members) == sorted(members, key=os.fsencode)
+    assert members["crlf.sh"].mode == 0o755
+    assert members["shop/wsgi.py"].mode == 0o644
+    assert members["current"].linkname == "shop/wsgi.py"
+    assert {(one.uid, one.gid, one.uname, one.gname) for one in members.values()} == {(0, 0, "", "")}
+    assert {one.mtime for one in members.values()} == {int(git(shop, "log", "-1", "--format=%ct"))}
+
+
+def test_the_version_is_the_newest_commit_that_touched_the_app(shop, made, commit, git):
+    touched = git(shop, "rev-parse", "HEAD")
+    commit(shop.parent, {"README": "not the app\n"})
+    assert made(shop)["version"] == touched[:12]
+    assert made(shop, "--version", "1.2.3")["path"].endswith("/shop-1.2.3-py3.11.tar.gz")
+
+
+def test_an_earlier_commit_is_built_by_its_name(shop, made, commit, git):
+    git(shop, "tag", "v1")
+    commit(shop, {"shop/wsgi.py": "application = 2\n"})
+    write(shop, {"shop/wsgi.py": "application = 3\n"})
+    result = made(shop, "--ref", "v1")
+    assert result["version"] == git(shop, "rev-parse", "v1")[:12]
+    assert contents(result)["shop/wsgi.py"] == b"application = None\n"
+
+
+def test_the_work_tree_is_built_as_it_is_on_disk_and_git_is_left_as_it_was(shop, made, commit, git):
+    commit(shop.parent, {"shop/.gitignore": "*.log\n", "shop/kept.log": "tracked though ignored\n", "shop/gone": "-"})
+    clean = made(shop, "--worktree")
+    assert record(clean)["tree"] == git(shop, "rev-parse", "HEAD:shop")
+    write(shop, {"new.py": "new\n", "left.log": "ignored\n", "shop/wsgi.py": "edited\n"})
+    write(shop.parent, {"README": "not the app's\n"})
+    (shop / "gone").unlink()
+    write(shop, {"gone/is a directory": "now\n"})
+    git(shop, "add", "new.py")
+    write(shop, {"new.py": "newer than the index\n"})
+
+    def repository():
+        return {path: path.read_bytes() for path in (shop.parent / ".git").rglob("*") if path.is_file()}
+
+    before = repository()
+    result = made(shop, "--worktree")
+    assert repository() == before
+    said = record(result)
+    assert said["commit"] is None
+    assert result["version"] == said["version"] == f"tree-{said['tree'][:12]}"
+    files = contents(result)
+    assert files["new.py"] == b"newer than the index\n"
+    assert files["shop/wsgi.py"] == b"edited\n"
+    assert files["gone/is a directory"] == b"now\n"
+    assert "kept.log" in files
+    assert "left.log" not in files
+    assert made(shop, "--worktree", "--force", umask=0o077)["sha256"] == result["sha256"]
+
+
+def test_an_app_may_be_the_whole_of_a_repository_without_a_commit(tmp_path, made, git):
+    directory = tmp_path / "solo"
+    write(directory, {"Procfile": PROCFILE, "requirements.txt": ""})
+    git(directory, "init", "--quiet")
+    result = made(".", "--worktree", cwd=directory)
+    assert set(contents(result)) == {"Procfile", "build.json", "requirements.txt", "wheelhouse"}
+    # What was built does not become a part of the app.
+    assert made(".", "--worktree", cwd=directory)["version"] == result["version"]
+
+
+def test_it_builds_the_same_in_a_hook_of_another_repository(shop, made, git, tmp_path):
+    other = tmp_path / "other"
+    git(tmp_path, "init", "--quiet", str(other))
+    result = made(shop, env={"GIT_DIR": str(other / ".git"), "GIT_INDEX_FILE": str(other / "index"), "GIT_PREFIX": ""})
+    assert result["version"] == git(shop, "rev-parse", "HEAD")[:12]
+
+
+# --- Wheels -----------------------------------------------------------------------------------------------------------
+
+
+def test_markers_are_asked_of_the_hosts_python(shop, made, commit):
+    """Debian 12 has Python 3.11.2, Debian 13 has 3.13.5; the one that runs this may be any."""
+    lock = [
+        locked("idna", " ; python_full_version < '3.11.3'"),
+        locked("colorama", " ; sys_platform == 'win32'"),
+        locked("backports-tarfile", " ; python_version < '3.12'"),
+        locked("iniconfig", " ; python_full_version >= '3.13.1' and platform_machine == 'x86_64'"),
+    ]
+    commit(shop, {"requirements.txt": "# a lock\n\n" + "".join(lock)})
+
+    def names(result):
+        return {parse_wheel_filename(file)[0] for file in record(result)["wheels"]}
+
+    assert names(made(shop, "--python", "3.11", "--machine", "x86_64")) == {"idna", "backports-tarfile"}
+    assert names(made(shop, "--python", "3.13", "--machine", "x86_64")) == {"iniconfig"}
+    assert names(made(shop, "--python", "3.13", "--machine", "aarch64")) == set()
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize(("python", "tag", "glibc"), [("3.11", "cp311", 36), ("3.13", "cp313", 41)])
+def test_compiled_wheels_are_the_hosts(shop, made, commit, python, tag, glibc, machine):
+    commit(shop, {"requirements.txt": locked("markupsafe")})
+    said = record(made(shop, "--python", python, "--machine", machine))
+    [wheel] = said["wheels"]
+    tags = parse_wheel_filename(wheel)[3]
+    assert {(one.interpreter, one.abi) for one in tags} == {(tag, tag)}
+    assert all(re.fullmatch(rf"manylinux.*_{machine}", one.platform) for one in tags)
+    assert said["platform"] == f"manylinux_2_{glibc}_{machine}"
+
+
+def test_a_change_of_the_code_alone_needs_no_index(shop, made, commit):
+    wheels = record(made(shop))["wheels"]
+    commit(shop, {"shop/wsgi.py": "application = 2\n"})
+    result = made(shop, env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""})
+    assert record(result)["wheels"] == wheels
+
+
+def test_a_damaged_wheel_in_the_cache_is_fetched_again(shop, made, tmp_path):
+    cache = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    first = made(shop, env=cache)
+    [kept] = (tmp_path / "cache").rglob("*.whl")
+    kept.write_bytes(b"damaged")
+    assert made(shop, "--force", env=cache)["sha256"] == first["sha256"]
+
+
+# --- Again ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_build_is_used_again_and_a_damaged_one_is_not(shop, run, made):
+    first = made(shop)
+    path = Path(first["path"])
+    whole = path.stat()
+    again = run(shop, env={"PIP_NO_INDEX": "1"})
+    assert json.loads(again.stdout) == first
+    assert "built already" in again.stderr
+    assert path.stat().st_ino == whole.st_ino
+    assert made(shop, "--force") == first
+    assert path.stat().st_ino != whole.st_ino
+
+    damaged = bytearray(path.read_bytes())
+    for harm in (damaged[: len(damaged) // 2], damaged[:-8] + bytes(8), b"", b"not a tarball"):
+        path.write_bytes(harm)
+        assert made(shop) == first
+
+
+def test_a_build_of_another_tree_under_the_same_version_is_replaced(shop, made, commit):
+    first = made(shop, "--version", "1")
+    commit(shop, {"shop/wsgi.py": "application = 2\n"})
+    second = made(shop, "--version", "1")
+    assert first["path"] == second["path"]
+    assert contents(second)["shop/wsgi.py"] == b"application = 2\n"
+
+
+# --- What a host makes of it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
+def test_the_example_is_built_and_a_host_accepts_it(made, build, tmp_path, python):
+    result = made(ROOT / "examples/faq", "--worktree", "--python", python, "--output", tmp_path / "out")
+    build.extract(result["path"], str(tmp_path / "unpacked"))
+    said = json.loads((tmp_path / "unpacked/build.json").read_text())
+    assert (said["format"], said["python"]) == (build.FORMAT, python)
+    assert set(said["processes"]) >= {"web", "release"}
+    assert (tmp_path / "unpacked/manage.py").stat().st_mode & 0o111
+    on_disk = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (tmp_path / "unpacked/wheelhouse").iterdir()
+    }
+    assert on_disk == said["wheels"]
+
+
+# --- The pillar -------------------------------------------------------------------------------------------------------
+
+
+def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
+    pillar = tmp_path / "pillar/builds/dev.sls"
+    first = made(shop, "--declare", pillar)
+    assert pillar.read_text().startswith("# Written by bin/build-release")
+    assert yaml.safe_load(pillar.read_text()) == {
+        "app": {"shop": {"build": {"source": first["path"], "sha256": first["sha256"]}}}
+    }
+    made(shop, "--name", "stall", "--declare", pillar, "--source", "salt://builds/")
+    last = made(shop, "--version", "2", "--declare", pillar, "--source", "https://builds.example.com/shop")
+    apps = yaml.safe_load(pillar.read_text())["app"]
+    assert list(apps) == ["shop", "stall"]
+    assert apps["shop"]["build"] == {
+        "source": "https://builds.example.com/shop/shop-2-py3.11.tar.gz",
+        "sha256": last["sha256"],
+    }
+    assert re.fullmatch(r"salt://builds/stall-[0-9a-f]{12}-py3\.11\.tar\.gz", apps["stall"]["build"]["source"])
+    assert os.listdir(pillar.parent) == ["dev.sls"]
+
+
+def test_apps_that_are_built_at_the_same_time_are_all_declared(shop, environment, tmp_path):
+    names = [f"shop{number}" for number in range(6)]
+    command = [sys.executable, ROOT / "bin/build-release", shop, "--declare", "dev.sls", "--name"]
+    running = [
+        subprocess.Popen(
+            [*command, name], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for name in names
+    ]
+    for process in running:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert list(yaml.safe_load((tmp_path / "dev.sls").read_text())["app"]) == names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "app:\n  shop:\n    port: 8000\n",
+        "app:\n  shop:\n    build: {source: /srv/x, sha256: short}\n",
+        "app: {}\npostgres: {}\n",
+        "{% set x = 1 %}\napp: {}\n",
+        "just text\n",
+        "- a list\n",
+        "a: [\n",
+        "a\0b",
+    ],
+)
+def test_a_file_that_holds_anything_else_is_left_alone(shop, run, tmp_path, text):
+    pillar = tmp_path / "mine.sls"
+    pillar.write_text(text)
+    refused(run(shop, "--declare", pillar), str(pillar), "expected a file that --declare wrote")
+    assert pillar.read_text() == text
+    assert not (tmp_path / "dist").exists()
+
+
+# --- Refusals ---------------------------------------------------------------------------------------------------------
+
+HASH = "--hash=sha256:" + "0" * 64
+CODE = {
+    "no Procfile": ({"Procfile": None}, ["has no Procfile", "expected one"]),
+    "an empty Procfile": ({"Procfile": "\n# none\n"}, ["Procfile", "has no process type"]),
+    "a line that is no process": ({"Procfile": "web: a\nworker b\n"}, ["Procfile line 2", "`type: command`"]),
+    "a process without a command": ({"Procfile": "web:  \n"}, ["Procfile line 1", "`type: command`"]),
+    "a process type's name": ({"Procfile": "Web: a\n"}, ["Procfile line 1: Web", "lower-case letters"]),
+    "a process type twice": ({"Procfile": "web: a\nweb: b\n"}, ["Procfile line 2: web", "twice"]),
+    "a link of a Procfile to itself": ({"Procfile": Path("Procfile")}, ["has no Procfile"]),
+    "no requirements": ({"requirements.txt": None}, ["has no requirements.txt", "uv pip compile"]),
+    "an unhashed requirement": ({"requirements.txt": f"\n{BARE}\n"}, ["line 2: idna", "--hash", "uv pip compile"]),
+    "a short hash": ({"requirements.txt": f"{BARE} --hash=sha256:00\n"}, ["line 1: idna", "--hash"]),
+    "an unpinned requirement": ({"requirements.txt": f"idna>=3 {HASH}\n"}, ["line 1: idna", "not pinned"]),
+    "a bare requirement": ({"requirements.txt": f"idna {HASH}\n"}, ["line 1: idna", "not pinned"]),
+    "a wildcard": ({"requirements.txt": f"idna==3.* {HASH}\n"}, ["line 1: idna", "not pinned"]),
+    "a requirement twice": ({"requirements.txt": IDNA + IDNA}, ["idna", "twice"]),
+    "an editable": ({"requirements.txt": "-e .\n"}, ["line 1: -e", "expected pinned requirements only"]),
+    "another file": ({"requirements.txt": f"{IDNA}-r more.txt\n"}, ["-r", "expected pinned requirements only"]),
+    "an index": ({"requirements.txt": "--index-url=https://me:hunter2@x/\n"}, ["line 1: --index-url:", "pip.conf"]),
+    "a URL": ({"requirements.txt": "shop @ https://me:hunter2@example.com/shop.whl\n"}, ["line 1: shop", "a URL"]),
+    "a URL without a name": ({"requirements.txt": "git+https://me:hunter2@example.com/x\n"}, ["line 1: not a req"]),
+    "a path": ({"requirements.txt": "./vendored\n"}, ["line 1: not a requirement"]),
+    "bytes": ({"requirements.txt": b"\xff\xfe"}, ["requirements.txt: not UTF-8"]),
+    "no wheel": ({"requirements.txt": locked("salt")}, ["salt==", "has no wheel for Python 3.11 on manylinux_2_36"]),
+    "another file than the locked one": (
+        {"requirements.txt": f"{BARE} {HASH}\n"},
+        [BARE, "not what requirements.txt locks"],
+    ),
+    "a dependency that is not locked": (
+        {"requirements.txt": locked("jinja2")},
+        ["requirements.txt: not whole", "markupsafe"],
+    ),
+    "the record's name": ({"build.json": "{}"}, ["build.json", "rename it"]),
+    "the wheelhouse's name": ({"wheelhouse/x.whl": ""}, ["wheelhouse", "rename it"]),
+    "a virtual environment": ({".venv/pyvenv.cfg": ""}, [".venv", "rename it"]),
+    "a link out of the app": ({"a/link": Path("../../README")}, ["a/link", "links out of", "Copy what it links to"]),
+    "a link to anywhere": ({"link": Path("/etc/passwd")}, ["link: links out of", "/etc/passwd"]),
+    "a pointer of git-lfs": ({"movie.mp4": LFS}, ["movie.mp4: a git-lfs pointer"]),
+}
+
+
+@pytest.mark.parametrize(("files", "words"), CODE.values(), ids=CODE)
+def test_code_that_cannot_be_a_build_is_refused(shop, run, commit, tmp_path, files, words):
+    for path, content in files.items():
+        place = shop / path
+        place.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            place.unlink()
+        if isinstance(content, Path):
+            place.symlink_to(content)
+        elif content is not None:
+            place.write_bytes(content if isinstance(content, bytes) else content.encode())
+    commit(shop, {})
+    done = run(shop)
+    refused(done, *words)
+    assert "hunter2" not in done.stderr
+    assert os.listdir(tmp_path / "dist") == [".gitignore"]
+
+
+def test_uncommitted_changes_are_refused_by_name(shop, run):
+    write(shop, {"shop/wsgi.py": "edited\n", "a\nb": "", "c.py": "", "d.py": "", "e.py": ""})
+    refused(run(shop), "uncommitted changes in ", "shop/wsgi.py, 'a\\nb', c.py and 2 more", "--worktree", "--ref HEAD")
+
+
+def test_changes_beside_the_app_are_not_its_own(shop, made):
+    write(shop.parent, {"README": "edited\n"})
+    made(shop)
+
+
+def test_a_submodule_is_refused(shop, run, git, tmp_path):
+    library = tmp_path / "library"
+    shutil.copytree(shop.parent, library)
+    git(shop, "submodule", "--quiet", "add", str(library), "vendored/library")
+    refused(run(shop, "--worktree"), "vendored/library", "a submodule")
+    git(shop, "commit", "--quiet", "--message", "a submodule")
+    refused(run(shop), "vendored/library", "a submodule")
+
+
+def test_a_repository_in_the_app_is_refused(shop, run, tmp_path):
+    shutil.copytree(shop.parent / ".git", shop / "vendored/.git")
+    write(shop, {"vendored/x.py": ""})
+    refused(run(shop, "--worktree"), "vendored", "a submodule")
+
+
+def test_a_shallow_clone_is_refused_where_it_cannot_tell_the_version(shop, run, made, commit, git, tmp_path):
+    touched = git(shop, "rev-parse", "HEAD")
+    commit(shop.parent, {"README": "not the app\n"})
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{shop.parent}", str(clone))
+    refused(run(clone / "shop"), "too shallow", "git fetch --unshallow")
+    git(clone, "fetch", "--quiet", "--unshallow")
+    assert made(clone / "shop")["version"] == touched[:12]
+
+
+def test_places_that_hold_no_app_are_refused(shop, run, git, tmp_path):
+    refused(run(tmp_path / "nowhere"), "nowhere: no such directory")
+    (tmp_path / "plain").mkdir()
+    refused(run(tmp_path / "plain"), "plain: not in a git work tree")
+    git(tmp_path, "init", "--quiet", "fresh")
+    refused(run(tmp_path / "fresh"), "fresh: the repository has no commit yet", "--worktree")
+    refused(run(tmp_path / "fresh", "--worktree"), "fresh: has no files")
+    git(tmp_path, "init", "--quiet", "--bare", "bare")
+    refused(run(tmp_path / "bare"), "bare: not in a git work tree")
+    refused(run(shop, "--ref", "v9"), "--ref v9: no such commit")
+    (shop.parent / "empty").mkdir()
+    refused(run(shop.parent / "empty"), "empty: not in HEAD", "--worktree")
+
+
+@pytest.mark.parametrize("name", ["Shop", "nginx", "postgres", "", "a/b", "-x", "x" * 40, "new\nline"])
+def test_a_name_that_no_app_can_have_is_refused(shop, run, name):
+    refused(run(shop, f"--name={name}"), "not an app's name", "--name")
+
+
+def test_an_index_that_cannot_be_reached_is_said_without_its_password(shop, run, tmp_path):
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    env |= {"PIP_INDEX_URL": "https://me:hunter2@127.0.0.1:9/simple", "PIP_RETRIES": "0", "PIP_EXTRA_INDEX_URL": ""}
+    done = run(shop, env=env | {"NO_PROXY": "127.0.0.1"})
+    refused(done, "the package index fails", "Connection refused", "PIP_INDEX_URL")
+    assert "hunter2" not in done.stderr
+    proxied = run(
+        shop,
+        env=env | {"PIP_INDEX_URL": "https://index.invalid/simple", "HTTPS_PROXY": "http://me:hunter2@127.0.0.1:9"},
+    )
+    refused(proxied, "the package index fails", "proxy")
+    assert "hunter2" not in proxied.stderr
+    assert list((tmp_path / "cache/saltern/wheels").iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_refused(shop, run, tmp_path):
+    (tmp_path / "file").write_text("not a directory\n")
+    refused(run(shop, "--output", tmp_path / "file/dist"), "file/dist: Not a directory", "--output")
+    refused(run(shop, "--output", tmp_path / "file"), "file: ", "--output")
+    refused(run(shop, "--declare", tmp_path / "file/dev.sls"), "file", "Not a directory")
+
+
+def test_a_build_that_finds_no_room_leaves_nothing_behind(shop, run, made, tmp_path):
+    first = made(shop)
+
+    def no_room():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    refused(run(shop, "--force", preexec_fn=no_room), "File too large", "--output")
+    assert sorted(os.listdir(tmp_path / "dist")) == [".gitignore", Path(first["path"]).name]
+    assert made(shop) == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "APP_DIR"),
+        (["x", "--python", "3.12"], "3.12"),
+        (["x", "--ref", "a", "--worktree"], "not allowed with"),
+        (["x", "--version", "../up"], "--version: expected"),
+        (["x", "--source", "/srv"], "--declare"),
+        (["x", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_ends_with_2(run, arguments, word):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert word in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("source", ["http://builds.example.com", "dist", "ftp://x", "https://a b"])
+def test_a_source_that_no_host_can_read_is_refused(shop, run, tmp_path, source):
+    refused(run(shop, "--declare", tmp_path / "dev.sls", "--source", source), source, "--source")
+    assert not (tmp_path / "dev.sls").exists()
+
+
+def test_help_names_every_option(run):
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("APP_DIR", "--ref", "--worktree", "--python", "--declare", "--source", "pip.conf", "Exit codes"):
+        assert word in done.stdout
+
+
+# --- The tools' virtual environment -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of the command in a tree without a virtual environment."""
+    (tmp_path / "tree/bin").mkdir(parents=True)
+    return Path(shutil.copy(ROOT / "bin/build-release", tmp_path / "tree/bin")).parents[1]
+
+
+def test_it_enters_the_trees_virtual_environment(tree):
+    (tree / ".venv").symlink_to(sys.prefix)
+    done = subprocess.run([sys.executable, "-IS", tree / "bin/build-release", "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: build-release" in done.stdout
+
+
+def test_without_it_one_line_says_what_to_do(tree):
+    done = subprocess.run([sys.executable, "-IS", tree / "bin/build-release", "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"build-release: \w+ is not installed: .*; run make setup\n", done.stderr)
