@@ -152,25 +152,28 @@ if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
     find "$prefix" -mindepth 1 -maxdepth 1 -type d ! -name "$digest" -exec rm -rf {} +
     changed=yes
 fi
+# Writes a file from standard input where it differs. $1: its path; $2: its mode.
+install_file() {
+    candidate=$(mktemp)
+    cat >"$candidate"
+    if [ -L "$1" ] || ! cmp -s "$candidate" "$1"; then
+        install -m "$2" "$candidate" "$1.new"
+        mv -T "$1.new" "$1"
+        changed=yes
+    fi
+    rm -f "$candidate"
+}
+
 # Python warns of deprecations in Salt, on every run; they are for Salt's developers.
-cat >/usr/local/bin/.salt-call.new <<COMMAND
+install_file /usr/local/bin/salt-call 0755 <<COMMAND
 #!/bin/sh
 exec $prefix/current/bin/python -W ignore::DeprecationWarning $prefix/current/bin/salt-call "\$@"
 COMMAND
-chmod 0755 /usr/local/bin/.salt-call.new
-if [ ! -L /usr/local/bin/salt-call ] && cmp -s /usr/local/bin/.salt-call.new /usr/local/bin/salt-call; then
-    rm /usr/local/bin/.salt-call.new
-else
-    mv /usr/local/bin/.salt-call.new /usr/local/bin/salt-call
-    changed=yes
-fi
 
 # --- Its configuration ------------------------------------------------------------------------------------------------
 
 mkdir -p /etc/salt
-config=$(mktemp /etc/salt/.minion.XXXXXX)
-trap 'rm -f "$config"' EXIT
-cat >"$config" <<CONFIG
+install_file /etc/salt/minion 0644 <<CONFIG
 # Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/minion.d/*.conf
 id: $id
 file_client: local
@@ -200,11 +203,6 @@ state_output: changes
 log_level: error
 log_level_logfile: warning
 CONFIG
-chmod 0644 "$config"
-if ! cmp -s "$config" /etc/salt/minion; then
-    mv "$config" /etc/salt/minion
-    changed=yes
-fi
 
 # The key from which this host derives the passwords that only it needs. Made once, and kept.
 if [ ! -s /etc/salt/host.key ]; then

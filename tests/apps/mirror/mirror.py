@@ -1,0 +1,78 @@
+"""An app that shows what reaches it: its environment, requests, WebSockets. Its config can make it fail in each way that a release can."""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+import time
+
+FAIL = os.environ.get("FAIL", "")
+
+if FAIL == "boot" and sys.argv[1:] != ["release"]:
+    raise ImportError("mirror was told to fail at its boot")
+
+
+async def app(scope, receive, send):
+    """An ASGI application; https://asgi.readthedocs.io/en/stable/specs/www.html."""
+    if scope["type"] == "websocket":
+        await echo(receive, send)
+    elif scope["type"] == "http":
+        await answer(scope, receive, send)
+
+
+async def echo(receive, send):
+    """Send back what a WebSocket brings."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
+async def answer(scope, receive, send):
+    """Answer a request in JSON."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    status, shown = 200, {"pid": os.getpid(), "port": os.environ.get("PORT")}
+    match scope["path"]:
+        case "/healthz":
+            status = 503 if FAIL == "health" else 200
+        case "/environ":
+            encoded = {name: base64.b64encode(value).decode() for name, value in os.environb.items() for name in [name.decode()]}
+            shown["environ"] = encoded
+        case "/request":
+            shown |= {"method": scope["method"], "scheme": scope["scheme"], "query": scope["query_string"].decode(), "size": size}
+            shown["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
+        case "/slow":
+            await asyncio.sleep(float(scope["query_string"].decode()))
+        case "/large":
+            shown["text"] = "saltern " * 1000
+        case _:
+            status = 404
+    body = json.dumps(shown).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def worker():
+    """Log a line each second, or end."""
+    if FAIL == "worker":
+        time.sleep(1.5)
+        sys.exit("mirror's worker was told to fail")
+    while True:
+        print("mirror's worker works", flush=True)
+        time.sleep(1)
+
+
+def release():
+    """What would be a migration."""
+    if FAIL == "release":
+        sys.exit("mirror was told to fail in its release")
+    print("mirror is released")
+
+
+if __name__ == "__main__":
+    {"worker": worker, "release": release}[sys.argv[1]]()

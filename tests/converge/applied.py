@@ -1,0 +1,63 @@
+"""What a ``state.apply`` on a lab host did."""
+
+import dataclasses
+import json
+
+from tests.lab import Host
+
+
+@dataclasses.dataclass(frozen=True)
+class Applied:
+    """The result of a converge, or of a dry run.
+
+    :param code: salt-call's exit code.
+    :param states: what each state returned, by its ID. Empty where no state ran.
+    :param mistakes: why no state ran.
+    :param output: all that was printed.
+    """
+
+    code: int
+    states: dict[str, dict]
+    mistakes: list[str]
+    output: str
+
+    @property
+    def changed(self) -> set[str]:
+        """The IDs of the states that changed something, or say in a dry run that they would."""
+        return {name for name, state in self.states.items() if state["changes"] or state["result"] is None}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The comment of each failed state, by its ID."""
+        return {name: state["comment"] for name, state in self.states.items() if state["result"] is False}
+
+    def succeeded(self) -> "Applied":
+        """Return itself, once it is sure that nothing failed."""
+        assert self.mistakes == []
+        assert self.failed == {}
+        assert self.code == 0, self.output
+        return self
+
+    def changed_nothing(self) -> "Applied":
+        """Return itself, once it is sure that nothing failed or changed."""
+        assert self.succeeded().changed == set()
+        return self
+
+
+def apply(host: Host, *arguments: str) -> Applied:
+    """Converge a host.
+
+    :param host: the host.
+    :param arguments: further arguments of ``state.apply``, such as ``test=True``.
+    """
+    command = ["salt-call", "-l", "error", "--out", "json", "--retcode-passthrough", "state.apply", *arguments]
+    done = host.run(*command, check=False)
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output, output
+    # A message may come before the answer, which is the one JSON object.
+    answer = json.loads(done.stdout[done.stdout.index("{\n") :])["local"]
+    if isinstance(answer, list):
+        return Applied(done.returncode, {}, answer[1:], output)
+    states = {state["__id__"]: state for state in answer.values()}
+    assert len(states) == len(answer), "two states have one ID"
+    return Applied(done.returncode, states, [], output)

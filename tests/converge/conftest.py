@@ -1,0 +1,118 @@
+"""Real hosts for the tests: booted bare, bootstrapped and converged as a user would do it, on each Debian.
+
+SUITE=bookworm or SUITE=trixie restricts the run to one.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import Host, Lab
+
+from .applied import Applied, apply
+
+ROOT = Path(__file__).resolve().parents[2]
+SUITES = os.environ.get("SUITE", "bookworm trixie").split()
+EXAMPLES = ("faq", "tickets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Story:
+    """The first hour of a host.
+
+    :param lab: the lab that it is in, whose tree a test may edit and must put back.
+    :param host: the host.
+    :param bootstrap: what bootstrap.sh said.
+    :param dry: the dry run after it.
+    :param first: the first converge.
+    :param second: the second.
+    """
+
+    lab: Lab
+    host: Host
+    bootstrap: str
+    dry: Applied
+    first: Applied
+    second: Applied
+
+
+@pytest.fixture(scope="session", params=SUITES)
+def suite(request):
+    """The name of a Debian release."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def lab(suite):
+    """A lab over a copy of the tree, with the example apps built and declared."""
+    with Lab.temporary(f"test-{suite}") as lab:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def bare(lab, suite):
+    """A bare host: Debian's smallest system that boots."""
+    host = lab.boot("dev", suite)
+    for app in EXAMPLES:
+        lab.release(ROOT / "examples" / app, host.python)
+    return host
+
+
+@pytest.fixture(scope="session")
+def story(lab, bare):
+    """A converged host, and how it came to be one."""
+    started = time.monotonic()
+    said = bare.bootstrap()
+    dry = apply(bare, "test=True")
+    first = apply(bare)
+    second = apply(bare)
+    print(f"{bare.suite}: bare to converged twice in {time.monotonic() - started:.0f} s, {len(first.states)} states")
+    return Story(lab, bare, said, dry, first, second)
+
+
+@pytest.fixture(scope="session")
+def host(story):
+    """A converged host."""
+    return story.host
+
+
+@pytest.fixture(scope="session")
+def tree(lab):
+    """The tree of the hosts, which a test may edit and must put back."""
+    return lab.tree
+
+
+@pytest.fixture
+def verify(tree):
+    """A function that runs the suite of ``make verify`` against a host."""
+
+    def run(host: Host) -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
+        command += [f"--hosts=podman://{host.name}", f"--tree={tree}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def edited(tree):
+    """A function that replaces text in files of the tree; all is put back after the test."""
+    originals = {}
+
+    def edit(path: str, old: str, new: str) -> None:
+        file = tree / path
+        text = file.read_text()
+        assert old in text, f"{path} does not hold {old!r}"
+        originals.setdefault(file, text)
+        file.write_text(text.replace(old, new, 1))
+
+    yield edit
+    for file, text in originals.items():
+        file.write_text(text)

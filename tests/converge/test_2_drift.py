@@ -1,0 +1,90 @@
+"""Drift: whatever is changed on a host by hand, the next converge puts right."""
+
+import pytest
+
+from .applied import apply
+from .client import Client
+
+# What happened on the host, and the state that puts it right.
+EDITS = {
+    "nginx.conf was edited": ("echo '# edited' >>/etc/nginx/nginx.conf", "nginx-config"),
+    "a site was removed": ("rm /etc/nginx/sites/tickets.conf; systemctl reload nginx", "nginx-config"),
+    "a site was added": ("echo 'server { listen 81; }' >/etc/nginx/sites/own.conf; systemctl reload nginx", "nginx-config"),
+    "the upstreams were edited": ("echo 'server 127.0.0.1:9;' >/etc/nginx/upstreams/faq.conf", "app-release-faq"),
+    "the upstreams were removed": ("rm /etc/nginx/upstreams/faq.conf", "nginx-config"),
+    "Redis was configured": ("sed -i s/^maxmemory.*/maxmemory=1/ /etc/redis/redis-tickets.conf", "redis-config-tickets"),
+    "PostgreSQL was configured": ("echo 'work_mem = 1MB' >>/etc/postgresql/*/main/conf.d/saltern.conf", "postgres-config"),
+    "PostgreSQL was opened": (
+        "echo 'host all all 0.0.0.0/0 trust' >>/etc/postgresql/*/main/pg_hba.conf; pg_ctlcluster $(ls /etc/postgresql) main reload",
+        "postgres-access",
+    ),
+    "a database was opened": ("runuser -u postgres -- psql -qc 'GRANT CONNECT ON DATABASE faq TO PUBLIC'", "postgres-attachment-faq"),
+    "a role was given powers": ("runuser -u postgres -- psql -qc 'ALTER ROLE faq SUPERUSER'", "postgres-attachment-faq"),
+    "a password was changed": ("runuser -u postgres -- psql -qc \"ALTER ROLE faq PASSWORD 'x'\"", "postgres-attachment-faq"),
+    "a database was given away": (
+        "runuser -u postgres -- psql -qc 'ALTER DATABASE faq OWNER TO postgres'",
+        "postgres-attachment-faq",
+    ),
+    "supervisor was configured": ("echo '; edited' >>/etc/supervisor/supervisord.conf", "supervisor-config"),
+    "a process was configured": ("sed -i s/8201/8250/ /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update", "app-release-faq"),
+    "a release's processes were removed": ("rm /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update", "app-release-faq"),
+    "a process was added": (
+        "sed 's/web.1\\]/web.9]/; s/web.1 8201/web.9 8209/' /etc/supervisor/conf.d/faq.v*.conf >/tmp/own; "
+        "cat /tmp/own >>$(ls /etc/supervisor/conf.d/faq.v*.conf); supervisorctl update",
+        "app-release-faq",
+    ),
+    "the launcher was edited": ("echo '# edited' >>/usr/local/lib/saltern/process", "app-process"),
+    "a build was removed": ("rm -r /srv/apps/faq/builds/*", "app-build-faq"),
+    "a variable was edited": ("printf x >>/srv/apps/faq/current/env/SECRET_KEY", "app-release-faq"),
+    "a variable was removed": ("rm /srv/apps/faq/current/env/SECRET_KEY", "app-release-faq"),
+    "an app's directory was opened": ("chmod 777 /srv/apps/faq; chown faq /srv/apps/faq", "app-directory-faq"),
+    "nginx was stopped": ("systemctl stop nginx", "nginx-service"),
+    "nginx was disabled": ("systemctl disable -q nginx", "nginx-service"),
+    "Redis was stopped": ("systemctl stop redis-server@tickets", "redis-service-tickets"),
+    "PostgreSQL was stopped": ("systemctl stop postgresql@$(ls /etc/postgresql)-main", "postgres-service"),
+    "supervisor was stopped": ("systemctl stop supervisor", "supervisor-service"),
+    "a process was stopped": ("supervisorctl stop $(supervisorctl avail | sed -n 's/^\\(faq[^ ]*\\).*/\\1/p')", "app-release-faq"),
+    "nginx was removed": ("apt-get -qq remove nginx nginx-common", "nginx-package"),
+    "nginx was purged": ("apt-get -qq purge nginx nginx-common; rm -rf /etc/nginx", "nginx-package"),
+    "Redis was removed": ("apt-get -qq remove redis-server", "redis-package"),
+    "supervisor was removed": ("apt-get -qq remove supervisor", "supervisor-package"),
+    "PostgreSQL was removed": ("apt-get -qq remove postgresql-$(ls /etc/postgresql)", "postgres-package"),
+    "an operator's tool was removed": ("apt-get -qq remove less", "base-packages"),
+}
+
+
+def serves(host):
+    """Whether both apps answer through nginx."""
+    return all(Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200 for app in ("faq", "tickets"))
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_the_next_converge_puts_it_right_when(host, what):
+    script, state = EDITS[what]
+    host.sh(f"export DEBIAN_FRONTEND=noninteractive; {{ {script}; }} </dev/null >/dev/null")
+    applied = apply(host).succeeded()
+    assert state in applied.changed
+    assert serves(host)
+    apply(host).changed_nothing()
+
+
+def test_a_killed_process_is_back_at_once_and_a_converge_has_nothing_to_do(host):
+    before = host.sh("supervisorctl pid all").stdout.split()
+    host.sh(f"kill -9 {' '.join(before)}")
+    host.sh("timeout 60 sh -c 'while supervisorctl status | grep -qv RUNNING; do sleep 0.5; done'")
+    after = host.sh("supervisorctl pid all").stdout.split()
+    assert len(after) == len(before)
+    assert not set(after) & set(before)
+    apply(host).changed_nothing()
+    assert serves(host)
+
+
+def test_a_killed_service_is_put_right(host):
+    host.sh("pkill -9 -x nginx; pkill -9 -x redis-server; pkill -9 -x supervisord; pkill -9 -x postgres || true")
+    apply(host).succeeded()
+    assert serves(host)
+    apply(host).changed_nothing()
+
+
+def test_the_host_is_what_was_declared_after_all_that(host, verify):
+    verify(host)
