@@ -102,18 +102,20 @@ def _fetch(app, source, fetched):
 def _download(app, source, fetched):
     import requests
     from requests.adapters import HTTPAdapter
+    from urllib3.exceptions import HTTPError
     from urllib3.util import Retry
 
     session = requests.Session()
-    session.mount("https://", HTTPAdapter(max_retries=Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504))))
+    retry = Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504), raise_on_status=False)
+    session.mount("https://", HTTPAdapter(max_retries=retry))
     try:
         # requests would trust its own list of authorities, not the host's.
         with session.get(source, stream=True, timeout=(10, 60), verify=CA_BUNDLE) as answer:
             answer.raise_for_status()
             with open(fetched, "wb") as stream:
                 shutil.copyfileobj(answer.raw, stream)
-    except requests.RequestException as error:
-        status = getattr(error.response, "status_code", None)
+    except (requests.RequestException, HTTPError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
         reason = f"answered {status}" if status else f"cannot be reached ({type(error).__name__})"
         raise CommandExecutionError(f"app.{app}.build.source: the server {reason}; expected the tarball") from error
     return fetched
@@ -134,6 +136,9 @@ def extract(tarball, target):
     try:
         with tarfile.open(tarball, "r:gz") as tar:
             members = tar.getmembers()
+            # gzip knows at its end only whether it was whole; tar may stop before.
+            while tar.fileobj.read(1 << 20):
+                pass
             links = {posixpath.normpath(member.name) for member in members if member.issym()}
             refusal = next(filter(None, (_refusal(member, links) for member in members)), None)
             if refusal:
@@ -191,7 +196,8 @@ def _judge(app, staged):
     own = _python_version()
     if python != own:
         raise CommandExecutionError(
-            f"app.{app}.build: is for Python {python}, this host has {own}; build it with bin/build-release --python {own}"
+            f"app.{app}.build: is for Python {python}, this host has {own}; "
+            f"build it with bin/build-release --python {own}"
         )
     for name in ("Procfile", "requirements.txt"):
         if not os.path.isfile(f"{staged}/{name}"):

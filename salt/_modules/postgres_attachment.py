@@ -134,6 +134,7 @@ def matches(password, verifier):
     try:
         _, parameters, _ = verifier.split("$")
         iterations, salt = parameters.split(":")
-        return hmac.compare_digest(verifier, scram(password, base64.b64decode(salt), int(iterations)))
+        own = scram(password, base64.b64decode(salt), int(iterations))
+        return hmac.compare_digest(verifier.encode(), own.encode())
     except (AttributeError, ValueError):
         return False

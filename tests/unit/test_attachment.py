@@ -5,7 +5,9 @@ import json
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from hypothesis import given, settings as hypothesis_settings, strategies as st
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 ALL = ["database", "cache", "app", "proxy"]
 PASSWORD = "correct-horse-battery"
@@ -246,7 +248,10 @@ def test_any_password_comes_back_from_its_url(attachment, secret):
 @pytest.mark.parametrize(
     "target, expected",
     [
-        ({"service": "faq", "version": "v1", "address": "10.0.0.4", "port": 8200, "path": "/v1"}, "http://10.0.0.4:8200/v1"),
+        (
+            {"service": "faq", "version": "v1", "address": "10.0.0.4", "port": 8200, "path": "/v1"},
+            "http://10.0.0.4:8200/v1",
+        ),
         ({"url": "https://faq.example.com/v1"}, "https://faq.example.com/v1"),
         ({"service": "faq", "version": "v1", "url": "https://faq.example.com"}, "https://faq.example.com"),
         ({"postgres": "shop", "url": "postgres://db.example.com/x"}, "postgres://db.example.com/x"),

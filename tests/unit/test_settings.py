@@ -4,7 +4,9 @@ import copy
 import datetime
 
 import pytest
-from hypothesis import given, settings as hypothesis_settings, strategies as st
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
 
 SHA256 = "0" * 64
@@ -19,10 +21,10 @@ def shop(**settings):
 APP_KEYS = (
     "attach, build, config, domains, formation, grace, health, keep_releases, port, provides, release_timeout, site"
 )
+BUILT = "expected a mapping of source and sha256, as bin/build-release --declare writes it"
+DOMAINS = "expected list without repeats (The names at which the proxy serves its web processes)"
 MEMORY = "expected an amount such as 128MB, in kB, MB or GB"
-VARIABLE = (
-    "expected a variable's name of letters, digits and underscores that Saltern or the shell does not set itself"
-)
+VARIABLE = "expected a variable's name of letters, digits and underscores that Saltern or the shell does not set itself"
 NAME = "a name that cannot be used here; expected"
 
 MISTAKES = {
@@ -137,14 +139,20 @@ MISTAKES = {
     ),
     "text for a list": (
         shop(domains="shop.example.com"),
-        ["app.shop.domains: found string; expected list without repeats (The names at which the proxy serves its web processes)"],
+        [f"app.shop.domains: found string; {DOMAINS}"],
     ),
     # Wrong values.
     "a value out of its bounds": (
         {"postgres": {"max_connections": 3}},
-        ["postgres.max_connections: not acceptable; expected integer from 10 to 10000 (How many connections there may be at once)"],
+        [
+            "postgres.max_connections: not acceptable; expected integer from 10 to 10000 "
+            "(How many connections there may be at once)"
+        ],
     ),
-    "a value that is not of the form": ({"postgres": {"work_mem": "4 MB"}}, [f"postgres.work_mem: not acceptable; {MEMORY}"]),
+    "a value that is not of the form": (
+        {"postgres": {"work_mem": "4 MB"}},
+        [f"postgres.work_mem: not acceptable; {MEMORY}"],
+    ),
     "a value with a newline at its end": (
         {"postgres": {"work_mem": "4MB\n"}},
         [f"postgres.work_mem: not acceptable; {MEMORY}"],
@@ -156,8 +164,8 @@ MISTAKES = {
     "a value that is none of the choices": (
         {"redis": {"maxmemory_policy": "allkeys-lur"}},
         [
-            "redis.maxmemory_policy: expected one of noeviction, allkeys-lru, allkeys-lfu, allkeys-random, volatile-lru, "
-            "volatile-lfu, volatile-random, volatile-ttl; did you mean 'allkeys-lru'?"
+            "redis.maxmemory_policy: expected one of noeviction, allkeys-lru, allkeys-lfu, allkeys-random, "
+            "volatile-lru, volatile-lfu, volatile-random, volatile-ttl; did you mean 'allkeys-lru'?"
         ],
     ),
     "a value like none of the choices": (
@@ -174,7 +182,7 @@ MISTAKES = {
     ),
     "a repeated item": (
         shop(domains=["a.b", "a.b"]),
-        ["app.shop.domains: not acceptable; expected list without repeats (The names at which the proxy serves its web processes)"],
+        [f"app.shop.domains: not acceptable; {DOMAINS}"],
     ),
     "a short password": (
         {"redis": {"instances": {"shop": {"password": "hunter2"}}}},
@@ -184,7 +192,7 @@ MISTAKES = {
     "no build and no port": (
         {"app": {"shop": {}}},
         [
-            "app.shop.build: missing; expected a mapping of source and sha256, as bin/build-release --declare writes it",
+            f"app.shop.build: missing; {BUILT}",
             "app.shop.port: missing; expected a multiple of 100 from 8000 to 29900",
         ],
     ),
@@ -196,7 +204,7 @@ MISTAKES = {
     "several mistakes": (
         {"zzz": 1, "app": {"shop": {"port": "x"}}, "nginx": {"gzip": 1}},
         [
-            "app.shop.build: missing; expected a mapping of source and sha256, as bin/build-release --declare writes it",
+            f"app.shop.build: missing; {BUILT}",
             "app.shop.port: found string; expected a multiple of 100 from 8000 to 29900",
             "nginx.gzip: found integer; expected boolean (Whether text is compressed)",
             "zzz: unknown setting; expected one of app, base, nginx, postgres, redis, supervisor",
@@ -266,9 +274,34 @@ def test_an_inventory_has_hosts_with_environments_and_roles_that_there_are(setti
 
 CANARY, CANARY_NUMBER = "hunter2canary", 918273645
 NAMES = [
-    *("app", "nginx", "postgres", "redis", "base", "supervisor", "ngnix", "shop", "config", "attach", "build", "sha256"),
+    *(
+        "app",
+        "nginx",
+        "postgres",
+        "redis",
+        "base",
+        "supervisor",
+        "ngnix",
+        "shop",
+        "config",
+        "attach",
+        "build",
+        "sha256",
+    ),
     *("source", "port", "domains", "formation", "web", "SECRET_KEY", "DATABASE_URL", "url", "postgres", "databases"),
-    *("password", "instances", "gzip", "trusted_proxies", "maxmemory_policy", "site", "extra", "health", "path", "0", ""),
+    *(
+        "password",
+        "instances",
+        "gzip",
+        "trusted_proxies",
+        "maxmemory_policy",
+        "site",
+        "extra",
+        "health",
+        "path",
+        "0",
+        "",
+    ),
 ]
 LEAVES = st.one_of(
     st.none(),
@@ -381,7 +414,10 @@ def test_settings_that_are_compiled_again_stay_the_same(compiled):
     "pillar, expected",
     [
         ({}, "hosts: not acceptable; expected a host's id, of letters, digits, dots and hyphens"),
-        ({"hosts": {"two": HOSTS["one"]}}, "hosts.one: missing; expected a row for this host's id in pillar/hosts.yaml"),
+        (
+            {"hosts": {"two": HOSTS["one"]}},
+            "hosts.one: missing; expected a row for this host's id in pillar/hosts.yaml",
+        ),
         ({"hosts": HOSTS, "zzz": 1}, "zzz: unknown setting; expected one of app"),
         ({"hosts": HOSTS, 1: 1}, "1: YAML reads this name as integer"),
         ({"hosts": HOSTS} | shop(attach={"X": {}}), "app.shop.attach.X: expected one of postgres"),
@@ -409,7 +445,10 @@ def test_load_gives_a_copy_of_one_formula(settings, dunders):
 
 @pytest.mark.parametrize(
     "pillar, message",
-    [({}, "nginx: no formula has this name"), ({"nginx": {}, "_errors": ["a: wrong", "b: wrong"]}, "a: wrong\nb: wrong")],
+    [
+        ({}, "nginx: no formula has this name"),
+        ({"nginx": {}, "_errors": ["a: wrong", "b: wrong"]}, "a: wrong\nb: wrong"),
+    ],
 )
 def test_load_refuses_a_pillar_with_mistakes(settings, dunders, pillar, message):
     dunders(settings, pillar=pillar)

@@ -1,0 +1,298 @@
+"""Builds: which tarballs are refused, and what the others become."""
+
+import gzip
+import http.server
+import io
+import json
+import os
+import random
+import ssl
+import stat
+import subprocess
+import tarfile
+import threading
+from pathlib import Path
+
+import certifi
+import pytest
+from salt.exceptions import CommandExecutionError
+
+
+def member(name, kind=tarfile.REGTYPE, link="", mode=0o644, content=b""):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode, info.size = kind, link, mode, len(content)
+    return info, io.BytesIO(content)
+
+
+def folder(name):
+    return member(name, tarfile.DIRTYPE, mode=0o755)
+
+
+def symlink(name, to):
+    return member(name, tarfile.SYMTYPE, to)
+
+
+@pytest.fixture
+def tarball(tmp_path):
+    """Return a function that writes a tarball of members and returns its path."""
+
+    def write(*members):
+        path = tmp_path / "shop.tar.gz"
+        with tarfile.open(path, "w:gz") as tar:
+            for info, content in members:
+                tar.addfile(info, content)
+        return str(path)
+
+    return write
+
+
+LEAVES, LINKS_OUT, BEHIND = "leaves the build", "links out of the build", "lies behind a symbolic link"
+NEITHER = "is neither a file, a directory nor a symbolic link"
+BACK = "links through a name and back"
+REFUSED = {
+    "a file above": ([member("../evil")], f"../evil {LEAVES}"),
+    "a file above, on the way": ([member("a/../../evil")], f"a/../../evil {LEAVES}"),
+    "the folder above": ([folder("..")], f".. {LEAVES}"),
+    "an absolute path": ([member("/etc/evil")], f"/etc/evil {LEAVES}"),
+    "an absolute path with two slashes": ([member("//etc/evil")], f"//etc/evil {LEAVES}"),
+    "a link above": ([symlink("link", "../evil")], f"link {LINKS_OUT}"),
+    "a link above from a folder": ([folder("a"), symlink("a/link", "../../evil")], f"a/link {LINKS_OUT}"),
+    "an absolute link": ([symlink("link", "/etc")], f"link {LINKS_OUT}"),
+    "a link that only looks as if it stayed": (
+        [folder("a"), symlink("a/up", ".."), symlink("link", "a/up/..")],
+        f"link {BACK}",
+    ),
+    "a file behind a link": ([folder("a"), symlink("link", "a"), member("link/evil")], f"link/evil {BEHIND}"),
+    "a file far behind a link": ([folder("a"), symlink("link", "a"), member("link/b/evil")], f"link/b/evil {BEHIND}"),
+    "a file before the link that it is behind": ([member("link/evil"), symlink("link", "a")], f"link/evil {BEHIND}"),
+    "a file behind a link with another spelling": (
+        [symlink("./link", "a"), member("link//evil")],
+        f"link//evil {BEHIND}",
+    ),
+    "a link in the place of the build": ([symlink(".", "a")], f"first {BEHIND}"),
+    "a hard link": ([member("a"), member("link", tarfile.LNKTYPE, "a")], f"link {NEITHER}"),
+    "a hard link out": ([member("link", tarfile.LNKTYPE, "/etc/shadow")], f"link {NEITHER}"),
+    "a character device": ([member("dev", tarfile.CHRTYPE)], f"dev {NEITHER}"),
+    "a block device": ([member("dev", tarfile.BLKTYPE)], f"dev {NEITHER}"),
+    "a pipe": ([member("pipe", tarfile.FIFOTYPE)], f"pipe {NEITHER}"),
+}
+
+
+@pytest.mark.parametrize("members, reason", REFUSED.values(), ids=REFUSED)
+def test_a_member_that_could_leave_the_build_is_refused_by_name(build, tarball, tmp_path, members, reason):
+    path = tarball(member("first"), *members)
+    with pytest.raises(CommandExecutionError) as raised:
+        build.extract(path, str(tmp_path / "staged"))
+    assert str(raised.value) == f"{path}: {reason}; expected members that stay inside the build"
+    assert os.listdir(tmp_path) == ["shop.tar.gz"]
+
+
+def test_what_stays_inside_is_unpacked(build, tarball, tmp_path):
+    path = tarball(
+        folder("."),
+        member("./Procfile", content=b"web: gunicorn\n"),
+        member("..dots", content=b"dots"),
+        folder("a"),
+        member("a/b/c", content=b"no folder of its own"),
+        symlink("a/up", ".."),
+        symlink("a/to", "../a/./b/c"),
+        symlink("dangling", "nowhere"),
+        member("é\u20ac", content=b"name"),
+    )
+    staged = tmp_path / "staged"
+    build.extract(path, str(staged))
+    found = {str(one.relative_to(staged)) for one in staged.rglob("*")}
+    assert found == {"Procfile", "..dots", "a", "a/b", "a/b/c", "a/up", "a/to", "dangling", "é\u20ac"}
+    assert (staged / "Procfile").read_bytes() == b"web: gunicorn\n"
+    assert (staged / "a/to").read_bytes() == b"no folder of its own"
+
+
+@pytest.mark.parametrize(
+    "kind, mode, expected",
+    [
+        (tarfile.REGTYPE, 0o4755, 0o755),
+        (tarfile.REGTYPE, 0o2755, 0o755),
+        (tarfile.REGTYPE, 0o666, 0o644),
+        (tarfile.REGTYPE, 0o777, 0o755),
+        (tarfile.REGTYPE, 0o000, 0o644),
+        (tarfile.DIRTYPE, 0o1777, 0o755),
+        (tarfile.DIRTYPE, 0o000, 0o755),
+    ],
+)
+def test_a_member_is_roots_and_written_by_root_alone(build, tarball, tmp_path, kind, mode, expected):
+    info, content = member("it", kind, mode=mode)
+    info.uid = info.gid = 12345
+    build.extract(tarball((info, content)), str(tmp_path / "staged"))
+    found = os.stat(tmp_path / "staged" / "it")
+    assert oct(stat.S_IMODE(found.st_mode)) == oct(expected)
+    assert (found.st_uid, found.st_gid) == (os.geteuid(), os.getegid())
+
+
+@pytest.mark.parametrize("kept", [0, 1, 9, 10, 100, 0.5, -9, -1])
+def test_a_truncated_tarball_is_told_as_damaged(build, tarball, tmp_path, kept):
+    path = tarball(member("random", content=random.Random(0).randbytes(50_000)))
+    whole = Path(path).read_bytes()
+    Path(path).write_bytes(whole[: int(len(whole) * kept) if isinstance(kept, float) else kept])
+    with pytest.raises(CommandExecutionError, match=r"shop\.tar\.gz: damaged: .*; build it again$"):
+        build.extract(path, str(tmp_path / "staged"))
+
+
+def test_a_tarball_with_a_wrong_byte_is_told_as_damaged(build, tarball, tmp_path):
+    path = tarball(*[member(f"random{n}", content=random.Random(n).randbytes(5_000)) for n in range(8)])
+    whole = Path(path).read_bytes()
+    # What comes first is a name and a time that nobody reads.
+    for place in range(100, len(whole), 1009):
+        Path(path).write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(CommandExecutionError, match="damaged"):
+            build.extract(path, str(tmp_path / f"staged{place}"))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", gzip.compress(b"hello"), gzip.compress(b"x" * 5000)])
+def test_what_is_no_tarball_is_told_as_damaged(build, tmp_path, content):
+    path = tmp_path / "shop.tar.gz"
+    path.write_bytes(content)
+    with pytest.raises(CommandExecutionError, match="damaged"):
+        build.extract(str(path), str(tmp_path / "staged"))
+
+
+def test_the_place_of_a_build_is_named_by_app_and_digest(build, dunders, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "ROOT", str(tmp_path))
+    dunders(build, pillar={"app": {"shop": {"build": {"sha256": "0123456789ab" + "c" * 52}}}})
+    assert not build.is_unpacked("shop")
+    (tmp_path / "shop/builds/0123456789ab").mkdir(parents=True)
+    assert build.is_unpacked("shop")
+
+
+@pytest.fixture
+def staged(build, tmp_path):
+    """A build as it is unpacked, that this machine's Python can run."""
+    manifest = {"format": build.FORMAT, "python": build._python_version(), "app": "shop"}
+    (tmp_path / "build.json").write_text(json.dumps(manifest))
+    (tmp_path / "Procfile").write_text("web: gunicorn\n")
+    (tmp_path / "requirements.txt").write_text("")
+    return tmp_path
+
+
+def test_a_whole_build_for_this_python_is_accepted(build, staged):
+    build._judge("shop", str(staged))
+
+
+@pytest.mark.parametrize("name", ["Procfile", "requirements.txt"])
+def test_a_build_without_a_part_is_refused(build, staged, name):
+    (staged / name).unlink()
+    with pytest.raises(CommandExecutionError) as raised:
+        build._judge("shop", str(staged))
+    assert str(raised.value) == f"app.shop.build: has no {name}; make it with bin/build-release"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b"null", b'"python"', b'{"python": "3.11"}', b"\xff\xfe"])
+def test_a_build_without_a_valid_manifest_is_refused(build, staged, content):
+    if content is None:
+        (staged / "build.json").unlink()
+    else:
+        (staged / "build.json").write_bytes(content)
+    with pytest.raises(CommandExecutionError) as raised:
+        build._judge("shop", str(staged))
+    assert str(raised.value) == "app.shop.build: has no valid build.json; make it with bin/build-release"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"format": 2}, "has the format 2; expected 1. Build it again"),
+        ({"python": "2.7"}, "is for Python 2.7, this host has {own}; build it with bin/build-release --python {own}"),
+    ],
+)
+def test_a_build_for_another_host_is_refused(build, staged, change, message):
+    manifest = json.loads((staged / "build.json").read_text())
+    (staged / "build.json").write_text(json.dumps(manifest | change))
+    with pytest.raises(CommandExecutionError) as raised:
+        build._judge("shop", str(staged))
+    assert str(raised.value) == "app.shop.build: " + message.format(own=build._python_version())
+
+
+def test_a_source_that_is_not_there_is_told(build, dunders, tmp_path):
+    dunders(build, salt={"cp.cache_file": lambda source: ""})
+    for source in (str(tmp_path / "none.tar.gz"), str(tmp_path), "salt://builds/none.tar.gz"):
+        with pytest.raises(CommandExecutionError) as raised:
+            build._fetch("shop", source, "unused")
+        assert str(raised.value) == f"app.shop.build.source: {source}: no such file; build it with bin/build-release"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers by path: /200, /404, /503, /503-then-200 and /cut, whose body ends too early."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        status = 200 if self.path in ("/200", "/cut") or self.server.asked.count(self.path) > 1 else int(self.path[1:4])
+        if self.path == "/503":
+            status = 503
+        self.send_response(status)
+        self.send_header("Content-Length", "2000" if self.path == "/cut" else "8")
+        # Not for the client to undo: the sha256 is that of the file as it is.
+        self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(b"a build\n")
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    directory = tmp_path_factory.mktemp("authority")
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=builds "
+        "-addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out ca.pem"
+    )
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture
+def server(authority, build, monkeypatch):
+    """A server of builds, over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "ca.pem", authority / "key.pem")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as served:
+        served.asked = []
+        served.socket = context.wrap_socket(served.socket, server_side=True)
+        served.at = f"https://127.0.0.1:{served.server_port}"
+        monkeypatch.setattr(build, "CA_BUNDLE", str(authority / "ca.pem"))
+        thread = threading.Thread(target=served.serve_forever, args=(0.01,))
+        thread.start()
+        yield served
+        served.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("path, times", [("/200", 1), ("/503-then-200", 2)])
+def test_a_build_is_downloaded_as_it_is(build, server, tmp_path, path, times):
+    fetched = build._download("shop", server.at + path, str(tmp_path / "fetched"))
+    assert Path(fetched).read_bytes() == b"a build\n"
+    assert server.asked == [path] * times
+
+
+@pytest.mark.parametrize(
+    "path, reason",
+    [("/404", "answered 404"), ("/503", "answered 503"), ("/cut", "cannot be reached (ProtocolError)")],
+)
+def test_an_answer_that_is_no_build_is_told(build, server, tmp_path, path, reason):
+    with pytest.raises(CommandExecutionError) as raised:
+        build._download("shop", server.at + path, str(tmp_path / "fetched"))
+    assert str(raised.value) == f"app.shop.build.source: the server {reason}; expected the tarball"
+
+
+def test_a_server_that_the_host_does_not_trust_is_told(build, server, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "CA_BUNDLE", certifi.where())
+    with pytest.raises(CommandExecutionError, match=r"the server cannot be reached \(SSLError\)"):
+        build._download("shop", f"{server.at}/200", str(tmp_path / "fetched"))
+    assert server.asked == []
+
+
+def test_a_server_that_does_not_answer_is_told(build, tmp_path, authority, monkeypatch):
+    monkeypatch.setattr(build, "CA_BUNDLE", str(authority / "ca.pem"))
+    # A port that nothing listens on, so that the connection is refused at once.
+    with pytest.raises(CommandExecutionError, match=r"the server cannot be reached \(ConnectionError\)"):
+        build._download("shop", "https://127.0.0.1:1/shop.tar.gz", str(tmp_path / "fetched"))

@@ -1,0 +1,142 @@
+"""nginx's tree: what differs, what goes live, and nginx's reason in one line.
+
+nginx itself judges in the converge tests.
+"""
+
+import os
+import re
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A live tree with one site."""
+    for path, text in {
+        "nginx.conf": "main\n",
+        "sites/shop.conf": "shop\n",
+        "upstreams/shop.conf": "server 127.0.0.1:8001;\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+LIVE = {"nginx.conf": "main\n", "sites/shop.conf": "shop\n"}
+NO_PROCESS = "server 127.0.0.1:1 down;\n"
+CHANGES = {
+    "nothing to do": (LIVE, {}),
+    "another main file": (LIVE | {"nginx.conf": "new\n"}, {"nginx.conf": "new\n"}),
+    "another site": (LIVE | {"sites/shop.conf": "new\n"}, {"sites/shop.conf": "new\n"}),
+    "a new site has an upstream without processes": (
+        LIVE | {"sites/faq.conf": "faq\n"},
+        {"sites/faq.conf": "faq\n", "upstreams/faq.conf": NO_PROCESS},
+    ),
+    "a site goes, the upstream of its releases stays": ({"nginx.conf": "main\n"}, {"sites/shop.conf": None}),
+}
+
+
+@pytest.mark.parametrize("wanted, expected", CHANGES.values(), ids=CHANGES)
+def test_changes_are_what_differs(nginx_tree, root, wanted, expected):
+    found = nginx_tree.changes(str(root), wanted)
+    assert {path: change["text"] for path, change in found.items()} == expected
+    assert all(change["diff"].startswith("--- live\n+++ candidate\n@@") for change in found.values())
+
+
+def test_on_a_bare_host_everything_is_new(nginx_tree, tmp_path):
+    found = nginx_tree.changes(str(tmp_path / "nginx"), LIVE)
+    assert {path: change["text"] for path, change in found.items()} == LIVE | {"upstreams/shop.conf": NO_PROCESS}
+
+
+def test_a_file_that_is_no_text_is_shown_as_text(nginx_tree, root):
+    (root / "nginx.conf").write_bytes(b"\xff\xfe\n")
+    (change,) = nginx_tree.changes(str(root), LIVE).values()
+    assert change["text"] == "main\n"
+    assert change["diff"].encode().decode() == "--- live\n+++ candidate\n@@ -1 +1 @@\n-??\n+main"
+
+
+@pytest.mark.parametrize(
+    "ports, expected",
+    [
+        ([], NO_PROCESS),
+        ([8002, 8001], "server 127.0.0.1:8001 fail_timeout=1s;\nserver 127.0.0.1:8002 fail_timeout=1s;\n"),
+    ],
+)
+def test_an_upstream_has_a_server_for_each_process_or_says_that_there_is_none(nginx_tree, ports, expected):
+    assert nginx_tree.upstream(ports) == expected
+
+
+REASONS = {
+    "an error in a site": (
+        '2026/01/01 00:00:00 [emerg] 7#7: unknown directive "x" in /tmp/c/sites/shop.conf:3\n'
+        "nginx: configuration file /tmp/c/nginx.conf test failed\n",
+        '7#7: unknown directive "x" in sites/shop.conf:3',
+    ),
+    "an error after a warning": (
+        "nginx: [warn] conflicting server name\nnginx: [emerg] host not found in upstream\n",
+        "host not found in upstream",
+    ),
+    "nothing in brackets": ("Segmentation fault\n", "Segmentation fault"),
+    "nothing": ("", "nginx gave no reason"),
+}
+
+
+@pytest.mark.parametrize("output, expected", REASONS.values(), ids=REASONS)
+def test_the_reason_is_one_line_without_the_candidates_directory(nginx_tree, output, expected):
+    assert nginx_tree.reason_of(output, "/tmp/c") == expected
+
+
+@pytest.fixture
+def judged(nginx_tree, dunders, monkeypatch, tmp_path):
+    """Give the module an ``nginx -t`` that refuses a tree where a file says ``bad``, on a host where nginx is not up."""
+    checked = []
+
+    def run_all(command, **_options):
+        candidate = os.path.dirname(command[-1])
+        checked.append(candidate)
+        for path, _, names in sorted(os.walk(candidate)):
+            for name in sorted(names):
+                with open(os.path.join(path, name)) as stream:
+                    if re.search("bad", stream.read()):
+                        return {"retcode": 1, "stderr": f"nginx: [emerg] bad in {path}/{name}:1\n"}
+        return {"retcode": 0, "stderr": ""}
+
+    dunders(nginx_tree, salt={"cmd.run_all": run_all})
+    monkeypatch.setattr(nginx_tree, "PID_FILE", str(tmp_path / "none.pid"))
+    return checked
+
+
+def texts(root):
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+PROMOTED = {
+    "all is well": ({"nginx.conf": "new\n", "sites/faq.conf": "faq\n", "upstreams/faq.conf": "up\n"}, {}),
+    "a site goes": ({"sites/shop.conf": None}, {}),
+    "one of two sites is bad": (
+        {"nginx.conf": "new\n", "sites/faq.conf": "bad\n", "sites/shop.conf": "new\n"},
+        {"sites/faq.conf": "bad in sites/faq.conf:1"},
+    ),
+    "all sites are bad": (
+        {"sites/faq.conf": "bad\n", "sites/shop.conf": "bad\n"},
+        {"sites/faq.conf": "bad in sites/faq.conf:1", "sites/shop.conf": "bad in sites/shop.conf:1"},
+    ),
+}
+
+
+@pytest.mark.parametrize("changes, refused", PROMOTED.values(), ids=PROMOTED)
+def test_what_nginx_accepts_goes_live_and_a_bad_site_stays_as_it_was(nginx_tree, judged, root, changes, refused):
+    before = texts(root)
+    assert nginx_tree.promote(str(root), changes) == refused
+    live = before | {path: text for path, text in changes.items() if path not in refused}
+    assert texts(root) == {path: text for path, text in live.items() if text is not None}
+    assert not any(os.path.exists(candidate) for candidate in judged)
+
+
+def test_a_bad_main_file_leaves_the_live_tree_alone(nginx_tree, judged, root):
+    before = texts(root)
+    with pytest.raises(CommandExecutionError) as raised:
+        nginx_tree.promote(str(root), {"nginx.conf": "bad\n", "sites/shop.conf": "new\n"})
+    assert str(raised.value) == "nginx refuses the configuration; the live one stays: bad in nginx.conf:1"
+    assert texts(root) == before
