@@ -11,20 +11,31 @@ base-directory:
     - name: /usr/local/lib/saltern
     - mode: '0755'
 
-{% for name, certificate in base.ca_certificates | dictsort %}
+{% for name in base.ca_certificates | sort %}
 base-ca-certificate-{{ name }}:
   file.managed:
-    - name: /usr/local/share/ca-certificates/saltern-{{ name }}.crt
+    - name: /usr/local/share/ca-certificates/saltern/{{ name }}.crt
     - contents_pillar: base:ca_certificates:{{ name }}
+    - makedirs: True
     - mode: '0644'
     - require:
       - pkg: base-packages
+    - require_in:
+      - file: base-ca-directory
     - onchanges_in:
       - cmd: base-ca-certificates
 {% endfor %}
 
-{% if base.ca_certificates %}
+# An authority that is no longer declared is no longer trusted.
+base-ca-directory:
+  file.directory:
+    - name: /usr/local/share/ca-certificates/saltern
+    - clean: True
+    - require:
+      - pkg: base-packages
+
 base-ca-certificates:
   cmd.run:
     - name: update-ca-certificates
-{% endif %}
+    - onchanges:
+      - file: base-ca-directory

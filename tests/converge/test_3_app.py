@@ -1,0 +1,353 @@
+"""An app of one's own, added to a host that serves others: its config, its formation, its builds, its end.
+
+``mirror`` (tests/apps/mirror) shows what reaches it.
+"""
+
+import base64
+import http.server
+import shutil
+import ssl
+import threading
+
+import pytest
+import trustme
+import yaml
+from websockets.sync.client import connect
+
+from .applied import apply
+from .client import Client
+from .conftest import ROOT
+from .pillar import Pillar
+
+DOMAIN = "mirror.localhost"
+
+# What mangles config elsewhere.
+CONFIG = {
+    "PERCENT": "100% %(here)s %% %d %",
+    "DOLLAR": "$HOME ${HOME} $(id) $$ `id`",
+    "QUOTES": """'single' "double" `back` '""",
+    "BACKSLASH": "\\ \\n \\\\ \\",
+    "HASH": "# no comment ; nor this",
+    "EQUALS": "=a=b==",
+    "SPACES": "  leading, trailing  ",
+    "LINES": "one\ntwo\n\nfour\n",
+    "CONTROL": "".join(map(chr, range(1, 32))) + "\x7f",
+    "UTF8": "Größe 日本 🧂 \u00a0\u202e\ufeff",
+    "JINJA": "{{ 1 + 1 }} {% raw %} {# no comment #}",
+    "YAML": "yes: [no, ~] &a *a !!int | >",
+    "NUMBER": "0x1F",
+    "EMPTY": "",
+    "LONG": "x" * 100_000,
+    "lower_case": "1",
+}
+
+MIRROR = {
+    "port": 8300,
+    "domains": [DOMAIN, "www.mirror.localhost"],
+    "formation": {"web": 2, "worker": 1},
+    "health": {"grace": 10},
+    "keep_releases": 3,
+    "config": CONFIG,
+}
+
+
+@pytest.fixture(scope="module")
+def pillar(tree):
+    pillar = Pillar(tree)
+    yield pillar
+    pillar.close()
+
+
+@pytest.fixture(scope="module")
+def pids(host):
+    """A function that returns the PIDs of an app's processes by supervisor's name."""
+
+    def of(app):
+        lines = host.run("supervisorctl", "status", check=False).stdout.splitlines()
+        return {line.split()[0]: int(line.split()[3].rstrip(",")) for line in lines if line.startswith(f"{app}.") and " pid " in line}
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def added(host, lab, pillar, pids):
+    """The converge that added mirror, and the PIDs of the other apps before it."""
+    before = pids("faq") | pids("tickets")
+    lab.release(ROOT / "tests/apps/mirror", host.python)
+    pillar.merge(app={"mirror": MIRROR})
+    return apply(host).succeeded(), before
+
+
+@pytest.fixture
+def mirror(added, host):
+    return Client(host.address, DOMAIN)
+
+
+@pytest.fixture
+def release(host):
+    """A function that returns the number of mirror's current release."""
+    return lambda: int(host.sh("readlink /srv/apps/mirror/current").stdout.strip().removeprefix("releases/"))
+
+
+def test_the_other_apps_go_on_as_they_were(added, pids):
+    _, before = added
+    assert pids("faq") | pids("tickets") == before
+
+
+def test_config_reaches_every_process_byte_for_byte(host, mirror, pids):
+    own = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "USER"}
+    read = "import base64, sys; print(base64.b64encode(open(f'/proc/{sys.argv[1]}/environ', 'rb').read()).decode())"
+    for name, pid in pids("mirror").items():
+        raw = base64.b64decode(host.run("python3", "-c", read, str(pid)).stdout)
+        environ = dict(item.split(b"=", 1) for item in raw.split(b"\0") if item)
+        assert environ.keys() == {key.encode() for key in CONFIG.keys() | own | ({"PORT"} if ".web." in name else set())}
+        for variable, value in CONFIG.items():
+            assert environ[variable.encode()] == value.encode(), f"{variable} of {name}"
+    # And as the app itself sees it.
+    seen = mirror.get("/environ").json()["environ"]
+    assert {name: base64.b64decode(seen[name]) for name in CONFIG} == {name: value.encode() for name, value in CONFIG.items()}
+
+
+def test_a_request_tells_the_app_where_it_came_from(mirror, lab):
+    gateway = str(lab.subnet[1])
+    spoofed = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "X-Real-IP": "1.2.3.4", "X-Request-ID": "mine"}
+    answer = mirror.get("/request?a=%2F&b=ü", headers=spoofed)
+    headers = {name: value for name, value in answer.json()["headers"]}
+    assert headers["host"] == DOMAIN
+    assert headers["x-forwarded-for"] == headers["x-real-ip"] == gateway
+    assert headers["x-forwarded-proto"] == "http"
+    assert headers["x-request-id"] == answer.headers["X-Request-ID"] != "mine"
+    assert answer.json()["query"] == "a=%2F&b=%C3%BC"
+
+
+def test_every_domain_of_the_app_is_served(mirror, host):
+    for domain in MIRROR["domains"]:
+        assert Client(host.address, domain).get("/healthz").status_code == 200
+
+
+def test_requests_go_to_every_web_process(mirror):
+    assert {mirror.get("/healthz").json()["port"] for _ in range(20)} == {"8301", "8302"}
+
+
+def test_websockets_pass(mirror, host):
+    with connect(f"ws://{DOMAIN}/ws", host=host.address, port=80, proxy=None) as socket:
+        socket.send("Größe")
+        assert socket.recv(timeout=10) == "Größe"
+
+
+def test_text_is_compressed(mirror):
+    answer = mirror.get("/large", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.json()["text"].startswith("saltern")
+
+
+def test_a_body_up_to_the_limit_passes_and_a_larger_one_does_not(mirror):
+    assert mirror.post("/request", data=bytes(10 << 20)).json()["size"] == 10 << 20
+    assert mirror.post("/request", data=bytes((10 << 20) + 1)).status_code == 413
+
+
+def test_scaling_starts_and_stops_only_what_it_must(host, mirror, pillar, pids, release):
+    number, before = release(), pids("mirror")
+    for web, worker in ((4, 2), (1, 1), (2, 1)):
+        pillar.merge(app={"mirror": {"formation": {"web": web, "worker": worker}}})
+        assert apply(host).succeeded().changed == {"app-release-mirror"}
+        after = pids("mirror")
+        assert len(after) == web + worker
+        assert {name: after[name] for name in before if name in after} == {name: before[name] for name in before if name in after}
+        assert {mirror.get("/healthz").json()["port"] for _ in range(40)} == {str(8301 + i) for i in range(web)}
+        before = after
+    assert release() == number
+    apply(host).changed_nothing()
+
+
+def test_a_config_change_is_a_new_release_and_nothing_else(host, mirror, pillar, pids, release):
+    number, others, before = release(), pids("faq") | pids("tickets"), pids("mirror")
+    pillar.merge(app={"mirror": {"config": {"PERCENT": "50%", "EMPTY": None}}})
+    assert apply(host, "test=True").succeeded().changed == {"app-release-mirror"}
+    assert release() == number
+    assert apply(host).succeeded().changed == {"app-release-mirror"}
+    assert release() == number + 1
+    environ = mirror.get("/environ").json()["environ"]
+    assert base64.b64decode(environ["PERCENT"]) == b"50%"
+    assert "EMPTY" not in environ
+    assert not set(pids("mirror").values()) & set(before.values())
+    assert pids("faq") | pids("tickets") == others
+    # The release before keeps what it had.
+    old = f"/srv/apps/mirror/releases/{number}"
+    assert host.sh(f"cat {old}/env/PERCENT; test -e {old}/env/EMPTY").stdout == CONFIG["PERCENT"]
+    apply(host).changed_nothing()
+
+
+def test_only_so_many_releases_are_kept(host, mirror, pillar, release):
+    for value in ("1", "2", "3"):
+        pillar.merge(app={"mirror": {"config": {"COUNT": value}}})
+        apply(host).succeeded()
+    kept = sorted(map(int, host.sh("ls /srv/apps/mirror/releases").stdout.split()))
+    assert kept == [release() - 2, release() - 1, release()]
+
+
+FAILURES = {
+    "boot": ("web.1: ended by itself", "ImportError: mirror was told to fail at its boot"),
+    "release": ("release: exit status 1", "mirror was told to fail in its release"),
+    "worker": ("worker.1: ended by itself", "mirror's worker was told to fail"),
+    "health": ("web.1: not healthy within 10 s: /healthz answered 503, not 200", "v"),
+}
+
+
+@pytest.mark.parametrize("step", FAILURES)
+def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host, mirror, pillar, pids, release):
+    number, before = release(), pids("mirror")
+    secret = f"canary-{step}-0123456789"
+    pillar.merge(app={"mirror": {"config": {"FAIL": step, "SECRET": secret}}})
+    applied = apply(host)
+    assert applied.code != 0
+    assert applied.failed.keys() == {"app-release-mirror"}
+    comment = applied.failed["app-release-mirror"]
+    reason, logged = FAILURES[step]
+    assert f"was refused: {reason}" in comment
+    assert f"v{number} goes on serving" in comment
+    assert logged in comment
+    assert secret not in applied.output
+    assert (release(), pids("mirror")) == (number, before)
+    assert mirror.get("/healthz").status_code == 200
+    failed = max(map(int, host.sh("ls /srv/apps/mirror/releases").stdout.split()))
+    assert host.sh(f"cat /srv/apps/mirror/releases/{failed}/outcome").stdout.startswith(f"refused: {reason}")
+    pillar.merge(app={"mirror": {"config": {"FAIL": None, "SECRET": None}}})
+    apply(host).changed_nothing()
+
+
+def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, pillar, pids):
+    before = pids("mirror")
+    pillar.merge(app={"mirror": {"formation": {"clock": 1}}})
+    applied = apply(host)
+    assert "app.mirror.formation.clock: the Procfile of build" in applied.failed["app-release-mirror"]
+    assert "expected one of release, web, worker" in applied.failed["app-release-mirror"]
+    assert pids("mirror") == before
+    pillar.merge(app={"mirror": {"formation": {"clock": None}}})
+    apply(host).changed_nothing()
+
+
+@pytest.fixture
+def declared(tree):
+    """The declared build of mirror, and a function that declares another one until the test is over."""
+    path = tree / "pillar/builds/dev.sls"
+    text = path.read_text()
+
+    def declare(**changes):
+        builds = yaml.safe_load(text)
+        builds["app"]["mirror"]["build"] |= changes
+        path.write_text(yaml.safe_dump(builds))
+
+    yield yaml.safe_load(text)["app"]["mirror"]["build"], declare
+    path.write_text(text)
+
+
+def test_a_build_with_another_sha256_is_refused(host, mirror, declared, release):
+    number = release()
+    _, declare = declared
+    declare(sha256="0" * 64)
+    applied = apply(host)
+    assert "app.mirror.build.sha256: " in applied.failed["app-build-mirror"]
+    assert "expected the declared one" in applied.failed["app-build-mirror"]
+    assert release() == number
+    assert mirror.get("/healthz").status_code == 200
+    assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
+
+
+def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
+    _, declare = declared
+    declare(source="/srv/saltern/dist/absent.tar.gz", sha256="0" * 64)
+    assert apply(host).failed["app-build-mirror"] == (
+        "app.mirror.build.source: /srv/saltern/dist/absent.tar.gz: no such file; build it with bin/build-release"
+    )
+
+
+def test_a_build_for_another_python_is_refused(host, lab, mirror, declared):
+    other = {"3.11": "3.13", "3.13": "3.11"}[host.python]
+    lab.release(ROOT / "tests/apps/mirror", other)
+    assert f"is for Python {other}, this host has {host.python}" in apply(host).failed["app-build-mirror"]
+
+
+def test_a_truncated_build_is_refused(host, tree, mirror, declared):
+    build, declare = declared
+    whole = (tree / build["source"].removeprefix("/srv/saltern/")).read_bytes()
+    (tree / "dist/half.tar.gz").write_bytes(whole[: len(whole) // 2])
+    sha256 = host.sh("sha256sum /srv/saltern/dist/half.tar.gz").stdout.split()[0]
+    declare(source="/srv/saltern/dist/half.tar.gz", sha256=sha256)
+    assert "damaged" in apply(host).failed["app-build-mirror"]
+
+
+def test_a_build_can_come_from_the_file_roots(host, tree, mirror, declared):
+    build, declare = declared
+    shutil.copy(tree / build["source"].removeprefix("/srv/saltern/"), tree / "formulas/mirror.tar.gz")
+    declare(source="salt://mirror.tar.gz")
+    host.sh(f"rm -r /srv/apps/mirror/builds/{build['sha256'][:12]}")
+    assert apply(host).succeeded().changed == {"app-build-mirror"}
+    (tree / "formulas/mirror.tar.gz").unlink()
+
+
+def test_a_build_can_come_over_https_from_an_authority_of_the_site(host, lab, tree, mirror, declared, pillar):
+    build, declare = declared
+    gateway = str(lab.subnet[1])
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(gateway).configure_cert(context)
+
+    class Files(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tree / "dist")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer((gateway, 0), Files) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        declare(source=f"https://{gateway}:{server.server_port}/{build['source'].rpartition('/')[2]}")
+        host.sh(f"rm -r /srv/apps/mirror/builds/{build['sha256'][:12]}")
+        refused = apply(host).failed["app-build-mirror"]
+        assert refused == "app.mirror.build.source: the server cannot be reached (SSLError); expected the tarball"
+        certificate = authority.cert_pem.bytes().decode()
+        pillar.merge(base={"ca_certificates": {"test": certificate}})
+        assert {"app-build-mirror", "base-ca-certificate-test"} <= apply(host).succeeded().changed
+        apply(host).changed_nothing()
+        server.shutdown()
+    # An authority that is no longer declared is no longer trusted.
+    pillar.merge(base={"ca_certificates": None})
+    declare()
+    assert apply(host).succeeded().changed == {"base-ca-directory", "base-ca-certificates"}
+    assert certificate.strip() not in host.sh("cat /etc/ssl/certs/ca-certificates.crt").stdout
+
+
+def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
+    pillar.merge(app={"mirror": {"site": {"extra": "nonsense on;"}}, "faq": {"site": {"body_size": "1m"}}})
+    applied = apply(host)
+    assert applied.failed.keys() == {"nginx-config"}
+    assert 'sites/mirror.conf stays as it was: unknown directive "nonsense"' in applied.failed["nginx-config"]
+    # The other change is live, and mirror serves as before.
+    faq = Client(host.address, "faq.localhost")
+    assert faq.post("/v1/create", data=bytes((1 << 20) + 1)).status_code == 413
+    assert mirror.get("/healthz").status_code == 200
+    host.sh("nginx -t -q")
+    pillar.merge(app={"mirror": {"site": None}, "faq": {"site": None}})
+    apply(host).succeeded()
+    apply(host).changed_nothing()
+
+
+def test_the_settings_of_a_site_are_its_own(host, mirror, pillar):
+    extra = "location = /hello { return 200 hello; }"
+    pillar.merge(app={"mirror": {"site": {"extra": extra, "timeout": 1}}})
+    assert apply(host).succeeded().changed == {"nginx-config"}
+    assert mirror.get("/hello").text == "hello"
+    assert mirror.get("/slow?3").status_code == 504
+    assert mirror.get("/slow?0.5").status_code == 200
+
+
+def test_an_app_that_is_no_longer_declared_stops_and_keeps_its_data(host, mirror, pillar, pids):
+    pillar.restore()
+    assert apply(host, "test=True").succeeded().changed == {"nginx-config", "app-retired"}
+    assert apply(host).succeeded().changed == {"nginx-config", "app-retired"}
+    assert pids("mirror") == {}
+    assert mirror.get("/healthz").text == "No app has this domain.\n"
+    assert host.sh("ls /srv/apps/mirror/releases").stdout
+    apply(host).changed_nothing()
