@@ -33,6 +33,7 @@ FAQ = TICKETS.parent / "faq"
 # Seconds a test waits for what must come; a helpdesk that works needs a small part of them.
 PATIENCE = 90
 
+running: list["Process"] = []
 queue = redis.Redis.from_url(os.environ["REDIS_URL"])
 
 
@@ -68,7 +69,8 @@ def until(claim: str, answer: Callable[[], Any]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not answer():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {PATIENCE} s: {claim}")
+            logs = "".join(f"\n--- {process.name}\n{process.log.read_text()[-3000:]}" for process in running)
+            raise AssertionError(f"not within {PATIENCE} s: {claim}{logs}")
         time.sleep(0.05)
 
 
@@ -115,6 +117,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        running.append(self)
 
     def says(self, words: str) -> None:
         """Wait until it has logged these words."""
@@ -135,6 +138,7 @@ class Process:
             self.kill()
         except ProcessLookupError:
             self.popen.wait()
+        running.remove(self)
         self.log.unlink()
 
 
