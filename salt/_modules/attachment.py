@@ -9,6 +9,8 @@ import hmac
 import os
 from urllib.parse import quote
 
+from salt.exceptions import CommandExecutionError
+
 __load__ = ["derived", "environ", "password"]
 
 LOOPBACK = "127.0.0.1"
@@ -193,6 +195,7 @@ def password(kind, name):
     :param kind: ``postgres`` or ``redis``.
     :param name: the resource's name.
     :return: the password.
+    :raises CommandExecutionError: when the host has no key.
 
     CLI Example: none, it would print a secret.
     """
@@ -200,8 +203,14 @@ def password(kind, name):
     if given is not None:
         return given
     path = os.path.join(os.path.dirname(__opts__["conf_file"]), "host.key")
-    with open(path, encoding="ascii") as stream:
-        return derive_password(stream.read().strip(), kind, name)
+    try:
+        with open(path, encoding="ascii") as stream:
+            key = stream.read().strip()
+    except FileNotFoundError:
+        key = ""
+    if not key:
+        raise CommandExecutionError(f"{path}: missing; expected this host's key, which bootstrap.sh makes: run it")
+    return derive_password(key, kind, name)
 
 
 def environ(app):

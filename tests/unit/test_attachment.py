@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from salt.exceptions import CommandExecutionError
 
 ALL = ["database", "cache", "app", "proxy"]
 PASSWORD = "correct-horse-battery"
@@ -301,6 +302,15 @@ def on_a_host(attachment, dunders, tmp_path):
 def test_a_password_is_the_pillars_or_this_hosts_own(on_a_host):
     assert on_a_host.password("redis", "shop") == "p/w@:#?%"
     assert on_a_host.password("postgres", "shop") == on_a_host.derive_password("key", "postgres", "shop")
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_host_without_a_key_makes_no_password(on_a_host, tmp_path, content):
+    (tmp_path / "host.key").unlink()
+    if content is not None:
+        (tmp_path / "host.key").write_text(content)
+    with pytest.raises(CommandExecutionError, match=r"host\.key: missing; expected this host's key"):
+        on_a_host.password("postgres", "shop")
 
 
 def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):

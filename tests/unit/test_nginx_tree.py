@@ -89,7 +89,7 @@ def test_the_reason_is_one_line_without_the_candidates_directory(nginx_tree, out
 
 @pytest.fixture
 def judged(nginx_tree, dunders, monkeypatch, tmp_path):
-    """Give the module an ``nginx -t`` that refuses a tree where a file says ``bad``, on a host where nginx is not up."""
+    """Give the module an ``nginx -t`` that refuses a tree with ``bad`` in a file, on a host where nginx is not up."""
     checked = []
 
     def run_all(command, **_options):
