@@ -195,7 +195,7 @@ def _reload():
     if done["retcode"]:
         raise CommandExecutionError(f"nginx does not reload: {done['stderr']}")
     # The reload is asynchronous: new workers serve as soon as they are there, and the old ones take no more connections
-    # as soon as their title says so. A configuration that passes ``nginx -t`` can still fail here, on a port that is taken.
+    # as soon as their title says so. What passes ``nginx -t`` can still fail here, on a port that is taken.
     deadline = time.monotonic() + RELOAD_TIMEOUT
     while time.monotonic() < deadline:
         now = _workers()

@@ -185,8 +185,8 @@ def info(app, release=None):
 
     :param app: the app's name.
     :param release: the number of one release.
-    :return: by supervisor's name of the process, its ``state``, its ``pid`` (0 where there is none), the seconds that it has been
-        ``up`` and how it ended, ``exit``. Empty where supervisor does not run.
+    :return: by supervisor's name of the process, its ``state``, its ``pid`` (0 where there is none), the seconds that
+        it has been ``up`` and how it ended, ``exit``. Empty where supervisor does not run.
 
     CLI Example:
 

@@ -1,11 +1,11 @@
 """Releases: a build and a config, numbered and immutable, and the one that serves.
 
-What is declared is compared with what is on the host (``plan``), and what differs is done (``deploy``). Whatever fails before nginx
-is switched leaves the serving release as it is; whatever is interrupted is put right by the next converge, since
-each step first looks at what is there.
+What is declared is compared with what is on the host (``plan``), and what differs is done (``deploy``). Whatever fails
+before nginx is switched leaves the serving release as it is; whatever is interrupted is put right by the next converge,
+since each step first looks at what is there.
 
-Under ``/srv/apps/<app>/releases/<n>/`` are ``release.json`` (what it is), ``env/`` (a file for each variable), ``build`` (a link) and ``outcome``: ``serving`` once it has served, or
-why it was refused. A release without an outcome was interrupted.
+Under ``/srv/apps/<app>/releases/<n>/`` are ``release.json`` (what it is), ``env/`` (a file for each variable), ``build`` (a
+link) and ``outcome``: ``serving`` once it has served, or why it was refused. A release without one was interrupted.
 """
 
 import contextlib
@@ -28,6 +28,9 @@ NGINX = "/etc/nginx"
 SERVING = "serving"
 POLL = 0.1
 LOG_LINES = 15
+
+# What supervisor says of a process that it does not know.
+ABSENT = {"state": "not known to supervisor", "pid": 0, "up": 0, "exit": "not known to supervisor"}
 
 # Shorter values are too likely to be ordinary words of a log line.
 SHORTEST_SECRET = 8
@@ -93,8 +96,8 @@ def plan(app):
     """Compare what is declared for an app with what serves.
 
     :param app: the app's name.
-    :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes and the ``changes`` as a state
-        reports them. Without changes there is nothing to do.
+    :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes and the
+        ``changes`` as a state reports them. Without changes there is nothing to do.
     :raises CommandExecutionError: when the formation asks for what the build does not have.
 
     CLI Example:
@@ -122,13 +125,14 @@ def plan(app):
 
 def _check_formation(app, one):
     """Refuse a formation with a process type that the declared build, where it is on the host, does not have."""
-    text = _read(f"{ROOT}/{app}/builds/{one['build']['sha256'][:12]}/build.json")
+    build = one["build"]["sha256"][:12]
+    text = _read(f"{ROOT}/{app}/builds/{build}/build.json")
     types = json.loads(text)["processes"] if text else one["formation"]
     for kind, count in sorted(one["formation"].items()):
         if count and kind not in types:
             known = ", ".join(sorted(types))
             raise CommandExecutionError(
-                f"app.{app}.formation.{kind}: the Procfile of build {one['build']['sha256'][:12]} has no such process type; "
+                f"app.{app}.formation.{kind}: the Procfile of build {build} has no such process type; "
                 f"expected one of {known}"
             )
 
@@ -290,7 +294,7 @@ def _give(path, group, mode):
 
 
 def _write(path, data, group):
-    """Write a file that only root may change and only the app's group may read, and that a power failure does not empty."""
+    """Write a file that only root may change and the app's group may read, and that a power failure does not empty."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         stream.write(data)
         stream.flush()
@@ -333,8 +337,9 @@ def _wait(app, number, ports, is_new):
         info = __salt__["process.info"](app, number)
         reasons.clear()
         for process, port in ports.items():
-            one = info.get(f"{app}.v{number}.{process}", {"state": "not known to supervisor", "pid": 0, "up": 0, "exit": ""})
-            ended = one["state"] in ("BACKOFF", "EXITED", "FATAL") or pids.setdefault(process, one["pid"]) not in (0, one["pid"])
+            one = info.get(f"{app}.v{number}.{process}", ABSENT)
+            restarted = pids.get(process, 0) not in (0, one["pid"])
+            ended = restarted or one["state"] in ("BACKOFF", "EXITED", "FATAL")
             pids[process] = one["pid"]
             if ended and is_new:
                 raise Refusal(f"{process}: ended by itself, {one['exit']}")
@@ -467,12 +472,9 @@ def _message(app, wanted, error, started):
 
 def _log(app, process, started):
     """Return the last lines that a process logged since a time."""
-    done = __salt__["cmd.run_stdout"](
-        ["journalctl", "-q", "-o", "cat", "-n", str(LOG_LINES), "--since", f"@{int(started)}", "-t", f"{app}[{process}]"],
-        python_shell=False,
-        ignore_retcode=True,
-    )
-    return done.splitlines()
+    command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_LINES), "--since", f"@{int(started)}"]
+    command += ["-t", f"{app}[{process}]"]
+    return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
 
 
 def masked(text, environ):

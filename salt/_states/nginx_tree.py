@@ -6,8 +6,8 @@ from salt.exceptions import CommandExecutionError
 def current(name, main, site, apps):
     """Bring nginx's configuration to what is declared, as far as nginx accepts it.
 
-    The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each changed site is
-    tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
+    The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
+    changed site is tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
 
     :param name: nginx's directory, ``/etc/nginx``.
     :param main: template of ``nginx.conf``.

@@ -23,19 +23,17 @@ def present(name, version):
     if others:
         ret["result"] = False
         ret["comment"] = (
-            f"Cluster {others[-1]}/{name} holds data, and Debian's version is {version} now. An empty cluster beside it "
-            f"would hide that data from the apps. Upgrade it: pg_upgradecluster -v {version} {others[-1]} {name}; "
+            f"Cluster {others[-1]}/{name} holds data, and Debian's version is {version} now. An empty cluster beside "
+            f"it would hide that data from the apps. Upgrade it: pg_upgradecluster -v {version} {others[-1]} {name}; "
             f"when the apps work, pg_dropcluster {others[-1]} {name}"
         )
         return ret
     ret["changes"] = {f"{version}/{name}": {"old": None, "new": "present"}}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"Cluster {version}/{name} would be made"}
-    made = __salt__["cmd.run_all"](
-        ["pg_createcluster", "--locale", "C.UTF-8", "--encoding", "UTF8", str(version), name, "--"]
-        + ["--data-checksums", "--auth-local=peer", "--auth-host=scram-sha-256"],
-        python_shell=False,
-    )
+    command = ["pg_createcluster", "--locale", "C.UTF-8", "--encoding", "UTF8", str(version), name]
+    command += ["--", "--data-checksums", "--auth-local=peer", "--auth-host=scram-sha-256"]
+    made = __salt__["cmd.run_all"](command, python_shell=False)
     if made["retcode"]:
         return ret | {"changes": {}, "result": False, "comment": made["stderr"] or made["stdout"]}
     return ret | {"comment": f"Cluster {version}/{name} was made"}

@@ -5,29 +5,56 @@ import pytest
 from .applied import apply
 from .client import Client
 
+# What the scripts below have.
+SHELL = """
+export DEBIAN_FRONTEND=noninteractive
+psql() { cd / && runuser -u postgres -- psql -q "$@"; }
+"""
+
 # What happened on the host, and the state that puts it right.
 EDITS = {
     "nginx.conf was edited": ("echo '# edited' >>/etc/nginx/nginx.conf", "nginx-config"),
     "a site was removed": ("rm /etc/nginx/sites/tickets.conf; systemctl reload nginx", "nginx-config"),
-    "a site was added": ("echo 'server { listen 81; }' >/etc/nginx/sites/own.conf; systemctl reload nginx", "nginx-config"),
+    "a site was added": (
+        "echo 'server { listen 81; }' >/etc/nginx/sites/own.conf; systemctl reload nginx",
+        "nginx-config",
+    ),
     "the upstreams were edited": ("echo 'server 127.0.0.1:9;' >/etc/nginx/upstreams/faq.conf", "app-release-faq"),
     "the upstreams were removed": ("rm /etc/nginx/upstreams/faq.conf", "nginx-config"),
-    "Redis was configured": ("sed -i s/^maxmemory.*/maxmemory=1/ /etc/redis/redis-tickets.conf", "redis-config-tickets"),
-    "PostgreSQL was configured": ("echo 'work_mem = 1MB' >>/etc/postgresql/*/main/conf.d/saltern.conf", "postgres-config"),
+    "Redis was configured": (
+        "sed -i s/^maxmemory.*/maxmemory=1/ /etc/redis/redis-tickets.conf",
+        "redis-config-tickets",
+    ),
+    "PostgreSQL was configured": (
+        "echo 'work_mem = 1MB' >>/etc/postgresql/*/main/conf.d/saltern.conf",
+        "postgres-config",
+    ),
     "PostgreSQL was opened": (
-        "echo 'host all all 0.0.0.0/0 trust' >>/etc/postgresql/*/main/pg_hba.conf; pg_ctlcluster $(ls /etc/postgresql) main reload",
+        "echo 'host all all 0.0.0.0/0 trust' >>/etc/postgresql/*/main/pg_hba.conf; psql -c 'SELECT pg_reload_conf()'",
         "postgres-access",
     ),
-    "a database was opened": ("runuser -u postgres -- psql -qc 'GRANT CONNECT ON DATABASE faq TO PUBLIC'", "postgres-attachment-faq"),
-    "a role was given powers": ("runuser -u postgres -- psql -qc 'ALTER ROLE faq SUPERUSER'", "postgres-attachment-faq"),
-    "a password was changed": ("runuser -u postgres -- psql -qc \"ALTER ROLE faq PASSWORD 'x'\"", "postgres-attachment-faq"),
+    "a database was opened": ("psql -c 'GRANT CONNECT ON DATABASE faq TO PUBLIC'", "postgres-attachment-faq"),
+    "a role was given powers": (
+        "psql -c 'ALTER ROLE faq SUPERUSER'",
+        "postgres-attachment-faq",
+    ),
+    "a password was changed": (
+        "psql -c \"ALTER ROLE faq PASSWORD 'x'\"",
+        "postgres-attachment-faq",
+    ),
     "a database was given away": (
-        "runuser -u postgres -- psql -qc 'ALTER DATABASE faq OWNER TO postgres'",
+        "psql -c 'ALTER DATABASE faq OWNER TO postgres'",
         "postgres-attachment-faq",
     ),
     "supervisor was configured": ("echo '; edited' >>/etc/supervisor/supervisord.conf", "supervisor-config"),
-    "a process was configured": ("sed -i s/8201/8250/ /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update", "app-release-faq"),
-    "a release's processes were removed": ("rm /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update", "app-release-faq"),
+    "a process was configured": (
+        "sed -i s/8201/8250/ /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update",
+        "app-release-faq",
+    ),
+    "a release's processes were removed": (
+        "rm /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update",
+        "app-release-faq",
+    ),
     "a process was added": (
         "sed 's/web.1\\]/web.9]/; s/web.1 8201/web.9 8209/' /etc/supervisor/conf.d/faq.v*.conf >/tmp/own; "
         "cat /tmp/own >>$(ls /etc/supervisor/conf.d/faq.v*.conf); supervisorctl update",
@@ -43,7 +70,10 @@ EDITS = {
     "Redis was stopped": ("systemctl stop redis-server@tickets", "redis-service-tickets"),
     "PostgreSQL was stopped": ("systemctl stop postgresql@$(ls /etc/postgresql)-main", "postgres-service"),
     "supervisor was stopped": ("systemctl stop supervisor", "supervisor-service"),
-    "a process was stopped": ("supervisorctl stop $(supervisorctl avail | sed -n 's/^\\(faq[^ ]*\\).*/\\1/p')", "app-release-faq"),
+    "a process was stopped": (
+        "supervisorctl stop $(supervisorctl avail | sed -n 's/^\\(faq[^ ]*\\).*/\\1/p')",
+        "app-release-faq",
+    ),
     "nginx was removed": ("apt-get -qq remove nginx nginx-common", "nginx-package"),
     "nginx was purged": ("apt-get -qq purge nginx nginx-common; rm -rf /etc/nginx", "nginx-package"),
     "Redis was removed": ("apt-get -qq remove redis-server", "redis-package"),
@@ -55,13 +85,15 @@ EDITS = {
 
 def serves(host):
     """Whether both apps answer through nginx."""
-    return all(Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200 for app in ("faq", "tickets"))
+    return all(
+        Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200 for app in ("faq", "tickets")
+    )
 
 
 @pytest.mark.parametrize("what", EDITS)
 def test_the_next_converge_puts_it_right_when(host, what):
     script, state = EDITS[what]
-    host.sh(f"export DEBIAN_FRONTEND=noninteractive; {{ {script}; }} </dev/null >/dev/null")
+    host.sh(f"{SHELL}\n{{ {script}; }} </dev/null >/dev/null")
     applied = apply(host).succeeded()
     assert state in applied.changed
     assert serves(host)

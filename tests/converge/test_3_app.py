@@ -64,7 +64,8 @@ def pids(host):
 
     def of(app):
         lines = host.run("supervisorctl", "status", check=False).stdout.splitlines()
-        return {line.split()[0]: int(line.split()[3].rstrip(",")) for line in lines if line.startswith(f"{app}.") and " pid " in line}
+        words = [line.split() for line in lines if line.startswith(f"{app}.") and " pid " in line]
+        return {one[0]: int(one[3].rstrip(",")) for one in words}
 
     return of
 
@@ -100,23 +101,24 @@ def test_config_reaches_every_process_byte_for_byte(host, mirror, pids):
     for name, pid in pids("mirror").items():
         raw = base64.b64decode(host.run("python3", "-c", read, str(pid)).stdout)
         environ = dict(item.split(b"=", 1) for item in raw.split(b"\0") if item)
-        assert environ.keys() == {key.encode() for key in CONFIG.keys() | own | ({"PORT"} if ".web." in name else set())}
+        names = CONFIG.keys() | own | ({"PORT"} if ".web." in name else set())
+        assert environ.keys() == {key.encode() for key in names}
         for variable, value in CONFIG.items():
             assert environ[variable.encode()] == value.encode(), f"{variable} of {name}"
     # And as the app itself sees it.
     seen = mirror.get("/environ").json()["environ"]
-    assert {name: base64.b64decode(seen[name]) for name in CONFIG} == {name: value.encode() for name, value in CONFIG.items()}
+    assert {name: base64.b64decode(seen[name]).decode() for name in CONFIG} == CONFIG
 
 
 def test_a_request_tells_the_app_where_it_came_from(mirror, lab):
     gateway = str(lab.subnet[1])
-    spoofed = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Proto": "https", "X-Real-IP": "1.2.3.4", "X-Request-ID": "mine"}
+    spoofed = {"X-Forwarded-For": "1.2.3.4", "X-Real-IP": "1.2.3.4", "X-Forwarded-Proto": "https", "X-Request-ID": "me"}
     answer = mirror.get("/request?a=%2F&b=ü", headers=spoofed)
     headers = {name: value for name, value in answer.json()["headers"]}
     assert headers["host"] == DOMAIN
     assert headers["x-forwarded-for"] == headers["x-real-ip"] == gateway
     assert headers["x-forwarded-proto"] == "http"
-    assert headers["x-request-id"] == answer.headers["X-Request-ID"] != "mine"
+    assert headers["x-request-id"] == answer.headers["X-Request-ID"] != "me"
     assert answer.json()["query"] == "a=%2F&b=%C3%BC"
 
 
@@ -153,7 +155,8 @@ def test_scaling_starts_and_stops_only_what_it_must(host, mirror, pillar, pids, 
         assert apply(host).succeeded().changed == {"app-release-mirror"}
         after = pids("mirror")
         assert len(after) == web + worker
-        assert {name: after[name] for name in before if name in after} == {name: before[name] for name in before if name in after}
+        stayed = before.keys() & after.keys()
+        assert {name: after[name] for name in stayed} == {name: before[name] for name in stayed}
         assert {mirror.get("/healthz").json()["port"] for _ in range(40)} == {str(8301 + i) for i in range(web)}
         before = after
     assert release() == number

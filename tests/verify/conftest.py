@@ -113,7 +113,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def processes(host, python):
-    """A function that returns the host's processes by supervisor's name of them, for one app: what the kernel says of each."""
+    """A function that returns what the kernel says of an app's processes, by supervisor's name of them."""
 
     def of(app):
         found = {one["pid"]: one for one in python(PROCESSES)}

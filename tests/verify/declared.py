@@ -34,13 +34,9 @@ def settings(tree: Path, host_id: str) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         extra = {"root_dir": scratch, "cachedir": "cache", "pki_dir": "pki", "sock_dir": "run", "log_file": "log"}
         (Path(scratch) / "minion").write_text(yaml.safe_dump(minion_config(tree, host_id) | extra))
-        done = subprocess.run(
-            [Path(sys.executable).parent / "salt-call", "--local", "-c", scratch, "-l", "quiet", "--out", "json"]
-            + ["--retcode-passthrough", "pillar.items", "unmask=True"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [Path(sys.executable).parent / "salt-call", "--local", "-c", scratch, "-l", "quiet", "--out", "json"]
+        command += ["--retcode-passthrough", "pillar.items", "unmask=True"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{host_id}: its settings do not compile: {done.stdout or done.stderr}")
     pillar = json.loads(done.stdout)["local"]

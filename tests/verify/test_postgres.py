@@ -8,7 +8,8 @@ SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_w
 CONNECT = """
 import json, os, subprocess, sys, urllib.parse
 pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-environ = dict(item.split(b"=", 1) for item in open(f"/proc/{pid}/environ", "rb").read().split(bytes(1)) if b"=" in item)
+with open(f"/proc/{pid}/environ", "rb") as stream:
+    environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
 url = urllib.parse.urlsplit(environ[variable.encode()].decode())
 unquote = urllib.parse.unquote
 access = {"PGHOST": url.hostname, "PGPORT": str(url.port or 5432), "PGUSER": unquote(url.username),
@@ -49,9 +50,11 @@ def attached(apps, processes):
 
 
 def test_it_runs_in_debians_version_and_at_every_boot(host):
-    version = host.check_output("dpkg-query -W -f '${Depends}' postgresql").removeprefix("postgresql-").split()[0] if (
-        host.package("postgresql").is_installed
-    ) else host.check_output("apt-cache show postgresql | sed -n 's/^Depends: postgresql-//p' | head -n 1")
+    version = (
+        host.check_output("dpkg-query -W -f '${Depends}' postgresql").removeprefix("postgresql-").split()[0]
+        if (host.package("postgresql").is_installed)
+        else host.check_output("apt-cache show postgresql | sed -n 's/^Depends: postgresql-//p' | head -n 1")
+    )
     assert host.service(f"postgresql@{version}-main").is_running
     assert host.service("postgresql").is_enabled
 

@@ -6,7 +6,8 @@ import pytest
 COMMANDS = """
 import json, socket, sys, urllib.parse
 pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-environ = dict(item.split(b"=", 1) for item in open(f"/proc/{pid}/environ", "rb").read().split(bytes(1)) if b"=" in item)
+with open(f"/proc/{pid}/environ", "rb") as stream:
+    environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
 url = urllib.parse.urlsplit(environ[variable.encode()].decode())
 password = changes.get("password", urllib.parse.unquote(url.password))
 commands = ([["AUTH", password]] if password else []) + changes["commands"]
@@ -15,7 +16,8 @@ try:
     with socket.create_connection((changes.get("host", url.hostname), changes.get("port", url.port)), 5) as connection:
         stream = connection.makefile("rwb")
         for command in commands:
-            stream.write(b"*%d\\r\\n" % len(command) + b"".join(b"$%d\\r\\n%s\\r\\n" % (len(w.encode()), w.encode()) for w in command))
+            words = [word.encode() for word in command]
+            stream.write(b"*%d\\r\\n" % len(words) + b"".join(b"$%d\\r\\n%s\\r\\n" % (len(w), w) for w in words))
             stream.flush()
             line = stream.readline().decode().strip()
             if line.startswith("*"):
@@ -29,7 +31,7 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def attached(apps, roles, processes):
-    """Each attached instance of this host: its name, its app, the variable, and the PID of a process that has the URL."""
+    """Each attached instance: its name, its app, the variable, and the PID of a process that has the URL."""
     if "cache" not in roles:
         pytest.skip("the host does not have the role cache")
     found = []

@@ -4,8 +4,8 @@
     process APP RELEASE PROCESS [PORT]
 
 PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Supervisor runs this as the
-app's user, and it becomes the process itself. The config is read as bytes from one file for each variable, so that nothing
-ever quotes, expands or trims a value. Standard output and error go straight to the journal, as APP[PROCESS].
+app's user, and it becomes the process itself. The config is read as bytes from one file for each variable, so that
+nothing ever quotes, expands or trims a value. Standard output and error go straight to the journal, as APP[PROCESS].
 """
 
 import ctypes
