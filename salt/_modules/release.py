@@ -4,8 +4,9 @@ What is declared is compared with what is on the host (``plan``), and what diffe
 before nginx is switched leaves the serving release as it is; whatever is interrupted is put right by the next converge,
 since each step first looks at what is there.
 
-Under ``/srv/apps/<app>/releases/<n>/`` are ``release.json`` (what it is), ``env/`` (a file for each variable), ``build`` (a
-link) and ``outcome``: ``serving`` once it has served, or why it was refused. A release without one was interrupted.
+Under ``/srv/apps/<app>/releases/<n>/`` are ``release.json`` (what it is), ``env/`` (a file for each variable),
+``build`` (a link) and ``outcome``: ``serving`` once it has served, or why it was refused. A release without one was
+interrupted.
 """
 
 import contextlib
