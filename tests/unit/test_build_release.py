@@ -1,6 +1,7 @@
 """bin/build-release: real repositories of git, real wheels from the configured index, and every refusal in one line."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -182,7 +186,15 @@ def test_the_same_commit_gives_the_same_bytes_whatever_the_clone(shop, made, git
     write(clone, {".git/info/attributes": "wsgi.py export-ignore\n* ident\n"})
     for path in (clone / "shop").rglob("*"):
         os.utime(path, (0, 0), follow_symlinks=False)
-    env = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "HOME": str(tmp_path), "PYTHONHASHSEED": "7"}
+    write(tmp_path, {"attributes": "Procfile export-ignore\n"})
+    write(tmp_path, {"gitconfig": f"[core]\nattributesFile = {tmp_path}/attributes\neol = crlf\n"})
+    env = {
+        "GIT_CONFIG_GLOBAL": str(tmp_path / "gitconfig"),
+        "TZ": "Asia/Tokyo",
+        "LC_ALL": "C",
+        "HOME": str(tmp_path),
+        "PYTHONHASHSEED": "7",
+    }
     second = made(clone / "shop", "--output", tmp_path / "out", "--ref", "HEAD", env=env, umask=0o077)
 
     assert first["path"] != second["path"]
@@ -314,7 +326,7 @@ def test_a_damaged_wheel_in_the_cache_is_fetched_again(shop, made, tmp_path):
 # --- Again ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_whole_build_is_used_again_and_a_damaged_one_is_not(shop, run, made):
+def test_a_whole_build_is_used_again_and_a_damaged_one_is_not(shop, run, made, tmp_path):
     first = made(shop)
     path = Path(first["path"])
     whole = path.stat()
@@ -329,6 +341,12 @@ def test_a_whole_build_is_used_again_and_a_damaged_one_is_not(shop, run, made):
     for harm in (damaged[: len(damaged) // 2], damaged[:-8] + bytes(8), b"", b"not a tarball"):
         path.write_bytes(harm)
         assert made(shop) == first
+    with tarfile.open(path) as whole, tarfile.open(tmp_path / "less.tar.gz", "w:gz") as less:
+        for member in whole:
+            if not member.name.endswith(".whl"):
+                less.addfile(member, whole.extractfile(member))
+    os.rename(tmp_path / "less.tar.gz", path)
+    assert made(shop) == first
 
 
 def test_a_build_of_another_tree_under_the_same_version_is_replaced(shop, made, commit):
@@ -379,19 +397,22 @@ def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
     assert os.listdir(pillar.parent) == ["dev.sls"]
 
 
-def test_apps_that_are_built_at_the_same_time_are_all_declared(shop, environment, tmp_path):
-    names = [f"shop{number}" for number in range(6)]
-    command = [sys.executable, ROOT / "bin/build-release", shop, "--declare", "dev.sls", "--name"]
-    running = [
-        subprocess.Popen(
-            [*command, name], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        for name in names
-    ]
-    for process in running:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
-    assert list(yaml.safe_load((tmp_path / "dev.sls").read_text())["app"]) == names
+def test_apps_that_are_declared_at_the_same_time_wait_for_each_other(shop, environment, tmp_path):
+    pillar = tmp_path / "builds/dev.sls"
+    pillar.parent.mkdir()
+    other = {"app": {"other": {"build": {"source": "/srv/other.tar.gz", "sha256": "0" * 64}}}}
+    held = os.open(pillar.parent, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    command = [sys.executable, ROOT / "bin/build-release", shop, "--declare", pillar]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+        while it.poll() is None and not re.search(
+            rf"-> FLOCK +ADVISORY +WRITE {it.pid} ", Path("/proc/locks").read_text()
+        ):
+            time.sleep(0.05)
+        pillar.write_text(yaml.safe_dump(other))
+        os.close(held)
+        assert it.wait() == 0
+    assert list(yaml.safe_load(pillar.read_text())["app"]) == ["other", "shop"]
 
 
 @pytest.mark.parametrize(
@@ -543,6 +564,25 @@ def test_an_index_that_cannot_be_reached_is_said_without_its_password(shop, run,
     refused(proxied, "the package index fails", "proxy")
     assert "hunter2" not in proxied.stderr
     assert list((tmp_path / "cache/saltern/wheels").iterdir()) == []
+
+
+def test_an_index_that_answers_with_an_error_is_said_without_its_password(shop, run, tmp_path):
+    class Broken(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(500)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Broken)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    env |= {"PIP_RETRIES": "0", "PIP_EXTRA_INDEX_URL": "", "NO_PROXY": "127.0.0.1"}
+    done = run(shop, env=env | {"PIP_INDEX_URL": f"http://me:hunter2@127.0.0.1:{server.server_port}/simple"})
+    server.shutdown()
+    server.server_close()
+    refused(done, "the package index fails", "500", "PIP_INDEX_URL")
+    assert "hunter2" not in done.stderr
 
 
 def test_an_output_that_cannot_be_written_is_refused(shop, run, tmp_path):
