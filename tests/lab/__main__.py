@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         each.set_defaults(command=function)
         return each
 
-    add("up", up).add_argument("--suite", choices=machine.SUITES, help="the hosts' Debian (default: bookworm)")
+    add("up", up).add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
     add("apply", apply).add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
     verify_parser = add("verify", verify)
     verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
@@ -90,7 +90,7 @@ def up(options: argparse.Namespace) -> int:
                 build = this.release(app, next(iter(hosts.values())).python)
                 step.outcome = f"{build['version']}, sha256 {build['sha256'][:12]}"
         for host in hosts.values():
-            converge(steps, host)
+            converge(steps, host, brief=True)
         return finish(steps, hosts.values())
 
 
@@ -145,8 +145,10 @@ def agreed_suite(asked: str | None, hosts: list[Host]) -> str:
 
     :param asked: what was asked for, or ``None``.
     :param hosts: the hosts that are there.
-    :raises LabError: when a host has another one than was asked for.
+    :raises LabError: when it is not one of ours, or a host has another one than was asked for.
     """
+    if asked and asked not in machine.SUITES:
+        raise LabError(f"SUITE: '{asked}' is no Debian that Saltern knows; expected {' or '.join(machine.SUITES)}")
     for host in hosts:
         if asked and host.suite != asked:
             raise LabError(f"{host.id} is up with {host.suite}, and SUITE={asked} was asked for; run make down first")
@@ -161,7 +163,7 @@ def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
     :param suite: its Debian.
     """
     host = this.host(host_id)
-    wanted = int(os.environ.get("SALTERN_PORT") or 0)
+    wanted = asked_port(os.environ.get("SALTERN_PORT", ""))
     if host:
         port = published_port(host)
         if wanted and port and port != wanted:
@@ -171,19 +173,31 @@ def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
         if this.revive(host):
             return host, f"started again, {host.address}"
         host.remove()
-    port = free_port(wanted or None) if "proxy" in inventory(this.tree)[host_id]["roles"] else None
+    port = free_port(wanted) if "proxy" in inventory(this.tree)[host_id]["roles"] else None
     new = this.boot(host_id, suite, port=port)
     failed = new.failed_units()
     state = f"degraded: {', '.join(failed)}" if failed else "running"
     return new, f"{'made anew' if host else 'new'}, {new.address}, systemd {state}"
 
 
-def converge(steps: Steps, host: Host, *arguments: str) -> None:
-    """Converge one host as a step."""
+def asked_port(text: str) -> int | None:
+    """Return the port that SALTERN_PORT asks for, or ``None`` where it is empty.
+
+    :raises LabError: when it is no port.
+    """
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise LabError(f"SALTERN_PORT: '{text}' is no port; expected a number from 1 to 65535")
+    return int(text)
+
+
+def converge(steps: Steps, host: Host, *arguments: str, brief: bool = False) -> None:
+    """Converge one host as a step, with Salt's report: in brief, or with all that changed."""
     terminal = steps.console.is_terminal
     with steps.step(f"converge {host.id}") as step:
-        result = host.converge(*arguments, line=step.line, state=step.doing if terminal else None, color=terminal)
-        step.outcome = str(result)
+        state = step.doing if terminal else None
+        step.outcome = str(host.converge(*arguments, line=step.line, state=state, color=terminal, brief=brief))
 
 
 def finish(steps: Steps, hosts) -> int:
@@ -208,10 +222,10 @@ def finish(steps: Steps, hosts) -> int:
     if code:
         say("\nNot every app answered as it should. What its processes said: make logs", markup=False)
     else:
-        first = rows[0][0] if rows else "APP"
+        last = rows[-1][0] if rows else "APP"
         say(f"\nUp in {steps.seconds:.0f} s. Next:", markup=False)
         for line in (
-            f"make logs APP={first}".ljust(30) + "what its processes say",
+            f"make logs APP={last}".ljust(30) + "what its processes say",
             "make verify".ljust(30) + "prove that the host is what was declared",
             "make apply".ljust(30) + "converge again, after an edit in pillar/ or formulas/",
             f"podman exec -it {next(iter(hosts)).name} bash".ljust(30) + "look around",

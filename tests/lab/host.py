@@ -29,7 +29,7 @@ class Convergence:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.states} states, {self.changed} changed, {self.failed} failed, {self.seconds:.1f} s"
+        return f"{self.states} states, {self.changed} changed, {self.failed} failed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +170,7 @@ class Host:
         line: Callable[[str], None],
         state: Callable[[str], None] | None = None,
         color: bool = False,
+        brief: bool = False,
     ) -> Convergence:
         """Converge the host and return what was done. Salt's own report of what changed and failed is handed on.
 
@@ -177,25 +178,33 @@ class Host:
         :param line: takes each line of the report.
         :param state: takes the name of each state as it begins.
         :param color: whether the report is coloured.
+        :param brief: whether the report has one line for a change, instead of all that changed.
         :raises LabError: when a state failed, or Salt did not get as far as a state.
         """
         command = ["salt-call", "--retcode-passthrough", "--state-verbose=False", "-l", "info" if state else "error"]
+        command += ["--state-output=mixed" if brief else "--state-output=changes"]
         command += ["--force-color" if color else "--no-color", "state.apply", *arguments]
         counted: dict[str, str] = {}
+        logged: list[str] = []
 
         def report(text: str) -> None:
             line(text)
             counted.update(re.findall(r"(Succeeded|changed|Failed|Total states run)[:=] *(\d+)", plain(text)))
 
-        def begin(text: str) -> None:
-            if match := re.search(r"Running state \[(.*?)\] at time", text):
-                state(match[1])
-            elif not re.match(r"\[(INFO|DEBUG|WARNING) ", plain(text)):
-                report(text)
+        def log(text: str) -> None:
+            begun = re.search(r"Running state \[(.*?)\] at time", text)
+            if begun and state:
+                state(begun[1])
+            elif not plain(text).startswith("[INFO "):
+                logged.append(text)
 
         started = time.monotonic()
-        code = self.stream(*command, line=report, progress=begin if state else None)
+        code = self.stream(*command, line=report, progress=log)
         seconds = time.monotonic() - started
+        if code:
+            # Warnings of a converge that went well are of no use to whoever waits for it.
+            for text in logged:
+                line(text)
         if "Total states run" not in counted:
             raise LabError(f"{self.id}: Salt ended with {code} before any state ran; its reason is above")
         result = Convergence(

@@ -1,6 +1,7 @@
 """The base image of a suite: Debian's smallest system that boots, from this machine's own mirrors."""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import shlex
@@ -13,6 +14,7 @@ from tests.lab.podman import LabError, command, podman
 
 REPOSITORY = "localhost/saltern-lab"
 RECIPE_LABEL = "saltern.recipe"
+LOCKS = Path("/run/lock")
 # A bare host: it boots, it has a network and it can check a certificate. No Python.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "iproute2")
 # A container shares this machine's kernel: its modules are not the host's to load.
@@ -63,7 +65,14 @@ def ensure(suite: str) -> tuple[str, bool]:
     :raises LabError: when it cannot be made.
     """
     wanted = recipe(suite)
-    name = f"{REPOSITORY}:{suite}"
+    with LOCKS.joinpath(f"saltern-image-{suite}.lock").open("w") as lock:
+        # Another run may be making the same image: then it is there when this one comes to look.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _ensure(wanted)
+
+
+def _ensure(wanted: Recipe) -> tuple[str, bool]:
+    name = f"{REPOSITORY}:{wanted.suite}"
     template = f'{{{{.Id}}}} {{{{index .Labels "{RECIPE_LABEL}"}}}}'
     old = podman("image", "inspect", "--format", template, name, check=False)
     identity, _, digest = old.stdout.strip().partition(" ")
