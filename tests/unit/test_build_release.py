@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import tarfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,16 @@ def environment(tmp_path_factory):
     identity = {f"GIT_{who}_{what}": "a@example.com" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     own = {"GIT_CONFIG_GLOBAL": os.devnull, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
     return environ | identity | own
+
+
+@pytest.fixture(scope="session")
+def command():
+    """The command, as a module."""
+    loader = SourceFileLoader("build_release", str(ROOT / "bin/build-release"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    sys.modules[loader.name] = module
+    loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
@@ -539,6 +551,8 @@ def test_places_that_hold_no_app_are_refused(shop, run, git, tmp_path):
     git(tmp_path, "init", "--quiet", "fresh")
     refused(run(tmp_path / "fresh"), "fresh: the repository has no commit yet", "--worktree")
     refused(run(tmp_path / "fresh", "--worktree"), "fresh: has no files")
+    git(tmp_path / "fresh", "commit", "--quiet", "--allow-empty", "--message", "nothing yet")
+    refused(run(tmp_path / "fresh"), "fresh: has no files")
     git(tmp_path, "init", "--quiet", "--bare", "bare")
     refused(run(tmp_path / "bare"), "bare: not in a git work tree")
     refused(run(shop, "--ref", "v9"), "--ref v9: no such commit")
@@ -583,6 +597,16 @@ def test_an_index_that_answers_with_an_error_is_said_without_its_password(shop, 
     server.server_close()
     refused(done, "the package index fails", "500", "PIP_INDEX_URL")
     assert "hunter2" not in done.stderr
+
+
+def test_no_reason_of_pips_is_passed_on_with_a_password(command):
+    log = "Could not fetch URL https://x/idna/: 401 Client Error for url: https://me:hunter2@x/idna/ - skipping\n"
+    for reason in (
+        command.pip_reason(log, "ERROR: No matching distribution found for idna==3\n", "Python 3.11"),
+        command.pip_reason("", "ERROR: no answer from https://me:hunter2@x/\n", "Python 3.11"),
+    ):
+        assert "https://x/" in reason
+        assert "hunter2" not in reason
 
 
 def test_an_output_that_cannot_be_written_is_refused(shop, run, tmp_path):
