@@ -9,7 +9,7 @@ ENV ?= dev
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
 HOST_PYTHON ?= $(if $(filter trixie,$(SUITE)),3.13,3.11)
 # What `make lock` writes keeps the versions it has, unless UPGRADE=1.
-COMPILE = .venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
@@ -66,12 +66,9 @@ release: setup ## build and declare an app (APP=tickets, or its directory; ENV=p
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
-	$(COMPILE) requirements/dev.in --overrides requirements/overrides.txt -c requirements/salt.txt -o requirements/dev.txt
-	for app in $(EXAMPLES); do \
-		$(COMPILE) "examples/$$app/requirements.in" -o "examples/$$app/requirements.txt" || exit 1; \
-		if [ -e "examples/$$app/requirements-test.in" ]; then \
-			$(COMPILE) "examples/$$app/requirements-test.in" -o "examples/$$app/requirements-test.txt" || exit 1; \
-		fi; \
+	$(COMPILE) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
+	for input in examples/*/requirements*.in; do \
+		(cd "$${input%/*}" && input="$${input##*/}" && $(COMPILE) "$$input" -o "$${input%.in}.txt") || exit 1; \
 	done
 
 setup: ## install what the other targets need: Debian packages and .venv (they do it themselves)
