@@ -170,7 +170,8 @@ def _unknown(key, known, schema):
 
 def _expected(schema):
     """Say what a schema expects, in words."""
-    if "x-expected" in schema:
+    # Where names are free, it is the names that x-expected speaks of.
+    if "x-expected" in schema and "patternProperties" not in schema:
         return f"expected {schema['x-expected']}"
     words = TYPES.get(schema.get("type"), schema.get("type", "something else"))
     if "enum" in schema:

@@ -1,5 +1,7 @@
 """Drift: whatever is changed on a host by hand, the next converge puts right."""
 
+import time
+
 import pytest
 
 from .applied import apply
@@ -90,6 +92,14 @@ def serves(host):
     )
 
 
+def wait_until_served(host):
+    """Wait until both apps answer."""
+    deadline = time.monotonic() + 60
+    while not serves(host):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 @pytest.mark.parametrize("what", EDITS)
 def test_the_next_converge_puts_it_right_when(host, what):
     script, state = EDITS[what]
@@ -104,6 +114,7 @@ def test_a_killed_process_is_back_at_once_and_a_converge_has_nothing_to_do(host)
     before = host.sh("supervisorctl pid all").stdout.split()
     host.sh(f"kill -9 {' '.join(before)}")
     host.sh("timeout 60 sh -c 'while supervisorctl status | grep -qv RUNNING; do sleep 0.5; done'")
+    wait_until_served(host)
     after = host.sh("supervisorctl pid all").stdout.split()
     assert len(after) == len(before)
     assert not set(after) & set(before)
