@@ -1,8 +1,9 @@
+{% import_yaml 'debian.yaml' as debian %}
 {% set base = salt['settings.load']('base') %}
 
 base-locale:
   file.managed:
-    - name: /etc/default/locale
+    - name: {{ debian[grains['oscodename']].locale }}
     - contents: LANG=C.UTF-8
     - mode: '0644'
 
