@@ -56,7 +56,10 @@ def test_bootstrap_run_again_changes_nothing(host):
 
 
 def test_a_dry_run_of_a_bare_host_fails_nothing_and_tells_what_would_change(story):
-    assert story.dry.succeeded().changed == story.first.changed
+    dry, first = story.dry.succeeded(), story.first.changed
+    assert first <= dry.changed
+    # A package that starts its service itself leaves nothing to do for the state that would have.
+    assert {dry.states[name]["name"] for name in dry.changed - first} <= {"nginx", "postgresql", "systemd-timesyncd"}
 
 
 def test_the_first_converge_succeeds(story):

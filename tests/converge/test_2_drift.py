@@ -28,11 +28,11 @@ EDITS = {
         "redis-config-tickets",
     ),
     "PostgreSQL was configured": (
-        "echo 'work_mem = 1MB' >>/etc/postgresql/*/main/conf.d/saltern.conf",
+        "echo 'work_mem = 1MB' >>$(ls /etc/postgresql/*/main/conf.d/saltern.conf)",
         "postgres-config",
     ),
     "PostgreSQL was opened": (
-        "echo 'host all all 0.0.0.0/0 trust' >>/etc/postgresql/*/main/pg_hba.conf; psql -c 'SELECT pg_reload_conf()'",
+        "echo 'host all all 0.0.0.0/0 trust' >>$(ls /etc/postgresql/*/main/pg_hba.conf); psql -c 'SELECT pg_reload_conf()'",
         "postgres-access",
     ),
     "a database was opened": ("psql -c 'GRANT CONNECT ON DATABASE faq TO PUBLIC'", "postgres-attachment-faq"),
