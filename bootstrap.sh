@@ -199,8 +199,9 @@ enable_fqdns_grains: False
 enable_gpu_grains: False
 lazy_loader_strict_matching: True
 
+# A mistake in a pillar file is in the answer, in one line. The log would put its traceback around that, secrets and all.
 state_output: changes
-log_level: error
+log_level: quiet
 log_level_logfile: warning
 CONFIG
 

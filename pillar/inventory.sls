@@ -1,2 +1,1 @@
-{% import_yaml 'hosts.yaml' as hosts %}
-hosts: {{ hosts | tojson }}
+hosts: {{ salt['inventory.read']() | tojson }}

@@ -1,5 +1,4 @@
-{% import_yaml 'hosts.yaml' as hosts %}
-{% set environment = salt['inventory.environment'](hosts, opts.id) %}
+{% set environment = salt['inventory.environment'](salt['inventory.read'](), opts.id) %}
 base:
   '*':
     - inventory

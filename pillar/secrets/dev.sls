@@ -1,3 +1,5 @@
+#!yaml
+# The line above keeps Jinja away: a password may hold {{, {% or {#.
 # Nothing here is a secret: dev hosts are thrown away. The passwords of their databases are made on the host.
 app:
   faq:

@@ -1,11 +1,33 @@
 """The inventory: which machine is what, from pillar/hosts.yaml."""
 
-__load__ = ["environment", "mistakes", "peers", "roles"]
+import os
+
+import salt.utils.yaml
+
+__load__ = ["environment", "mistakes", "peers", "read", "roles"]
 
 ENVIRONMENTS = ("dev", "staging", "production")
 
 # In the order in which a host converges.
 ROLES = ("database", "cache", "app", "proxy")
+
+
+def read():
+    """Read ``pillar/hosts.yaml``, for the pillar's own files.
+
+    :return: what it says. Nothing where it cannot be read: ``settings.compiled`` says why.
+
+    CLI Example: none, it serves the pillar's files.
+    """
+    for root in __opts__["pillar_roots"]["base"]:
+        try:
+            with open(os.path.join(root, "hosts.yaml"), encoding="utf-8") as stream:
+                return salt.utils.yaml.safe_load(stream)
+        except FileNotFoundError:
+            continue
+        except (UnicodeDecodeError, salt.utils.yaml.YAMLError):
+            break
+    return None
 
 
 def environment(hosts, minion_id):

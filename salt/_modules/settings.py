@@ -8,9 +8,11 @@ may be a secret.
 import copy
 import difflib
 import glob
+import itertools
 import os
 import re
 
+import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError
 
@@ -41,6 +43,10 @@ def load(formula):
     """
     if __pillar__.get("_errors"):
         raise CommandExecutionError("\n".join(__pillar__["_errors"]))
+    if DECLARED_KEY not in __pillar__:
+        raise CommandExecutionError(
+            "the pillar was not checked; expected ext_pillar in /etc/salt/minion: run bootstrap.sh"
+        )
     if formula not in __pillar__:
         raise CommandExecutionError(f"{formula}: no formula has this name")
     return copy.deepcopy(__pillar__[formula])
@@ -52,10 +58,19 @@ def compiled(pillar, minion_id):
     :param pillar: what the pillar files say.
     :param minion_id: the host's id.
     :return: a mapping of formula to settings, and a list of mistakes. With mistakes the mapping is of no use.
+    :raises CommandExecutionError: when a pillar file is no YAML. Salt adds that to what it has to say itself; mistakes
+        that are returned it would replace.
 
     CLI Example: none, it serves the external pillar ``settings``.
     """
-    schemas = read_schemas(__opts__["file_roots"].get("base", []))
+    roots = __opts__["pillar_roots"]["base"]
+    if broken := unreadable(roots, ["hosts.yaml"]):
+        return {}, broken
+    environment = __salt__["inventory.environment"](pillar.get(INVENTORY_KEY), minion_id)
+    files = ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets"))]
+    if broken := unreadable(roots, files):
+        raise CommandExecutionError("\n".join(broken))
+    schemas = read_schemas(__opts__["file_roots"]["base"])
     inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
     mistakes = check(inventory, {key: pillar[key] for key in inventory if key in pillar})
     mistakes += [] if mistakes else __salt__["inventory.mistakes"](pillar[INVENTORY_KEY], minion_id)
@@ -72,6 +87,41 @@ def compiled(pillar, minion_id):
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
     settings, mistakes = __salt__["attachment.derived"](settings, pillar[INVENTORY_KEY], minion_id)
     return settings | {DECLARED_KEY: sorted(declared)}, mistakes
+
+
+def unreadable(roots, names):
+    """List what keeps pillar files from being YAML.
+
+    Of a file that does not render Salt says no more than that, since the reason might show a secret.
+
+    :param roots: directories, in the order of the pillar roots.
+    :param names: of files below them; each need not be there. Those that hold Jinja are not judged.
+    :return: a message for each broken file.
+    """
+    found = []
+    for root, name in itertools.product(roots, names):
+        try:
+            with open(os.path.join(root, name), encoding="utf-8") as stream:
+                text = stream.read()
+            if text.startswith("#!yaml") or not re.search(r"\{[{%#]", text):
+                salt.utils.yaml.safe_load(text)
+        except FileNotFoundError:
+            continue
+        except UnicodeDecodeError:
+            found.append(f"pillar/{name}: not in UTF-8; expected YAML in UTF-8")
+        except salt.utils.yaml.YAMLError as error:
+            found.append(f"pillar/{name}: {_problem(error)}; expected YAML")
+    return found
+
+
+def _problem(error):
+    """Say what is wrong with YAML, and where."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+    # These name what they found, which may be a part of a secret: `!x`, `*x`.
+    if not isinstance(error, yaml.parser.ParserError | yaml.scanner.ScannerError):
+        problem = problem.partition(" '")[0]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 
 def read_schemas(roots):

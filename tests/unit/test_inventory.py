@@ -8,6 +8,17 @@ def row(environment="dev", roles=(), address="10.0.0.1"):
 
 
 @pytest.mark.parametrize(
+    "content, expected",
+    [(b"one: {roles: []}\n", {"one": {"roles": []}}), (b"", None), (b"one: [", None), (b"\xff", None), (None, None)],
+)
+def test_the_inventory_is_read_where_it_is_readable(inventory, dunders, tmp_path, content, expected):
+    if content is not None:
+        (tmp_path / "hosts.yaml").write_bytes(content)
+    dunders(inventory, opts={"pillar_roots": {"base": [str(tmp_path / "none"), str(tmp_path)]}})
+    assert inventory.read() == expected
+
+
+@pytest.mark.parametrize(
     "hosts, expected",
     [
         ({"one": row()}, "dev"),

@@ -135,7 +135,7 @@ MISTAKES = {
     ),
     "nothing for a mapping": (
         shop(config=None),
-        [f"app.shop.config: found nothing; {VARIABLE}"],
+        ["app.shop.config: found nothing; expected mapping (Its environment variables)"],
     ),
     "text for a list": (
         shop(domains="shop.example.com"),
@@ -268,7 +268,8 @@ def test_an_inventory_has_hosts_with_environments_and_roles_that_there_are(setti
         "hosts.web1.roles[0]: expected one of database, cache, app, proxy; did you mean 'database'?",
     ]
     assert settings.check({"hosts": hosts_schema}, {}) == [
-        "hosts: not acceptable; expected a host's id, of letters, digits, dots and hyphens"
+        "hosts: not acceptable; expected mapping that is not empty "
+        "(The inventory, pillar/hosts.yaml. A row for each host, named by its id)"
     ]
 
 
@@ -383,15 +384,20 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 
 
 @pytest.fixture
-def compiled(settings, inventory, attachment, dunders, request):
+def compiled(settings, inventory, attachment, dunders, request, tmp_path):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
     salt = {
+        "inventory.environment": inventory.environment,
         "inventory.mistakes": inventory.mistakes,
         "inventory.peers": inventory.peers,
         "attachment.derived": attachment.derived,
     }
-    dunders(settings, opts={"file_roots": {"base": [str(root / "salt"), str(root / "formulas")]}}, salt=salt)
+    roots = {
+        "file_roots": {"base": [str(root / "salt"), str(root / "formulas")]},
+        "pillar_roots": {"base": [str(tmp_path)]},
+    }
+    dunders(settings, opts=roots, salt=salt)
     dunders(attachment, salt=salt)
     return settings.compiled
 
@@ -413,7 +419,7 @@ def test_settings_that_are_compiled_again_stay_the_same(compiled):
 @pytest.mark.parametrize(
     "pillar, expected",
     [
-        ({}, "hosts: not acceptable; expected a host's id, of letters, digits, dots and hyphens"),
+        ({}, "hosts: not acceptable; expected mapping that is not empty (The inventory, pillar/hosts.yaml"),
         (
             {"hosts": {"two": HOSTS["one"]}},
             "hosts.one: missing; expected a row for this host's id in pillar/hosts.yaml",
@@ -429,6 +435,53 @@ def test_the_inventory_the_settings_and_the_attachments_are_checked(compiled, pi
     assert mistakes[0].startswith(expected)
 
 
+BROKEN = {
+    "a bracket that is left open": ("a: [b\n", "line 2, column 1: did not find expected ',' or ']'; expected YAML"),
+    "a quote that is left open": ('a: "b\n', "line 2, column 1: found unexpected end of stream; expected YAML"),
+    "a tab": ("a:\n\tb: c\n", "line 2, column 1: found character that cannot start any token; expected YAML"),
+    "a key twice": ("a: 1\nhunter2: 1\nhunter2: 2\n", "line 3, column 1: found conflicting ID; expected YAML"),
+    "a value like a tag": (
+        "a: !hunter2\n",
+        "line 1, column 4: could not determine a constructor for the tag; expected YAML",
+    ),
+    "a value like an alias": ("a: *hunter2\n", "line 1, column 4: found undefined alias; expected YAML"),
+    "another encoding": ("a: é\n".encode("latin-1"), "not in UTF-8; expected YAML in UTF-8"),
+    "control characters": ("a: \x01\n", "control characters are not allowed; expected YAML"),
+    "Jinja that the first line keeps away": (
+        "#!yaml\na: {%\n",
+        "line 2, column 5: found character that cannot start any token; expected YAML",
+    ),
+}
+
+
+@pytest.mark.parametrize("content, message", BROKEN.values(), ids=BROKEN)
+def test_a_pillar_file_that_is_no_yaml_is_told_by_line_without_its_content(settings, tmp_path, content, message):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/dev.sls").write_bytes(content if isinstance(content, bytes) else content.encode())
+    found = settings.unreadable([str(tmp_path)], ["common.sls", "secrets/dev.sls"])
+    assert found == [f"pillar/secrets/dev.sls: {message}"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a: b\n", "{% if a %}\n", "a: {{ b }}\n", "#!yaml\na: '{{ b'\n", "#!yaml|gpg\na: b\n"]
+)
+def test_a_pillar_file_that_is_yaml_or_jinja_is_not_refused(settings, tmp_path, content):
+    (tmp_path / "common.sls").write_text(content)
+    assert settings.unreadable([str(tmp_path)], ["common.sls"]) == []
+
+
+def test_only_files_of_the_hosts_own_environment_stop_it(compiled, tmp_path):
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets/production.sls").write_text("a: [\n")
+    assert compiled({"hosts": HOSTS} | shop(), "one")[1] == []
+    (tmp_path / "secrets/dev.sls").write_text("a: [\n")
+    with pytest.raises(CommandExecutionError, match=r"^pillar/secrets/dev\.sls: line 2, column 1: "):
+        compiled({"hosts": HOSTS} | shop(), "one")
+    (tmp_path / "hosts.yaml").write_text("a: [\n")
+    (message,) = compiled({"hosts": None}, "one")[1]
+    assert message.startswith("pillar/hosts.yaml: line 2, column 1: ")
+
+
 def test_mistakes_reach_salt_as_the_pillar_s_errors(pillar_settings, dunders):
     dunders(pillar_settings, salt={"settings.compiled": lambda pillar, minion_id: ({}, [f"{minion_id}: {pillar}"])})
     assert pillar_settings.ext_pillar("one", {}) == {"_errors": ["one: {}"]}
@@ -437,16 +490,20 @@ def test_mistakes_reach_salt_as_the_pillar_s_errors(pillar_settings, dunders):
 
 
 def test_load_gives_a_copy_of_one_formula(settings, dunders):
-    pillar = {"nginx": {"sites": {}}}
+    pillar = {"nginx": {"sites": {}}, "_declared": []}
     dunders(settings, pillar=pillar)
     settings.load("nginx")["sites"]["shop"] = 1
-    assert pillar == {"nginx": {"sites": {}}}
+    assert pillar["nginx"] == {"sites": {}}
 
 
 @pytest.mark.parametrize(
     "pillar, message",
     [
-        ({}, "nginx: no formula has this name"),
+        ({"_declared": []}, "nginx: no formula has this name"),
+        (
+            {"nginx": {}},
+            "the pillar was not checked; expected ext_pillar in /etc/salt/minion: run bootstrap.sh",
+        ),
         ({"nginx": {}, "_errors": ["a: wrong", "b: wrong"]}, "a: wrong\nb: wrong"),
     ],
 )

@@ -1,0 +1,73 @@
+"""Hosts that exist only as a minion's configuration: what Salt makes of the tree for them, with nothing applied."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SALT_CALL = Path(sys.executable).with_name("salt-call")
+SUITES = ("bookworm", "trixie")
+
+BUILD = {"source": "/srv/builds/app.tar.gz", "sha256": "0" * 64}
+BUILDS = {"app": {"faq": {"build": BUILD}, "tickets": {"build": BUILD}}}
+
+
+def minion_config(tree, minion_id):
+    """Return the configuration that bootstrap.sh writes.
+
+    :param tree: the directory that bootstrap.sh would lie in.
+    :param minion_id: the host's id.
+    """
+    text = (ROOT / "bootstrap.sh").read_text()
+    (config,) = re.findall(r"<<CONFIG\n(.*?)^CONFIG$", text, re.DOTALL | re.MULTILINE)
+    return yaml.safe_load(config.replace("$tree", str(tree)).replace("$id", minion_id))
+
+
+class Host:
+    """A host below a directory, on a copy of the tree's pillar that a test may change."""
+
+    def __init__(self, directory, minion_id, suite="bookworm"):
+        self.id, self.directory, self.pillar = minion_id, directory, directory / "pillar"
+        # The builds and the secrets of whoever runs the tests are not the tests'.
+        shutil.copytree(ROOT / "pillar", self.pillar, ignore=shutil.ignore_patterns("builds", "secrets"))
+        config = minion_config(ROOT, minion_id) | {
+            "pillar_roots": {"base": [str(self.pillar)]},
+            "root_dir": str(directory / "root"),
+            "grains": {"oscodename": suite},
+        }
+        (directory / "minion").write_text(yaml.safe_dump(config))
+        (directory / "host.key").write_text("0123456789abcdef")
+
+    def declare(self, name, content):
+        """Write a pillar file.
+
+        :param name: below the pillar's root, such as ``builds/dev.sls``.
+        :param content: text, or a value to be written as YAML.
+        """
+        path = self.pillar / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+
+    def call(self, *arguments):
+        """Run salt-call, and return its exit code and all that it printed."""
+        command = [SALT_CALL, "--local", "--config-dir", self.directory, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def ask(self, *arguments):
+        """Run salt-call, which must work, and return its answer."""
+        code, output = self.call("--out", "json", *arguments)
+        assert code == 0, output
+        return json.loads(output)["local"]
+
+    def states(self):
+        """Return the host's states, in the order in which they would run."""
+        answer = self.ask("state.show_lowstate")
+        # Where states do not compile, Salt answers with the reasons.
+        assert all(isinstance(state, dict) for state in answer), "\n".join(map(str, answer))
+        return answer

@@ -1,0 +1,192 @@
+"""Every host of the inventory, and every role, compiles on every supported Debian."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from .minion import BUILDS, ROOT, SUITES, Host
+
+HOSTS = yaml.safe_load((ROOT / "pillar/hosts.yaml").read_text())
+ROLES = ("database", "cache", "app", "proxy")
+
+# All that can be said, with values that must not be seen. Each password has what a shell, Redis and SQL would touch.
+CANARY = "canary'\"\\<&>%$#{}!"
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU\n-----END CERTIFICATE-----\n"
+EVERYTHING = {
+    "base": {"packages": ["htop"], "ca_certificates": {"site": CERTIFICATE}},
+    "nginx": {"trusted_proxies": ["10.0.0.0/8"]},
+    "app": {
+        "faq": {"config": {"SECRET_KEY": f"{CANARY}-1", "PASSWORD": f"{CANARY}-2"}, "domains": ["faq.example.com"]},
+        "tickets": {
+            "config": {"SECRET_KEY": f"{CANARY}-3"},
+            "attach": {"MAIL_URL": {"url": "smtp://user:canary@mail.example.com"}},
+            "site": {"extra": "location = /robots.txt {\n    return 204;\n}\n"},
+        },
+    },
+    "postgres": {"databases": {name: {"password": f"{CANARY}-postgres-{name}"} for name in ("faq", "tickets")}},
+    "redis": {"instances": {"tickets": {"password": f"{CANARY}-redis"}}},
+}
+
+
+def inventory_of(*roles):
+    """Return an inventory with one host that has these roles, and the other roles on a second."""
+    others = [role for role in ROLES if role not in roles]
+    return {
+        "one": {"environment": "dev", "roles": list(roles), "address": "10.0.0.1"},
+        "two": {"environment": "dev", "roles": others, "address": "10.0.0.2"},
+    }
+
+
+COMPILED = {(name, suite): None for name in HOSTS for suite in SUITES}
+COMPILED |= {(f"only-{role}", "bookworm"): role for role in ROLES}
+COMPILED |= {("without-a-role", "bookworm"): ""}
+COMPILED |= {("everything", suite): None for suite in SUITES}
+
+
+@pytest.fixture(scope="module", params=COMPILED, ids="-".join)
+def states(request, tmp_path_factory):
+    """The states of a host of each kind, in the order in which they would run."""
+    name, suite = request.param
+    directory = tmp_path_factory.mktemp(name)
+    if name in HOSTS:
+        host = Host(directory, name, suite)
+        host.declare(f"builds/{HOSTS[name]['environment']}.sls", BUILDS)
+    else:
+        role = COMPILED[request.param]
+        host = Host(directory, "one", suite)
+        host.declare("hosts.yaml", inventory_of(*(ROLES if role is None else [role] if role else [])))
+        host.declare("builds/dev.sls", BUILDS)
+        host.declare("secrets/dev.sls", EVERYTHING)
+    return host.states()
+
+
+@pytest.fixture(scope="session")
+def functions(tmp_path_factory):
+    """The names of all state functions that there are."""
+    host = Host(tmp_path_factory.mktemp("functions"), "dev")
+    return set(host.ask("sys.list_state_functions"))
+
+
+def test_it_compiles_to_states_that_there_are(states, functions):
+    assert states
+    assert {f"{state['state']}.{state['fun']}" for state in states} <= functions
+
+
+def test_an_id_is_kebab_case_nouns_with_the_formula_first(states):
+    for state in states:
+        formula = state["__sls__"].partition(".")[0]
+        assert re.fullmatch(rf"{formula}(-[a-z0-9_]+)+", state["__id__"]), state["__id__"]
+
+
+def test_an_id_is_one_state(states):
+    ids = [state["__id__"] for state in states]
+    assert sorted(ids) == sorted(set(ids))
+
+
+def test_a_command_has_a_reason(states):
+    for state in states:
+        assert state["state"] != "module", state["__id__"]
+        if state["state"] == "cmd":
+            assert {"onchanges", "creates", "unless", "onlyif"} & state.keys(), state["__id__"]
+
+
+def test_a_mode_is_four_digits_in_quotes(states):
+    for state in states:
+        for word in ("mode", "dir_mode", "file_mode"):
+            assert re.fullmatch("0[0-7]{3}", state.get(word, "0644")), state["__id__"]
+
+
+def test_no_secret_is_in_a_state(states):
+    # Each secret of EVERYTHING has it; that the hosts have these secrets is what the templates below show.
+    assert "canary" not in json.dumps(states)
+
+
+@pytest.mark.parametrize("roles", [[], ["proxy", "app"], ["proxy", "app", "cache", "database"]], ids=len)
+def test_the_top_file_gives_a_host_the_base_and_its_roles(tmp_path, roles):
+    host = Host(tmp_path, "one")
+    host.declare("hosts.yaml", inventory_of(*roles))
+    host.declare("builds/dev.sls", BUILDS)
+    host.declare("secrets/dev.sls", EVERYTHING)
+    expected = ["base", *(f"roles.{role}" for role in ROLES if role in roles)]
+    assert host.ask("state.show_top") == {"base": expected}
+
+
+@pytest.mark.parametrize("builds", [True, False], ids=["builds", "no builds file"])
+@pytest.mark.parametrize("secrets", [True, False], ids=["secrets", "no secrets file"])
+def test_the_files_of_builds_and_of_secrets_need_not_be_there(tmp_path, builds, secrets):
+    host = Host(tmp_path, "dev")
+    if builds:
+        host.declare("builds/dev.sls", BUILDS)
+    else:
+        host.declare("environments/dev.sls", BUILDS)
+    if secrets:
+        host.declare("secrets/dev.sls", {"app": {"faq": {"config": {"SECRET_KEY": "a secret"}}}})
+    pillar = host.ask("pillar.items", "unmask=True")
+    assert "_errors" not in pillar
+    assert pillar["app"]["faq"]["build"] == BUILDS["app"]["faq"]["build"]
+    assert pillar["app"]["faq"]["config"].get("SECRET_KEY") == ("a secret" if secrets else None)
+
+
+def test_a_host_gets_the_builds_and_secrets_of_its_own_environment_alone(tmp_path):
+    host = Host(tmp_path, "staging1")
+    host.declare("builds/staging.sls", BUILDS)
+    host.declare("secrets/production.sls", {"app": {"faq": {"config": {"SECRET_KEY": "production's"}}}})
+    assert "SECRET_KEY" not in host.ask("pillar.items", "unmask=True")["app"]["faq"]["config"]
+
+
+TEMPLATES = {
+    ("nginx/files/nginx.conf.jinja", ""): ["set_real_ip_from 10.0.0.0/8;", "10.0.0.0/8 1;", "gzip on;"],
+    ("nginx/files/site.conf.jinja", "app=faq"): [
+        "upstream faq {",
+        "listen 127.0.0.1:8200;",
+        "server_name faq.localhost;",
+    ],
+    ("nginx/files/site.conf.jinja", "app=tickets"): [
+        "client_max_body_size 10m;",
+        "proxy_read_timeout 60s;",
+        "    location = /robots.txt {\n        return 204;\n    }",
+    ],
+    ("postgres/files/pg_hba.conf.jinja", ""): ['host    "faq"  "faq"  127.0.0.1/32  scram-sha-256'],
+    ("postgres/files/postgresql.conf.jinja", ""): ["shared_buffers = 128MB", "max_connections = 100"],
+    ("redis/files/redis.conf.jinja", "instance=tickets"): ["port 8199\n", "maxmemory 64mb\n"],
+    ("supervisor/files/supervisord.conf.jinja", ""): ["minfds=1024\n"],
+    ("supervisor/files/supervisor.service.jinja", ""): [
+        "After=postgresql.service redis-server@tickets.service",
+        "TimeoutStopSec=75\n",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    """A host with all that can be said."""
+    host = Host(tmp_path_factory.mktemp("everything"), "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    host.declare("secrets/dev.sls", EVERYTHING | {"app": EVERYTHING["app"] | {"faq": {}}})
+    return host
+
+
+@pytest.mark.parametrize("template, argument", TEMPLATES, ids=lambda part: part or "alone")
+def test_a_template_writes_what_is_declared(everything, template, argument):
+    arguments = [f"path=salt://{template}", "default_renderer=jinja", *argument.split()]
+    text = everything.ask("slsutil.renderer", *arguments)
+    for expected in TEMPLATES[template, argument]:
+        assert expected in text
+    assert not re.search(r"\{\{|\{%|Undefined|\bNone\b|\bTrue\b|\bFalse\b", text)
+
+
+def test_every_template_is_rendered_here():
+    found = {str(path.relative_to(ROOT / "formulas")) for path in (ROOT / "formulas").glob("*/files/**/*.jinja")}
+    assert found == {template for template, _ in TEMPLATES}
+
+
+def test_redis_reads_the_password_that_was_meant(everything):
+    path = "path=salt://redis/files/redis.conf.jinja"
+    text = everything.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=tickets")
+    (quoted,) = re.findall(r'^requirepass "(.*)"$', text, re.MULTILINE)
+    # redis.conf(5) in quotes: a backslash takes the next character as it is, but for n, r, t, b, a and x.
+    escapes = re.findall(r"\\(.)", quoted)
+    assert set(escapes) <= {'"', "\\"}
+    assert re.sub(r"\\(.)", r"\1", quoted) == EVERYTHING["redis"]["instances"]["tickets"]["password"]

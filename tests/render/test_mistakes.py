@@ -1,0 +1,152 @@
+"""A pillar with mistakes stops a run before anything is touched: all of them at once, in lines that say what to do."""
+
+import re
+
+import pytest
+import yaml
+
+from .minion import BUILDS, Host
+
+MISTAKES = {
+    "app": {"tickets": {"prot": 8100, "formation": {"web": "two"}, "config": {"SECRET_KEY": 918273645}}},
+    "ngnix": {"gzip": False},
+}
+# There are no builds either.
+BUILT = "missing; expected a mapping of source and sha256, as bin/build-release --declare writes it"
+MESSAGES = [
+    f"app.faq.build: {BUILT}",
+    f"app.tickets.build: {BUILT}",
+    "app.tickets.config.SECRET_KEY: found integer; expected text without NUL; put it in quotes",
+    "app.tickets.formation.web: found string; expected integer from 0 to 49 (Processes of this type)",
+    "app.tickets.prot: unknown setting; did you mean 'port'?",
+    "ngnix: unknown setting; did you mean 'nginx'?",
+]
+COMMANDS = [
+    "state.apply test=True",
+    "--out json state.apply test=True",
+    "--retcode-passthrough state.apply test=True",
+    "state.apply nginx test=True",
+    "--out json state.show_highstate",
+    "state.show_sls nginx",
+    "state.show_top",
+    "settings.load nginx",
+]
+
+
+def assert_refused(code, output, messages):
+    """Ask of a run that it ended with these messages, each on a line of its own, and with no traceback."""
+    assert code != 0
+    assert "Traceback" not in output
+    lines = [re.sub(r'^[\s"-]+|[",]+$', "", line) for line in output.splitlines()]
+    # The first message may stand on the line that names the function.
+    lines = [line.partition("Error running 'settings.load': ")[2] or line for line in lines]
+    assert [line for line in lines if line in messages] == messages
+    # Nothing ran: no state has a result.
+    assert "Result:" not in output
+    assert "__run_num__" not in output
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory):
+    """A host whose pillar has mistakes of each kind."""
+    host = Host(tmp_path_factory.mktemp("mistaken"), "dev")
+    host.declare("secrets/dev.sls", MISTAKES)
+    return host
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_mistake_is_told_whatever_is_run(mistaken, command):
+    code, output = mistaken.call(*command.split())
+    assert_refused(code, output, MESSAGES)
+    assert "918273645" not in output
+
+
+INVENTORY = (
+    "expected mapping that is not empty (The inventory, pillar/hosts.yaml. A row for each host, named by its id)"
+)
+ROW = {"environment": "dev", "roles": ["database", "cache", "app", "proxy"], "address": "10.0.0.1"}
+PILLARS = {
+    "a host that is not in the inventory": (
+        {"hosts.yaml": {"other": ROW}},
+        ["hosts.dev: missing; expected a row for this host's id in pillar/hosts.yaml, which has other"],
+    ),
+    "an environment that there is not": (
+        {"hosts.yaml": {"dev": ROW | {"environment": "test"}}},
+        ["hosts.dev.environment: expected one of dev, staging, production"],
+    ),
+    "a host without roles": (
+        {"hosts.yaml": {"dev": {"environment": "dev", "address": "10.0.0.1"}}},
+        ["hosts.dev.roles: missing; expected list without repeats (What it is for)"],
+    ),
+    "an inventory that is a list": (
+        {"hosts.yaml": ["dev"]},
+        [f"hosts: found list; {INVENTORY}"],
+    ),
+    "an empty inventory": (
+        {"hosts.yaml": ""},
+        [f"hosts: found nothing; {INVENTORY}"],
+    ),
+    "attachments that cannot be": (
+        {
+            "secrets/dev.sls": {
+                "app": {
+                    "faq": {"attach": {"X": {"redis": "tickets"}}},
+                    "tickets": {"attach": {"FAQ_API": {"version": "v9"}}},
+                }
+            }
+        },
+        [
+            "app.tickets.attach.FAQ_API.version: faq does not provide it; expected one of v1, v2 (app.faq.provides)",
+            "app.tickets.attach.REDIS_URL.redis: belongs to faq, which attaches it too; expected one of its own",
+        ],
+    ),
+    "a name that YAML reads as something else": (
+        {"secrets/dev.sls": "app:\n  faq:\n    config:\n      on: 'x'\n"},
+        ["app.faq.config.True: YAML reads this name as boolean; expected text; put it in quotes"],
+    ),
+}
+
+
+@pytest.mark.parametrize("files, messages", PILLARS.values(), ids=PILLARS)
+def test_a_mistake_stops_the_run(tmp_path, files, messages):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    for name, content in files.items():
+        host.declare(name, content)
+    assert_refused(*host.call("state.apply", "test=True"), messages)
+
+
+BROKEN = {
+    "secrets/dev.sls": "Failed to load ext_pillar settings: pillar/secrets/dev.sls: line 2, column 1: ",
+    "hosts.yaml": "pillar/hosts.yaml: line 2, column 1: ",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_is_no_yaml_stops_the_run_without_showing_its_content(tmp_path, name):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    host.declare(name, "app: [canary\n")
+    code, output = host.call("state.apply", "test=True")
+    message = f"{BROKEN[name]}did not find expected ',' or ']'; expected YAML"
+    assert_refused(code, output, [message])
+    assert "canary" not in output
+
+
+def test_a_pillar_that_nobody_checked_stops_the_run(tmp_path):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    config = yaml.safe_load((tmp_path / "minion").read_text())
+    del config["ext_pillar"]
+    (tmp_path / "minion").write_text(yaml.safe_dump(config))
+    code, output = host.call("state.apply", "test=True")
+    assert code != 0
+    assert "the pillar was not checked; expected ext_pillar in /etc/salt/minion: run bootstrap.sh" in output
+    assert "Result:" not in output
+
+
+def test_the_trees_own_pillar_lacks_nothing_but_builds(tmp_path):
+    host = Host(tmp_path, "dev")
+    assert_refused(*host.call("state.show_top"), MESSAGES[:2])
+    host.declare("builds/dev.sls", BUILDS)
+    assert host.call("state.show_top")[0] == 0
