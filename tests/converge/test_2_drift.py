@@ -32,7 +32,7 @@ EDITS = {
         "postgres-config",
     ),
     "PostgreSQL was opened": (
-        "echo 'host all all 0.0.0.0/0 trust' >>$(ls /etc/postgresql/*/main/pg_hba.conf); psql -c 'SELECT pg_reload_conf()'",
+        "echo 'host all all all trust' >>$(ls /etc/postgresql/*/main/pg_hba.conf); psql -c 'SELECT pg_reload_conf()'",
         "postgres-access",
     ),
     "a database was opened": ("psql -c 'GRANT CONNECT ON DATABASE faq TO PUBLIC'", "postgres-attachment-faq"),
