@@ -142,6 +142,28 @@ class Process:
         self.log.unlink()
 
 
+@contextmanager
+def held_up(database: str, table: str) -> Iterator[Callable[[int], list[int]]]:
+    """Have every write to a table wait; yields what waits for so many of them and returns their backends' ids."""
+    locked = "datname = current_database() AND wait_event_type = 'Lock'"
+    with psycopg.connect(database, autocommit=True) as watcher, psycopg.connect(database) as holder:
+
+        def waiting() -> list[int]:
+            return [pid for (pid,) in watcher.execute(f"SELECT pid FROM pg_stat_activity WHERE {locked}")]
+
+        def until_waiting(number: int) -> list[int]:
+            until(f"{number} writes to {table} wait", lambda: len(waiting()) == number)
+            return waiting()
+
+        holder.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+        yield until_waiting
+
+
+def faq_held_up() -> AbstractContextManager[Callable[[int], list[int]]]:
+    """Have every create wait in the FAQ's database."""
+    return held_up(faq_database_url(), "questions_question")
+
+
 class PagesTest(TestCase):
     def test_a_ticket_is_opened_and_listed(self) -> None:
         opened = self.client.post("/tickets/new", {"question": " Where is the <salt>? "})
@@ -216,7 +238,10 @@ class AnswerTest(TransactionTestCase):
                 connection.close()
 
         with ThreadPoolExecutor(8) as pool:
-            saved = [text for text, won in pool.map(answer, range(16)) if won]
+            with held_up(tickets_database_url(), "helpdesk_ticket") as until_waiting:
+                answers = [pool.submit(answer, n) for n in range(8)]
+                until_waiting(8)
+            saved = [text for text, won in (answered.result() for answered in answers) if won]
         self.ticket.refresh_from_db()
         self.assertEqual(saved, [self.ticket.answer])
         self.assertEqual(queue.llen("celery"), 1)
@@ -295,26 +320,6 @@ class ProcessTest(TransactionTestCase):
         questions = requests.get(f"{FAQ_API}/questions", {"limit": 100}, timeout=10).json()["questions"]
         return [(shown["id"], shown["question"]) for shown in questions if shown["source"] == ticket.source]
 
-    @contextmanager
-    def held_up(self, database: str, table: str) -> Iterator[Callable[[int], list[int]]]:
-        """Have every write to a table wait; yields what waits for so many of them and returns their backends' ids."""
-        locked = "datname = current_database() AND wait_event_type = 'Lock'"
-        with psycopg.connect(database, autocommit=True) as watcher, psycopg.connect(database) as holder:
-
-            def waiting() -> list[int]:
-                return [pid for (pid,) in watcher.execute(f"SELECT pid FROM pg_stat_activity WHERE {locked}")]
-
-            def until_waiting(number: int) -> list[int]:
-                until(f"{number} writes to {table} wait", lambda: len(waiting()) == number)
-                return waiting()
-
-            holder.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
-            yield until_waiting
-
-    def faq_held_up(self) -> AbstractContextManager[Callable[[int], list[int]]]:
-        """Have every create wait in the FAQ's database."""
-        return self.held_up(faq_database_url(), "questions_question")
-
 
 class HelpdeskTest(ProcessTest):
     def test_a_ticket_opened_and_answered_in_a_browser_is_in_the_faq(self) -> None:
@@ -392,21 +397,22 @@ class WorkerTest(ProcessTest):
     def test_a_job_whose_worker_is_killed_is_done_by_another(self) -> None:
         self.start_faq()
         worker = self.start_worker()
-        with self.faq_held_up() as until_waiting:
+        with faq_held_up() as until_waiting:
             ticket = self.answered()
             until_waiting(1)
             worker.kill()
         # The killed worker's request was carried out all the same: only the note on the ticket is missing.
         until("the FAQ has the question", lambda: self.in_faq(ticket))
         self.assertIsNone(Ticket.objects.get().published_at)
-        self.start_worker(VISIBILITY_TIMEOUT="1")
+        # Longer than a worker takes to start: it looks once at its start, and must look again.
+        self.start_worker(VISIBILITY_TIMEOUT="10")
         self.until_published(ticket)
 
     def test_a_job_whose_child_process_is_killed_is_done_again(self) -> None:
         self.start_faq()
         worker = self.start_worker()
         pid = worker.popen.pid
-        with self.faq_held_up() as until_waiting:
+        with faq_held_up() as until_waiting:
             ticket = self.answered()
             until_waiting(1)
             (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -416,7 +422,7 @@ class WorkerTest(ProcessTest):
     def test_a_worker_told_to_stop_finishes_its_job_first(self) -> None:
         self.start_faq()
         worker = self.start_worker()
-        with self.faq_held_up() as until_waiting:
+        with faq_held_up() as until_waiting:
             ticket = self.answered()
             until_waiting(1)
             worker.popen.terminate()
@@ -428,7 +434,7 @@ class WorkerTest(ProcessTest):
     def test_a_busy_worker_leaves_the_other_jobs_to_the_others(self) -> None:
         self.start_faq()
         self.start_worker()
-        with self.faq_held_up() as until_waiting:
+        with faq_held_up() as until_waiting:
             tickets = [self.answered()]
             until_waiting(1)
             tickets += [self.answered(), self.answered()]
@@ -440,7 +446,7 @@ class WorkerTest(ProcessTest):
     def test_a_job_that_loses_its_database_is_done_again(self) -> None:
         self.start_faq()
         ticket = self.answered()
-        with self.held_up(tickets_database_url(), "helpdesk_ticket") as until_waiting:
+        with held_up(tickets_database_url(), "helpdesk_ticket") as until_waiting:
             worker = self.start_worker()
             (pid,) = until_waiting(1)
             with connection.cursor() as cursor:

@@ -98,7 +98,7 @@ FAQ_API = url("FAQ_API", "http", "https").rstrip("/")
 # a job takes and than the longest pause before a retry (helpdesk.tasks), or a job that is doing well runs twice.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": seconds("VISIBILITY_TIMEOUT", 60),
-    # A worker looks for such jobs this often.
+    # A worker looks for such jobs every 5 s; Kombu's own pace is 100 s.
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
     # A Redis that has gone silent is an error in seconds too.
