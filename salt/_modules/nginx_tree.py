@@ -81,14 +81,14 @@ def upstream_path(app):
 def upstream(ports):
     """Write the servers of an upstream.
 
-    A process that does not answer is left out for a second, which is what supervisor needs to start it again.
+    A process that does not take a connection is passed over, for this request alone: supervisor has it back in a second.
 
     :param ports: the ports of its web processes.
     :return: the text of the file.
 
     CLI Example: none, it serves the module release.
     """
-    return "".join(f"server 127.0.0.1:{port} fail_timeout=1s;\n" for port in sorted(ports)) or NO_PROCESS
+    return "".join(f"server 127.0.0.1:{port} max_fails=0;\n" for port in sorted(ports)) or NO_PROCESS
 
 
 def _sites(root):
@@ -169,7 +169,7 @@ def reason_of(output, candidate):
     """
     lines = [line for line in output.splitlines() if re.search(r"\[(emerg|alert|crit|error)\]", line)]
     line = (lines or output.splitlines() or ["nginx gave no reason"])[0]
-    return re.sub(r"^.*?\[\w+\] ", "", line).replace(f"{candidate}/", "")
+    return re.sub(r"^.*?\[\w+\] (\d+#\d+: )?", "", line).replace(f"{candidate}/", "")
 
 
 def _replace(path, text):

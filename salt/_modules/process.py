@@ -79,7 +79,7 @@ def render(app, release, ports, graces, start_retries):
     :param start_retries: how often a process that does not stay up is started again.
     """
     sections = [f"; v{release} of {app}. Written by its release; edits are overwritten.\n"]
-    for process, port in ports.items():
+    for process, port in sorted(ports.items(), key=lambda item: _order(item[0])):
         grace = graces.get(process.partition(".")[0], DEFAULT_GRACE)
         sections.append(
             f"[program:{program(app, release, process)}]\n"
@@ -95,6 +95,12 @@ def render(app, release, ports, graces, start_retries):
             "stderr_logfile=NONE\n"
         )
     return "\n".join(sections)
+
+
+def _order(process):
+    """Sort ``web.10`` after ``web.9``."""
+    kind, _, index = process.partition(".")
+    return kind, int(index)
 
 
 def program(app, release, process):

@@ -53,7 +53,7 @@ def apply(host: Host, *arguments: str) -> Applied:
     command = ["salt-call", "-l", "error", "--out", "json", "--retcode-passthrough", "state.apply", *arguments]
     done = host.run(*command, check=False)
     output = done.stdout + done.stderr
-    assert "Traceback" not in output, output
+    assert "exception occurred" not in output, output
     # A message may come before the answer, which is the one JSON object.
     answer = json.loads(done.stdout[done.stdout.index("{\n") :])["local"]
     if isinstance(answer, list):

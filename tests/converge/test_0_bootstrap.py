@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import Host
+from tests.lab import Host, machine
 from tests.lab.podman import podman
 
 SCRIPT = "/srv/saltern/bootstrap.sh"
@@ -53,8 +53,8 @@ def test_it_refuses_another_release_of_debian(bare, untouched):
 
 
 def test_it_refuses_a_host_without_systemd(bare, lab, suite):
-    script = f"--volume={lab.tree}:/srv/saltern:ro"
-    done = podman("run", "--rm", script, f"localhost/saltern-lab:{suite}", SCRIPT, "--id", "dev", check=False)
+    options = ["--rm", *machine.limits(), f"--volume={lab.tree}:/srv/saltern:ro", f"localhost/saltern-lab:{suite}"]
+    done = podman("run", *options, SCRIPT, "--id", "dev", check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "bootstrap.sh: systemd is not running: boot the host with systemd as its init, then run this again"
@@ -74,8 +74,6 @@ def test_it_says_that_the_index_cannot_be_reached(bare, untouched):
 
 
 def test_it_refuses_packages_that_are_not_the_locked_ones(bare, edited, untouched, tree):
-    from tests.lab import machine
-
     lock = (tree / "requirements/salt.txt").read_text()
     pinned = lock[lock.index("\nmsgpack==") :]
     hashes = [

@@ -6,6 +6,7 @@
 import base64
 import http.server
 import shutil
+import socket
 import ssl
 import threading
 
@@ -132,9 +133,10 @@ def test_requests_go_to_every_web_process(mirror):
 
 
 def test_websockets_pass(mirror, host):
-    with connect(f"ws://{DOMAIN}/ws", host=host.address, port=80, proxy=None) as socket:
-        socket.send("Größe")
-        assert socket.recv(timeout=10) == "Größe"
+    connection = socket.create_connection((host.address, 80), timeout=10)
+    with connect(f"ws://{DOMAIN}/ws", sock=connection) as websocket:
+        websocket.send("Größe")
+        assert websocket.recv(timeout=10) == "Größe"
 
 
 def test_text_is_compressed(mirror):

@@ -14,8 +14,8 @@ MISTAKES = {
     ),
     "a formula that does not exist": ({"ngnix": {}}, ["ngnix: unknown setting; did you mean 'nginx'?"]),
     "a value of the wrong type": (
-        {"app": {"tickets": {"config": {"SECRET_KEY": 1234567890}}}},
-        ["app.tickets.config.SECRET_KEY: found integer; expected text without NUL; put it in quotes"],
+        {"app": {"tickets": {"config": {"NUMBER": 1234567890}}}},
+        ["app.tickets.config.NUMBER: found integer; expected text without NUL; put it in quotes"],
     ),
     "a required setting that is missing": (
         {"app": {"shop": {}}},
@@ -102,4 +102,4 @@ def test_a_pillar_file_that_is_no_yaml_stops_the_run(host, edited):
     applied = apply(host)
     assert applied.code != 0
     assert applied.states == {}
-    assert any("environments.dev" in mistake for mistake in applied.mistakes)
+    assert any("environments/dev.sls" in mistake or "environments.dev" in mistake for mistake in applied.mistakes)
