@@ -81,7 +81,7 @@ def upstream_path(app):
 def upstream(ports):
     """Write the servers of an upstream.
 
-    A process that does not take a connection is passed over, for this request alone: supervisor has it back in a second.
+    A process that takes no connection is passed over, for this request alone: supervisor has it back in a second.
 
     :param ports: the ports of its web processes.
     :return: the text of the file.
