@@ -1,4 +1,4 @@
-# What every environment shares. docs/settings.md has all that can be said here.
+# What every environment shares. The READMEs in formulas/ have all that can be said here.
 app:
   faq:
     port: 8200

@@ -60,7 +60,7 @@ def test_a_file_that_is_no_text_is_shown_as_text(nginx_tree, root):
     "ports, expected",
     [
         ([], NO_PROCESS),
-        ([8002, 8001], "server 127.0.0.1:8001 fail_timeout=1s;\nserver 127.0.0.1:8002 fail_timeout=1s;\n"),
+        ([8002, 8001], "server 127.0.0.1:8001 max_fails=0;\nserver 127.0.0.1:8002 max_fails=0;\n"),
     ],
 )
 def test_an_upstream_has_a_server_for_each_process_or_says_that_there_is_none(nginx_tree, ports, expected):

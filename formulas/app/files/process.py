@@ -11,6 +11,7 @@ nothing ever quotes, expands or trims a value. Standard output and error go stra
 import ctypes
 import json
 import os
+import signal
 import sys
 
 LOG_INFO = 6
@@ -57,6 +58,9 @@ def main(app, number, process, port=None):
     variables = environment(directory, release, app, port)
     os.chdir(build_of(release, app))
     journal(f"{app}[{process}]")
+    # Python ignores these, and an execve keeps that; an app is started as a shell would start it.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     os.write(1, f"v{number} {process} starts{f' on port {port}' if port else ''}\n".encode())
     os.execve("/bin/sh", ["/bin/sh", "-c", command], variables)
 
