@@ -22,8 +22,8 @@ up: setup ## boot, bootstrap and converge the host dev, with the example apps (S
 apply: setup ## converge what is up, after an edit (ARGS=test=True: only say what would change)
 	@$(LAB) apply $(ARGS)
 
-verify: setup ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one)
-	@$(LAB) verify $(if $(HOST),--host '$(HOST)')
+verify: setup ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one; SSH_CONFIG=)
+	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
 
 logs: setup ## show all processes as one stream (APP=tickets PROCESS=web HOST=dev; FOLLOW=0: end with what is there)
 	@$(LAB) logs $(if $(APP),--app '$(APP)') $(if $(PROCESS),--process '$(PROCESS)') $(if $(HOST),--host '$(HOST)') \

@@ -5,7 +5,9 @@ import contextlib
 import fcntl
 import http.client
 import os
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     add("apply", apply).add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
     verify_parser = add("verify", verify)
     verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
+    verify_parser.add_argument("--ssh-config", help="the configuration of ssh to use, in place of the user's own")
     logs_parser = add("logs", logs)
     logs_parser.add_argument("--app", help="only this app")
     logs_parser.add_argument("--process", help="only this process type, such as web, or process, such as web.1")
@@ -102,11 +105,29 @@ def apply(options: argparse.Namespace) -> None:
             converge(steps, host, *options.argument)
 
 
-def verify(options: argparse.Namespace) -> None:
+def verify(options: argparse.Namespace) -> int:
     """Run the testinfra suite, which changes nothing, against the lab's hosts or another one."""
     hosts = options.host or ",".join(f"podman://{host.name}" for host in live_hosts())
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}"])
+    with tempfile.TemporaryDirectory(prefix="saltern-verify-") as scratch:
+        config = Path(scratch) / "ssh_config"
+        config.write_text(ssh_config(options.ssh_config, scratch))
+        command = [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}", f"--ssh-config={config}"]
+        return subprocess.run(command, check=False).returncode
+
+
+def ssh_config(own: str | None, directory: str) -> str:
+    """Return a configuration of ssh that asks a host over one connection, as the user's own configuration says.
+
+    :param own: the user's configuration, the usual ones where it is not given.
+    :param directory: where the connection's socket may lie.
+    :raises LabError: when the configuration that is given is not there.
+    """
+    if own and not Path(own).is_file():
+        raise LabError(f"SSH_CONFIG: {own}: no such file; expected a configuration of ssh")
+    included = [Path(own).resolve()] if own else [Path("~/.ssh/config").expanduser(), "/etc/ssh/ssh_config"]
+    lines = ["Host *", "ControlMaster auto", f"ControlPath {directory}/%C", "ControlPersist 30", "BatchMode yes"]
+    return "\n".join([*lines, *(f"Include {path}" for path in included)]) + "\n"
 
 
 def logs(options: argparse.Namespace) -> None:

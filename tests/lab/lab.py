@@ -52,9 +52,16 @@ class Lab:
     def of_tree(cls, environment: str = "dev") -> "Lab":
         """Return the lab of ``make up`` for an environment.
 
+        With SALTERN_LAB set it is another one, of that name, which can be up at the same time.
+
         :raises LabError: when the inventory has no such hosts.
         """
         subnet = subnet_of(inventory(ROOT), environment)
+        other = os.environ.get("SALTERN_LAB")
+        if other:
+            return cls(
+                name=f"{other}-{environment}", environment=environment, tree=ROOT, prefix=f"{other}-", subnet=subnet
+            )
         return cls(name=f"up-{environment}", environment=environment, tree=ROOT, subnet=subnet)
 
     @classmethod

@@ -71,7 +71,7 @@ REASONS = {
     "an error in a site": (
         '2026/01/01 00:00:00 [emerg] 7#7: unknown directive "x" in /tmp/c/sites/shop.conf:3\n'
         "nginx: configuration file /tmp/c/nginx.conf test failed\n",
-        '7#7: unknown directive "x" in sites/shop.conf:3',
+        'unknown directive "x" in sites/shop.conf:3',
     ),
     "an error after a warning": (
         "nginx: [warn] conflicting server name\nnginx: [emerg] host not found in upstream\n",

@@ -46,7 +46,7 @@ PORTS = {"web.1": 8101, "web.2": 8102, "worker.1": None, "send_mail-now.1": None
 def test_what_is_rendered_reads_back_as_it_was_meant(process):
     text = process.render("my-shop", 12, PORTS, {"worker": 90}, 30)
     parser = supervisors_parser(text)
-    assert parser.sections() == [f"program:my-shop.v12.{name}" for name in PORTS]
+    assert parser.sections() == [f"program:my-shop.v12.{name}" for name in sorted(PORTS)]
     web = dict(parser["program:my-shop.v12.web.1"])
     assert web == {
         "command": "/usr/local/lib/saltern/process my-shop 12 web.1 8101",

@@ -25,7 +25,7 @@ def pytest_configure(config):
 
 @cache
 def _settings(tree, host_id):
-    return declared.settings(Path(tree).resolve(), host_id)
+    return declared.settings(tree, host_id)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,15 @@ def host_id(host):
 
 
 @pytest.fixture(scope="module")
-def settings(host_id, request):
+def tree(request):
+    """The tree that says what the host should be."""
+    return Path(request.config.getoption("--tree")).resolve()
+
+
+@pytest.fixture(scope="module")
+def settings(host_id, tree):
     """The host's settings, by formula."""
-    return _settings(request.config.getoption("--tree"), host_id)
+    return _settings(tree, host_id)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +59,19 @@ def apps(settings, roles):
 
 
 @pytest.fixture(scope="module")
-def address(host):
+def address(host, request):
     """Where this machine reaches the host."""
     kind, _, target = host.backend.get_pytest_id().partition("://")
     if kind == "podman":
         inspect = subprocess.run(["podman", "inspect", target], check=True, capture_output=True, text=True)
         networks = json.loads(inspect.stdout)[0]["NetworkSettings"]["Networks"]
         return next(network["IPAddress"] for network in networks.values())
-    return target.rpartition("@")[2].partition(":")[0] or "127.0.0.1"
+    if kind == "ssh":
+        config = request.config.getoption("--ssh-config")
+        command = ["ssh", *(["-F", config] if config else []), "-G", target]
+        asked = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return dict(line.split(" ", 1) for line in asked.splitlines() if " " in line)["hostname"]
+    return "127.0.0.1"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """PostgreSQL: each app has its own database, and nobody else's."""
 
 import pytest
+import yaml
 
 SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem", "max_connections")
 
@@ -49,12 +50,8 @@ def attached(apps, processes):
     return found
 
 
-def test_it_runs_in_debians_version_and_at_every_boot(host):
-    version = (
-        host.check_output("dpkg-query -W -f '${Depends}' postgresql").removeprefix("postgresql-").split()[0]
-        if (host.package("postgresql").is_installed)
-        else host.check_output("apt-cache show postgresql | sed -n 's/^Depends: postgresql-//p' | head -n 1")
-    )
+def test_it_runs_in_debians_version_and_at_every_boot(host, tree):
+    version = yaml.safe_load((tree / "salt/debian.yaml").read_text())[host.system_info.codename]["postgres"]
     assert host.service(f"postgresql@{version}-main").is_running
     assert host.service("postgresql").is_enabled
 

@@ -1,4 +1,7 @@
-"""An app that shows what reaches it: its environment, requests, WebSockets. Its config can make it fail in each way that a release can."""
+"""An app that shows what reaches it: its environment, requests, WebSockets.
+
+Its config can make it fail in each way that a release can.
+"""
 
 import asyncio
 import base64
@@ -40,10 +43,9 @@ async def answer(scope, receive, send):
         case "/healthz":
             status = 503 if FAIL == "health" else 200
         case "/environ":
-            encoded = {name: base64.b64encode(value).decode() for name, value in os.environb.items() for name in [name.decode()]}
-            shown["environ"] = encoded
+            shown["environ"] = {name.decode(): base64.b64encode(value).decode() for name, value in os.environb.items()}
         case "/request":
-            shown |= {"method": scope["method"], "scheme": scope["scheme"], "query": scope["query_string"].decode(), "size": size}
+            shown |= {"method": scope["method"], "query": scope["query_string"].decode(), "size": size}
             shown["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
         case "/slow":
             await asyncio.sleep(float(scope["query_string"].decode()))
