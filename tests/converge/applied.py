@@ -50,10 +50,11 @@ def apply(host: Host, *arguments: str) -> Applied:
     :param host: the host.
     :param arguments: further arguments of ``state.apply``, such as ``test=True``.
     """
-    command = ["salt-call", "-l", "error", "--out", "json", "--retcode-passthrough", "state.apply", *arguments]
+    command = ["salt-call", "--out", "json", "--retcode-passthrough", "state.apply", *arguments]
     done = host.run(*command, check=False)
     output = done.stdout + done.stderr
     assert "exception occurred" not in output, output
+    assert "CRITICAL" not in output, output
     # A message may come before the answer, which is the one JSON object.
     answer = json.loads(done.stdout[done.stdout.index("{\n") :])["local"]
     if isinstance(answer, list):
