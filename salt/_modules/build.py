@@ -20,6 +20,7 @@ from salt.exceptions import CommandExecutionError
 __load__ = ["is_unpacked", "unpack"]
 
 ROOT = "/srv/apps"
+CACHE = "/var/cache/saltern"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 FORMAT = 1
 
@@ -213,6 +214,8 @@ def _make_venv(app, staged):
     """Make the virtual environment from the wheelhouse, with no index.
 
     It is relocatable, since the build is renamed into its place; wheels that two builds share are one file on the disk.
+    Root does this, so nothing of the build is run: no source is built, and the byte code is made by the system's
+    Python, which neither looks for modules in the build (-I) nor reads the .pth files of its wheels (-S).
     """
     from uv import find_uv_bin
 
@@ -220,20 +223,23 @@ def _make_venv(app, staged):
     environ = {
         "PATH": "/usr/bin:/bin",
         "HOME": "/root",
-        "UV_CACHE_DIR": "/var/cache/saltern/uv",
+        "UV_CACHE_DIR": f"{CACHE}/uv",
         "UV_NO_CONFIG": "1",
         "UV_OFFLINE": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     }
-    os.makedirs("/var/cache/saltern", mode=0o700, exist_ok=True)
-    install = ["pip", "install", "--python", ".venv", "--no-index", "--find-links", "wheelhouse", "--require-hashes"]
+    os.makedirs(CACHE, mode=0o700, exist_ok=True)
+    install = ["pip", "install", "-q", "--python", ".venv", "--no-index", "--find-links", "wheelhouse"]
     for command in (
         [uv, "venv", "-q", "--relocatable", "--no-project", "--python", "/usr/bin/python3", ".venv"],
-        [uv, *install, "-q", "--compile-bytecode", "-r", "requirements.txt"],
+        [uv, *install, "--no-build", "--require-hashes", "-r", "requirements.txt"],
         # What cannot be compiled cannot be imported either; that is the app's to say, at its start.
-        [".venv/bin/python", "-m", "compileall", "-q", "-j", "0", "-x", r"/\.venv/", "."],
+        ["/usr/bin/python3", "-IS", "-m", "compileall", "-q", "-j", "0", "."],
     ):
-        done = subprocess.run(command, cwd=staged, env=environ, capture_output=True, text=True, check=False)
+        # The app's user reads what is made here, whatever the umask of the shell that salt-call came from.
+        done = subprocess.run(
+            command, cwd=staged, env=environ, umask=0o022, capture_output=True, text=True, check=False
+        )
         if done.returncode and "compileall" not in command:
             lines = "; ".join(done.stderr.strip().splitlines()[-4:])
             raise CommandExecutionError(f"app.{app}.build: its virtual environment cannot be made: {lines}")

@@ -1,6 +1,7 @@
 """Builds: which tarballs are refused, and what the others become."""
 
 import gzip
+import hashlib
 import http.server
 import io
 import json
@@ -11,6 +12,7 @@ import stat
 import subprocess
 import tarfile
 import threading
+import zipfile
 from pathlib import Path
 
 import certifi
@@ -167,10 +169,12 @@ def test_the_place_of_a_build_is_named_by_app_and_digest(build, dunders, monkeyp
 def staged(build, tmp_path):
     """A build as it is unpacked, that this machine's Python can run."""
     manifest = {"format": build.FORMAT, "python": build._python_version(), "app": "shop"}
-    (tmp_path / "build.json").write_text(json.dumps(manifest))
-    (tmp_path / "Procfile").write_text("web: gunicorn\n")
-    (tmp_path / "requirements.txt").write_text("")
-    return tmp_path
+    directory = tmp_path / "staged"
+    directory.mkdir()
+    (directory / "build.json").write_text(json.dumps(manifest))
+    (directory / "Procfile").write_text("web: gunicorn\n")
+    (directory / "requirements.txt").write_text("")
+    return directory
 
 
 def test_a_whole_build_for_this_python_is_accepted(build, staged):
@@ -209,6 +213,82 @@ def test_a_build_for_another_host_is_refused(build, staged, change, message):
     with pytest.raises(CommandExecutionError) as raised:
         build._judge("shop", str(staged))
     assert str(raised.value) == "app.shop.build: " + message.format(own=build._python_version())
+
+
+def wheel(directory, name, files):
+    """Write a wheel, and return a line of a requirements.txt that asks for it."""
+    meta = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+        "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    path = directory / f"{name}-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, content in sorted(
+            (files | {f"{name}-1.dist-info/{key}": text for key, text in meta.items()}).items()
+        ):
+            archive.writestr(member, content)
+    return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def source_distribution(directory, name, setup):
+    """Write a source distribution, and return a line of a requirements.txt that asks for it."""
+    path = directory / f"{name}-1.tar.gz"
+    files = {"setup.py": setup, "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"}
+    with tarfile.open(path, "w:gz") as tar:
+        for file, content in files.items():
+            tar.addfile(*member(f"{name}-1/{file}", content=content.encode()))
+    return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+@pytest.fixture
+def venv_of(build, staged, monkeypatch):
+    """Return a function that makes the virtual environment of a staged build, under a umask that hides all."""
+    cache = staged.parent / "cache"
+    monkeypatch.setattr(build, "CACHE", str(cache))
+    (staged / "wheelhouse").mkdir()
+
+    def make():
+        before = os.umask(0o077)
+        try:
+            build._make_venv("shop", str(staged))
+        finally:
+            os.umask(before)
+
+    return make
+
+
+def test_root_runs_nothing_of_a_build(venv_of, staged):
+    ran = staged.parent / "ran"
+    trap = f"open({str(ran)!r}, 'a').write(__file__)\n"
+    for name in ("compileall", "struct", "sitecustomize", "usercustomize", "concurrent"):
+        (staged / f"{name}.py").write_text(trap)
+    pinned = wheel(staged / "wheelhouse", "shop", {"shop.py": "", "shop.pth": f"import os; open({str(ran)!r}, 'a')\n"})
+    (staged / "requirements.txt").write_text(pinned)
+    venv_of()
+    assert not ran.exists()
+    assert list((staged / ".venv").glob("lib/*/site-packages/shop.pth"))
+
+
+def test_a_source_distribution_is_refused_and_never_built(venv_of, staged):
+    ran = staged.parent / "ran"
+    pinned = source_distribution(staged / "wheelhouse", "shop", f"open({str(ran)!r}, 'a')\n")
+    (staged / "requirements.txt").write_text(pinned)
+    with pytest.raises(CommandExecutionError) as raised:
+        venv_of()
+    assert str(raised.value).startswith("app.shop.build: its virtual environment cannot be made: ")
+    assert not ran.exists()
+
+
+def test_the_apps_user_can_read_what_is_made_under_any_umask(venv_of, staged):
+    (staged / "app.py").write_text("")
+    (staged / "requirements.txt").write_text(wheel(staged / "wheelhouse", "shop", {"shop.py": ""}))
+    venv_of()
+    compiled = {path.name.partition(".")[0] for path in staged.rglob("*.pyc")}
+    assert {"app", "shop"} <= compiled
+    for path in [staged / ".venv", *(staged / ".venv").rglob("*"), *(staged / "__pycache__").rglob("*")]:
+        wanted = 0o555 if path.is_dir() else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
 
 
 def test_a_source_that_is_not_there_is_told(build, dunders, tmp_path):
