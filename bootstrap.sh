@@ -8,6 +8,8 @@
 #
 # Honours HTTPS_PROXY, HTTP_PROXY, NO_PROXY, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and SSL_CERT_FILE.
 set -eu
+# The apps' users run what lies below /usr/local, whatever the umask of the calling shell.
+umask 022
 
 die() {
     echo "bootstrap.sh: $*" >&2
@@ -164,9 +166,13 @@ install_file() {
     rm -f "$candidate"
 }
 
+# What a converge makes must not depend on the shell that it came from: under a umask of 077 the apps could not read their
+# builds, and su and cron leave /usr/sbin out of the PATH, where nginx and useradd are.
 # Python warns of deprecations in Salt, on every run; they are for Salt's developers.
 install_file /usr/local/bin/salt-call 0755 <<COMMAND
 #!/bin/sh
+umask 022
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec $prefix/current/bin/python -W ignore::DeprecationWarning $prefix/current/bin/salt-call "\$@"
 COMMAND
 
