@@ -231,10 +231,14 @@ def wheel(directory, name, files):
     return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def source_distribution(directory, name, setup):
-    """Write a source distribution, and return a line of a requirements.txt that asks for it."""
+def source_distribution(directory, name, code):
+    """Write a source distribution that brings the code to build it, and return a line that asks for it."""
     path = directory / f"{name}-1.tar.gz"
-    files = {"setup.py": setup, "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n"}
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "builder"\nbackend-path = ["."]\n',
+        "builder.py": code,
+    }
     with tarfile.open(path, "w:gz") as tar:
         for file, content in files.items():
             tar.addfile(*member(f"{name}-1/{file}", content=content.encode()))
