@@ -22,6 +22,17 @@ app-user-{{ app }}:
     - createhome: False
     - shell: /usr/sbin/nologin
 
+app-run-{{ app }}:
+  file.managed:
+    - name: /usr/local/bin/{{ app }}-run
+    - contents: |
+        #!/bin/sh
+        # Runs a command in the current release of {{ app }}: its build, its config, its user.
+        exec /usr/local/lib/saltern/process --run {{ app }} "$@"
+    - mode: '0755'
+    - require:
+      - file: app-process
+
 app-directory-{{ app }}:
   file.directory:
     - name: /srv/apps/{{ app }}

@@ -15,7 +15,18 @@ import xmlrpc.client
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["apply", "configured", "longest_grace", "info", "path", "ports", "releases", "remove", "rendered"]
+__load__ = [
+    "apply",
+    "configured",
+    "longest_grace",
+    "info",
+    "leftovers",
+    "path",
+    "ports",
+    "releases",
+    "remove",
+    "rendered",
+]
 
 CONFIG = "/etc/supervisor/conf.d"
 LAUNCHER = "/usr/local/lib/saltern/process"
@@ -166,6 +177,17 @@ def releases(app=None):
     return sorted((m[1], int(m[2])) for m in matches if app in (None, m[1]))
 
 
+def leftovers(app):
+    """List files that an interrupted run began.
+
+    :param app: the app's name.
+    :return: paths.
+
+    CLI Example: none, it serves the module release.
+    """
+    return sorted(glob.glob(f"{CONFIG}/{app}.v*.conf.new"))
+
+
 class _Transport(xmlrpc.client.Transport):
     """XML-RPC over supervisor's socket."""
 
@@ -253,6 +275,8 @@ def remove(app, releases):
     for release in releases:
         if os.path.exists(path(app, release)):
             os.unlink(path(app, release))
+    for begun in leftovers(app):
+        os.unlink(begun)
     _update(app)
 
 

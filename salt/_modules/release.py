@@ -1,94 +1,65 @@
 """Releases: a build and a config, numbered and immutable, and the one that serves.
 
-What is declared is compared with what is on the host (``plan``), and what differs is done (``deploy``). Whatever fails
-before nginx is switched leaves the serving release as it is; whatever is interrupted is put right by the next converge,
-since each step first looks at what is there.
-
-Under ``/srv/apps/<app>/releases/<n>/`` are ``release.json`` (what it is), ``env/`` (a file for each variable),
-``build`` (a link) and ``outcome``: ``serving`` once it has served, or why it was refused. A release without one was
-interrupted.
+What is declared is compared with what is on the host (``plan``), and what differs is done (``deploy``), in steps.
+Whatever fails before the step ``switch`` leaves the serving release as it is; whatever is interrupted is put right by
+the next converge, since each step first looks at what is there.
 """
 
 import contextlib
-import datetime
+import dataclasses
 import fcntl
-import grp
 import http.client
-import json
 import os
-import shutil
 import signal
 import subprocess
 import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["deploy", "plan"]
+__load__ = ["deploy", "dying", "hold", "list_", "log", "plan", "rollback", "show", "unhold"]
+__func_alias__ = {"list_": "list"}
+__outputter__ = {"list": "table", "log": "table"}
 
-ROOT = "/srv/apps"
 NGINX = "/etc/nginx"
-SERVING = "serving"
 POLL = 0.1
 LOG_LINES = 15
 
 # What supervisor says of a process that it does not know.
 ABSENT = {"state": "not known to supervisor", "pid": 0, "up": 0, "exit": "not known to supervisor"}
 
+# A process that ended so often within these seconds, and is not up for long again, keeps dying.
+DYING_ENDS = 3
+DYING_WINDOW = 600
+DYING_UP = 120
+
 # Shorter values are too likely to be ordinary words of a log line.
 SHORTEST_SECRET = 8
 
 
 class Refusal(Exception):
-    """A release does not come to serve: the step that failed, and the reason."""
+    """A step cannot be done. ``process`` names the process whose log says more."""
+
+    def __init__(self, reason, process=None):
+        super().__init__(reason)
+        self.process = process
 
 
-# --- What is there ----------------------------------------------------------------------------------------------------
+@dataclasses.dataclass(frozen=True)
+class Move:
+    """A move to a release.
 
+    :param app: the app's name.
+    :param number: the release to move to.
+    :param ports: port, or ``None``, by process of it.
+    :param left: the release that serves now, or ``None``.
+    :param one: the app's settings.
+    """
 
-def _directory(app, number):
-    return f"{ROOT}/{app}/releases/{number}"
-
-
-def _numbers(app):
-    """List an app's releases on the host, sorted."""
-    directory = f"{ROOT}/{app}/releases"
-    return sorted(int(name) for name in os.listdir(directory) if name.isdigit()) if os.path.isdir(directory) else []
-
-
-def _current(app):
-    """Return the number of the current release, or ``None``."""
-    try:
-        name = os.path.basename(os.readlink(f"{ROOT}/{app}/current"))
-    except OSError:
-        return None
-    return int(name) if name.isdigit() and os.path.isdir(_directory(app, name)) else None
-
-
-def _record(app, number):
-    """Return a release's record, empty where it cannot be read."""
-    try:
-        with open(f"{_directory(app, number)}/release.json", encoding="utf-8") as stream:
-            record = json.load(stream)
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
-def _environ(app, number):
-    """Return a release's config as it is on the disk, bytes by name."""
-    directory, found = f"{_directory(app, number)}/env", {}
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        with open(f"{directory}/{name}", "rb") as stream:
-            found[name] = stream.read()
-    return found
-
-
-def _read(path):
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return None
+    app: str
+    number: int
+    ports: dict
+    left: int | None
+    one: dict
 
 
 # --- What is to be done -----------------------------------------------------------------------------------------------
@@ -98,9 +69,9 @@ def plan(app):
     """Compare what is declared for an app with what serves.
 
     :param app: the app's name.
-    :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes and the
-        ``changes`` as a state reports them. Without changes there is nothing to do.
-    :raises CommandExecutionError: when the formation asks for what the build does not have.
+    :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes, what is
+        ``held`` and the ``changes`` as a state reports them. Without changes there is nothing to do.
+    :raises CommandExecutionError: when the app is not declared, or the formation asks for what the build does not have.
 
     CLI Example:
 
@@ -108,33 +79,49 @@ def plan(app):
 
         salt-call release.plan tickets
     """
-    one = __pillar__["app"][app]
-    current = _current(app)
-    _check_formation(app, one)
-    slot = _slot(app, current, one["port"])
-    if current is None or not _is_same(app, current, one):
-        number = max(_numbers(app), default=0) + 1
-        old = None if current is None else f"v{current}"
-        return {
-            "number": number,
-            "new": True,
-            "ports": __salt__["process.ports"](one["formation"], one["port"], 0 if current is None else 1 - slot),
-            "changes": {"release": {"old": old, "new": f"v{number}"}},
-        }
-    ports = __salt__["process.ports"](one["formation"], one["port"], slot)
-    return {"number": current, "new": False, "ports": ports, "changes": _drift(app, current, ports)}
+    one = _settings(app)
+    current = __salt__["release_store.current"](app)
+    held = _hold(app, current, one)
+    is_same = current is not None and _is_same(app, current, one)
+    if current is None or not (is_same or held):
+        number = max(__salt__["release_store.numbers"](app), default=0) + 1
+        _check_formation(app, one, one["build"]["sha256"])
+        ports = _ports(app, one, current, other=current is not None)
+        changes = _novelty(app, one, current, number, ports)
+        return {"number": number, "new": True, "ports": ports, "held": {}, "changes": changes}
+    _check_formation(app, one, __salt__["release_store.record"](app, current).get("build", ""))
+    ports = _ports(app, one, current)
+    changes = _drift(app, current, ports)
+    if is_same and __salt__["release_store.held"](app).get("until") == "another":
+        changes["hold"] = {"old": f"v{current}", "new": None}
+    return {"number": current, "new": False, "ports": ports, "held": held, "changes": changes}
 
 
-def _check_formation(app, one):
-    """Refuse a formation with a process type that the declared build, where it is on the host, does not have."""
-    build = one["build"]["sha256"][:12]
-    text = _read(f"{ROOT}/{app}/builds/{build}/build.json")
-    types = json.loads(text)["processes"] if text else one["formation"]
-    for kind, count in sorted(one["formation"].items()):
-        if count and kind not in types:
-            known = ", ".join(sorted(types))
+def _settings(app):
+    if app not in __pillar__["app"]:
+        known = ", ".join(sorted(__pillar__["app"])) or "none"
+        raise CommandExecutionError(f"{app}: no app of this host has this name; expected one of {known}")
+    return __pillar__["app"][app]
+
+
+def _hold(app, current, one):
+    """Return the hold that is in force, empty where none is."""
+    held = __salt__["release_store.held"](app)
+    if current is None or held.get("release") != current:
+        return {}
+    if held["until"] == "another" and not _is_same(app, held["from"], one):
+        return {}
+    return held
+
+
+def _check_formation(app, one, sha256):
+    """Refuse a formation with a process type that a build, where it is on the host, does not have."""
+    made = __salt__["release_store.build"](app, sha256)
+    for kind, count in sorted(one["formation"].items()) if made else ():
+        if count and kind not in made["processes"]:
+            known = ", ".join(sorted(made["processes"]))
             raise CommandExecutionError(
-                f"app.{app}.formation.{kind}: the Procfile of build {build} has no such process type; "
+                f"app.{app}.formation.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
                 f"expected one of {known}"
             )
 
@@ -142,19 +129,56 @@ def _check_formation(app, one):
 def _is_same(app, number, one):
     """Tell whether a release is what is declared."""
     wanted = {name: value.encode() for name, value in __salt__["attachment.environ"](app).items()}
-    return _record(app, number).get("build") == one["build"]["sha256"] and _environ(app, number) == wanted
+    record = __salt__["release_store.record"](app, number)
+    return record.get("build") == one["build"]["sha256"] and __salt__["release_store.environ"](app, number) == wanted
 
 
-def _slot(app, number, first):
-    """Return which of the two slots of ports a release has."""
-    used = __salt__["process.configured"](app, number) if number else {}
-    web = __salt__["process.ports"]({"web": 1}, first, 1)["web.1"]
-    return 1 if any(port and port >= web for port in used.values()) else 0
+def _ports(app, one, current, other=False):
+    """Give the processes of the formation their ports: in the slot of the current release, or in the other one."""
+    used = __salt__["process.configured"](app, current) if current else {}
+    second = __salt__["process.ports"]({"web": 1}, one["port"], 1)["web.1"]
+    slot = 1 if any(port and port >= second for port in used.values()) else 0
+    return __salt__["process.ports"](one["formation"], one["port"], 1 - slot if other else slot)
+
+
+def _novelty(app, one, current, number, ports):
+    """Say what a new release changes: names of variables, never values."""
+    new = {name: value.encode() for name, value in __salt__["attachment.environ"](app).items()}
+    old = __salt__["release_store.environ"](app, current) if current else {}
+    record = __salt__["release_store.record"](app, current) if current else {}
+    changes = {"release": {"old": f"v{current}" if current else None, "new": f"v{number}"}}
+    if record.get("build") != one["build"]["sha256"]:
+        changes["build"] = {"old": record.get("build", "")[:12] or None, "new": one["build"]["sha256"][:12]}
+    variables = compared(old, new)
+    if variables:
+        changes["variables"] = variables
+    stopping = __salt__["process.configured"](app, current) if current else {}
+    changes["processes"] = {"start": _programs(app, number, ports), "stop": _programs(app, current, stopping)}
+    return changes
+
+
+def _programs(app, number, ports):
+    return sorted(f"{app}.v{number}.{process}" for process in ports)
+
+
+def compared(old, new):
+    """Compare two configs by the names of their variables.
+
+    :param old: a mapping of variable to value.
+    :param new: another.
+    :return: lists of names that were ``added``, ``changed`` and ``removed``, each where there are any.
+    """
+    names = {
+        "added": sorted(new.keys() - old.keys()),
+        "changed": sorted(name for name in new.keys() & old.keys() if new[name] != old[name]),
+        "removed": sorted(old.keys() - new.keys()),
+    }
+    return {kind: listed for kind, listed in names.items() if listed}
 
 
 def _drift(app, number, ports):
     """Compare the current release's processes and servers with what they should be."""
-    changes, wanted = {}, {f"{app}.v{number}.{process}" for process in ports}
+    changes, wanted = {}, set(_programs(app, number, ports))
     found = __salt__["process.info"](app)
     for name in sorted(wanted | found.keys()):
         state = found.get(name, {}).get("state")
@@ -172,10 +196,19 @@ def _drift(app, number, ports):
     for path, text in files.items():
         if _read(path) != text:
             changes[path] = {"old": "as it was", "new": "as declared"}
-    for _, other in __salt__["process.releases"](app):
-        if other != number:
-            changes[__salt__["process.path"](app, other)] = {"old": "as it was", "new": None}
+    others = [other for _, other in __salt__["process.releases"](app) if other != number]
+    stale = [__salt__["process.path"](app, other) for other in others]
+    for path in [*stale, *__salt__["process.leftovers"](app), *__salt__["release_store.leftovers"](app)]:
+        changes[path] = {"old": "left behind", "new": None}
     return changes
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return None
 
 
 def _servers(app, ports):
@@ -203,18 +236,14 @@ def deploy(app):
     """
     with _locked(app):
         wanted = plan(app)
-        number, ports = wanted["number"], wanted["ports"]
-        started = time.time()
-        try:
-            if wanted["new"]:
-                _release(app, number, ports)
-            else:
-                _scale(app, number, ports)
-        except (Refusal, CommandExecutionError, OSError) as error:
-            if wanted["new"]:
-                _refuse(app, number, str(error))
-            raise CommandExecutionError(_message(app, wanted, error, started)) from error
-        return number
+        current = __salt__["release_store.current"](app)
+        move = Move(app, wanted["number"], wanted["ports"], current, _settings(app))
+        if wanted["new"]:
+            details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
+            _take(DEPLOY, move, "serves", details)
+        elif wanted["changes"]:
+            _take(SETTLE, move)
+        return move.number
 
 
 @contextlib.contextmanager
@@ -225,132 +254,89 @@ def _locked(app):
         yield
 
 
-def _release(app, number, ports):
-    """Stage a release, start it beside the one that serves, and switch to it."""
-    current = _current(app)
-    _clear(app, current)
-    _stage(app, number)
-    _run_release_process(app, number)
-    __salt__["process.apply"](app, number, ports)
-    _wait(app, number, ports, is_new=True)
-    _switch(app, ports)
-    _point(app, number)
-    _settle(app, number, drain=current is not None)
+def _take(steps, move, event=None, details=None):
+    """Take the steps of a move, in order; take back what was begun where one cannot be taken."""
+    started = time.time()
+    for name, step in steps.items():
+        try:
+            step(move)
+        except (Refusal, CommandExecutionError, OSError) as error:
+            reason = _message(move, name, error, started)
+            _take_back(move, reason)
+            raise CommandExecutionError(reason) from error
+    if event:
+        __salt__["release_store.note"](move.app, event, move.number, left=move.left, **(details or {}))
 
 
-def _scale(app, number, ports):
-    """Have exactly the declared processes of the current release running."""
-    before = __salt__["process.configured"](app, number)
-    __salt__["process.apply"](app, number, before | ports)
-    _wait(app, number, ports, is_new=False)
-    _switch(app, ports)
-    if before.keys() - ports.keys():
-        _drain(app)
-        __salt__["process.apply"](app, number, ports)
-    _settle(app, number, drain=False)
-
-
-def _clear(app, current):
-    """Remove what an interrupted run left behind."""
-    others = [number for _, number in __salt__["process.releases"](app) if number != current]
-    if others and current is not None:
+def _clear(move):
+    """Remove what an interrupted run left behind, with nginx on the current release first."""
+    app, left = move.app, move.left
+    others = [number for _, number in __salt__["process.releases"](app) if number != left]
+    if others and left is not None:
         # It may have been interrupted between the switch of nginx and that of the link.
-        _switch(app, __salt__["process.configured"](app, current))
-        _drain(app)
-    if others or __salt__["process.info"](app).keys() - __salt__["process.info"](app, current).keys():
-        __salt__["process.remove"](app, others)
-    directory = f"{ROOT}/{app}/releases"
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        interrupted = name.isdigit() and int(name) != current and not os.path.exists(f"{directory}/{name}/outcome")
-        if name.startswith(".") or interrupted:
-            shutil.rmtree(f"{directory}/{name}")
+        _serve(app, __salt__["process.configured"](app, left))
+        __salt__["nginx_tree.drain"](_web_grace(move.one))
+    _stop_others(app, left)
+    __salt__["release_store.sweep"](app)
 
 
-def _stage(app, number):
-    """Write a release: it is there whole, or not at all."""
-    sha256 = __pillar__["app"][app]["build"]["sha256"]
-    environ = __salt__["attachment.environ"](app)
-    group = grp.getgrnam(app).gr_gid
-    build = f"{ROOT}/{app}/builds/{sha256[:12]}"
-    made = json.loads(_read(f"{build}/build.json"))
-    record = {
-        "app": app,
-        "number": number,
-        "build": sha256,
-        "version": made["version"],
-        "commit": made["commit"],
-        "processes": made["processes"],
-        "variables": sorted(environ),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    target = _directory(app, number)
-    staged = f"{os.path.dirname(target)}/.{number}"
-    for directory in (os.path.dirname(target), staged, f"{staged}/env"):
-        os.makedirs(directory, exist_ok=True)
-        _give(directory, group, 0o750)
-    for name, value in environ.items():
-        _write(f"{staged}/env/{name}", value.encode(), group)
-    _write(f"{staged}/release.json", (json.dumps(record, indent=2) + "\n").encode(), group)
-    os.symlink(os.path.relpath(build, target), f"{staged}/build")
-    os.rename(staged, target)
+def _stage(move):
+    """Write the new release."""
+    environ = __salt__["attachment.environ"](move.app)
+    __salt__["release_store.stage"](move.app, move.number, move.one["build"]["sha256"], environ)
 
 
-def _give(path, group, mode):
-    os.chown(path, 0, group)
-    os.chmod(path, mode)
-
-
-def _write(path, data, group):
-    """Write a file that only root may change and the app's group may read, and that a power failure does not empty."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    _give(path, group, 0o640)
-
-
-def _run_release_process(app, number):
+def _release(move):
     """Run the process type ``release`` once, if there is one, and wait for its end."""
-    if "release" not in _record(app, number)["processes"]:
+    if "release" not in __salt__["release_store.record"](move.app, move.number)["processes"]:
         return
-    timeout = __pillar__["app"][app]["release_timeout"]
+    timeout = move.one["release_timeout"]
     # It ends with the run that started it, so that no migration goes on behind the next one's back.
-    user = ["setpriv", "--reuid", app, "--regid", app, "--clear-groups", "--pdeathsig", "TERM"]
-    command = [*user, "/usr/local/lib/saltern/process", app, str(number), "release"]
+    user = ["setpriv", "--reuid", move.app, "--regid", move.app, "--clear-groups", "--pdeathsig", "TERM"]
+    command = [*user, "/usr/local/lib/saltern/process", move.app, str(move.number), "release"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True) as process:
         try:
-            process.wait(timeout)
+            process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise Refusal(f"release: not done after {timeout} s (app.{app}.release_timeout)") from None
+            raise Refusal(f"not done after {timeout} s (app.{move.app}.release_timeout)", "release") from None
     if process.returncode:
-        raise Refusal(f"release: {_ending(process.returncode)}")
+        raise Refusal(ending(process.returncode), "release")
 
 
-def _ending(returncode):
+def ending(returncode):
+    """Say how a process ended.
+
+    :param returncode: as ``subprocess`` gives it.
+    """
     return f"was killed by {signal.Signals(-returncode).name}" if returncode < 0 else f"exit status {returncode}"
 
 
-def _wait(app, number, ports, is_new):
-    """Wait until each process of a release is up, and each web process healthy.
+def _start(move):
+    """Start the processes of a release beside those that run."""
+    before = __salt__["process.configured"](move.app, move.number)
+    __salt__["process.apply"](move.app, move.number, before | move.ports)
 
-    :param is_new: whether a process that ends is a reason to give up. A process of the serving release may
-        still be waiting for what it attaches.
+
+def _health(move):
+    """Wait until each process is up, and each web process healthy.
+
+    A new process that ends by itself is given up at once. A process of the serving release may still be waiting for
+    what it attaches, and has its grace.
     """
-    health = __pillar__["app"][app]["health"]
+    app, health = move.app, move.one["health"]
+    is_new = move.number != move.left
     deadline = time.monotonic() + health["grace"]
-    pids, healthy, reasons = {}, set(), {}
+    pids, healthy = {}, set()
     while True:
-        info = __salt__["process.info"](app, number)
-        reasons.clear()
-        for process, port in ports.items():
-            one = info.get(f"{app}.v{number}.{process}", ABSENT)
+        info, reasons = __salt__["process.info"](app, move.number), {}
+        for process, port in move.ports.items():
+            one = info.get(f"{app}.v{move.number}.{process}", ABSENT)
             restarted = pids.get(process, 0) not in (0, one["pid"])
-            ended = restarted or one["state"] in ("BACKOFF", "EXITED", "FATAL")
             pids[process] = one["pid"]
-            if ended and is_new:
-                raise Refusal(f"{process}: ended by itself, {one['exit']}")
-            if ended:
+            if restarted or one["state"] in ("BACKOFF", "EXITED", "FATAL"):
+                if is_new:
+                    raise Refusal(f"{process} ended by itself, {one['exit']}", process)
                 healthy.discard(process)
             if one["state"] != "RUNNING":
                 reasons[process] = one["state"]
@@ -366,7 +352,7 @@ def _wait(app, number, ports, is_new):
             return
         if time.monotonic() > deadline:
             process, reason = next(iter(reasons.items()))
-            raise Refusal(f"{process}: not healthy within {health['grace']} s: {reason}")
+            raise Refusal(f"{process} is not healthy within {health['grace']} s: {reason}", process)
         time.sleep(POLL)
 
 
@@ -389,92 +375,401 @@ def _ask(app, port):
     return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
 
 
-def _switch(app, ports):
-    """Have nginx send requests to these web processes."""
+def _switch(move):
+    """Have nginx send requests to the release's web processes."""
+    _serve(move.app, move.ports)
+
+
+def _serve(app, ports):
     texts = {path: text for path, text in _servers(app, ports).items() if _read(f"{NGINX}/{path}") != text}
     if texts:
         __salt__["nginx_tree.promote"](NGINX, texts)
 
 
-def _drain(app):
-    """Let requests in flight end, for as long as a web process would be given for it."""
-    __salt__["nginx_tree.drain"](__pillar__["app"][app]["grace"].get("web", 30))
+def _point(move):
+    """Make the release the current one."""
+    __salt__["release_store.point"](move.app, move.number)
+    held = __salt__["release_store.held"](move.app)
+    if held and held.get("release") != move.number:
+        __salt__["release_store.unhold"](move.app)
 
 
-def _point(app, number):
-    """Make a release the current one."""
-    _write(f"{_directory(app, number)}/outcome", f"{SERVING}\n".encode(), grp.getgrnam(app).gr_gid)
-    link = f"{ROOT}/{app}/current"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{link}.new")
-    os.symlink(f"releases/{number}", f"{link}.new")
-    os.rename(f"{link}.new", link)
+def _drain(move):
+    """Let requests in flight end, for as long as a web process would be given for it, where one is to be stopped."""
+    configured = __salt__["process.configured"](move.app, move.number)
+    others = [number for _, number in __salt__["process.releases"](move.app) if number != move.number]
+    if others or configured.keys() - move.ports.keys():
+        __salt__["nginx_tree.drain"](_web_grace(move.one))
 
 
-def _settle(app, number, drain):
-    """Stop what served before, and drop what is too old to go back to."""
+def _web_grace(one):
+    return one["grace"].get("web", __salt__["process.longest_grace"]({}))
+
+
+def _stop(move):
+    """Stop what is not to run any more: other releases, and processes that the formation no longer has."""
+    _stop_others(move.app, move.number)
+    if __salt__["process.configured"](move.app, move.number) != move.ports:
+        __salt__["process.apply"](move.app, move.number, move.ports)
+
+
+def _stop_others(app, number):
     others = [other for _, other in __salt__["process.releases"](app) if other != number]
-    strays = __salt__["process.info"](app).keys() - __salt__["process.info"](app, number).keys()
-    if drain:
-        _drain(app)
-    if others or strays:
+    own = __salt__["process.info"](app, number) if number is not None else {}
+    strays = __salt__["process.info"](app).keys() - own.keys()
+    if others or strays or __salt__["process.leftovers"](app):
         __salt__["process.remove"](app, others)
-    _prune(app, number)
 
 
-def _prune(app, current):
-    """Keep the last releases that served, as many of those that were refused, and the builds that they have."""
-    keep = __pillar__["app"][app]["keep_releases"]
-    others = [number for number in _numbers(app) if number != current]
-    served = [number for number in others if _read(f"{_directory(app, number)}/outcome") == f"{SERVING}\n"]
-    refused = [number for number in others if number not in served]
-    for number in {*served[: 1 - keep], *refused[:-keep]}:
-        shutil.rmtree(_directory(app, number))
-    builds = {_record(app, number).get("build", "")[:12] for number in _numbers(app)}
-    builds.add(__pillar__["app"][app]["build"]["sha256"][:12])
-    for name in os.listdir(f"{ROOT}/{app}/builds"):
-        if name not in builds:
-            shutil.rmtree(f"{ROOT}/{app}/builds/{name}", ignore_errors=True)
+def _prune(move):
+    """Drop what is too old to go back to, and what was left behind."""
+    if __salt__["release_store.held"](move.app).get("until") == "another" and _is_same(move.app, move.number, move.one):
+        __salt__["release_store.unhold"](move.app)
+    __salt__["release_store.sweep"](move.app)
+    __salt__["release_store.prune"](move.app, move.one["keep_releases"], move.one["build"]["sha256"])
 
 
-def _refuse(app, number, reason):
+# The steps of a new release.
+DEPLOY = {
+    "clear": _clear,
+    "stage": _stage,
+    "release": _release,
+    "start": _start,
+    "health": _health,
+    "switch": _switch,
+    "point": _point,
+    "drain": _drain,
+    "stop": _stop,
+    "prune": _prune,
+}
+
+# The steps that bring the current release to what it should be, scaling among them.
+SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "drain", "stop", "prune")}
+
+
+def _take_back(move, reason):
     """Take back a release that did not come to serve, and note why."""
-    current = _current(app)
-    if number == current:
+    app, left = move.app, move.left
+    if __salt__["release_store.current"](app) == move.number:
         return
-    with contextlib.suppress(CommandExecutionError):
-        _clear_processes(app, number, current)
-    if os.path.isdir(_directory(app, number)):
-        _write(f"{_directory(app, number)}/outcome", f"refused: {reason}\n".encode(), grp.getgrnam(app).gr_gid)
-    _prune(app, current)
+    with contextlib.suppress(CommandExecutionError, OSError):
+        if left is not None:
+            _serve(app, __salt__["process.configured"](app, left))
+        _stop_others(app, left)
+    with contextlib.suppress(OSError):
+        if __salt__["release_store.outcome"](app, move.number) == "":
+            __salt__["release_store.mark"](app, move.number, f"refused: {reason.splitlines()[0]}")
+            __salt__["release_store.note"](app, "refused", move.number, left=left, reason=reason.splitlines()[0])
+        __salt__["release_store.sweep"](app)
+        __salt__["release_store.prune"](app, move.one["keep_releases"], move.one["build"]["sha256"])
 
 
-def _clear_processes(app, number, current):
-    if current is not None:
-        _switch(app, __salt__["process.configured"](app, current))
-    if (app, number) in __salt__["process.releases"](app):
-        __salt__["process.remove"](app, [number])
+# --- Going back -------------------------------------------------------------------------------------------------------
 
 
-# --- Saying it --------------------------------------------------------------------------------------------------------
+def rollback(app, number=None, force=False):
+    """Go back to an earlier release, its config included, and hold the app there.
+
+    It holds until the pillar asks for another build or config than the one that was left.
+
+    :param app: the app's name.
+    :param number: the release to go back to. Without it, the last one that served before the current one and was
+        not itself left for an earlier one.
+    :param force: go back across a migration.
+    :return: what was done.
+    :raises CommandExecutionError: when there is no such release, or a migration lies between.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.rollback tickets
+        salt-call release.rollback tickets 11 force=True
+    """
+    one = _settings(app)
+    with _locked(app):
+        current = __salt__["release_store.current"](app)
+        if current is None:
+            raise CommandExecutionError(f"{app}: no release serves; expected one to go back from")
+        target = _target(app, current, number)
+        crossed = _crossed(app, current, target)
+        if crossed and not force:
+            raise CommandExecutionError(
+                f"{app}: {crossed}. If v{target} works with what that left, go back with force=True"
+            )
+        _check_formation(app, one, __salt__["release_store.record"](app, target)["build"])
+        move = Move(app, target, _ports(app, one, current, other=True), current, one)
+        held = _hold(app, current, one)
+        until = held.get("until", "another")
+        wanted = held.get("from", current)
+
+        def hold_it(_):
+            __salt__["release_store.hold"](app, target, wanted, until)
+
+        def mark_left(_):
+            __salt__["release_store.mark"](app, current, "rolled back" if target < current else "serving")
+
+        steps = {name: DEPLOY[name] for name in ("clear", "start", "health")}
+        steps |= {"hold": hold_it, "switch": _switch, "point": _point, "mark": mark_left}
+        steps |= {name: DEPLOY[name] for name in ("drain", "stop", "prune")}
+        try:
+            _take(steps, move, "rolled back to", {"variables": _between(app, current, target)})
+        except CommandExecutionError:
+            if __salt__["release_store.current"](app) == current:
+                __salt__["release_store.unhold"](app)
+                if held:
+                    __salt__["release_store.hold"](app, current, held["from"], held["until"])
+            raise
+        return f"{app}: v{target} serves and is held; v{current} was left"
 
 
-def _message(app, wanted, error, started):
-    """Say which step failed, why, what serves, and what the processes logged last."""
-    number, current = wanted["number"], _current(app)
+def _target(app, current, number):
+    """Return the release to go back to."""
+    served = [n for n in __salt__["release_store.numbers"](app) if _can_serve(app, n) and n != current]
+    if number is None:
+        good = [n for n in served if n < current and __salt__["release_store.outcome"](app, n) == "serving"]
+        if not good:
+            raise CommandExecutionError(f"{app}: no release before v{current} is there to go back to")
+        return good[-1]
+    text = str(number).removeprefix("v")
+    if not text.isdigit() or int(text) not in served:
+        known = ", ".join(f"v{n}" for n in served) or "none"
+        raise CommandExecutionError(f"{app}: {number}: no release to go back to; expected one of {known}")
+    return int(text)
+
+
+def _can_serve(app, number):
+    build = __salt__["release_store.record"](app, number).get("build", "")
+    is_there = bool(__salt__["release_store.build"](app, build))
+    return is_there and __salt__["release_store.outcome"](app, number) in ("serving", "rolled back")
+
+
+def _crossed(app, current, target):
+    """Return why going from one release to an earlier one may meet a database that it does not know, or ``None``."""
+    records = {n: __salt__["release_store.record"](app, n) for n in __salt__["release_store.numbers"](app)}
+    return migration_between(records, current, target)
+
+
+def migration_between(records, current, target):
+    """Find a migration between two releases.
+
+    A build says which migrations it has, by a digest of their files, and whether the builds before it work with what
+    its own leave. One that says nothing of its migrations is taken to have some.
+
+    :param records: what each release is, by number.
+    :param current: the release that serves.
+    :param target: the release to go to.
+    :return: a sentence, or ``None``.
+    """
+    target_build = records[target]["build"]
+    for number in sorted((n for n in records if target < n <= current), reverse=True):
+        record = records[number]
+        if record["build"] == target_build or "release" not in record.get("processes", {}) or record.get("reversible"):
+            continue
+        migrations = record.get("migrations")
+        if migrations is None or migrations != records[target].get("migrations"):
+            return f"v{number} has run migrations that v{target} does not have"
+    return None
+
+
+def _between(app, old, new):
+    store = "release_store.environ"
+    return compared(__salt__[store](app, old), __salt__[store](app, new))
+
+
+def hold(app):
+    """Hold an app at its current release, whatever the pillar asks for, until ``release.unhold``.
+
+    :param app: the app's name.
+    :return: what was done.
+    :raises CommandExecutionError: when no release serves.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.hold tickets
+    """
+    _settings(app)
+    with _locked(app):
+        current = __salt__["release_store.current"](app)
+        if current is None:
+            raise CommandExecutionError(f"{app}: no release serves; expected one to hold")
+        __salt__["release_store.hold"](app, current, None, "unhold")
+        __salt__["release_store.note"](app, "held", current)
+    return f"{app}: v{current} is held until release.unhold {app}"
+
+
+def unhold(app):
+    """Let the next converge move an app on again.
+
+    :param app: the app's name.
+    :return: what was done.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.unhold tickets
+    """
+    _settings(app)
+    with _locked(app):
+        held = __salt__["release_store.held"](app)
+        if not held:
+            return f"{app}: is not held"
+        __salt__["release_store.unhold"](app)
+        __salt__["release_store.note"](app, "no longer held", held["release"])
+    return f"{app}: v{held['release']} is no longer held; the next converge brings what the pillar asks for"
+
+
+# --- Telling ----------------------------------------------------------------------------------------------------------
+
+
+def list_(app):
+    """List an app's releases on this host, newest first.
+
+    :param app: the app's name.
+    :return: a mapping for each.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.list tickets
+        salt-call release.list tickets --out json
+    """
+    one = _settings(app)
+    current = __salt__["release_store.current"](app)
+    held = _hold(app, current, one)
+    rows = []
+    for number in reversed(__salt__["release_store.numbers"](app)):
+        record = __salt__["release_store.record"](app, number)
+        outcome = __salt__["release_store.outcome"](app, number)
+        state = outcome.partition(":")[0] or "interrupted"
+        if number == current:
+            state = "serving, held" if held else "serving"
+        elif state == "serving":
+            state = "earlier"
+        rows.append(
+            {
+                "release": f"v{number}",
+                "state": state,
+                "version": record.get("version", ""),
+                "build": record.get("build", "")[:12],
+                "created": record.get("created", ""),
+                "reason": outcome.partition(": ")[2],
+            }
+        )
+    return rows
+
+
+def show(app, number=None):
+    """Show a release: its build, its process types and the names of its variables.
+
+    :param app: the app's name.
+    :param number: the release, the current one where it is not given.
+    :return: a mapping.
+    :raises CommandExecutionError: when there is no such release.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.show tickets 11
+    """
+    _settings(app)
+    number = __salt__["release_store.current"](app) if number is None else number
+    text = str(number).removeprefix("v")
+    record = __salt__["release_store.record"](app, int(text)) if text.isdigit() else {}
+    if not record:
+        known = ", ".join(f"v{n}" for n in __salt__["release_store.numbers"](app)) or "none"
+        raise CommandExecutionError(f"{app}: {number}: no such release; expected one of {known}")
+    return record | {"outcome": __salt__["release_store.outcome"](app, int(text)) or "interrupted"}
+
+
+def log(app):
+    """Show what happened to an app's releases: who, when, what changed. Never a value of a variable.
+
+    :param app: the app's name.
+    :return: a mapping for each event, oldest first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.log tickets
+    """
+    _settings(app)
+    rows = []
+    for line in __salt__["release_store.log"](app):
+        what = [f"build {line['build']['new']}"] if "build" in line else []
+        what += [f"{kind} {', '.join(names)}" for kind, names in (line.get("variables") or {}).items()]
+        what += [line["reason"]] if "reason" in line else []
+        left = f" (from v{line['left']})" if line.get("left") else ""
+        event = f"{line['event']}{left}"
+        row = {"time": line["time"], "who": line["who"], "release": f"v{line['release']}", "event": event}
+        rows.append(row | {"what": "; ".join(what)})
+    return rows
+
+
+def dying(app, number):
+    """Find processes that are up now and keep dying.
+
+    :param app: the app's name.
+    :param number: the release that serves.
+    :return: a sentence for each.
+
+    CLI Example: none, it serves the state ``release.current``.
+    """
+    if "saltern_ends" not in __context__:
+        command = [
+            "journalctl",
+            "-q",
+            "-o",
+            "cat",
+            "-t",
+            "supervisord",
+            "--since",
+            f"-{DYING_WINDOW}s",
+            "-g",
+            " exited: ",
+        ]
+        lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+        __context__["saltern_ends"] = [line.partition(" exited: ")[2] for line in lines]
+    return died(__context__["saltern_ends"], __salt__["process.info"](app, number))
+
+
+def died(ends, info):
+    """Find the processes that keep dying; see ``dying``.
+
+    :param ends: what supervisor said of each end, such as ``faq.v1.web.1 (exit status 1; not expected)``.
+    :param info: the processes, by supervisor's name.
+    """
+    found = []
+    for name, one in sorted(info.items()):
+        its = [end for end in ends if end.startswith(f"{name} ")]
+        if len(its) >= DYING_ENDS and one["up"] < DYING_UP:
+            how = its[-1].partition("(")[2].partition(";")[0]
+            found.append(f"{name} ended {len(its)} times in the last {DYING_WINDOW // 60} minutes, at last with {how}")
+    return found
+
+
+def _message(move, step, error, started):
+    """Say which step failed, why, what serves, and what the process logged last."""
+    app, number, current = move.app, move.number, __salt__["release_store.current"](move.app)
     if number == current:
-        text = f"v{number} is not as declared: {error}"
+        text = f"v{number} is not as declared, at the step {step}: {error}"
     else:
-        serving = f"v{current} goes on serving" if current else "no release serves"
-        text = f"v{number} was refused: {error}; {serving}"
-    process = str(error).partition(":")[0]
-    lines = _log(app, process, started) if process == "release" or process in wanted["ports"] else []
+        serves = f"v{current} goes on serving" if current else "no release serves"
+        text = f"v{number} was refused at the step {step}: {error}; {serves}"
+    process = getattr(error, "process", None)
+    lines = _last_lines(app, process, started) if process else []
     if lines:
         text += f". {app}[{process}] logged last:\n" + "\n".join(f"  {line}" for line in lines)
     return masked(text, __salt__["attachment.environ"](app))
 
 
-def _log(app, process, started):
+def _last_lines(app, process, started):
     """Return the last lines that a process logged since a time."""
     command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_LINES), "--since", f"@{int(started)}"]
     command += ["-t", f"{app}[{process}]"]

@@ -6,22 +6,39 @@ from salt.exceptions import CommandExecutionError
 def current(name):
     """Have the declared build and config of an app serving, with the declared formation.
 
-    A new release is made exactly when build or config differ from the current release's.
+    A new release is made exactly when build or config differ from the current release's. An app that is held stays
+    where it is.
 
     :param name: the app.
     """
     ret = {"name": name, "changes": {}, "result": True}
     try:
         plan = __salt__["release.plan"](name)
+        comment = f"v{plan['number']} serves"
+        if plan["held"]:
+            comment = f"{name} is held at v{plan['number']}: {told(name, plan['held'])}"
         if not plan["changes"]:
-            return ret | {"comment": f"v{plan['number']} serves"}
+            dying = __salt__["release.dying"](name, plan["number"])
+            return ret | ({"result": False, "comment": "\n".join(dying)} if dying else {"comment": comment})
         ret["changes"] = plan["changes"]
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"v{plan['number']} would serve"}
         __salt__["release.deploy"](name)
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"v{plan['number']} serves"}
+    return ret | {"comment": comment}
+
+
+def told(app, held):
+    """Say why an app is held and how it goes on.
+
+    :param app: the app's name.
+    :param held: as ``release_store.held`` gives it.
+    """
+    by = f"by {held['who']} at {held['time']}"
+    if held["until"] == "another":
+        return f"v{held['from']} was rolled back {by}; declare another build or config, or release.unhold {app}"
+    return f"{by}, until release.unhold {app}"
 
 
 def retired(name, apps):

@@ -193,10 +193,10 @@ def test_only_so_many_releases_are_kept(host, mirror, pillar, release):
 
 
 FAILURES = {
-    "boot": (r"w(eb|orker)\.[12]: ended by itself", "ImportError: mirror was told to fail at its boot"),
+    "boot": (r"health: w(eb|orker)\.[12] ended by itself", "ImportError: mirror was told to fail at its boot"),
     "release": (r"release: exit status 1", "mirror was told to fail in its release"),
-    "worker": (r"worker\.1: ended by itself", "mirror's worker was told to fail"),
-    "health": (r"web\.[12]: not healthy within 10 s: /healthz answered 503, not 200", "Uvicorn running"),
+    "worker": (r"health: worker\.1 ended by itself", "mirror's worker was told to fail"),
+    "health": (r"health: web\.[12] is not healthy within 10 s: /healthz answered 503, not 200", "Uvicorn running"),
 }
 
 
@@ -210,7 +210,7 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     assert applied.failed.keys() == {"app-release-mirror"}
     comment = applied.failed["app-release-mirror"]
     reason, logged = FAILURES[step]
-    assert re.search(f"was refused: {reason}", comment)
+    assert re.search(f"was refused at the step {reason}", comment)
     assert f"v{number} goes on serving" in comment
     assert logged in comment
     assert secret not in applied.output
@@ -218,7 +218,7 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     assert mirror.get("/healthz").status_code == 200
     failed = max(map(int, host.sh("ls /srv/apps/mirror/releases").stdout.split()))
     outcome = host.sh(f"cat /srv/apps/mirror/releases/{failed}/outcome").stdout
-    assert re.match(f"refused: {reason}", outcome)
+    assert re.match(f"refused: v{failed} was refused at the step {reason}", outcome)
     pillar.merge(app={"mirror": {"config": {"FAIL": None, "SECRET": None}}})
     apply(host).changed_nothing()
 

@@ -2,15 +2,19 @@
 """Start one process of an app: its release's config, its build, its user's journal lines.
 
     process APP RELEASE PROCESS [PORT]
+    process --run APP COMMAND [ARGUMENT ...]
 
 PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Supervisor runs this as the
 app's user, and it becomes the process itself. The config is read as bytes from one file for each variable, so that
 nothing ever quotes, expands or trims a value. Standard output and error go straight to the journal, as APP[PROCESS].
+
+With --run it starts a command in the same way, but in the terminal, from the current release. It is what APP-run calls.
 """
 
 import ctypes
 import json
 import os
+import pwd
 import signal
 import sys
 
@@ -58,12 +62,50 @@ def main(app, number, process, port=None):
     variables = environment(directory, release, app, port)
     os.chdir(build_of(release, app))
     journal(f"{app}[{process}]")
-    # Python ignores these, and an execve keeps that; an app is started as a shell would start it.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    default_signals()
     os.write(1, f"v{number} {process} starts{f' on port {port}' if port else ''}\n".encode())
     os.execve("/bin/sh", ["/bin/sh", "-c", command], variables)
 
 
+def run(app, *command):
+    """Run a one-off command as a process of the current release would be."""
+    if not command:
+        sys.exit(f"usage: {app}-run COMMAND [ARGUMENT ...]")
+    user = pwd.getpwnam(app)
+    if os.geteuid() == 0:
+        # With a terminal of its own: what the app starts must not be able to type into root's.
+        terminal = ["--pty"] if os.isatty(0) and os.isatty(1) else []
+        os.execv(
+            "/sbin/runuser", ["runuser", "-u", app, *terminal, "--", os.path.abspath(__file__), "--run", app, *command]
+        )
+    if os.geteuid() != user.pw_uid:
+        sys.exit(f"{app}-run: not root: run it with sudo")
+    try:
+        directory = os.path.realpath(f"/srv/apps/{app}/current", strict=True)
+        with open(f"{directory}/release.json", encoding="utf-8") as stream:
+            release = json.load(stream)
+    except FileNotFoundError:
+        sys.exit(f"{app}-run: no release of {app} serves; converge first")
+    variables = environment(directory, release, app, None)
+    if "TERM" in os.environ:
+        variables[b"TERM"] = os.environb[b"TERM"]
+    os.chdir(build_of(release, app))
+    default_signals()
+    try:
+        os.execvpe(command[0], command, variables)
+    except OSError as error:
+        print(f"{app}-run: {command[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(126 if isinstance(error, PermissionError) else 127)
+
+
+def default_signals():
+    """Start a process as a shell would: Python ignores these signals, and an execve keeps that."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] == ["--run"]:
+        run(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

@@ -1,0 +1,70 @@
+"""A steady load from outside, through nginx: hey, with and without keep-alive."""
+
+import dataclasses
+import re
+import subprocess
+import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What hey counted.
+
+    :param statuses: how often each status came.
+    :param errors: how often something else came in place of an answer.
+    :param p50: the median of the seconds that an answer took.
+    :param p99: the seconds within which 99 of 100 answers came.
+    """
+
+    statuses: dict[int, int]
+    errors: dict[str, int]
+    p50: float
+    p99: float
+
+    @property
+    def requests(self) -> int:
+        """How many there were."""
+        return sum(self.statuses.values()) + sum(self.errors.values())
+
+
+def parse(output: str) -> Answers:
+    """Read hey's summary.
+
+    :param output: what it printed.
+    """
+    statuses = {int(status): int(count) for status, count in re.findall(r"\[(\d{3})\]\s+(\d+) responses", output)}
+    failed = re.findall(r"\[(\d+)\]\s+(.*)", output.partition("Error distribution:")[2])
+    errors = {message: int(count) for count, message in failed}
+    quantiles = {percent: float(seconds) for percent, seconds in re.findall(r"(\d+)%+ in ([\d.]+) secs", output)}
+    return Answers(statuses, errors, quantiles.get("50", 0.0), quantiles.get("99", 0.0))
+
+
+class Load:
+    """A load on one page, from the moment of its making until ``finish``.
+
+    :param address: the host's.
+    :param domain: what goes into the header Host.
+    :param path: the page.
+    :param requests: how many requests there must be before ``finish`` comes back.
+    :param rate: requests a second that each of the two generators aims at.
+    """
+
+    def __init__(self, address: str, domain: str, path: str = "/healthz", requests: int = 20_000, rate: int = 500):
+        workers = 10
+        # hey takes a number of requests or a time; a time is cut short by an interrupt, and it still sums up.
+        command = ["hey", "-z", "600s", "-c", str(workers), "-q", str(rate // workers), "-host", domain]
+        url = f"http://{address}{path}"
+        self.least = time.monotonic() + requests / rate / 2 * 1.1
+        self.generators = [
+            subprocess.Popen([*command, *extra, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for extra in ([], ["-disable-keepalive"])
+        ]
+        # Steady before anything happens.
+        time.sleep(2)
+
+    def finish(self) -> list[Answers]:
+        """End the load once there were enough requests; return what was counted with keep-alive, and without."""
+        time.sleep(max(2.0, self.least - time.monotonic()))
+        for generator in self.generators:
+            generator.send_signal(2)
+        return [parse(generator.communicate()[0]) for generator in self.generators]

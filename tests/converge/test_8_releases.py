@@ -1,0 +1,387 @@
+"""Releases: the switch under load, interruptions, going back."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import threading
+import time
+
+import pytest
+
+from tests.lab.podman import podman
+
+from .applied import apply
+from .client import Client
+from .conftest import ROOT
+from .load import Load
+from .pillar import Pillar
+
+DOMAIN = "mirror.localhost"
+MIRROR = {
+    "port": 8300,
+    "domains": [DOMAIN],
+    "formation": {"web": 2, "worker": 1},
+    "health": {"grace": 30},
+    "config": {"COLOUR": "red", "SECRET": "canary-0123456789"},
+}
+
+
+@pytest.fixture(scope="module")
+def pillar(tree):
+    pillar = Pillar(tree)
+    yield pillar
+    pillar.close()
+
+
+@pytest.fixture(scope="module")
+def mirror(host, lab, pillar):
+    """A client of the app mirror, deployed."""
+    lab.release(ROOT / "tests/apps/mirror", host.python)
+    pillar.merge(app={"mirror": MIRROR})
+    apply(host).succeeded()
+    return Client(host.address, DOMAIN)
+
+
+@pytest.fixture
+def release(host):
+    """A function that returns the number of mirror's current release."""
+    return lambda: int(host.sh("readlink /srv/apps/mirror/current").stdout.strip().removeprefix("releases/"))
+
+
+@pytest.fixture
+def new_build(host, lab, tmp_path):
+    """A function that declares a build of mirror whose code is another."""
+
+    def make(text: str, **files: str) -> None:
+        code = tmp_path / re.sub(r"\W", "-", text) / "mirror"
+        shutil.copytree(ROOT / "tests/apps/mirror", code)
+        with (code / "mirror.py").open("a") as stream:
+            stream.write(f"\n# {text}\n")
+        for name, content in files.items():
+            path = code / name.replace("__", "/")
+            path.parent.mkdir(exist_ok=True)
+            path.with_suffix(".py").write_text(content)
+        for command in ("init -q", "add -A", "-c user.name=A -c user.email=a@example.com commit -qm All"):
+            subprocess.run(["git", *command.split()], cwd=code, check=True)
+        lab.release(code, host.python)
+
+    return make
+
+
+def colour(mirror):
+    """Return the value of a variable, as the app has it."""
+    return base64.b64decode(mirror.get("/environ").json()["environ"]["COLOUR"]).decode()
+
+
+def served(loads) -> None:
+    """Be sure that each request was answered, and show the load generator's figures."""
+    for kind, answers in zip(("keep-alive", "no keep-alive"), loads, strict=True):
+        print(
+            f"{kind}: {answers.requests} requests, {answers.statuses}, {answers.errors}, p50 {answers.p50}, p99 {answers.p99}"
+        )
+        assert answers.errors == {}
+        assert answers.statuses.keys() == {200}
+    assert sum(answers.requests for answers in loads) >= 20_000
+
+
+# --- The switch -------------------------------------------------------------------------------------------------------
+
+EVENTS = ("a config change", "a new build", "a rollback", "scaling", "a reload of nginx")
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_no_request_fails_during(event, host, mirror, pillar, new_build, release):
+    if event == "a new build":
+        new_build("under load")
+    number = release()
+    slow = []
+    load = Load(host.address, DOMAIN)
+    thread = threading.Thread(target=lambda: slow.append(mirror.get("/slow?5").status_code))
+    thread.start()
+    time.sleep(0.5)
+    match event:
+        case "a config change":
+            pillar.merge(app={"mirror": {"config": {"COLOUR": "green"}}})
+            assert apply(host).succeeded().changed == {"app-release-mirror"}
+            assert (release(), colour(mirror)) == (number + 1, "green")
+        case "a new build":
+            assert apply(host).succeeded().changed == {"app-build-mirror", "app-release-mirror"}
+            assert release() == number + 1
+        case "a rollback":
+            host.salt("release.rollback", "mirror", "force=True")
+            assert release() == number - 1
+            apply(host).changed_nothing()
+            host.salt("release.unhold", "mirror")
+        case "scaling":
+            for web in (4, 1, 2):
+                pillar.merge(app={"mirror": {"formation": {"web": web}}})
+                apply(host).succeeded()
+            assert release() >= number
+        case "a reload of nginx":
+            pillar.merge(nginx={"gzip": False})
+            assert apply(host).succeeded().changed == {"nginx-config"}
+            pillar.merge(nginx=None)
+            apply(host).succeeded()
+    thread.join()
+    assert slow == [200], "a request that was in flight"
+    served(load.finish())
+
+
+def test_no_job_is_lost_during_a_switch(host, pillar):
+    tickets, faq = Client(host.address, "tickets.localhost"), Client(host.address, "faq.localhost")
+    before = int(host.sh("readlink /srv/apps/tickets/current").stdout.strip().removeprefix("releases/"))
+    numbers, stop = [], threading.Event()
+
+    def answer():
+        while not stop.is_set():
+            path = tickets.submit("/tickets/new", "/tickets/new", question=f"Job {len(numbers)}?")
+            tickets.submit(path, f"{path}/answer", answer="Done.")
+            numbers.append(path.rpartition("/")[2])
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    time.sleep(2)
+    pillar.merge(app={"tickets": {"config": {"WEB_THREADS": "5"}}})
+    apply(host).succeeded()
+    time.sleep(2)
+    stop.set()
+    thread.join()
+    after = int(host.sh("readlink /srv/apps/tickets/current").stdout.strip().removeprefix("releases/"))
+    assert after == before + 1
+    assert len(numbers) > 5
+    wanted = {f"tickets:{number}" for number in numbers}
+    deadline = time.monotonic() + 120
+    while wanted:
+        assert time.monotonic() < deadline, f"{len(wanted)} of {len(numbers)} jobs are not done"
+        for offset in range(0, len(numbers) + 100, 100):
+            page = faq.get(f"/v1/questions?limit=100&offset={offset}").json()["questions"]
+            wanted -= {question["source"] for question in page}
+        time.sleep(0.2)
+    pillar.merge(app={"tickets": {"config": {"WEB_THREADS": None}}})
+    apply(host).succeeded()
+
+
+# --- Interruption -----------------------------------------------------------------------------------------------------
+
+STEPS = ("clear", "stage", "release", "start", "health", "switch", "point", "drain", "stop", "prune")
+STEP = "            step(move)\n"
+
+
+def test_the_steps_are_the_ones_that_are_interrupted_here(tree):
+    text = (tree / "salt/_modules/release.py").read_text()
+    table = text.partition("\nDEPLOY = {\n")[2].partition("\n}\n")[0]
+    assert tuple(re.findall(r'^    "(\w+)": ', table, re.MULTILINE)) == STEPS
+    assert text.count(STEP) == 1
+
+
+def nothing_is_left(host):
+    """Be sure that a converge completes, and that it and the run before it left nothing behind."""
+    apply(host).succeeded()
+    apply(host).changed_nothing()
+    assert host.sh("find /srv/apps /etc/supervisor /etc/nginx -name '*.new' -o -path '*/releases/.*'").stdout == ""
+    confs = host.sh("ls /etc/supervisor/conf.d | grep -c '^mirror'").stdout.strip()
+    assert confs == "1"
+    outcomes = host.sh("for n in /srv/apps/mirror/releases/*; do cat $n/outcome || echo none; done").stdout.split("\n")
+    assert "none" not in outcomes
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror, pillar, edited, tree):
+    pillar.merge(app={"mirror": {"config": {"COLOUR": f"killed at {step}"}}})
+    module = tree / "salt/_modules/release.py"
+    text = module.read_text()
+    module.write_text(text.replace(STEP, f"            os.kill(os.getpid(), 9) if name == {step!r} else None\n{STEP}"))
+    done = host.run("salt-call", "state.apply", check=False)
+    module.write_text(text)
+    assert done.returncode == 137
+    assert mirror.get("/healthz").status_code == 200
+    nothing_is_left(host)
+    assert colour(mirror) == f"killed at {step}"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree):
+    pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}}})
+    module = tree / "salt/_modules/release.py"
+    text = module.read_text()
+    wait = f"            open('/run/at-step', 'w').close() or time.sleep(600) if name == {step!r} else None\n{STEP}"
+    module.write_text(text.replace(STEP, wait))
+    run = threading.Thread(target=lambda: host.run("salt-call", "state.apply", check=False))
+    run.start()
+    host.sh("timeout 120 sh -c 'until [ -e /run/at-step ]; do sleep 0.1; done'")
+    podman("kill", "--signal", "KILL", host.name)
+    run.join()
+    module.write_text(text)
+    podman("start", host.name)
+    host.wait()
+    deadline = time.monotonic() + 60
+    while mirror.get("/healthz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    nothing_is_left(host)
+    assert colour(mirror) == f"off at {step}"
+
+
+def test_of_two_converges_at_once_one_says_that_the_other_runs(host, mirror, pillar):
+    pillar.merge(app={"mirror": {"config": {"COLOUR": "twice"}}})
+    done = host.sh(
+        "salt-call state.apply --retcode-passthrough >/tmp/first 2>&1 & sleep 0.2; "
+        "salt-call state.apply --retcode-passthrough >/tmp/second 2>&1; echo $?; wait $!; echo $?; "
+        "cat /tmp/first /tmp/second"
+    ).stdout
+    codes, text = done.split("\n", 2)[:2], done.split("\n", 2)[2]
+    assert sorted(codes)[0] == "0"
+    assert sorted(codes)[1] != "0"
+    assert 'The function "state.apply" is running as PID' in text
+    nothing_is_left(host)
+
+
+# --- Going back -------------------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_restores_the_config_too_and_holds(host, mirror, pillar, release):
+    for shade in ("blue", "black"):
+        pillar.merge(app={"mirror": {"config": {"COLOUR": shade, "ONLY_NEW": "1" if shade == "black" else None}}})
+        apply(host).succeeded()
+    bad = release()
+    assert host.salt("release.rollback", "mirror") == f"mirror: v{bad - 1} serves and is held; v{bad} was left"
+    assert (release(), colour(mirror)) == (bad - 1, "blue")
+    assert "ONLY_NEW" not in mirror.get("/environ").json()["environ"]
+    # It holds, and says so plainly.
+    applied = apply(host).changed_nothing()
+    said = applied.states["app-release-mirror"]["comment"]
+    assert re.match(rf"mirror is held at v{bad - 1}: v{bad} was rolled back by \S+ at \d{{4}}-", said)
+    assert colour(mirror) == "blue"
+    # Another config ends the hold.
+    pillar.merge(app={"mirror": {"config": {"COLOUR": "white"}}})
+    apply(host).succeeded()
+    assert (release(), colour(mirror)) == (bad + 1, "white")
+    assert apply(host).changed_nothing().states["app-release-mirror"]["comment"] == f"v{bad + 1} serves"
+    # The one that was left is not what the next rollback goes to.
+    host.salt("release.rollback", "mirror")
+    assert release() == bad - 1
+    host.salt("release.rollback", "mirror", str(bad))
+    assert (release(), colour(mirror)) == (bad, "black")
+    # What the pillar asks for is compared with the release that it asked for, however often one goes back.
+    apply(host).changed_nothing()
+    assert release() == bad
+    host.salt("release.unhold", "mirror")
+    apply(host).succeeded()
+    assert colour(mirror) == "white"
+    nothing_is_left(host)
+
+
+def test_a_rollback_across_a_migration_needs_force(host, mirror, new_build, release):
+    new_build("with a migration", migrations__0001="# a table")
+    apply(host).succeeded()
+    number = release()
+    new_build("with two migrations", migrations__0002="# another")
+    apply(host).succeeded()
+    new_build("with two migrations and more", migrations__0002="# another")
+    apply(host).succeeded()
+    # The same migrations: nothing is crossed.
+    host.salt("release.rollback", "mirror")
+    assert release() == number + 1
+    done = host.run("salt-call", "release.rollback", "mirror", check=False)
+    assert done.returncode != 0
+    said = done.stdout + done.stderr
+    assert (
+        f"mirror: v{number + 1} has run migrations that v{number} does not have. If v{number} works with what" in said
+    )
+    assert "Traceback" not in said
+    host.salt("release.rollback", "mirror", "force=True")
+    assert release() == number
+    host.salt("release.unhold", "mirror")
+    apply(host).succeeded()
+
+
+def test_a_release_that_is_not_there_cannot_be_gone_back_to(host, mirror):
+    for number, word in (("999", "999"), ("v0", "v0"), ("x", "x")):
+        done = host.run("salt-call", "release.rollback", "mirror", number, check=False)
+        assert done.returncode != 0
+        assert f"mirror: {word}: no release to go back to; expected one of v" in done.stdout + done.stderr
+    done = host.run("salt-call", "release.rollback", "miror", check=False)
+    assert "miror: no app of this host has this name; expected one of faq, mirror, tickets" in done.stdout + done.stderr
+
+
+def test_hold_and_unhold(host, mirror, pillar, release):
+    number = release()
+    assert host.salt("release.hold", "mirror") == f"mirror: v{number} is held until release.unhold mirror"
+    pillar.merge(app={"mirror": {"config": {"COLOUR": "grey"}}})
+    said = apply(host).changed_nothing().states["app-release-mirror"]["comment"]
+    assert said.startswith(f"mirror is held at v{number}: by ")
+    host.salt("release.unhold", "mirror")
+    apply(host).succeeded()
+    assert (release(), colour(mirror)) == (number + 1, "grey")
+
+
+def test_what_happened_can_be_read_and_no_value_with_it(host, mirror, pillar, release):
+    number = release()
+    listed = host.salt("release.list", "mirror")
+    assert listed[0] | {"version": "", "build": "", "created": ""} == {
+        **{"release": f"v{number}", "state": "serving", "version": "", "build": "", "created": "", "reason": ""}
+    }
+    shown = host.salt("release.show", "mirror")
+    assert shown["number"] == number
+    assert shown["variables"] == sorted(shown["variables"])
+    assert "COLOUR" in shown["variables"]
+    log = host.salt("release.log", "mirror")
+    assert log[-1]["event"].startswith("serves (from v")
+    assert log[-1]["what"] == "changed COLOUR"
+    for command in ("release.list", "release.show", "release.log"):
+        table = host.run("salt-call", command, "mirror").stdout
+        assert f"v{number}" in table or command == "release.show"
+        assert "canary" not in table
+    assert "canary" not in host.sh("cat /srv/apps/mirror/release.log").stdout
+    assert "canary" not in json.dumps([listed, shown, log])
+
+
+def test_a_dry_run_tells_exactly_what_the_run_does(host, mirror, pillar, release):
+    pillar.merge(app={"mirror": {"config": {"COLOUR": "gold", "MORE": "1"}}})
+    number = release()
+    dry = apply(host, "test=True").succeeded().states["app-release-mirror"]["changes"]
+    real = apply(host).succeeded().states["app-release-mirror"]["changes"]
+    assert dry == real
+    assert real["release"] == {"old": f"v{number}", "new": f"v{number + 1}"}
+    assert real["variables"] == {"added": ["MORE"], "changed": ["COLOUR"]}
+    assert real["processes"]["start"] == [f"mirror.v{number + 1}.{name}" for name in ("web.1", "web.2", "worker.1")]
+    assert real["processes"]["stop"] == [f"mirror.v{number}.{name}" for name in ("web.1", "web.2", "worker.1")]
+
+
+# --- Processes --------------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_keeps_dying_is_told(host, mirror):
+    for _ in range(3):
+        pid = host.sh('supervisorctl status | awk \'/^mirror.*worker.1/ {sub(",", "", $4); print $4}\'').stdout.strip()
+        host.sh(f"kill -9 {pid}; sleep 4")
+    applied = apply(host)
+    assert applied.failed.keys() == {"app-release-mirror"}
+    said = applied.failed["app-release-mirror"]
+    assert re.search(
+        r"mirror\.v\d+\.worker\.1 ended 3 times in the last 10 minutes, at last with terminated by SIGKILL", said
+    )
+    host.sh("journalctl --rotate -q; journalctl --vacuum-time=1s -q")
+
+
+def test_one_off_processes_run_as_the_app_does(host, mirror):
+    said = host.run(
+        "mirror-run", "python", "-c", "import os; print(os.environ['COLOUR'], os.getcwd(), os.getuid())"
+    ).stdout
+    shade, directory, user = said.split()
+    assert shade == "gold"
+    assert directory.startswith("/srv/apps/mirror/builds/")
+    assert user == host.sh("id -u mirror").stdout.strip()
+    assert host.run("mirror-run", "sh", "-c", "exit 7", check=False).returncode == 7
+    assert host.run("mirror-run", "cat", input="as it is\n").stdout == "as it is\n"
+    assert host.run("mirror-run", "printf", "%s|", "a b", '"$HOME"', "*").stdout == 'a b|"$HOME"|*|'
+    missing = host.run("mirror-run", "absent", check=False)
+    assert (missing.returncode, missing.stderr) == (127, "mirror-run: absent: No such file or directory\n")
+    assert host.run("mirror-run", check=False).stderr == "usage: mirror-run COMMAND [ARGUMENT ...]\n"
+    other = host.run("runuser", "-u", "faq", "--", "mirror-run", "id", check=False)
+    assert (other.returncode, other.stderr) == (1, "mirror-run: not root: run it with sudo\n")
+    # With a terminal it has one of its own.
+    shown = host.run("script", "-qec", "mirror-run tty", "/dev/null").stdout
+    assert "/dev/pts/" in shown
