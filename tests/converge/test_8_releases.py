@@ -78,9 +78,8 @@ def colour(mirror):
 def served(loads) -> None:
     """Be sure that each request was answered, and show the load generator's figures."""
     for kind, answers in zip(("keep-alive", "no keep-alive"), loads, strict=True):
-        print(
-            f"{kind}: {answers.requests} requests, {answers.statuses}, {answers.errors}, p50 {answers.p50}, p99 {answers.p99}"
-        )
+        print(f"{kind}: {answers.requests} requests, {answers.statuses}, {answers.errors}, ", end="")
+        print(f"p50 {answers.p50} s, p99 {answers.p99} s")
         assert answers.errors == {}
         assert answers.statuses.keys() == {200}
     assert sum(answers.requests for answers in loads) >= 20_000
