@@ -41,6 +41,8 @@ def module(path):
 
 attachment = module("salt/_modules/attachment.py")
 build = module("salt/_modules/build.py")
+release = module("salt/_modules/release.py")
+release_store = module("salt/_modules/release_store.py")
 inventory = module("salt/_modules/inventory.py")
 nginx_tree = module("salt/_modules/nginx_tree.py")
 postgres_attachment = module("salt/_modules/postgres_attachment.py")

@@ -1,0 +1,136 @@
+"""The decisions of the module release."""
+
+import os
+
+import pytest
+
+MIGRATES = {"web": "serve", "release": "migrate"}
+
+
+def record(build, migrations=None, processes=None, reversible=False):
+    return {
+        "build": build,
+        "migrations": migrations,
+        "processes": processes or MIGRATES,
+        "reversible": reversible,
+    }
+
+
+CROSSINGS = {
+    "the same build": ({1: record("a"), 2: record("a")}, None),
+    "the same migrations": ({1: record("a", "m"), 2: record("b", "m")}, None),
+    "other migrations": ({1: record("a", "m"), 2: record("b", "n")}, 2),
+    "migrations of which nothing is known": ({1: record("a"), 2: record("b")}, 2),
+    "migrations that only the later build has": ({1: record("a"), 2: record("b", "n")}, 2),
+    "no process type that could run them": ({1: record("a", "m"), 2: record("b", "n", {"web": "serve"})}, None),
+    "a build that says that it is reversible": ({1: record("a", "m"), 2: record("b", "n", reversible=True)}, None),
+    "a migration on the way": ({1: record("a", "m"), 2: record("b", "n"), 3: record("c", "m")}, 2),
+    "a release on the way that is gone": ({1: record("a", "m"), 3: record("c", "m")}, None),
+}
+
+
+@pytest.mark.parametrize("records, crossed", CROSSINGS.values(), ids=CROSSINGS)
+def test_a_migration_between_two_releases_is_found_at(release, records, crossed):
+    expected = crossed and f"v{crossed} has run migrations that v1 does not have"
+    assert release.migration_between(records, max(records), 1) == expected
+
+
+def test_configs_are_compared_by_name(release):
+    old, new = {"A": b"1", "B": b"1", "C": b"1"}, {"B": b"1", "C": b"2", "D": b"1"}
+    assert release.compared(old, new) == {"added": ["D"], "changed": ["C"], "removed": ["A"]}
+    assert release.compared(old, old) == {}
+
+
+def test_values_are_masked_the_longest_first_and_short_words_left(release):
+    environ = {"KEY": "s3cret-s3cret", "URL": "postgres://u:s3cret-s3cret@h/d", "DEBUG": "1", "EMPTY": ""}
+    text = "at postgres://u:s3cret-s3cret@h/d with s3cret-s3cret: error 1"
+    assert release.masked(text, environ) == "at <URL> with <KEY>: error 1"
+
+
+@pytest.mark.parametrize(
+    "code, said", [(1, "exit status 1"), (-9, "was killed by SIGKILL"), (-15, "was killed by SIGTERM")]
+)
+def test_an_ending_is_said_in_words(release, code, said):
+    assert release.ending(code) == said
+
+
+def up(seconds):
+    return {"state": "RUNNING", "pid": 7, "up": seconds, "exit": ""}
+
+
+ENDS = ["faq.v1.web.1 (exit status 1; not expected)"] * 3
+
+
+@pytest.mark.parametrize(
+    "ends, info, said",
+    [
+        (
+            ENDS,
+            {"faq.v1.web.1": up(5)},
+            ["faq.v1.web.1 ended 3 times in the last 10 minutes, at last with exit status 1"],
+        ),
+        (ENDS[:2], {"faq.v1.web.1": up(5)}, []),
+        (ENDS, {"faq.v1.web.1": up(500)}, []),
+        (ENDS, {"faq.v1.web.11": up(5)}, []),
+        (ENDS, {}, []),
+    ],
+)
+def test_a_process_that_keeps_dying_is_found(release, ends, info, said):
+    assert release.died(ends, info) == said
+
+
+@pytest.fixture
+def store(release_store, tmp_path, monkeypatch):
+    """The module, with its files below a directory of the test."""
+    monkeypatch.setattr(release_store, "ROOT", str(tmp_path))
+    monkeypatch.setattr(release_store, "_group", lambda app: os.getgid())
+    (tmp_path / "shop/builds").mkdir(parents=True)
+    return release_store
+
+
+def make(store, tmp_path, number, build, outcome=None):
+    directory = tmp_path / f"shop/releases/{number}"
+    directory.mkdir(parents=True)
+    (directory / "release.json").write_text(f'{{"build": "{build * 64}"}}')
+    (tmp_path / f"shop/builds/{build * 12}").mkdir(exist_ok=True)
+    if outcome:
+        (directory / "outcome").write_text(f"{outcome}\n")
+
+
+def test_pruning_keeps_what_served_what_was_refused_and_their_builds(store, tmp_path):
+    for number, build, outcome in (
+        (1, "a", "serving"),
+        (2, "b", "serving"),
+        (3, "c", "refused: x"),
+        (4, "d", "rolled back"),
+        (5, "e", "refused: x"),
+        (6, "f", "serving"),
+        (7, "0", "refused: x"),
+    ):
+        make(store, tmp_path, number, build, outcome)
+    (tmp_path / "shop/current").symlink_to("releases/6")
+    store.prune("shop", 2, "9" * 64)
+    assert store.numbers("shop") == [4, 5, 6, 7]
+    assert sorted(path.name[0] for path in (tmp_path / "shop/builds").iterdir()) == ["0", "d", "e", "f"]
+
+
+def test_leftovers_are_what_no_run_finished(store, tmp_path):
+    make(store, tmp_path, 1, "a", "serving")
+    make(store, tmp_path, 2, "b")
+    (tmp_path / "shop/current").symlink_to("releases/1")
+    (tmp_path / "shop/current.new").symlink_to("releases/2")
+    (tmp_path / "shop/releases/.3").mkdir()
+    (tmp_path / "shop/builds/.cccc.tar.gz").touch()
+    names = [path.removeprefix(f"{tmp_path}/shop/") for path in store.leftovers("shop")]
+    assert names == ["current.new", "builds/.cccc.tar.gz", "releases/.3", "releases/2"]
+    store.sweep("shop")
+    assert store.leftovers("shop") == []
+    assert store.current("shop") == 1
+
+
+def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):
+    store.note("shop", "serves", 1, left=None)
+    with (tmp_path / "shop/release.log").open("a") as stream:
+        stream.write('{"time": "2026')
+    (line,) = store.log("shop")
+    assert (line["event"], line["release"], line["left"]) == ("serves", 1, None)
