@@ -24,6 +24,9 @@ REDIS_OFFSET = 99
 # Which role provides a resource, and which setting holds the resources of that kind.
 PROVIDERS = {"postgres": ("database", "databases"), "redis": ("cache", "instances")}
 
+# PostgreSQL's own databases: an app that owned one would own the operator's, or all that are yet to be made.
+RESERVED = {"postgres": ("postgres", "template0", "template1"), "redis": ()}
+
 
 def derived(settings, hosts, minion_id):
     """Complete checked settings with what follows from them.
@@ -127,6 +130,8 @@ def _attach_service(path, target, apps, app_hosts, hosts, minion_id):
 def _attach_resource(path, target, kind, app, one, settings, peers, hosts, minion_id):
     role, plural = PROVIDERS[kind]
     name = target[kind]
+    if name in RESERVED[kind]:
+        return [f"{path}.{kind}: is PostgreSQL's own database; expected another name"]
     resource = settings[kind][plural].setdefault(name, {"owner": None})
     if resource["owner"] not in (None, app):
         return [f"{path}.{kind}: belongs to {resource['owner']}, which attaches it too; expected one of its own"]

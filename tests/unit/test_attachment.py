@@ -87,6 +87,10 @@ MISTAKES = {
         {"a": app(attach={"X": {"redis": "shop"}}), "b": app(8100, attach={"Y": {"redis": "shop"}})},
         ["app.b.attach.Y.redis: belongs to a, which attaches it too; expected one of its own"],
     ),
+    "a database that is PostgreSQL's own": (
+        {"shop": app(attach={"X": {"postgres": "template1"}})},
+        ["app.shop.attach.X.postgres: is PostgreSQL's own database; expected another name"],
+    ),
     "two databases of one app, whose role has one password": (
         {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "stock"}})},
         ["app.shop.attach.B.postgres: shop has shop already; expected that one"],
