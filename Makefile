@@ -53,7 +53,7 @@ render: setup ## compile every role in every environment
 	$(PYTEST) tests/render
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
-	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) tests/converge
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadgroup tests/converge
 
 ##@ Your apps and your tree
 release: setup ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)

@@ -21,6 +21,13 @@ SUITES = os.environ.get("SUITE", "bookworm trixie").split()
 EXAMPLES = ("faq", "tickets")
 
 
+def pytest_collection_modifyitems(items):
+    """Keep the tests of one Debian in one process, beside those of the other."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        item.add_marker(pytest.mark.xdist_group(callspec.params.get("suite", "once") if callspec else "once"))
+
+
 @dataclasses.dataclass(frozen=True)
 class Story:
     """The first hour of a host.

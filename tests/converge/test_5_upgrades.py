@@ -29,7 +29,7 @@ def test_an_empty_cluster_is_never_made_beside_an_older_populated_one(host):
     both = "/var/lib/postgresql /etc/postgresql"
     host.sh(f"systemctl stop supervisor postgresql@{version}-main")
     host.sh(f"for path in {both}; do mv $path/{version} $path/{older}; done")
-    for arguments in (("test=True",), ()):
+    for arguments in (("postgres", "test=True"), ("postgres",)):
         comment = apply(host, *arguments).failed["postgres-cluster"]
         assert comment.startswith(f"Cluster {older}/main holds data, and Debian's version is {version} now.")
         assert f"pg_upgradecluster -v {version} {older} main" in comment
