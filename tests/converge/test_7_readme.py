@@ -22,6 +22,14 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
 PILLAR = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml"]
 
+RELEASES = (
+    "salt-call release.list tickets",
+    "salt-call release.log tickets",
+    "salt-call release.rollback tickets",
+    "salt-call release.unhold tickets",
+    "tickets-run python manage.py check",
+)
+
 # Of its own: the developer's own lab may be up beside it.
 LAB = "readme"
 SUBNET = ("10.77.0.", "10.79.0.")
@@ -147,6 +155,15 @@ def test_a_server(ran, tmp_path):
             said = host.run("sh", "-c", command, env=environment).stdout
         assert "Failed:     0" in said
         assert Client(host.address, "tickets.example.com").get("/healthz").status_code == 200
+
+        secrets = lab.tree / "pillar/secrets/production.sls"
+        secrets.write_text(secrets.read_text().replace("dev-only", "rotated"))
+        host.sh("salt-call state.apply")
+        for command in RELEASES:
+            assert command in COMMANDS
+            ran.add(command)
+            host.sh(command)
+        assert "v2" in host.sh("salt-call release.list tickets").stdout
 
         key = tmp_path / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
