@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup up apply verify logs status down test lint unit render converge release lock clean
+.PHONY: help setup up apply verify logs status down test lint unit render converge bench release lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
@@ -54,6 +54,9 @@ render: setup ## compile every role in every environment
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadgroup tests/converge
+
+bench: setup ## measure: what a release costs beside the app's own boot
+	$(PYTHON) -m bench.releases
 
 ##@ Your apps and your tree
 release: setup ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)

@@ -1,0 +1,134 @@
+"""How long a release takes beside the app's own boot, and what config costs a process: ``make bench``.
+
+All figures are of one run on one host, so that their ratios mean something on a busy machine.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from tests.lab import Host, Lab
+from tests.lab.lab import ROOT
+
+RUNS = 5
+MIRROR = {"port": 8300, "domains": ["mirror.localhost"], "formation": {"web": 2}, "config": {"SHADE": "0"}}
+
+BOOT = """
+import subprocess, time, urllib.request
+started = time.monotonic()
+process = subprocess.Popen(["mirror-run", "uvicorn", "mirror:app", "--port", "8399", "--no-access-log"],
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+while True:
+    try:
+        urllib.request.urlopen("http://127.0.0.1:8399/healthz", timeout=1)
+        break
+    except OSError:
+        time.sleep(0.01)
+print(time.monotonic() - started)
+process.terminate()
+process.wait()
+"""
+
+STARTS = """
+import subprocess, time
+taken = []
+for _ in range(20):
+    started = time.monotonic()
+    subprocess.run(["mirror-run", "true"], check=True)
+    taken.append(time.monotonic() - started)
+print(sorted(taken)[10])
+"""
+
+
+def declare(lab: Lab, **changes) -> None:
+    """Declare mirror with changed settings, beside its build."""
+    path = lab.tree / "pillar/environments/dev.sls"
+    settings = yaml.safe_load(path.read_text())
+    settings["app"]["mirror"] = MIRROR | changes
+    path.write_text("#!yaml\n" + yaml.safe_dump(settings))
+
+
+def timed(host: Host, *command: str) -> float:
+    """Run a command on the host and return its seconds."""
+    started = time.monotonic()
+    host.run(*command)
+    return time.monotonic() - started
+
+
+def build(lab: Lab, host: Host, text: str) -> None:
+    """Declare a build of mirror whose code holds a text of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        code = Path(scratch) / "mirror"
+        subprocess.run(["cp", "-r", ROOT / "tests/apps/mirror", code], check=True)
+        with (code / "mirror.py").open("a") as stream:
+            stream.write(f"\n# {text}\n")
+        for command in ("init -q", "add -A", "-c user.name=A -c user.email=a@example.com commit -qm All"):
+            subprocess.run(["git", *command.split()], cwd=code, check=True)
+        lab.release(code, host.python)
+
+
+def measure(lab: Lab, host: Host) -> dict[str, list[float]]:
+    """Take all figures, in turn."""
+    converge = ("salt-call", "--retcode-passthrough", "state.apply")
+    found: dict[str, list[float]] = {name: [] for name in FIGURES}
+    for run in range(RUNS):
+        found["test.ping"].append(timed(host, "salt-call", "test.ping"))
+        found["nothing to do"].append(timed(host, *converge))
+        found["the app's boot"].append(float(host.run("python3", "-c", BOOT).stdout))
+        declare(lab, config={"SHADE": f"c{run}"})
+        found["a config change"].append(timed(host, *converge))
+        found["a rollback"].append(timed(host, "salt-call", "release.rollback", "mirror", "force=True"))
+        host.run("salt-call", "release.unhold", "mirror")
+        build(lab, host, f"build {run}")
+        found["a new build"].append(timed(host, *converge))
+        found["a process start, 1 variable"].append(float(host.run("python3", "-c", STARTS).stdout))
+        declare(lab, config={f"V{n}": "x" * 50 for n in range(500)})
+        host.run(*converge)
+        found["a process start, 500 variables"].append(float(host.run("python3", "-c", STARTS).stdout))
+        declare(lab, config={"SHADE": f"d{run}"})
+        host.run(*converge)
+    return found
+
+
+FIGURES = (
+    "test.ping",
+    "nothing to do",
+    "the app's boot",
+    "a config change",
+    "a new build",
+    "a rollback",
+    "a process start, 1 variable",
+    "a process start, 500 variables",
+)
+
+
+def main() -> int:
+    """Measure on a fresh host and print a table. Return an exit code."""
+    console = Console()
+    with Lab.temporary("bench") as lab, console.status("boot, bootstrap, converge"):
+        host = lab.boot("dev")
+        for app in ("faq", "tickets"):
+            lab.release(ROOT / "examples" / app, host.python)
+        build(lab, host, "first")
+        declare(lab)
+        host.bootstrap()
+        host.run("salt-call", "--retcode-passthrough", "state.apply")
+        console.print(f"{RUNS} runs, medians; as a ratio to the app's own boot and to test.ping")
+        found = {name: statistics.median(values) for name, values in measure(lab, host).items()}
+    table = Table("", "seconds", "of its boot", "of test.ping")
+    for name, seconds in found.items():
+        boot, ping = seconds / found["the app's boot"], seconds / found["test.ping"]
+        table.add_row(name, f"{seconds:.3f}", f"{boot:.2f}", f"{ping:.2f}")
+    console.print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
