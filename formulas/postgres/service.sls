@@ -20,9 +20,12 @@ postgres-service:
 postgres-access-reload:
   cmd.run:
     - name: pg_ctlcluster {{ version }} main reload
-    - onchanges:
-      - file: postgres-access
+    # Not onchanges: a run that is interrupted after it wrote the file would leave the server with the old one for good.
+    - unless: >-
+        echo "SELECT pg_conf_load_time() > '$(stat -c %y /etc/postgresql/{{ version }}/main/pg_hba.conf)'" |
+        runuser -u postgres -- psql -XAtqd postgres | grep -qx t
     - require:
+      - file: postgres-access
       - service: postgres-service
 
 {% for name, database in postgres.databases | dictsort %}
