@@ -5,22 +5,11 @@ A test that needs ``__salt__``, ``__pillar__`` or ``__opts__`` gives them as pla
 """
 
 import importlib.util
-import sys
 from pathlib import Path
 
 import pytest
-import salt._logging
-
-import salt
 
 ROOT = Path(__file__).parents[2]
-
-# Salt puts an importer of an older kind before Python's own, without the find_spec that pytest asks each of them for.
-# It serves processes that load ZeroMQ and PyNaCl together; none does here.
-sys.meta_path[:] = [importer for importer in sys.meta_path if not isinstance(importer, salt.NaclImporter)]
-
-# Until its logging is set up, Salt keeps what is logged and prints it when Python ends.
-salt._logging.shutdown_temp_handler()
 
 
 def module(path):
