@@ -1,9 +1,11 @@
 """nginx's configuration tree: rendered, compared, checked as a candidate, and put live."""
 
+import contextlib
 import difflib
 import os
 import re
 import shutil
+import socket
 import tempfile
 import time
 
@@ -136,11 +138,22 @@ def promote(root, texts):
             else:
                 accepted = accepted | {path: texts[path]}
         texts = accepted
+    before = {path: _read(os.path.join(root, path)) for path in texts}
+    _write(root, texts)
+    try:
+        if texts:
+            _reload()
+    except CommandExecutionError:
+        # With a tree that it does not take nginx would not start again, for any app. It may yet take it: it is told.
+        _write(root, before)
+        __salt__["cmd.run_all"](["systemctl", "reload", "nginx"], python_shell=False, ignore_retcode=True)
+        raise
+    return refused
+
+
+def _write(root, texts):
     for path, text in sorted(texts.items()):
         _replace(os.path.join(root, path), text)
-    if texts:
-        _reload()
-    return refused
 
 
 def check(root, texts):
@@ -148,7 +161,7 @@ def check(root, texts):
 
     :param root: nginx's directory.
     :param texts: text by path, ``None`` for a file that goes.
-    :return: nginx's reason to refuse it, or an empty string.
+    :return: the reason to refuse it, or an empty string.
     """
     with tempfile.TemporaryDirectory(prefix="nginx-candidate-") as candidate:
         shutil.copytree(root, candidate, symlinks=True, dirs_exist_ok=True)
@@ -157,7 +170,33 @@ def check(root, texts):
         done = __salt__["cmd.run_all"](
             ["nginx", "-t", "-q", "-c", os.path.join(candidate, "nginx.conf")], python_shell=False, ignore_retcode=True
         )
-    return "" if done["retcode"] == 0 else reason_of(done["stderr"], candidate)
+    return _taken(root, texts) if done["retcode"] == 0 else reason_of(done["stderr"], candidate)
+
+
+def _taken(root, texts):
+    """Say which address of a candidate somebody else listens on; ``nginx -t`` does not look."""
+    own = {port for path in _sites(root) for port in _listens(_read(os.path.join(root, path)))}
+    for text in map(texts.get, sorted(texts)):
+        for port in _listens(text):
+            if port not in own and not _is_free(port):
+                return (
+                    f"127.0.0.1:{port} is taken by another process; stop that (ss -ltnp) or give the app another port"
+                )
+    return ""
+
+
+def _listens(text):
+    return [int(port) for port in re.findall(r"^\s*listen 127\.0\.0\.1:(\d+)", text or "", re.MULTILINE)]
+
+
+def _is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def reason_of(output, candidate):
@@ -175,10 +214,11 @@ def reason_of(output, candidate):
 def _replace(path, text):
     """Write a file so that it is the old one or the new one at any moment; without a text, remove it."""
     if text is None:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         return
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+    with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())

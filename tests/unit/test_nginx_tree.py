@@ -5,6 +5,7 @@ nginx itself judges in the converge tests.
 
 import os
 import re
+import socket
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -97,7 +98,7 @@ def judged(nginx_tree, dunders, monkeypatch, tmp_path):
         checked.append(candidate)
         for path, _, names in sorted(os.walk(candidate)):
             for name in sorted(names):
-                with open(os.path.join(path, name)) as stream:
+                with open(os.path.join(path, name), errors="replace") as stream:
                     if re.search("bad", stream.read()):
                         return {"retcode": 1, "stderr": f"nginx: [emerg] bad in {path}/{name}:1\n"}
         return {"retcode": 0, "stderr": ""}
@@ -140,3 +141,36 @@ def test_a_bad_main_file_leaves_the_live_tree_alone(nginx_tree, judged, root):
         nginx_tree.promote(str(root), {"nginx.conf": "bad\n", "sites/shop.conf": "new\n"})
     assert str(raised.value) == "nginx refuses the configuration; the live one stays: bad in nginx.conf:1"
     assert texts(root) == before
+
+
+def test_a_site_whose_port_another_process_has_stays_as_it_was(nginx_tree, judged, root):
+    before = texts(root)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        bad = f"server {{\n    listen 127.0.0.1:{port};\n}}\n"
+        refused = nginx_tree.promote(str(root), {"sites/faq.conf": bad, "sites/shop.conf": "new\n"})
+    assert refused == {
+        "sites/faq.conf": f"127.0.0.1:{port} is taken by another process; "
+        "stop that (ss -ltnp) or give the app another port"
+    }
+    assert texts(root) == before | {"sites/shop.conf": "new\n"}
+
+
+def test_a_port_that_nginx_has_itself_is_not_taken(nginx_tree, judged, root):
+    with socket.create_server(("127.0.0.1", 0)) as own:
+        listen = f"listen 127.0.0.1:{own.getsockname()[1]};\n"
+        (root / "sites/shop.conf").write_text(listen)
+        assert nginx_tree.promote(str(root), {"sites/faq.conf": listen, "sites/shop.conf": "new\n"}) == {}
+
+
+def test_a_tree_that_nginx_does_not_take_does_not_stay(nginx_tree, judged, root, monkeypatch):
+    def reload():
+        raise CommandExecutionError("nginx does not reload")
+
+    monkeypatch.setattr(nginx_tree, "_reload", reload)
+    (root / "sites/shop.conf").write_bytes(b"damaged \xff\n")
+    before = {path: (root / path).read_bytes() for path in ("nginx.conf", "sites/shop.conf")}
+    with pytest.raises(CommandExecutionError, match=r"^nginx does not reload$"):
+        nginx_tree.promote(str(root), {"nginx.conf": "new\n", "sites/shop.conf": None, "sites/faq.conf": "faq\n"})
+    assert {path: (root / path).read_bytes() for path in before} == before
+    assert not (root / "sites/faq.conf").exists()
