@@ -5,6 +5,8 @@ import re
 import subprocess
 import time
 
+from tests.lab import Host
+
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
@@ -39,22 +41,27 @@ def parse(output: str) -> Answers:
     return Answers(statuses, errors, quantiles.get("50", 0.0), quantiles.get("99", 0.0))
 
 
+# Requests that others make meanwhile.
+OTHERS = 200
+
+
 class Load:
     """A load on one page, from the moment of its making until ``finish``.
 
-    :param address: the host's.
+    :param host: the host.
     :param domain: what goes into the header Host.
     :param path: the page.
     :param requests: how many requests there must be before ``finish`` comes back.
     :param rate: requests a second that each of the two generators aims at.
     """
 
-    def __init__(self, address: str, domain: str, path: str = "/healthz", requests: int = 20_000, rate: int = 500):
+    def __init__(self, host: Host, domain: str, path: str = "/healthz", requests: int = 20_000, rate: int = 500):
         workers = 10
         # hey takes a number of requests or a time; a time is cut short by an interrupt, and it still sums up.
         command = ["hey", "-z", "600s", "-c", str(workers), "-q", str(rate // workers), "-host", domain]
-        url = f"http://{address}{path}"
-        self.least = time.monotonic() + requests / rate / 2 * 1.1
+        url = f"http://{host.address}{path}"
+        self.host, self.requests = host, requests + OTHERS
+        self.before = self.logged()
         self.generators = [
             subprocess.Popen([*command, *extra, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for extra in ([], ["-disable-keepalive"])
@@ -62,9 +69,17 @@ class Load:
         # Steady before anything happens.
         time.sleep(2)
 
+    def logged(self) -> int:
+        """How many requests nginx has logged."""
+        return int(self.host.sh("wc -l </var/log/nginx/access.log").stdout)
+
     def finish(self) -> list[Answers]:
         """End the load once there were enough requests; return what was counted with keep-alive, and without."""
-        time.sleep(max(2.0, self.least - time.monotonic()))
+        time.sleep(2)
+        deadline = time.monotonic() + 300
+        while self.logged() - self.before < self.requests:
+            assert time.monotonic() < deadline, "the load does not come through"
+            time.sleep(1)
         for generator in self.generators:
             generator.send_signal(2)
         return [parse(generator.communicate()[0]) for generator in self.generators]

@@ -11,9 +11,11 @@ import socket
 import ssl
 import threading
 
+import hypothesis
 import pytest
 import trustme
 import yaml
+from hypothesis import strategies
 from websockets.sync.client import connect
 
 from .applied import apply
@@ -110,6 +112,33 @@ def test_config_reaches_every_process_byte_for_byte(host, mirror, pids):
     # And as the app itself sees it.
     seen = mirror.get("/environ").json()["environ"]
     assert {name: base64.b64decode(seen[name]).decode() for name in CONFIG} == CONFIG
+
+
+SCHEMA = yaml.safe_load((ROOT / "formulas/app/settings.yaml").read_text())
+(VARIABLE,) = next(iter(SCHEMA["patternProperties"].values()))["properties"]["config"]["patternProperties"]
+names = strategies.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,30}", fullmatch=True).filter(
+    lambda name: re.search(VARIABLE, name) and name not in MIRROR["config"]
+)
+values = strategies.text(strategies.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=300)
+nasty = strategies.text("%$'\"\\#= \t\n\r;`{}[]&*!|>~,:@-\u00e9\u2028\U0001f9c2\x01\x7f", max_size=40)
+
+
+# Each example is a converge of the host, so that they are few, each is large, and none is made smaller.
+@hypothesis.settings(
+    max_examples=4,
+    deadline=None,
+    database=None,
+    phases=[hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(config=strategies.dictionaries(names, values | nasty, min_size=60, max_size=90))
+def test_any_config_reaches_the_process(config, host, mirror, pillar):
+    pillar.merge(app={"mirror": {"config": config}})
+    apply(host).succeeded()
+    seen = mirror.get("/environ").json()["environ"]
+    for name, value in config.items():
+        assert base64.b64decode(seen[name]) == value.encode(), name
+    pillar.merge(app={"mirror": {"config": dict.fromkeys(config)}})
 
 
 def test_a_request_tells_the_app_where_it_came_from(mirror, lab):

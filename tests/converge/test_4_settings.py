@@ -32,6 +32,10 @@ MISTAKES = {
             "underscores that Saltern or the shell does not set itself"
         ],
     ),
+    "a value with NUL": (
+        {"app": {"faq": {"config": {"NUL": f"{CANARY}\0"}}}},
+        ["app.faq.config.NUL: not acceptable; expected text without NUL"],
+    ),
     "a service that does not exist": (
         {"app": {"tickets": {"attach": {"FAQ_API": {"service": "fqa", "version": "v1"}}}}},
         ["app.tickets.attach.FAQ_API.service: no app has this name; expected one of faq, tickets"],

@@ -96,7 +96,7 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
         new_build("under load")
     number = release()
     slow = []
-    load = Load(host.address, DOMAIN)
+    load = Load(host, DOMAIN)
     thread = threading.Thread(target=lambda: slow.append(mirror.get("/slow?5").status_code))
     thread.start()
     time.sleep(0.5)
@@ -225,15 +225,16 @@ def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirr
 
 def test_of_two_converges_at_once_one_says_that_the_other_runs(host, mirror, pillar):
     pillar.merge(app={"mirror": {"config": {"COLOUR": "twice"}}})
-    done = host.sh(
-        "salt-call state.apply --retcode-passthrough >/tmp/first 2>&1 & sleep 0.2; "
-        "salt-call state.apply --retcode-passthrough >/tmp/second 2>&1; echo $?; wait $!; echo $?; "
-        "cat /tmp/first /tmp/second"
-    ).stdout
-    codes, text = done.split("\n", 2)[:2], done.split("\n", 2)[2]
-    assert sorted(codes)[0] == "0"
-    assert sorted(codes)[1] != "0"
-    assert 'The function "state.apply" is running as PID' in text
+    script = """
+        salt-call state.apply --retcode-passthrough >/tmp/first 2>&1 & first=$!
+        sleep 1
+        salt-call state.apply --retcode-passthrough >/tmp/second 2>&1; second=$?
+        wait $first; echo $? $second
+    """
+    codes = host.run("sh", "-c", script).stdout.split()
+    assert codes[0] == "0", host.sh("cat /tmp/first").stdout
+    assert codes[1] != "0"
+    assert 'The function "state.apply" is running as PID' in host.sh("cat /tmp/second").stdout
     nothing_is_left(host)
 
 

@@ -60,6 +60,13 @@ def test_each_instance_runs_now_and_at_every_boot(host, roles, settings):
             assert host.service(f"redis-server@{name}").is_enabled
 
 
+def test_no_other_instance_runs(host, roles, settings):
+    if "cache" in roles:
+        listed = host.check_output("systemctl list-units --plain --no-legend --state=active 'redis-server*.service'")
+        running = {line.split()[0] for line in listed.splitlines()}
+        assert running == {f"redis-server@{name}.service" for name in settings["redis"]["instances"]}
+
+
 def test_debians_stock_instance_does_not_run(host, roles):
     if "cache" in roles:
         assert not host.service("redis-server").is_running

@@ -42,3 +42,7 @@ def test_every_process_is_one_that_is_declared(host, apps):
     current = {app: host.check_output("readlink /srv/apps/%s/current", app).removeprefix("releases/") for app in apps}
     declared = {f"{app}.v{current[app]}.{process}" for app, one in apps.items() for process in processes(one)}
     assert {(words[0], words[1]) for words in status} == {(name, "RUNNING") for name in declared}
+
+
+def test_a_process_out_of_memory_takes_no_other_with_it(host):
+    assert host.check_output("systemctl show supervisor --property=OOMPolicy --value") == "continue"
