@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import ipaddress
 import json
 import os
@@ -22,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = "pillar/hosts.yaml"
 # The networks of labs that no inventory gives one, each a /24 of it.
 POOL = ipaddress.ip_network("10.78.0.0/16")
+NETWORK_LOCK = Path("/run/lock/saltern-lab-network")
 # What is the lab's: by these labels it knows its own containers, networks and images.
 LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
 
@@ -112,6 +114,12 @@ class Lab:
 
         :raises LabError: when its name or its addresses are somebody else's.
         """
+        # podman chooses a bridge by what is there, so that of two at once one fails.
+        with NETWORK_LOCK.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._open_network()
+
+    def _open_network(self) -> None:
         there = podman("network", "inspect", self.network, check=False)
         if there.returncode == 0:
             self.refuse_foreign("network", self.network, json.loads(there.stdout)[0].get("labels") or {})
