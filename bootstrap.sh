@@ -142,6 +142,17 @@ if [ ! -e "$venv/.complete" ]; then
     VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes --build-constraints "$build_lock" "$lock" >"$log" 2>&1 ||
         index_failed "Salt" "$log"
     rm -rf "$log" "$venv/uv.txt" "$prefix/.cache"
+    # Python warns on every run of a module that Salt imports. Imported already, it is not warned of again.
+    cat >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py" <<'CUSTOMIZE'
+import warnings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    try:
+        import crypt
+    except ImportError:
+        pass
+CUSTOMIZE
     # A first run would compile the byte code, in the time of whoever waits for it. A few of Salt's files are templates.
     "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
     "$venv/bin/salt-call" --version >/dev/null || die "$venv/bin/salt-call does not start; remove $venv and run this again"
@@ -168,12 +179,11 @@ install_file() {
 
 # What a converge makes must not depend on the shell that it came from: under a umask of 077 the apps could not read their
 # builds, and su and cron leave /usr/sbin out of the PATH, where nginx and useradd are.
-# Python warns of deprecations in Salt, on every run; they are for Salt's developers.
 install_file /usr/local/bin/salt-call 0755 <<COMMAND
 #!/bin/sh
 umask 022
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec $prefix/current/bin/python -W ignore::DeprecationWarning $prefix/current/bin/salt-call "\$@"
+exec $prefix/current/bin/salt-call "\$@"
 COMMAND
 
 # --- Its configuration ------------------------------------------------------------------------------------------------

@@ -13,8 +13,15 @@ app-process:
     - makedirs: True
 
 {% for app in apps | sort %}
+app-name-{{ app }}:
+  app_user.free:
+    - name: {{ app }}
+    - home: /srv/apps/{{ app }}
+
 app-user-{{ app }}:
   user.present:
+    - require:
+      - app_user: app-name-{{ app }}
     - name: {{ app }}
     - system: True
     - usergroup: True

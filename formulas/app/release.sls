@@ -20,6 +20,9 @@ app-release-{{ app }}:
       - file: app-process
       - service: supervisor-service
       - service: nginx-service
+{% for requisite in salt['attachment.requisites'](app) %}
+      - {{ requisite | tojson }}
+{% endfor %}
 {% endfor %}
 
 app-retired:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["derived", "environ", "password"]
+__load__ = ["derived", "environ", "password", "requisites"]
 
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
@@ -216,6 +216,24 @@ def password(kind, name):
     if not key:
         raise CommandExecutionError(f"{path}: missing; expected this host's key, which bootstrap.sh makes: run it")
     return derive_password(key, kind, name)
+
+
+def requisites(app):
+    """Return the states of this host that must have succeeded before an app can have what it attaches.
+
+    :param app: the app's name.
+    :return: requisites, as a state file says them.
+
+    CLI Example: none, it serves a state file.
+    """
+    roles = __pillar__["hosts"][__opts__["id"]]["roles"]
+    found = []
+    for _, target in sorted(__pillar__["app"][app]["attach"].items()):
+        if "postgres" in target and "url" not in target and "database" in roles:
+            found.append({"postgres_attachment": f"postgres-attachment-{target['postgres']}"})
+        if "redis" in target and "url" not in target and "cache" in roles:
+            found.append({"service": f"redis-service-{target['redis']}"})
+    return found
 
 
 def environ(app):

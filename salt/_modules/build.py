@@ -187,13 +187,18 @@ def _judge(app, staged):
     try:
         with open(f"{staged}/build.json", encoding="utf-8") as stream:
             build = json.load(stream)
-        python, form = build["python"], build["format"]
+        python, form, name, processes = build["python"], build["format"], build["app"], build["processes"]
+        build["version"], build["commit"]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CommandExecutionError(
             f"app.{app}.build: has no valid build.json; make it with bin/build-release"
         ) from error
     if form != FORMAT:
         raise CommandExecutionError(f"app.{app}.build: has the format {form}; expected {FORMAT}. Build it again")
+    if name != app:
+        raise CommandExecutionError(f"app.{app}.build: is a build of {name}; declare one of {app}")
+    if not isinstance(processes, dict) or not all(isinstance(line, str) for line in processes.values()):
+        raise CommandExecutionError(f"app.{app}.build: has no valid build.json; make it with bin/build-release")
     own = _python_version()
     if python != own:
         raise CommandExecutionError(

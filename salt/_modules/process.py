@@ -9,6 +9,7 @@ import glob
 import http.client
 import os
 import re
+import signal
 import socket
 import time
 import xmlrpc.client
@@ -32,6 +33,7 @@ CONFIG = "/etc/supervisor/conf.d"
 LAUNCHER = "/usr/local/lib/saltern/process"
 SOCKET = "/run/supervisor.sock"
 DEFAULT_GRACE = 30
+ORPHANS_GRACE = 10
 
 # Of the hundred ports of an app the first is its front, see the module attachment. After it come its web processes', in
 # two slots: while a release takes over from another, each has one.
@@ -280,11 +282,36 @@ def remove(app, releases):
     _update(app)
 
 
+def _end_orphans(leaders):
+    """End what processes that were stopped have left behind.
+
+    Where a line of the Procfile is more than one command, supervisor's SIGTERM reaches the shell alone.
+
+    :param leaders: PIDs of the processes, each of which led a process group of its own.
+    """
+    for number, patience in ((signal.SIGTERM, ORPHANS_GRACE), (signal.SIGKILL, 1)):
+        deadline = time.monotonic() + patience
+        leaders = [pid for pid in leaders if _signal(pid, number)]
+        while leaders and time.monotonic() < deadline:
+            time.sleep(0.05)
+            leaders = [pid for pid in leaders if _signal(pid, 0)]
+
+
+def _signal(group, number):
+    """Send a signal to a process group; tell whether it is there."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _update(app):
     """Do what ``supervisorctl update`` does, for one app."""
     ((added, changed, removed),) = _call("reloadConfig")
     added, changed, removed = ([g for g in groups if g.startswith(f"{app}.")] for groups in (added, changed, removed))
     leaving = [*removed, *changed]
+    leaders = [one["pid"] for name, one in info(app).items() if name in leaving and one["pid"]]
     for group in leaving:
         # Without waiting, so that all have their grace at the same time.
         _call("stopProcessGroup", group, False)
@@ -293,5 +320,6 @@ def _update(app):
         time.sleep(0.1)
     for group in leaving:
         _call("removeProcessGroup", group)
+    _end_orphans(leaders)
     for group in [*added, *changed]:
         _call("addProcessGroup", group)

@@ -10,9 +10,11 @@ import dataclasses
 import fcntl
 import http.client
 import os
+import pwd
 import signal
 import subprocess
 import time
+from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
@@ -21,6 +23,7 @@ __func_alias__ = {"list_": "list"}
 __outputter__ = {"list": "table", "log": "table"}
 
 NGINX = "/etc/nginx"
+LOCKS = "/run/saltern"
 POLL = 0.1
 LOG_LINES = 15
 
@@ -249,7 +252,9 @@ def deploy(app):
 @contextlib.contextmanager
 def _locked(app):
     """Keep others from moving an app's releases meanwhile. They wait."""
-    with open(f"/run/lock/saltern-{app}.lock", "w", encoding="ascii") as stream:
+    # Not in /run/lock, where anybody may be first.
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    with open(f"{LOCKS}/{app}.lock", "w", encoding="ascii") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -361,6 +366,9 @@ def _ask(app, port):
     one = __pillar__["app"][app]
     health = one["health"]
     headers = {"Host": (one["domains"] or ["localhost"])[0], "X-Forwarded-Proto": "https", "User-Agent": "saltern"}
+    owners = listening(port, [_read("/proc/net/tcp") or "", _read("/proc/net/tcp6") or ""])
+    if owners - {pwd.getpwnam(app).pw_uid}:
+        return f"port {port} is taken by {', '.join(sorted(map(_user, owners)))}"
     # Every converge asks: requests alone would take longer to import than all the answers together.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=health["timeout"])
     try:
@@ -373,6 +381,24 @@ def _ask(app, port):
     finally:
         connection.close()
     return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
+
+
+def listening(port, tables):
+    """Find who listens on a port: any user of the host may, and may answer as an app would.
+
+    :param port: a TCP port.
+    :param tables: texts of ``/proc/net/tcp`` and ``tcp6``; see proc_pid_net(5).
+    :return: the UIDs of the listening sockets.
+    """
+    rows = [line.split() for table in tables for line in table.splitlines()[1:]]
+    return {int(row[7]) for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
+
+
+def _user(uid):
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _switch(move):
@@ -772,7 +798,8 @@ def _message(move, step, error, started):
 def _last_lines(app, process, started):
     """Return the last lines that a process logged since a time."""
     command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_LINES), "--since", f"@{int(started)}"]
-    command += ["-t", f"{app}[{process}]"]
+    # Anybody may log under any name.
+    command += ["-t", f"{app}[{process}]", f"_UID={pwd.getpwnam(app).pw_uid}"]
     return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
 
 
@@ -781,9 +808,14 @@ def masked(text, environ):
 
     :param text: what goes to people.
     :param environ: value by variable.
-    :return: the text without values of eight or more characters.
+    :return: the text without values of eight or more characters, and without passwords that stand in them as in a URL.
     """
-    for name, value in sorted(environ.items(), key=lambda item: -len(item[1])):
+    secrets = [(value, name) for name, value in environ.items()]
+    for name, value in environ.items():
+        with contextlib.suppress(ValueError):
+            password = urlsplit(value).password or ""
+            secrets += [(password, name), (unquote(password), name)]
+    for value, name in sorted(secrets, key=lambda secret: -len(secret[0])):
         if len(value) >= SHORTEST_SECRET:
             text = text.replace(value, f"<{name}>")
     return text

@@ -10,7 +10,9 @@ import difflib
 import glob
 import itertools
 import os
+import pathlib
 import re
+import stat
 
 import salt.utils.yaml
 import yaml
@@ -70,6 +72,9 @@ def compiled(pillar, minion_id):
     files = ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets"))]
     if broken := unreadable(roots, files):
         raise CommandExecutionError("\n".join(broken))
+    # What is in dev's is no secret: its hosts are thrown away.
+    if environment != "dev" and (open_to_all := exposed(roots, f"secrets/{environment}.sls")):
+        return {}, open_to_all
     schemas = read_schemas(__opts__["file_roots"]["base"])
     inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
     mistakes = check(inventory, {key: pillar[key] for key in inventory if key in pillar})
@@ -111,6 +116,26 @@ def unreadable(roots, names):
             found.append(f"pillar/{name}: not in UTF-8; expected YAML in UTF-8")
         except salt.utils.yaml.YAMLError as error:
             found.append(f"pillar/{name}: {_problem(error)}; expected YAML")
+    return found
+
+
+def exposed(roots, name):
+    """List what lets every user of the machine read a pillar file: a checkout does, and apps are users too.
+
+    :param roots: directories, in the order of the pillar roots.
+    :param name: of a file below them; it need not be there.
+    :return: a message for each such file.
+    """
+    found = []
+    for root in roots:
+        path = os.path.realpath(os.path.join(root, name))
+        try:
+            modes = [os.stat(path).st_mode, *(os.stat(parent).st_mode for parent in pathlib.Path(path).parents)]
+        except FileNotFoundError:
+            continue
+        if modes[0] & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in modes[1:]):
+            directory = os.path.dirname(os.path.join(root, name))
+            found.append(f"pillar/{name}: every user of this machine can read it; expected none: chmod 700 {directory}")
     return found
 
 

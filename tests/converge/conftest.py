@@ -21,6 +21,7 @@ SUITES = os.environ.get("SUITE", "bookworm trixie").split()
 EXAMPLES = ("faq", "tickets")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Keep the tests of one Debian in one process, beside those of the other."""
     for item in items:

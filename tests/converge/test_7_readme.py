@@ -141,6 +141,7 @@ def test_a_build_for_production_is_declared(type_in, clone):
 def test_a_server(ran, tmp_path):
     with Lab.temporary("server", environment="production") as lab:
         shutil.copy(lab.tree / "pillar/secrets/dev.sls", lab.tree / "pillar/secrets/production.sls")
+        (lab.tree / "pillar/secrets").chmod(0o700)
         host = lab.boot("web1")
         for app in EXAMPLES:
             lab.release(ROOT / "examples" / app, host.python)

@@ -169,6 +169,7 @@ def test_the_place_of_a_build_is_named_by_app_and_digest(build, dunders, monkeyp
 def staged(build, tmp_path):
     """A build as it is unpacked, that this machine's Python can run."""
     manifest = {"format": build.FORMAT, "python": build._python_version(), "app": "shop"}
+    manifest |= {"version": "1", "commit": None, "processes": {"web": "gunicorn"}}
     directory = tmp_path / "staged"
     directory.mkdir()
     (directory / "build.json").write_text(json.dumps(manifest))
@@ -204,6 +205,8 @@ def test_a_build_without_a_valid_manifest_is_refused(build, staged, content):
     "change, message",
     [
         ({"format": 2}, "has the format 2; expected 1. Build it again"),
+        ({"app": "other"}, "is a build of other; declare one of shop"),
+        ({"processes": ["web"]}, "has no valid build.json; make it with bin/build-release"),
         ({"python": "2.7"}, "is for Python 2.7, this host has {own}; build it with bin/build-release --python {own}"),
     ],
 )

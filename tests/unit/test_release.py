@@ -1,6 +1,8 @@
 """The decisions of the module release."""
 
 import os
+import socket
+from pathlib import Path
 
 import pytest
 
@@ -134,3 +136,21 @@ def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):
         stream.write('{"time": "2026')
     (line,) = store.log("shop")
     assert (line["event"], line["release"], line["left"]) == ("serves", 1, None)
+
+
+def test_who_listens_on_a_port_is_read_from_the_kernel(release):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
+        assert release.listening(port, tables) == {os.getuid()}
+    tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    assert release.listening(port, tables) == set()
+
+
+def test_a_password_is_masked_where_it_stands_alone_too(release):
+    environ = {"DATABASE_URL": "postgres://u:p%40ssw0rd-123@h/d"}
+    assert release.masked('for user "u": p@ssw0rd-123 or p%40ssw0rd-123', environ) == (
+        'for user "u": <DATABASE_URL> or <DATABASE_URL>'
+    )

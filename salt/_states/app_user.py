@@ -1,0 +1,25 @@
+"""The system user that an app's processes run as."""
+
+import pwd
+
+
+def free(name, home):
+    """Be sure that a user's name is the app's to have: nobody has it, or the app itself.
+
+    ``user.present`` would turn somebody else's account into the app's.
+
+    :param name: the app.
+    :param home: the app's directory, which is its user's home.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"The user {name} is the app's"}
+    try:
+        found = pwd.getpwnam(name).pw_dir
+    except KeyError:
+        return ret
+    if found != home:
+        ret["result"] = False
+        ret["comment"] = (
+            f"app.{name}: the host has a user of this name already, with the home {found}; expected none. "
+            "Give the app another name, or remove that user"
+        )
+    return ret
