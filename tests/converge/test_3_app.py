@@ -5,10 +5,12 @@
 
 import base64
 import http.server
+import io
 import re
 import shutil
 import socket
 import ssl
+import tarfile
 import threading
 
 import hypothesis
@@ -206,6 +208,10 @@ def test_a_config_change_is_a_new_release_and_nothing_else(host, mirror, pillar,
     assert base64.b64decode(environ["PERCENT"]) == b"50%"
     assert "EMPTY" not in environ
     assert not set(pids("mirror").values()) & set(before.values())
+    # Each process was started once, not twice.
+    for process in ("web.1", "web.2", "worker.1"):
+        lines = host.sh(f"journalctl -q -o cat -t 'mirror[{process}]'").stdout.splitlines()
+        assert sum(line.startswith(f"v{number + 1} {process} starts") for line in lines) == 1
     assert pids("faq") | pids("tickets") == others
     # The release before keeps what it had.
     old = f"/srv/apps/mirror/releases/{number}"
@@ -311,6 +317,71 @@ def test_a_truncated_build_is_refused(host, tree, mirror, declared):
     sha256 = host.sh("sha256sum /srv/saltern/dist/half.tar.gz").stdout.split()[0]
     declare(source="/srv/saltern/dist/half.tar.gz", sha256=sha256)
     assert "damaged" in apply(host).failed["app-build-mirror"]
+
+
+def packed(tree, name, *members):
+    """Put a tarball into the tree's builds.
+
+    :param members: of each a name and its text, or a tarfile.TarInfo.
+    """
+    with tarfile.open(tree / "dist" / name, "w:gz") as tar:
+        for member, text in members:
+            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+            info.size = len(text)
+            tar.addfile(info, io.BytesIO(text.encode()))
+
+
+def link(name, target):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = tarfile.SYMTYPE, target
+    return info
+
+
+OUTSIDE = "expected members that stay inside the build"
+HOSTILE = {
+    "a member that climbs out": ([("../evil", "x")], f"../evil leaves the build; {OUTSIDE}"),
+    "an absolute member": ([("/tmp/evil", "x")], f"/tmp/evil leaves the build; {OUTSIDE}"),
+    "a link that leaves": ([(link("evil", "/etc"), "")], f"evil links out of the build; {OUTSIDE}"),
+    "a member behind a link": (
+        [(link("a", "b"), ""), ("a/evil", "x")],
+        f"a/evil lies behind a symbolic link; {OUTSIDE}",
+    ),
+    "no build.json": ([("Procfile", "web: x")], "has no valid build.json; make it with bin/build-release"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_tarball_is_refused_that_has(what, host, tree, mirror, declared, release):
+    members, reason = HOSTILE[what]
+    number = release()
+    packed(tree, "hostile.tar.gz", *members)
+    _, declare = declared
+    sha256 = host.sh("sha256sum /srv/saltern/dist/hostile.tar.gz").stdout.split()[0]
+    declare(source="/srv/saltern/dist/hostile.tar.gz", sha256=sha256)
+    assert apply(host).failed["app-build-mirror"].endswith(reason)
+    assert release() == number
+    assert host.sh("find / -xdev -name evil -not -path '/proc/*'").stdout == ""
+    assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
+
+
+def test_a_build_without_a_procfile_is_refused(host, tree, mirror, declared):
+    build, declare = declared
+    source = tree / build["source"].removeprefix("/srv/saltern/")
+    with tarfile.open(source) as whole, tarfile.open(tree / "dist/no-procfile.tar.gz", "w:gz") as without:
+        for member in whole:
+            if member.name != "Procfile":
+                without.addfile(member, whole.extractfile(member) if member.isfile() else None)
+    sha256 = host.sh("sha256sum /srv/saltern/dist/no-procfile.tar.gz").stdout.split()[0]
+    declare(source="/srv/saltern/dist/no-procfile.tar.gz", sha256=sha256)
+    assert apply(host).failed["app-build-mirror"] == "app.mirror.build: has no Procfile; make it with bin/build-release"
+
+
+def test_a_source_that_cannot_be_reached_is_told(host, mirror, declared):
+    _, declare = declared
+    declare(source="https://127.0.0.1:9/mirror.tar.gz", sha256="0" * 64)
+    assert apply(host).failed["app-build-mirror"] == (
+        "app.mirror.build.source: the server cannot be reached (ConnectionError); expected the tarball"
+    )
 
 
 def test_a_build_can_come_from_the_file_roots(host, tree, mirror, declared):

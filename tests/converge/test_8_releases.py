@@ -238,6 +238,29 @@ def test_of_two_converges_at_once_one_says_that_the_other_runs(host, mirror, pil
     nothing_is_left(host)
 
 
+# --- Refusal ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("directory", ["releases", "builds"])
+def test_a_full_disk_leaves_the_serving_release_as_it_is(directory, host, mirror, pillar, new_build, release):
+    number, shade, path = release(), colour(mirror), f"/srv/apps/mirror/{directory}"
+    host.sh(f"cp -a {path} /root/saved; mount -t tmpfs -o size=60k,mode=750 tmpfs {path}; chgrp mirror {path}")
+    if directory == "releases":
+        host.sh(f"cp -a /root/saved/{number} {path}/")
+        pillar.merge(app={"mirror": {"config": {"LONG": "x" * 100_000}}})
+    else:
+        new_build("too large for this disk")
+    failed = apply(host).failed
+    state = {"releases": "app-release-mirror", "builds": "app-build-mirror"}[directory]
+    assert "No space left on device" in failed[state]
+    assert mirror.get("/healthz").status_code == 200
+    assert colour(mirror) == shade
+    host.sh(f"umount {path}; rm -r /root/saved")
+    assert release() == number
+    pillar.merge(app={"mirror": {"config": {"LONG": None}}})
+    nothing_is_left(host)
+
+
 # --- Going back -------------------------------------------------------------------------------------------------------
 
 
