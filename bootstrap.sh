@@ -119,7 +119,10 @@ index_failed() {
     if grep -qiE 'hash mismatch|do not match the hashes' "$2"; then
         reason="what the index gave does not match the hashes of requirements/salt.txt; do not use that index"
     else
-        reason=$(grep -iE 'error|failed|caused by|no such' "$2" | tail -n 1 | sed 's/^[ ×├╰─▶]*//' | cut -c1-200)
+        # What the network said, or else the last that pip or uv said, without the index's user and password.
+        reason=$(grep -m 1 -oiE 'connection refused|name or service not known|failure in name resolution|network is unreachable|timed out|certificate verify failed|invalid peer certificate|40[137] [a-z ]+' "$2" ||
+            grep -iE 'error|failed|caused by|no such' "$2" | tail -n 1 |
+            sed -e 's/^[^[:alnum:]]*//' -e 's,://[^/@ ]*@,://,g' | cut -c1-200)
         reason="the package index did not answer as expected (${reason:-no reason given}); set PIP_INDEX_URL, HTTPS_PROXY or SSL_CERT_FILE"
     fi
     rm -f "$2"
