@@ -53,7 +53,7 @@ render: setup ## compile every role in every environment
 	$(PYTEST) tests/render
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
-	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadgroup tests/converge
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
 
 bench: setup ## measure: what a release costs beside the app's own boot
 	$(PYTHON) -m bench.releases

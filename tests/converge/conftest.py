@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.lab import Host, Lab
 
@@ -21,12 +22,15 @@ SUITES = os.environ.get("SUITE", "bookworm trixie").split()
 EXAMPLES = ("faq", "tickets")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Keep the tests of one Debian in one process, beside those of the other."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        item.add_marker(pytest.mark.xdist_group(callspec.params.get("suite", "once") if callspec else "once"))
+class BySuite(LoadScopeScheduling):
+    """Keeps the tests of one Debian in one process, beside those of the other."""
+
+    def _split_scope(self, nodeid):
+        return next((suite for suite in SUITES if f"[{suite}" in nodeid), "once")
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return BySuite(config, log)
 
 
 @dataclasses.dataclass(frozen=True)
