@@ -17,6 +17,13 @@ postgres-service:
     - watch:
       - file: postgres-config
 
+postgres-loaded:
+  service_config.loaded:
+    - name: postgresql@{{ version }}-main
+    - files: [/etc/postgresql/{{ version }}/main/conf.d/saltern.conf]
+    - require:
+      - service: postgres-service
+
 postgres-access-reload:
   cmd.run:
     - name: pg_ctlcluster {{ version }} main reload

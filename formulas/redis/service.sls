@@ -14,4 +14,11 @@ redis-service-{{ name }}:
       - redis_instance: redis-retired
     - watch:
       - file: redis-config-{{ name }}
+
+redis-loaded-{{ name }}:
+  service_config.loaded:
+    - name: redis-server@{{ name }}
+    - files: [/etc/redis/redis-{{ name }}.conf]
+    - require:
+      - service: redis-service-{{ name }}
 {% endfor %}

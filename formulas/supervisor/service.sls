@@ -7,3 +7,10 @@ supervisor-service:
       - file: supervisor-unit
     - watch:
       - file: supervisor-config
+
+supervisor-loaded:
+  service_config.loaded:
+    - name: supervisor
+    - files: [/etc/supervisor/supervisord.conf]
+    - require:
+      - service: supervisor-service

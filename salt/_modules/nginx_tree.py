@@ -11,7 +11,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "drain", "promote", "rendered", "upstream", "upstream_path"]
+__load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "upstream", "upstream_path"]
 
 # Until its first release an app has no process. nginx answers 502 and starts all the same.
 NO_PROCESS = "server 127.0.0.1:1 down;\n"
@@ -142,7 +142,7 @@ def promote(root, texts):
     _write(root, texts)
     try:
         if texts:
-            _reload()
+            reload()
     except CommandExecutionError:
         # With a tree that it does not take nginx would not start again, for any app. It may yet take it: it is told.
         _write(root, before)
@@ -226,8 +226,13 @@ def _replace(path, text):
     os.rename(f"{path}.new", path)
 
 
-def _reload():
-    """Reload nginx, and come back when the new configuration serves."""
+def reload():
+    """Reload nginx, and come back when the new configuration serves.
+
+    :raises CommandExecutionError: when it goes on with the old one.
+
+    CLI Example: none, it serves states.
+    """
     old = _workers()
     if not old:
         return
@@ -258,6 +263,27 @@ def drain(timeout):
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline and any(SHUTTING_DOWN in title for title in _workers().values()):
         time.sleep(0.05)
+
+
+def is_stale(root, paths):
+    """Tell whether nginx serves without what is in files: a run was interrupted after it wrote them.
+
+    :param root: nginx's directory.
+    :param paths: of files in the tree.
+    :return: a boolean.
+
+    CLI Example: none, it serves states.
+    """
+    import psutil
+
+    started = []
+    for pid in _workers():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started.append(psutil.Process(pid).create_time())
+    files = [os.path.join(root, path) for path in paths]
+    times = [os.stat(path).st_mtime for path in files if os.path.exists(path)]
+    # psutil's times are those of the kernel's ticks, a hundredth of a second apart.
+    return bool(started) and any(max(started) + 0.02 < changed <= time.time() for changed in times)
 
 
 def _workers():

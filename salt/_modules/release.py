@@ -195,10 +195,11 @@ def _drift(app, number, ports):
         if reason:
             changes[name] = {"old": reason, "new": "healthy"}
     files = {__salt__["process.path"](app, number): __salt__["process.rendered"](app, number, ports)}
-    files |= {f"{NGINX}/{path}": text for path, text in _servers(app, ports).items()}
     for path, text in files.items():
         if _read(path) != text:
             changes[path] = {"old": "as it was", "new": "as declared"}
+    for path in _unserved(app, ports):
+        changes[f"{NGINX}/{path}"] = {"old": "as it was", "new": "as declared"}
     others = [other for _, other in __salt__["process.releases"](app) if other != number]
     stale = [__salt__["process.path"](app, other) for other in others]
     for path in [*stale, *__salt__["process.leftovers"](app), *__salt__["release_store.leftovers"](app)]:
@@ -407,9 +408,16 @@ def _switch(move):
 
 
 def _serve(app, ports):
-    texts = {path: text for path, text in _servers(app, ports).items() if _read(f"{NGINX}/{path}") != text}
+    texts = _unserved(app, ports)
     if texts:
         __salt__["nginx_tree.promote"](NGINX, texts)
+
+
+def _unserved(app, ports):
+    """Return what nginx is to have of the web processes and has not: another text, or one that it has not read yet."""
+    texts = _servers(app, ports)
+    is_stale = __salt__["nginx_tree.is_stale"]
+    return {path: text for path, text in texts.items() if _read(f"{NGINX}/{path}") != text or is_stale(NGINX, [path])}
 
 
 def _point(move):

@@ -18,11 +18,16 @@ def current(name, main, site, apps):
     try:
         wanted = __salt__["nginx_tree.rendered"](main, site, apps)
         changes = __salt__["nginx_tree.changes"](name, wanted)
-        if not changes:
+        is_stale = not changes and __salt__["nginx_tree.is_stale"](name, wanted)
+        if not changes and not is_stale:
             return ret
         ret["changes"] = {path: change["diff"] for path, change in changes.items()}
+        if is_stale:
+            ret["changes"]["nginx"] = {"old": "older than its configuration", "new": "reloaded"}
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
+        if is_stale:
+            __salt__["nginx_tree.reload"]()
         refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}

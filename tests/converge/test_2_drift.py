@@ -48,6 +48,15 @@ EDITS = {
         "psql -c 'ALTER DATABASE faq OWNER TO postgres'",
         "postgres-attachment-faq",
     ),
+    "nginx did not read its configuration": ("touch /etc/nginx/sites/faq.conf", "nginx-config"),
+    "nginx did not read the upstreams": ("touch /etc/nginx/upstreams/faq.conf", "app-release-faq"),
+    "Redis did not read its configuration": ("touch /etc/redis/redis-tickets.conf", "redis-loaded-tickets"),
+    "PostgreSQL did not read its configuration": (
+        "touch /etc/postgresql/*/main/conf.d/saltern.conf",
+        "postgres-loaded",
+    ),
+    "PostgreSQL did not read its access list": ("touch /etc/postgresql/*/main/pg_hba.conf", "postgres-access-reload"),
+    "supervisor did not read its configuration": ("touch /etc/supervisor/supervisord.conf", "supervisor-loaded"),
     "supervisor was configured": ("echo '; edited' >>/etc/supervisor/supervisord.conf", "supervisor-config"),
     "a process was configured": (
         "sed -i s/8201/8250/ /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update",

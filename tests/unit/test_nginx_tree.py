@@ -167,7 +167,7 @@ def test_a_tree_that_nginx_does_not_take_does_not_stay(nginx_tree, judged, root,
     def reload():
         raise CommandExecutionError("nginx does not reload")
 
-    monkeypatch.setattr(nginx_tree, "_reload", reload)
+    monkeypatch.setattr(nginx_tree, "reload", reload)
     (root / "sites/shop.conf").write_bytes(b"damaged \xff\n")
     before = {path: (root / path).read_bytes() for path in ("nginx.conf", "sites/shop.conf")}
     with pytest.raises(CommandExecutionError, match=r"^nginx does not reload$"):
