@@ -35,6 +35,9 @@ SOCKET = "/run/supervisor.sock"
 DEFAULT_GRACE = 30
 ORPHANS_GRACE = 10
 
+# Each pause before another start is a second longer than the one before: a process is not given up for days.
+START_RETRIES = 1000
+
 # Of the hundred ports of an app the first is its front, see the module attachment. After it come its web processes', in
 # two slots: while a release takes over from another, each has one.
 SLOT = 49
@@ -70,7 +73,7 @@ def ports(formation, first, slot):
     }
 
 
-def rendered(app, release, ports):
+def rendered(app, release, ports, graces):
     """Write supervisor's configuration for a release's processes.
 
     No config of the app is in it: supervisor would expand ``%``, and its ``restart`` would keep an old environment.
@@ -78,18 +81,10 @@ def rendered(app, release, ports):
     :param app: the app's name.
     :param release: the release's number.
     :param ports: port, or ``None``, by process.
+    :param graces: seconds by process type.
     :return: the text of the file.
 
     CLI Example: none, it serves the module release.
-    """
-    return render(app, release, ports, __pillar__["app"][app]["grace"], __pillar__["supervisor"]["start_retries"])
-
-
-def render(app, release, ports, graces, start_retries):
-    """Write supervisor's configuration; see ``rendered``.
-
-    :param graces: seconds by process type.
-    :param start_retries: how often a process that does not stay up is started again.
     """
     sections = [f"; v{release} of {app}. Written by its release; edits are overwritten.\n"]
     for process, port in sorted(ports.items(), key=lambda item: _order(item[0])):
@@ -100,7 +95,7 @@ def render(app, release, ports, graces, start_retries):
             f"user={app}\n"
             "autorestart=true\n"
             "startsecs=1\n"
-            f"startretries={start_retries}\n"
+            f"startretries={START_RETRIES}\n"
             "stopsignal=TERM\n"
             f"stopwaitsecs={grace}\n"
             "killasgroup=true\n"
@@ -239,7 +234,7 @@ def info(app, release=None):
     }
 
 
-def apply(app, release, ports):
+def apply(app, release, ports, graces):
     """Have exactly these processes of a release running; those of other releases are left alone.
 
     A process that runs as it should is not touched.
@@ -247,13 +242,14 @@ def apply(app, release, ports):
     :param app: the app's name.
     :param release: the release's number.
     :param ports: port, or ``None``, by process.
+    :param graces: seconds by process type.
     :raises CommandExecutionError: when supervisor refuses.
 
     CLI Example: none, it serves the module release.
     """
     target = path(app, release)
     with open(f"{target}.new", "w", encoding="utf-8") as stream:
-        stream.write(rendered(app, release, ports))
+        stream.write(rendered(app, release, ports, graces))
         stream.flush()
         # After a power failure it is what starts the app.
         os.fsync(stream.fileno())

@@ -133,7 +133,16 @@ def _is_same(app, number, one):
     """Tell whether a release is what is declared."""
     wanted = {name: value.encode() for name, value in __salt__["attachment.environ"](app).items()}
     record = __salt__["release_store.record"](app, number)
-    return record.get("build") == one["build"]["sha256"] and __salt__["release_store.environ"](app, number) == wanted
+    is_as_built = record.get("build") == one["build"]["sha256"] and record.get("grace") == one["grace"]
+    return is_as_built and __salt__["release_store.environ"](app, number) == wanted
+
+
+def _graces(app, number):
+    """Return the graces of a release's process types.
+
+    They are the release's, not the pillar's: supervisor would take other ones only by restarting the processes.
+    """
+    return __salt__["release_store.record"](app, number).get("grace") or {}
 
 
 def _ports(app, one, current, other=False):
@@ -152,6 +161,8 @@ def _novelty(app, one, current, number, ports):
     changes = {"release": {"old": f"v{current}" if current else None, "new": f"v{number}"}}
     if record.get("build") != one["build"]["sha256"]:
         changes["build"] = {"old": record.get("build", "")[:12] or None, "new": one["build"]["sha256"][:12]}
+    if current and record.get("grace") != one["grace"]:
+        changes["grace"] = {"old": record.get("grace"), "new": one["grace"]}
     variables = compared(old, new)
     if variables:
         changes["variables"] = variables
@@ -194,7 +205,9 @@ def _drift(app, number, ports):
         reason = _ask(app, port) if port and name not in changes else None
         if reason:
             changes[name] = {"old": reason, "new": "healthy"}
-    files = {__salt__["process.path"](app, number): __salt__["process.rendered"](app, number, ports)}
+    files = {
+        __salt__["process.path"](app, number): __salt__["process.rendered"](app, number, ports, _graces(app, number))
+    }
     for path, text in files.items():
         if _read(path) != text:
             changes[path] = {"old": "as it was", "new": "as declared"}
@@ -289,7 +302,7 @@ def _clear(move):
 def _stage(move):
     """Write the new release."""
     environ = __salt__["attachment.environ"](move.app)
-    __salt__["release_store.stage"](move.app, move.number, move.one["build"]["sha256"], environ)
+    __salt__["release_store.stage"](move.app, move.number, move.one["build"]["sha256"], move.one["grace"], environ)
 
 
 def _release(move):
@@ -321,7 +334,7 @@ def ending(returncode):
 def _start(move):
     """Start the processes of a release beside those that run."""
     before = __salt__["process.configured"](move.app, move.number)
-    __salt__["process.apply"](move.app, move.number, before | move.ports)
+    __salt__["process.apply"](move.app, move.number, before | move.ports, _graces(move.app, move.number))
 
 
 def _health(move):
@@ -444,7 +457,7 @@ def _stop(move):
     """Stop what is not to run any more: other releases, and processes that the formation no longer has."""
     _stop_others(move.app, move.number)
     if __salt__["process.configured"](move.app, move.number) != move.ports:
-        __salt__["process.apply"](move.app, move.number, move.ports)
+        __salt__["process.apply"](move.app, move.number, move.ports, _graces(move.app, move.number))
 
 
 def _stop_others(app, number):

@@ -183,12 +183,13 @@ def leftovers(app):
 # --- Making a release -------------------------------------------------------------------------------------------------
 
 
-def stage(app, number, sha256, variables):
+def stage(app, number, sha256, grace, variables):
     """Write a release: it is there whole, or not at all.
 
     :param app: the app's name.
     :param number: the release's number.
     :param sha256: its build's digest.
+    :param grace: seconds between SIGTERM and SIGKILL by process type.
     :param variables: its config, text by variable.
 
     CLI Example: none, it serves the module release.
@@ -205,6 +206,7 @@ def stage(app, number, sha256, variables):
         "processes": made["processes"],
         "migrations": made.get("migrations"),
         "reversible": made.get("reversible", False),
+        "grace": grace,
         "variables": sorted(variables),
         "created": _now(),
     }

@@ -87,7 +87,7 @@ def served(loads) -> None:
 
 # --- The switch -------------------------------------------------------------------------------------------------------
 
-EVENTS = ("a config change", "a new build", "a rollback", "scaling", "a reload of nginx")
+EVENTS = ("a config change", "a new build", "a rollback", "scaling", "another grace", "a reload of nginx")
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -118,6 +118,10 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
                 pillar.merge(app={"mirror": {"formation": {"web": web}}})
                 apply(host).succeeded()
             assert release() >= number
+        case "another grace":
+            pillar.merge(app={"mirror": {"grace": {"web": 20}}})
+            assert apply(host).succeeded().changed == {"app-release-mirror"}
+            assert release() > number
         case "a reload of nginx":
             pillar.merge(nginx={"gzip": False})
             assert apply(host).succeeded().changed == {"nginx-config"}

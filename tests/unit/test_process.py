@@ -44,7 +44,7 @@ PORTS = {"web.1": 8101, "web.2": 8102, "worker.1": None, "send_mail-now.1": None
 
 
 def test_what_is_rendered_reads_back_as_it_was_meant(process):
-    text = process.render("my-shop", 12, PORTS, {"worker": 90}, 30)
+    text = process.rendered("my-shop", 12, PORTS, {"worker": 90})
     parser = supervisors_parser(text)
     assert parser.sections() == [f"program:my-shop.v12.{name}" for name in sorted(PORTS)]
     web = dict(parser["program:my-shop.v12.web.1"])
@@ -53,7 +53,7 @@ def test_what_is_rendered_reads_back_as_it_was_meant(process):
         "user": "my-shop",
         "autorestart": "true",
         "startsecs": "1",
-        "startretries": "30",
+        "startretries": "1000",
         "stopsignal": "TERM",
         "stopwaitsecs": "30",
         "killasgroup": "true",
@@ -67,12 +67,7 @@ def test_what_is_rendered_reads_back_as_it_was_meant(process):
 
 
 def test_a_release_without_processes_is_a_file_without_sections(process):
-    assert supervisors_parser(process.render("shop", 1, {}, {}, 30)).sections() == []
-
-
-def test_rendered_asks_the_settings(process, dunders):
-    dunders(process, pillar={"app": {"shop": {"grace": {"web": 7}}}, "supervisor": {"start_retries": 3}})
-    assert process.rendered("shop", 1, {"web.1": 8101}) == process.render("shop", 1, {"web.1": 8101}, {"web": 7}, 3)
+    assert supervisors_parser(process.rendered("shop", 1, {}, {})).sections() == []
 
 
 @pytest.fixture
@@ -83,7 +78,7 @@ def configuration(process, monkeypatch, tmp_path):
 
 
 def test_what_supervisor_is_to_run_is_read_back(process, configuration):
-    (configuration / "shop.v3.conf").write_text(process.render("shop", 3, PORTS, {}, 30))
+    (configuration / "shop.v3.conf").write_text(process.rendered("shop", 3, PORTS, {}))
     assert process.configured("shop", 3) == PORTS
     assert process.configured("shop", 4) == {}
 

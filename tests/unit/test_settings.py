@@ -39,7 +39,7 @@ MISTAKES = {
     "an unknown setting": ({"nginx": {"gzpi": True}}, ["nginx.gzpi: unknown setting; did you mean 'gzip'?"]),
     "an unknown setting like no other": (
         {"supervisor": {"zzz": 1}},
-        ["supervisor.zzz: unknown setting; expected one of minfds, start_retries"],
+        ["supervisor.zzz: unknown setting; expected one of minfds"],
     ),
     "an unknown setting of an app": (shop(domain=[]), ["app.shop.domain: unknown setting; did you mean 'domains'?"]),
     "an unknown setting of an app like no other": (
