@@ -16,3 +16,10 @@ supervisor-unit:
     - mode: '0644'
     - require:
       - pkg: supervisor-package
+
+# Before the service: Salt's own reload of systemd goes by a status that it may have read before the file was written.
+supervisor-unit-reload:
+  cmd.run:
+    - name: systemctl daemon-reload
+    - onchanges:
+      - file: supervisor-unit

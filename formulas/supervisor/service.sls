@@ -4,13 +4,13 @@ supervisor-service:
     - name: supervisor
     - enable: True
     - require:
-      - file: supervisor-unit
+      - cmd: supervisor-unit-reload
     - watch:
       - file: supervisor-config
 
 supervisor-loaded:
   service_config.loaded:
     - name: supervisor
-    - files: [/etc/supervisor/supervisord.conf]
+    - files: [/etc/supervisor/supervisord.conf, /etc/systemd/system/supervisor.service.d/saltern.conf]
     - require:
       - service: supervisor-service

@@ -11,7 +11,7 @@ def started(unit):
     """Return when a unit became active.
 
     :param unit: its name.
-    :return: seconds since 1970, or ``None`` where it does not run.
+    :return: seconds since 1970; 0 where systemd has not read the unit's own files yet; ``None`` where it does not run.
 
     CLI Example:
 
@@ -19,11 +19,14 @@ def started(unit):
 
         salt-call service_config.started nginx
     """
-    command = ["systemctl", "show", "-p", "ActiveState", "-p", "ActiveEnterTimestampMonotonic", unit]
+    command = ["systemctl", "show", "-p", "ActiveState,ActiveEnterTimestampMonotonic,NeedDaemonReload", unit]
     lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
     properties = dict(line.split("=", 1) for line in lines if "=" in line)
     if properties.get("ActiveState") != "active":
         return None
+    if properties.get("NeedDaemonReload") == "yes":
+        # The unit's own files are newer than what systemd has read of them, and so than the service.
+        return 0.0
     # By the monotonic clock: the other one may have been set since.
     return time.time() - time.monotonic() + int(properties["ActiveEnterTimestampMonotonic"]) / 1_000_000
 
@@ -36,6 +39,7 @@ def restart(unit):
 
     CLI Example: none, it serves the state ``service_config.loaded``.
     """
+    __salt__["cmd.run_all"](["systemctl", "daemon-reload"], python_shell=False)
     done = __salt__["cmd.run_all"](["systemctl", "restart", unit], python_shell=False)
     if done["retcode"]:
         raise CommandExecutionError(f"{unit} does not restart: {done['stderr']}")

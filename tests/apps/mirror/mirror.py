@@ -62,7 +62,7 @@ async def answer(scope, receive, send):
 def worker():
     """Log a line each second, or end."""
     if FAIL == "worker":
-        time.sleep(1.5)
+        time.sleep(0.5)
         sys.exit("mirror's worker was told to fail")
     while True:
         print("mirror's worker works", flush=True)
