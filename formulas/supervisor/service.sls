@@ -11,6 +11,6 @@ supervisor-service:
 supervisor-loaded:
   service_config.loaded:
     - name: supervisor
-    - files: [/etc/supervisor/supervisord.conf, /etc/systemd/system/supervisor.service.d/saltern.conf]
+    - files: [/etc/supervisor/supervisord.conf]
     - require:
       - service: supervisor-service

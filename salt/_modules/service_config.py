@@ -1,17 +1,23 @@
-"""When a service started, as systemd knows it."""
+"""Whether a service has what is on the disk, as systemd knows it."""
 
 import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["restart", "started"]
+__load__ = ["is_read", "read", "restart", "started"]
+
+
+def _shown(unit, *names):
+    command = ["systemctl", "show", "-p", ",".join(names), unit]
+    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def started(unit):
     """Return when a unit became active.
 
     :param unit: its name.
-    :return: seconds since 1970; 0 where systemd has not read the unit's own files yet; ``None`` where it does not run.
+    :return: seconds since 1970, or ``None`` where it does not run.
 
     CLI Example:
 
@@ -19,16 +25,40 @@ def started(unit):
 
         salt-call service_config.started nginx
     """
-    command = ["systemctl", "show", "-p", "ActiveState,ActiveEnterTimestampMonotonic,NeedDaemonReload", unit]
-    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
-    properties = dict(line.split("=", 1) for line in lines if "=" in line)
-    if properties.get("ActiveState") != "active":
+    shown = _shown(unit, "ActiveState", "ActiveEnterTimestampMonotonic")
+    if shown.get("ActiveState") != "active":
         return None
-    if properties.get("NeedDaemonReload") == "yes":
-        # The unit's own files are newer than what systemd has read of them, and so than the service.
-        return 0.0
     # By the monotonic clock: the other one may have been set since.
-    return time.time() - time.monotonic() + int(properties["ActiveEnterTimestampMonotonic"]) / 1_000_000
+    return time.time() - time.monotonic() + int(shown["ActiveEnterTimestampMonotonic"]) / 1_000_000
+
+
+def is_read(unit):
+    """Tell whether systemd has read a unit's files since they changed.
+
+    :param unit: its name.
+    :return: a boolean.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call service_config.is_read supervisor
+    """
+    return _shown(unit, "NeedDaemonReload").get("NeedDaemonReload") != "yes"
+
+
+def read():
+    """Have systemd read the files of all units.
+
+    :raises CommandExecutionError: with what systemd says.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call service_config.read
+    """
+    _do("daemon-reload")
 
 
 def restart(unit):
@@ -39,7 +69,10 @@ def restart(unit):
 
     CLI Example: none, it serves the state ``service_config.loaded``.
     """
-    __salt__["cmd.run_all"](["systemctl", "daemon-reload"], python_shell=False)
-    done = __salt__["cmd.run_all"](["systemctl", "restart", unit], python_shell=False)
+    _do("restart", unit)
+
+
+def _do(*arguments):
+    done = __salt__["cmd.run_all"](["systemctl", *arguments], python_shell=False)
     if done["retcode"]:
-        raise CommandExecutionError(f"{unit} does not restart: {done['stderr']}")
+        raise CommandExecutionError(f"systemctl {' '.join(arguments)}: {done['stderr']}")

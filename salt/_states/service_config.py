@@ -17,16 +17,25 @@ def loaded(name, files):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has its configuration"}
     started = __salt__["service_config.started"](name)
-    if started is None or not newer(files, started, time.time()):
+    if started is None:
         return ret
-    ret["changes"] = {name: {"old": "older than its configuration", "new": "restarted"}}
+    changes = {}
+    if not __salt__["service_config.is_read"](name):
+        changes["systemd"] = {"old": "older than the unit's files", "new": "reloaded"}
+    if newer(files, started, time.time()):
+        changes[name] = {"old": "older than its configuration", "new": "restarted"}
+    if not changes:
+        return ret
     if __opts__["test"]:
-        return ret | {"result": None, "comment": f"{name} would be restarted"}
+        return ret | {"changes": changes, "result": None, "comment": f"{name} would be given its configuration"}
     try:
-        __salt__["service_config.restart"](name)
+        if "systemd" in changes:
+            __salt__["service_config.read"]()
+        if name in changes:
+            __salt__["service_config.restart"](name)
     except CommandExecutionError as error:
-        return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"{name} was restarted"}
+        return ret | {"result": False, "comment": str(error)}
+    return ret | {"changes": changes, "comment": f"{name} was given its configuration"}
 
 
 def newer(files, started, now):

@@ -161,7 +161,7 @@ def test_every_domain_of_the_app_is_served(mirror, host):
 
 
 def test_requests_go_to_every_web_process(mirror):
-    assert {mirror.get("/healthz").json()["port"] for _ in range(20)} == {"8301", "8302"}
+    assert len({mirror.get("/healthz").json()["port"] for _ in range(20)}) == 2
 
 
 def test_websockets_pass(mirror, host):
