@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.lab import Host, Lab
 
 from .applied import Applied, apply
+from .pillar import Pillar
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = os.environ.get("SUITE", "bookworm trixie").split()
@@ -111,6 +112,14 @@ def verify(tree):
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def pillar(tree):
+    """The pillar of the hosts, for a module's tests to edit; all is put back after them."""
+    pillar = Pillar(tree)
+    yield pillar
+    pillar.close()
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from websockets.sync.client import connect
 from .applied import apply
 from .client import Client
 from .conftest import ROOT
-from .pillar import Pillar
 
 DOMAIN = "mirror.localhost"
 
@@ -55,13 +54,6 @@ MIRROR = {
     "keep_releases": 3,
     "config": CONFIG,
 }
-
-
-@pytest.fixture(scope="module")
-def pillar(tree):
-    pillar = Pillar(tree)
-    yield pillar
-    pillar.close()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ from .applied import apply
 from .client import Client
 from .conftest import ROOT
 from .load import Load
-from .pillar import Pillar
 
 DOMAIN = "mirror.localhost"
 MIRROR = {
@@ -26,13 +25,6 @@ MIRROR = {
     "health": {"grace": 30},
     "config": {"COLOUR": "red", "SECRET": "canary-0123456789"},
 }
-
-
-@pytest.fixture(scope="module")
-def pillar(tree):
-    pillar = Pillar(tree)
-    yield pillar
-    pillar.close()
 
 
 @pytest.fixture(scope="module")
