@@ -274,16 +274,25 @@ def is_stale(root, paths):
 
     CLI Example: none, it serves states.
     """
-    import psutil
-
     started = []
     for pid in _workers():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            started.append(psutil.Process(pid).create_time())
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            started.append(_started(pid))
     files = [os.path.join(root, path) for path in paths]
     times = [os.stat(path).st_mtime for path in files if os.path.exists(path)]
-    # psutil's times are those of the kernel's ticks, a hundredth of a second apart.
-    return bool(started) and any(max(started) + 0.02 < changed <= time.time() for changed in times)
+    return bool(started) and any(max(started) < changed <= time.time() for changed in times)
+
+
+def _started(pid):
+    """Return when a process started, in seconds since 1970, to two ticks of the kernel and never too early.
+
+    psutil adds the ticks to the time of boot, which the kernel gives in whole seconds; see proc_pid_stat(5).
+    """
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+        ticks = int(stream.read().rpartition(")")[2].split()[19])
+    with open("/proc/uptime", encoding="ascii") as stream:
+        age = float(stream.read().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age + 0.02
 
 
 def _workers():
