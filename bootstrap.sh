@@ -146,7 +146,9 @@ if [ ! -e "$venv/.complete" ]; then
         index_failed "Salt" "$log"
     rm -rf "$log" "$venv/uv.txt" "$prefix/.cache"
     # Python warns on every run of a module that Salt imports. Imported already, it is not warned of again.
-    cat >"$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sitecustomize.py" <<'CUSTOMIZE'
+    packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    echo "import saltern_quiet" >"$packages/saltern_quiet.pth"
+    cat >"$packages/saltern_quiet.py" <<'CUSTOMIZE'
 import warnings
 
 with warnings.catch_warnings():

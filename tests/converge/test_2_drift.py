@@ -57,10 +57,6 @@ EDITS = {
     ),
     "PostgreSQL did not read its access list": ("touch /etc/postgresql/*/main/pg_hba.conf", "postgres-access-reload"),
     "supervisor did not read its configuration": ("touch /etc/supervisor/supervisord.conf", "supervisor-loaded"),
-    "systemd did not read the unit": (
-        "touch /etc/systemd/system/supervisor.service.d/saltern.conf",
-        "supervisor-loaded",
-    ),
     "supervisor was configured": ("echo '; edited' >>/etc/supervisor/supervisord.conf", "supervisor-config"),
     "a process was configured": (
         "sed -i s/8201/8250/ /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update",
