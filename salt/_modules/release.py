@@ -26,6 +26,7 @@ NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
 POLL = 0.1
 LOG_LINES = 15
+LOG_READ = 1000
 
 # What supervisor says of a process that it does not know.
 ABSENT = {"state": "not known to supervisor", "pid": 0, "up": 0, "exit": "not known to supervisor"}
@@ -294,7 +295,7 @@ def _clear(move):
     if others and left is not None:
         # It may have been interrupted between the switch of nginx and that of the link.
         _serve(app, __salt__["process.configured"](app, left))
-        __salt__["nginx_tree.drain"](_web_grace(move.one))
+        __salt__["nginx_tree.drain"](_web_grace(app))
     _stop_others(app, left)
     __salt__["release_store.sweep"](app)
 
@@ -446,11 +447,14 @@ def _drain(move):
     configured = __salt__["process.configured"](move.app, move.number)
     others = [number for _, number in __salt__["process.releases"](move.app) if number != move.number]
     if others or configured.keys() - move.ports.keys():
-        __salt__["nginx_tree.drain"](_web_grace(move.one))
+        __salt__["nginx_tree.drain"](_web_grace(move.app))
 
 
-def _web_grace(one):
-    return one["grace"].get("web", __salt__["process.longest_grace"]({}))
+def _web_grace(app):
+    """Return how long supervisor gives a web process of any release that it runs, be the pillar another by now."""
+    default = __salt__["process.longest_grace"]({})
+    graces = [_graces(app, number) for _, number in __salt__["process.releases"](app)]
+    return max((grace.get("web", default) for grace in graces), default=default)
 
 
 def _stop(move):
@@ -810,18 +814,31 @@ def _message(move, step, error, started):
         serves = f"v{current} goes on serving" if current else "no release serves"
         text = f"v{number} was refused at the step {step}: {error}; {serves}"
     process = getattr(error, "process", None)
-    lines = _last_lines(app, process, started) if process else []
+    lines = _last_lines(app, number, process, started) if process else []
     if lines:
         text += f". {app}[{process}] logged last:\n" + "\n".join(f"  {line}" for line in lines)
     return masked(text, __salt__["attachment.environ"](app))
 
 
-def _last_lines(app, process, started):
-    """Return the last lines that a process logged since a time."""
-    command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_LINES), "--since", f"@{int(started)}"]
+def _last_lines(app, number, process, started):
+    """Return the last lines that a process logged since a time, until it was started again."""
+    # What a process wrote just before its end may not have been read yet.
+    __salt__["cmd.run_stdout"](["journalctl", "--sync"], python_shell=False, ignore_retcode=True)
+    command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_READ), "--since", f"@{int(started)}"]
     # Anybody may log under any name.
     command += ["-t", f"{app}[{process}]", f"_UID={pwd.getpwnam(app).pw_uid}"]
-    return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+    return first_run(lines, f"v{number} {process} starts")[-LOG_LINES:]
+
+
+def first_run(lines, mark):
+    """Return what a process logged until it was started a second time.
+
+    :param lines: its log.
+    :param mark: what the line of a start begins with; see the launcher, ``formulas/app/files/process.py``.
+    """
+    starts = [index for index, line in enumerate(lines) if line.startswith(mark)]
+    return lines[: starts[1]] if len(starts) > 1 else lines
 
 
 def masked(text, environ):

@@ -117,6 +117,13 @@ values = strategies.text(strategies.characters(exclude_categories=["Cs"], exclud
 nasty = strategies.text("%$'\"\\#= \t\n\r;`{}[]&*!|>~,:@-\u00e9\u2028\U0001f9c2\x01\x7f", max_size=40)
 
 
+@pytest.fixture
+def as_before(host):
+    """Apply the pillar as a test leaves it."""
+    yield
+    apply(host).succeeded()
+
+
 # Each example is a converge of the host, so that they are few, each is large, and none is made smaller.
 @hypothesis.settings(
     max_examples=4,
@@ -126,7 +133,7 @@ nasty = strategies.text("%$'\"\\#= \t\n\r;`{}[]&*!|>~,:@-\u00e9\u2028\U0001f9c2\
     suppress_health_check=list(hypothesis.HealthCheck),
 )
 @hypothesis.given(config=strategies.dictionaries(names, values | nasty, min_size=60, max_size=90))
-def test_any_config_reaches_the_process(config, host, mirror, pillar):
+def test_any_config_reaches_the_process(config, as_before, host, mirror, pillar):
     pillar.merge(app={"mirror": {"config": config}})
     apply(host).succeeded()
     seen = mirror.get("/environ").json()["environ"]

@@ -165,6 +165,8 @@ def test_a_server(ran, tmp_path):
             ran.add(command)
             host.sh(command)
         assert "v2" in host.sh("salt-call release.list tickets").stdout
+        # It is no longer held.
+        host.sh("salt-call state.apply")
 
         key = tmp_path / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)

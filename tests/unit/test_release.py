@@ -81,6 +81,19 @@ def test_a_process_that_keeps_dying_is_found(release, ends, info, said):
     assert release.died(ends, info) == said
 
 
+@pytest.mark.parametrize(
+    "lines, kept",
+    [
+        ([], []),
+        (["v2 web.1 starts", "a"], ["v2 web.1 starts", "a"]),
+        (["v2 web.1 starts", "a", "v2 web.1 starts", "b"], ["v2 web.1 starts", "a"]),
+        (["b", "v2 web.1 starts on port 1", "a", "v2 web.1 starts on port 1"], ["b", "v2 web.1 starts on port 1", "a"]),
+    ],
+)
+def test_of_a_process_that_was_started_again_the_first_run_is_shown(release, lines, kept):
+    assert release.first_run(lines, "v2 web.1 starts") == kept
+
+
 @pytest.fixture
 def store(release_store, tmp_path, monkeypatch):
     """The module, with its files below a directory of the test."""

@@ -62,9 +62,9 @@ def test_each_process_has_exactly_its_config(apps, running, releases):
     for app, one in apps.items():
         for process, its in by_process(running, app, releases).items():
             assert its["environ"].keys() == declared.variables(one, process), f"{app}[{process}]"
-            for variable, value in one["config"].items():
-                # Not compared by a plain ==, whose failure would print the value.
-                assert (its["environ"][variable] == value) is True, f"{app}[{process}]: {variable} is another"
+            # Names, since a failure prints what is compared.
+            others = [variable for variable, value in one["config"].items() if its["environ"][variable] != value]
+            assert others == [], f"{app}[{process}]"
 
 
 def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
@@ -73,7 +73,8 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
             for its in running[app].values():
                 value = its["environ"][variable]
                 if "url" in target:
-                    assert (value == target["url"]) is True, variable
+                    is_it = value == target["url"]
+                    assert is_it, variable
                     continue
                 url = urlsplit(value)
                 assert (url.hostname, url.port) == (target["address"], target["port"]), variable
@@ -139,7 +140,7 @@ def test_nobody_else_reads_an_apps_files(apps, python):
 
 def test_an_app_cannot_change_what_it_runs(host, apps):
     for app in apps:
-        writable = host.check_output("runuser -u %s -- find /srv/apps/%s -writable -not -type l", app, app)
+        writable = host.check_output("cd / && runuser -u %s -- find /srv/apps/%s -writable -not -type l", app, app)
         assert writable == ""
 
 
