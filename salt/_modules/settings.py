@@ -69,8 +69,8 @@ def compiled(pillar, minion_id):
     if broken := unreadable(roots, ["hosts.yaml"]):
         return {}, broken
     environment = __salt__["inventory.environment"](pillar.get(INVENTORY_KEY), minion_id)
-    files = ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets"))]
-    if broken := unreadable(roots, files):
+    own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
+    if broken := unreadable(roots, ["common.sls", *own]):
         raise CommandExecutionError("\n".join(broken))
     # What is in dev's is no secret: its hosts are thrown away.
     if environment != "dev" and (open_to_all := exposed(roots, f"secrets/{environment}.sls")):
@@ -79,6 +79,8 @@ def compiled(pillar, minion_id):
     inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
     mistakes = check(inventory, {key: pillar[key] for key in inventory if key in pillar})
     mistakes += [] if mistakes else __salt__["inventory.mistakes"](pillar[INVENTORY_KEY], minion_id)
+    if not mistakes and pillar[INVENTORY_KEY] != __salt__["inventory.read"]():
+        mistakes = ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
     if mistakes:
         return {}, mistakes
     declared = {key: value for key, value in pillar.items() if key != INVENTORY_KEY and not str(key).startswith("_")}
@@ -86,7 +88,7 @@ def compiled(pillar, minion_id):
     # What the files do not mention is then what was completed the first time.
     if DECLARED_KEY in pillar:
         declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
-    mistakes = check(schemas, declared)
+    mistakes = sorted(check(schemas, declared) + misplaced(schemas, roots, own))
     if mistakes:
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
@@ -108,7 +110,7 @@ def unreadable(roots, names):
         try:
             with open(os.path.join(root, name), encoding="utf-8") as stream:
                 text = stream.read()
-            if text.startswith("#!yaml") or not re.search(r"\{[{%#]", text):
+            if _is_plain(text):
                 salt.utils.yaml.safe_load(text)
         except FileNotFoundError:
             continue
@@ -117,6 +119,63 @@ def unreadable(roots, names):
         except salt.utils.yaml.YAMLError as error:
             found.append(f"pillar/{name}: {_problem(error)}; expected YAML")
     return found
+
+
+def misplaced(schemas, roots, names):
+    """List what the files of one environment say and may not: environments differ in what ``varies``, and no more.
+
+    :param schemas: a mapping of formula to JSON Schema.
+    :param roots: directories, in the order of the pillar roots.
+    :param names: of files below them; each need not be there.
+    :return: a message for each such setting.
+    """
+    found = []
+    for root, name in itertools.product(roots, names):
+        try:
+            with open(os.path.join(root, name), encoding="utf-8") as stream:
+                text = stream.read()
+        except FileNotFoundError:
+            continue
+        if not _is_plain(text):
+            line = text[: _JINJA.search(text).start()].count("\n") + 1
+            found.append(
+                f"pillar/{name}: line {line}: Jinja; expected plain YAML, which says the same of every host. "
+                "To keep a value that looks like Jinja as it is, make the first line #!yaml"
+            )
+            continue
+        declared = salt.utils.yaml.safe_load(text)
+        for path in fixed({"properties": schemas}, declared, []):
+            found.append(f"{dotted(path)}: does not vary; expected in pillar/common.sls, not in pillar/{name}")
+        if isinstance(declared, dict) and "include" in declared:
+            found.append(f"include: not in pillar/{name}; expected settings alone")
+    return found
+
+
+def fixed(schema, value, path):
+    """List the settings in a value that are the same in every environment.
+
+    :param schema: a JSON Schema; ``varies: true`` holds for all that is below it.
+    :param value: what is said of it. What the schema does not know is passed over.
+    :param path: where that is.
+    :return: paths.
+    """
+    if schema.get("varies"):
+        return []
+    parts = {**schema.get("properties", {}), **schema.get("patternProperties", {})}
+    if not parts:
+        return [path]
+    found = []
+    for key, item in value.items() if isinstance(value, dict) else ():
+        part = _part(schema, key)
+        found += fixed(part, item, [*path, key]) if part else []
+    return found
+
+
+def _part(schema, key):
+    """Return the schema of a key of a mapping, empty where the mapping has no such key."""
+    patterns = schema.get("patternProperties", {}).items()
+    by_pattern = (part for pattern, part in patterns if re.search(pattern, str(key)))
+    return schema.get("properties", {}).get(key) or next(by_pattern, {})
 
 
 def exposed(roots, name):
@@ -137,6 +196,14 @@ def exposed(roots, name):
             directory = os.path.dirname(os.path.join(root, name))
             found.append(f"pillar/{name}: every user of this machine can read it; expected none: chmod 700 {directory}")
     return found
+
+
+_JINJA = re.compile(r"\{[{%#]")
+
+
+def _is_plain(text):
+    """Tell whether Salt takes a pillar file as YAML alone."""
+    return text.startswith("#!yaml") or not _JINJA.search(text)
 
 
 def _problem(error):
@@ -318,8 +385,5 @@ def with_defaults(schema, value):
         elif part.get("type") == "object" and not part.get("x-optional"):
             complete[key] = with_defaults(part, {})
     for key, item in value.items():
-        part = properties.get(key) or next(
-            (part for pattern, part in schema.get("patternProperties", {}).items() if re.search(pattern, str(key))), {}
-        )
-        complete[key] = with_defaults(part, item)
+        complete[key] = with_defaults(_part(schema, key), item)
     return complete

@@ -14,9 +14,9 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.lab import Host, Lab
+from tests.pillar import Pillar
 
 from .applied import Applied, apply
-from .pillar import Pillar
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = os.environ.get("SUITE", "bookworm trixie").split()

@@ -2,8 +2,9 @@
 
 import pytest
 
+from tests.pillar import Pillar
+
 from .applied import apply
-from .pillar import Pillar
 
 CANARY = "canary-0123456789"
 

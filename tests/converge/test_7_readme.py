@@ -12,10 +12,10 @@ import yaml
 
 from tests.lab import Lab, machine
 from tests.lab.lab import copy_tree
+from tests.pillar import overlaid
 
 from .client import Client
 from .conftest import EXAMPLES, ROOT
-from .pillar import overlaid
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from tests import pillar
+
 ROOT = Path(__file__).parents[2]
 SALT_CALL = Path(sys.executable).with_name("salt-call")
 SUITES = ("bookworm", "trixie")
@@ -52,6 +54,10 @@ class Host:
         path = self.pillar / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+
+    def merge(self, settings, environment="dev"):
+        """Lay settings over those that are declared, each where it belongs."""
+        pillar.declare(self.pillar, environment, settings)
 
     def call(self, *arguments):
         """Run salt-call, and return its exit code and all that it printed."""

@@ -58,7 +58,7 @@ def states(request, tmp_path_factory):
         host = Host(directory, "one", suite)
         host.declare("hosts.yaml", inventory_of(*(ROLES if role is None else [role] if role else [])))
         host.declare("builds/dev.sls", BUILDS)
-        host.declare("secrets/dev.sls", EVERYTHING)
+        host.merge(EVERYTHING)
     return host.states()
 
 
@@ -108,7 +108,7 @@ def test_the_top_file_gives_a_host_the_base_and_its_roles(tmp_path, roles):
     host = Host(tmp_path, "one")
     host.declare("hosts.yaml", inventory_of(*roles))
     host.declare("builds/dev.sls", BUILDS)
-    host.declare("secrets/dev.sls", EVERYTHING)
+    host.merge(EVERYTHING)
     expected = ["base", *(f"roles.{role}" for role in ROLES if role in roles)]
     assert host.ask("state.show_top") == {"base": expected}
 
@@ -164,7 +164,7 @@ def everything(tmp_path_factory):
     """A host with all that can be said."""
     host = Host(tmp_path_factory.mktemp("everything"), "dev")
     host.declare("builds/dev.sls", BUILDS)
-    host.declare("secrets/dev.sls", EVERYTHING | {"app": EVERYTHING["app"] | {"faq": {}}})
+    host.merge(EVERYTHING | {"app": EVERYTHING["app"] | {"faq": {}}})
     return host
 
 

@@ -50,7 +50,7 @@ def assert_refused(code, output, messages):
 def mistaken(tmp_path_factory):
     """A host whose pillar has mistakes of each kind."""
     host = Host(tmp_path_factory.mktemp("mistaken"), "dev")
-    host.declare("secrets/dev.sls", MISTAKES)
+    host.merge(MISTAKES)
     return host
 
 
@@ -99,6 +99,17 @@ PILLARS = {
             "app.tickets.attach.FAQ_API.version: faq does not provide it; expected one of v1, v2 (app.faq.provides)",
             "app.tickets.attach.REDIS_URL.redis: belongs to faq, which attaches it too; expected one of its own",
         ],
+    ),
+    "an environment that differs in what does not vary": (
+        {"environments/dev.sls": {"app": {"faq": {"port": 8300}}, "nginx": {"gzip": False}}},
+        [
+            "app.faq.port: does not vary; expected in pillar/common.sls, not in pillar/environments/dev.sls",
+            "nginx.gzip: does not vary; expected in pillar/common.sls, not in pillar/environments/dev.sls",
+        ],
+    ),
+    "an inventory that a pillar file changes": (
+        {"secrets/dev.sls": {"hosts": {"dev": ROW}}},
+        ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"],
     ),
     "a name that YAML reads as something else": (
         {"secrets/dev.sls": "app:\n  faq:\n    config:\n      on: 'x'\n"},

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -393,6 +394,7 @@ def compiled(settings, inventory, attachment, dunders, request, tmp_path):
         "inventory.environment": inventory.environment,
         "inventory.mistakes": inventory.mistakes,
         "inventory.peers": inventory.peers,
+        "inventory.read": inventory.read,
         "attachment.derived": attachment.derived,
     }
     roots = {
@@ -401,7 +403,16 @@ def compiled(settings, inventory, attachment, dunders, request, tmp_path):
     }
     dunders(settings, opts=roots, salt=salt)
     dunders(attachment, salt=salt)
-    return settings.compiled
+    dunders(inventory, opts=roots)
+
+    def run(pillar, minion_id):
+        # What Salt gives as hosts is what the inventory's file says.
+        if pillar.get("hosts"):
+            path = Path(roots["pillar_roots"]["base"][0]) / "hosts.yaml"
+            path.write_text(yaml.safe_dump(pillar["hosts"]))
+        return settings.compiled(pillar, minion_id)
+
+    return run
 
 
 def test_a_host_has_the_settings_of_every_formula(compiled, schemas):
@@ -522,6 +533,53 @@ def test_only_files_of_the_hosts_own_environment_stop_it(compiled, tmp_path):
     (tmp_path / "hosts.yaml").write_text("a: [\n")
     (message,) = compiled({"hosts": None}, "one")[1]
     assert message.startswith("pillar/hosts.yaml: line 2, column 1: ")
+
+
+OWN = "expected in pillar/common.sls, not in pillar/environments/dev.sls"
+MISPLACED = {
+    "what varies": (
+        {"postgres": {"shared_buffers": "1GB"}, "app": {"shop": {"domains": [], "config": {"A": "b"}}}},
+        [],
+    ),
+    "below what varies": ({"redis": {"instances": {"shop": {"maxmemory": "1gb"}}}}, []),
+    "what does not vary": ({"nginx": {"gzip": False}}, [f"nginx.gzip: does not vary; {OWN}"]),
+    "what does not vary of an app": (
+        {"app": {"shop": {"port": 8100, "health": {"path": "/up", "grace": 5}, "config": {}}}},
+        [f"app.shop.{name}: does not vary; {OWN}" for name in ("port", "health.path", "health.grace")],
+    ),
+    "a list that does not vary": ({"base": {"packages": ["htop"]}}, [f"base.packages: does not vary; {OWN}"]),
+    "nothing at all": (None, []),
+    "an empty formula": ({"app": None}, []),
+    "what there is not, which is told elsewhere": ({"ngnix": {"gzip": True}, "app": {"shop": {"prot": 1}}}, []),
+    "other files": (
+        {"include": ["extra"]},
+        ["include: not in pillar/environments/dev.sls; expected settings alone"],
+    ),
+}
+
+
+@pytest.mark.parametrize("declared, expected", MISPLACED.values(), ids=MISPLACED)
+def test_an_environment_sets_only_what_varies(settings, schemas, tmp_path, declared, expected):
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments/dev.sls").write_text(yaml.safe_dump(declared))
+    found = settings.misplaced(schemas, [str(tmp_path)], ["environments/dev.sls", "secrets/dev.sls"])
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("first, told", [("", True), ("#!yaml\n", False), ("#!jinja|yaml\n", True)])
+def test_an_environment_s_file_says_the_same_of_every_host(settings, schemas, tmp_path, first, told):
+    (tmp_path / "common.sls").write_text(f"{first}app:\n  shop:\n    config: {{A: '{{{{ grains.id }}}}'}}\n")
+    found = settings.misplaced(schemas, [str(tmp_path)], ["common.sls"])
+    line = 4 if first else 3
+    assert [message.partition(";")[0] for message in found] == [f"pillar/common.sls: line {line}: Jinja"] * told
+
+
+def test_the_inventory_is_in_no_pillar_file(compiled, settings, tmp_path):
+    pillar = {"hosts": HOSTS} | shop()
+    assert compiled(copy.deepcopy(pillar), "one")[1] == []
+    (tmp_path / "hosts.yaml").write_text(yaml.safe_dump({"one": HOSTS["one"] | {"address": "10.0.0.9"}}))
+    _, mistakes = settings.compiled(copy.deepcopy(pillar), "one")
+    assert mistakes == ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
 
 
 def test_mistakes_reach_salt_as_the_pillar_s_errors(pillar_settings, dunders):

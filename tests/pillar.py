@@ -1,0 +1,84 @@
+"""Editing the pillar of hosts under test, as an operator would: each setting where it belongs."""
+
+import copy
+import re
+import shutil
+from pathlib import Path
+
+import yaml
+
+FORMULAS = Path(__file__).parents[1] / "formulas"
+
+
+class Pillar:
+    """The pillar of a tree that a test may edit, and what was in it before.
+
+    :param tree: the tree of the hosts.
+    """
+
+    def __init__(self, tree: Path):
+        self.directory = tree / "pillar"
+        self.backup = tree / "pillar.before"
+        shutil.copytree(self.directory, self.backup)
+
+    def merge(self, **settings) -> None:
+        """Lay settings over those that are declared; see ``declare``."""
+        declare(self.directory, "dev", settings)
+
+    def restore(self) -> None:
+        """Put everything back."""
+        shutil.rmtree(self.directory)
+        self.backup.rename(self.directory)
+        shutil.copytree(self.directory, self.backup)
+
+    def close(self) -> None:
+        """Put everything back, for good."""
+        shutil.rmtree(self.directory)
+        self.backup.rename(self.directory)
+
+
+def declare(directory: Path, environment: str, settings: dict) -> None:
+    """Lay settings over those of a pillar: what varies in the environment's file, all else in the common one.
+
+    :param directory: the pillar's root.
+    :param environment: such as ``dev``.
+    :param settings: a mapping by formula; ``None`` takes a key away.
+    """
+    schemas = {path.parent.name: yaml.safe_load(path.read_text()) for path in FORMULAS.glob("*/settings.yaml")}
+    schema = {"properties": schemas}
+    for name, varies in (("common.sls", False), (f"environments/{environment}.sls", True)):
+        path = directory / name
+        now = overlaid(yaml.safe_load(path.read_text()), placed(schema, settings, varies))
+        # Values that look like Jinja stay what they are.
+        path.write_text("#!yaml\n" + yaml.safe_dump(now, allow_unicode=True))
+
+
+def placed(schema: dict, value: dict, varies: bool) -> dict:
+    """Return the settings in a value that vary, or those that do not. A key to be taken away is among both.
+
+    What the schema does not know does not vary.
+    """
+    kept = {}
+    for key, item in value.items():
+        patterns = schema.get("patternProperties", {}).items()
+        by_pattern = (part for pattern, part in patterns if re.search(pattern, str(key)))
+        part = schema.get("properties", {}).get(key) or next(by_pattern, {})
+        if part.get("varies"):
+            if varies:
+                kept[key] = item
+        elif item is None or (not varies and not isinstance(item, dict)):
+            kept[key] = item
+        elif isinstance(item, dict) and (below := placed(part, item, varies)):
+            kept[key] = below
+    return kept
+
+
+def overlaid(below, above):
+    """Return a mapping with another laid over it, at every depth."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return copy.deepcopy(above)
+    merged = {key: value for key, value in below.items() if key not in above}
+    for key, value in above.items():
+        if value is not None:
+            merged[key] = overlaid(below.get(key), value)
+    return merged
