@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup up apply verify logs status down test lint unit render converge bench release lock clean
+.PHONY: help setup up apply verify logs status down test lint unit render converge parity bench release lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
@@ -54,6 +54,13 @@ render: setup ## compile every role in every environment
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
+
+parity: setup ## show what differs between the environments, and between Debian 12 and 13; fails on what may not vary
+	@mkdir -p .lab/parity/var/cache/salt/master/proc
+	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/parity' 'log_level: quiet' 'color: False' \
+		'runner_dirs: [$(CURDIR)/salt/_runners]' 'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' \
+		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/parity/master
+	@.venv/bin/salt-run --config-dir .lab/parity parity.show html=parity.html && echo "The same as a page: parity.html"
 
 bench: setup ## measure: what a release costs beside the app's own boot
 	$(PYTHON) -m bench.releases

@@ -18,7 +18,7 @@ import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["compiled", "load"]
+__load__ = ["check", "compiled", "completed", "load", "misplaced", "parted", "read_schemas", "unreadable"]
 
 # Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
 INVENTORY_KEY = "hosts"
@@ -88,12 +88,26 @@ def compiled(pillar, minion_id):
     # What the files do not mention is then what was completed the first time.
     if DECLARED_KEY in pillar:
         declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
-    mistakes = sorted(check(schemas, declared) + misplaced(schemas, roots, own))
-    if mistakes:
+    mistakes = misplaced(schemas, roots, own)
+    settings, others = completed(schemas, declared, pillar[INVENTORY_KEY], minion_id)
+    return settings | {DECLARED_KEY: sorted(declared)}, sorted(mistakes + others)
+
+
+def completed(schemas, declared, hosts, minion_id):
+    """Check what is declared of the formulas, and complete it.
+
+    :param schemas: a mapping of formula to JSON Schema.
+    :param declared: a mapping of formula to what is said of it.
+    :param hosts: the inventory, checked: rows by host id.
+    :param minion_id: the host's id.
+    :return: a mapping of formula to settings, and a list of mistakes. With mistakes the mapping is of no use.
+
+    CLI Example: none, it serves ``settings.compiled`` and the runner parity.
+    """
+    if mistakes := check(schemas, declared):
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
-    settings, mistakes = __salt__["attachment.derived"](settings, pillar[INVENTORY_KEY], minion_id)
-    return settings | {DECLARED_KEY: sorted(declared)}, mistakes
+    return __salt__["attachment.derived"](settings, hosts, minion_id)
 
 
 def unreadable(roots, names):
@@ -169,6 +183,30 @@ def fixed(schema, value, path):
         part = _part(schema, key)
         found += fixed(part, item, [*path, key]) if part else []
     return found
+
+
+def parted(schema, value):
+    """Part what is declared into what is the same in every environment and what varies.
+
+    :param schema: a JSON Schema of a mapping.
+    :param value: what is said of it.
+    :return: two mappings.
+
+    CLI Example: none, it serves the runner parity.
+    """
+    same, varying = {}, {}
+    for key, item in value.items():
+        part = _part(schema, key)
+        if part.get("varies"):
+            varying[key] = item
+        elif isinstance(item, dict) and (part.get("properties") or part.get("patternProperties")):
+            below, own = parted(part, item)
+            same[key] = below
+            if own:
+                varying[key] = own
+        else:
+            same[key] = item
+    return same, varying
 
 
 def _part(schema, key):
