@@ -57,7 +57,7 @@ converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: 
 
 parity: setup ## show what differs between the environments, and between Debian 12 and 13; fails on what may not vary
 	@mkdir -p .lab/parity/var/cache/salt/master/proc
-	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/parity' 'log_level: quiet' 'color: False' \
+	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/parity' 'log_level: quiet' 'job_cache: False' \
 		'runner_dirs: [$(CURDIR)/salt/_runners]' 'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' \
 		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/parity/master
 	@.venv/bin/salt-run --config-dir .lab/parity parity.show html=parity.html && echo "The same as a page: parity.html"

@@ -37,6 +37,17 @@ class Pillar:
         self.backup.rename(self.directory)
 
 
+class Dumper(yaml.SafeDumper):
+    """Escapes what YAML takes for line breaks, which PyYAML leaves as they are: a reader would fold them."""
+
+    def represent_str(self, data):
+        style = '"' if re.search("[\x85\u2028\u2029]", data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+Dumper.add_representer(str, Dumper.represent_str)
+
+
 def declare(directory: Path, environment: str, settings: dict) -> None:
     """Lay settings over those of a pillar: what varies in the environment's file, all else in the common one.
 
@@ -50,7 +61,20 @@ def declare(directory: Path, environment: str, settings: dict) -> None:
         path = directory / name
         now = overlaid(yaml.safe_load(path.read_text()), placed(schema, settings, varies))
         # Values that look like Jinja stay what they are.
-        path.write_text("#!yaml\n" + yaml.safe_dump(now, allow_unicode=True))
+        path.write_text("#!yaml\n" + yaml.dump(now, Dumper=Dumper, allow_unicode=True))
+
+    # An app that is taken away takes its build along.
+    path = directory / f"builds/{environment}.sls"
+    if path.exists():
+        path.write_text(yaml.safe_dump(overlaid(yaml.safe_load(path.read_text()), taken_away(settings))))
+
+
+def taken_away(settings: dict) -> dict:
+    """Return what of settings is to be taken away."""
+    below = {key: taken_away(item) for key, item in settings.items() if isinstance(item, dict)}
+    return {key: None for key, item in settings.items() if item is None} | {
+        key: item for key, item in below.items() if item
+    }
 
 
 def placed(schema: dict, value: dict, varies: bool) -> dict:

@@ -19,7 +19,7 @@ app-release-{{ app }}:
       - build: app-build-{{ app }}
       - file: app-process
       - service: supervisor-service
-      - service: nginx-service
+      - unit: nginx-service
 {% for requisite in salt['attachment.requisites'](app) %}
       - {{ requisite | tojson }}
 {% endfor %}

@@ -1,14 +1,16 @@
 # systemd-timesyncd skips containers by itself (ConditionVirtualization), so that there it is enabled but does not run.
 base-time-sync-enabled:
-  service.enabled:
+  unit.enabled:
     - name: systemd-timesyncd
+    - package: systemd-timesyncd
     - require:
       - pkg: base-packages
 
 {% if grains['virtual'] != 'container' %}
 base-time-sync:
-  service.running:
+  unit.running:
     - name: systemd-timesyncd
+    - package: systemd-timesyncd
     - require:
       - pkg: base-packages
 {% endif %}

@@ -1,6 +1,6 @@
 nginx-service:
-  service.running:
+  unit.running:
     - name: nginx
-    - enable: True
+    - package: nginx
     - require:
       - pkg: nginx-package

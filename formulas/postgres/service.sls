@@ -4,8 +4,9 @@
 
 # Starts every cluster at boot.
 postgres-service-enabled:
-  service.enabled:
+  unit.enabled:
     - name: postgresql
+    - package: postgresql-{{ version }}
     - require:
       - pkg: postgres-package
 
@@ -24,15 +25,13 @@ postgres-loaded:
     - require:
       - service: postgres-service
 
-postgres-access-reload:
-  cmd.run:
-    - name: pg_ctlcluster {{ version }} main reload
-    # Not onchanges: a run that is interrupted after it wrote the file would leave the server with the old one for good.
-    - unless: >-
-        echo "SELECT pg_conf_load_time() > '$(stat -c %y /etc/postgresql/{{ version }}/main/pg_hba.conf)'" |
-        runuser -u postgres -- psql -XAtqd postgres | grep -qx t
-    - require:
+postgres-access-loaded:
+  postgres_cluster.access_loaded:
+    - name: main
+    - version: {{ version }}
+    - watch:
       - file: postgres-access
+    - require:
       - service: postgres-service
 
 {% for name, database in postgres.databases | dictsort %}

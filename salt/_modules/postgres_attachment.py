@@ -9,7 +9,7 @@ import shutil
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["plan", "run"]
+__load__ = ["access_is_read", "plan", "run"]
 
 # What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
 ITERATIONS = 4096
@@ -96,6 +96,21 @@ def run(statements):
     if done["retcode"]:
         raise CommandExecutionError(f"psql: {done['stderr'] or 'failed'}")
     return done["stdout"]
+
+
+def access_is_read(version, cluster):
+    """Tell whether the server has read its access list since that changed.
+
+    :param version: PostgreSQL's major version.
+    :param cluster: the cluster's name.
+    :return: a boolean.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+
+    CLI Example: none, it serves the state ``postgres_cluster.access_loaded``.
+    """
+    changed = os.stat(f"/etc/postgresql/{version}/{cluster}/pg_hba.conf").st_mtime_ns
+    # In microseconds, as PostgreSQL has it.
+    return run([f"SELECT extract(epoch FROM pg_conf_load_time()) * 1000000 > {changed // 1000};"]).strip() == "t"
 
 
 def _name(text):

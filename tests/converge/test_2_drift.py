@@ -55,7 +55,7 @@ EDITS = {
         "touch /etc/postgresql/*/main/conf.d/saltern.conf",
         "postgres-loaded",
     ),
-    "PostgreSQL did not read its access list": ("touch /etc/postgresql/*/main/pg_hba.conf", "postgres-access-reload"),
+    "PostgreSQL did not read its access list": ("touch /etc/postgresql/*/main/pg_hba.conf", "postgres-access-loaded"),
     "supervisor did not read its configuration": ("touch /etc/supervisor/supervisord.conf", "supervisor-loaded"),
     "supervisor was configured": ("echo '; edited' >>/etc/supervisor/supervisord.conf", "supervisor-config"),
     "a process was configured": (
@@ -113,8 +113,10 @@ def wait_until_served(host):
 def test_the_next_converge_puts_it_right_when(host, what):
     script, state = EDITS[what]
     host.sh(f"{SHELL}\n{{ {script}; }} </dev/null >/dev/null")
+    dry = apply(host, "test=True")
     applied = apply(host).succeeded()
     assert state in applied.changed
+    assert dry.changed == applied.changed
     assert serves(host)
     apply(host).changed_nothing()
 

@@ -38,6 +38,7 @@ CONFIG = {
     "LINES": "one\ntwo\n\nfour\n",
     "CONTROL": "".join(map(chr, range(1, 32))) + "\x7f",
     "UTF8": "Größe 日本 🧂 \u00a0\u202e\ufeff",
+    "BREAKS": "one\x85two\u2028three\u2029four",
     "JINJA": "{{ 1 + 1 }} {% raw %} {# no comment #}",
     "YAML": "yes: [no, ~] &a *a !!int | >",
     "NUMBER": "0x1F",
