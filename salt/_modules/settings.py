@@ -289,16 +289,16 @@ def _messages(error):
     elif keyword == "required":
         for key in error.validator_value:
             if key not in instance:
-                yield dotted([*path, key]), f"missing; {_expected(schema.get('properties', {}).get(key, {}))}"
+                yield dotted([*path, key]), f"missing; {expected(schema.get('properties', {}).get(key, {}))}"
     elif keyword == "type":
         hint = "; put it in quotes" if schema.get("type") == "string" and _is_scalar(instance) else ""
-        yield dotted(path), f"found {_kind(instance)}; {_expected(schema)}{hint}"
+        yield dotted(path), f"found {_kind(instance)}; {expected(schema)}{hint}"
     elif keyword == "enum":
         close = difflib.get_close_matches(str(instance), [str(v) for v in error.validator_value], 1)
         meant = f"; did you mean '{close[0]}'?" if close else ""
         yield dotted(path), f"expected one of {', '.join(str(v) for v in error.validator_value)}{meant}"
     else:
-        yield dotted(path), f"not acceptable; {_expected(schema)}"
+        yield dotted(path), f"not acceptable; {expected(schema)}"
 
 
 def _unknown(key, known, schema):
@@ -310,8 +310,12 @@ def _unknown(key, known, schema):
     return f"unknown setting; expected one of {', '.join(sorted(known)) or 'none'}"
 
 
-def _expected(schema):
-    """Say what a schema expects, in words."""
+def expected(schema):
+    """Say what a schema expects, in words.
+
+    :param schema: a JSON Schema.
+    :return: such as ``expected integer from 0 to 49 (Processes of this type)``.
+    """
     # Where names are free, it is the names that x-expected speaks of.
     if "x-expected" in schema and "patternProperties" not in schema:
         return f"expected {schema['x-expected']}"
