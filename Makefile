@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup up apply verify logs status down test lint unit render converge parity bench release lock clean
+.PHONY: help setup up apply verify logs status down test lint unit render converge parity bench release docs lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
@@ -38,13 +38,14 @@ down: setup ## remove the hosts and their network
 ##@ Tests
 test: lint unit render converge ## all of these, in this order
 
-lint: setup ## read the code: ruff, salt-lint, shellcheck, and no state file of more than 100 lines
+lint: setup ## read the code: ruff, salt-lint, shellcheck, no state file of more than 100 lines, no stale docs
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	git ls-files -z 'salt/*.sls' 'formulas/*.sls' 'pillar/*.sls' | xargs -0 .venv/bin/salt-lint
 	git grep -zlE '^#! ?/bin/(ba)?sh' | xargs -0 .venv/bin/shellcheck
 	@git ls-files -z '*.sls' | xargs -0 awk 'FNR == 101 {print FILENAME ": more than 100 lines; split it by what changes \
 	together"; bad = 1} END {exit bad}'
+	@bin/settings-docs --check
 
 unit: setup ## test functions
 	$(PYTEST) tests/unit
@@ -72,6 +73,9 @@ release: setup ## build and declare an app (APP=tickets, or its directory; ENV=p
 		bin/build-release "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
 			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' || exit 1; \
 	done
+
+docs: setup ## write docs/settings.md and the editors' schemas anew, from the formulas' settings.yaml
+	@bin/settings-docs
 
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
 	$(COMPILE) requirements/build.in -o requirements/build.txt

@@ -1,4 +1,5 @@
-# What every environment shares. The READMEs in formulas/ have all that can be said here.
+# yaml-language-server: $schema=../docs/pillar.schema.json
+# What every environment shares. docs/settings.md has all that can be said.
 app:
   faq:
     port: 8200

@@ -1,3 +1,4 @@
+# yaml-language-server: $schema=../../docs/environment.schema.json
 # What differs in dev. The builds are in builds/dev.sls, which `make release` writes.
 app:
   faq:

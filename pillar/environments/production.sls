@@ -1,3 +1,4 @@
+# yaml-language-server: $schema=../../docs/environment.schema.json
 # What differs in production. The builds are in builds/production.sls, which `make release ENV=production` writes.
 app:
   faq:

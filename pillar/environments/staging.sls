@@ -1,3 +1,4 @@
+# yaml-language-server: $schema=../../docs/environment.schema.json
 # What differs in staging. The builds are in builds/staging.sls, which `make release ENV=staging` writes.
 app:
   faq:

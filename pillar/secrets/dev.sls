@@ -1,5 +1,6 @@
 #!yaml
-# The line above keeps Jinja away: a password may hold {{, {% or {#.
+# yaml-language-server: $schema=../../docs/environment.schema.json
+# The first line keeps Jinja away: a password may hold {{, {% or {#.
 # Nothing here is a secret: dev hosts are thrown away. The passwords of their databases are made on the host.
 app:
   faq:

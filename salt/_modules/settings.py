@@ -16,7 +16,7 @@ import stat
 
 import salt.utils.yaml
 import yaml
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltException
 
 __load__ = ["check", "compiled", "completed", "load", "misplaced", "parted", "read_schemas", "unreadable"]
 
@@ -25,6 +25,9 @@ INVENTORY_KEY = "hosts"
 
 # In the compiled pillar: the formulas that the pillar files mention.
 DECLARED_KEY = "_declared"
+
+# No setting is half as deep.
+MAX_DEPTH = 20
 
 # JSON Schema's words for what YAML calls otherwise.
 TYPES = {"object": "mapping", "array": "list", "null": "nothing"}
@@ -70,20 +73,25 @@ def compiled(pillar, minion_id):
         return {}, broken
     environment = __salt__["inventory.environment"](pillar.get(INVENTORY_KEY), minion_id)
     own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
-    if broken := unreadable(roots, ["common.sls", *own]):
+    files = ["common.sls", *own]
+    if broken := unreadable(roots, files) or unrendered(roots, files):
         raise CommandExecutionError("\n".join(broken))
     # What is in dev's is no secret: its hosts are thrown away.
     if environment != "dev" and (open_to_all := exposed(roots, f"secrets/{environment}.sls")):
         return {}, open_to_all
     schemas = read_schemas(__opts__["file_roots"]["base"])
     inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
-    mistakes = check(inventory, {key: pillar[key] for key in inventory if key in pillar})
-    mistakes += [] if mistakes else __salt__["inventory.mistakes"](pillar[INVENTORY_KEY], minion_id)
-    if not mistakes and pillar[INVENTORY_KEY] != __salt__["inventory.read"]():
+    hosts = __salt__["inventory.read"]()
+    mistakes = check(inventory, {INVENTORY_KEY: hosts})
+    # What JSON or YAML cannot say, such as a very long name, does not even reach the pillar.
+    if INVENTORY_KEY not in pillar:
+        raise CommandExecutionError("\n".join(mistakes or ["hosts: missing; expected pillar/inventory.sls as it came"]))
+    mistakes += [] if mistakes else __salt__["inventory.mistakes"](hosts, minion_id)
+    if not mistakes and pillar[INVENTORY_KEY] != hosts:
         mistakes = ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
     if mistakes:
         return {}, mistakes
-    declared = {key: value for key, value in pillar.items() if key != INVENTORY_KEY and not str(key).startswith("_")}
+    declared = {key: value for key, value in pillar.items() if key not in (INVENTORY_KEY, DECLARED_KEY)}
     # Salt 3008 compiles a pillar again over the one that it has, for pillar.items and for a pillar on the command line.
     # What the files do not mention is then what was completed the first time.
     if DECLARED_KEY in pillar:
@@ -124,8 +132,8 @@ def unreadable(roots, names):
         try:
             with open(os.path.join(root, name), encoding="utf-8") as stream:
                 text = stream.read()
-            if _is_plain(text):
-                salt.utils.yaml.safe_load(text)
+            if _is_plain(text) or not name.endswith(".sls"):
+                found += [f"pillar/{name}: {problem}" for problem in _misshapen(name, salt.utils.yaml.safe_load(text))]
         except FileNotFoundError:
             continue
         except UnicodeDecodeError:
@@ -133,6 +141,48 @@ def unreadable(roots, names):
         except salt.utils.yaml.YAMLError as error:
             found.append(f"pillar/{name}: {_problem(error)}; expected YAML")
     return found
+
+
+def unrendered(roots, names):
+    """List what keeps pillar files with Jinja from being YAML. Salt says no more than that they do not render.
+
+    :param roots: directories, in the order of the pillar roots.
+    :param names: of files below them; each need not be there.
+    :return: a message for each broken file.
+    """
+    found = []
+    for root, name in itertools.product(roots, names):
+        path = os.path.join(root, name)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                text = stream.read()
+            if not _is_plain(text):
+                content = __salt__["slsutil.renderer"](path, default_renderer="jinja|yaml")
+                found += [f"pillar/{name}: {problem}" for problem in _misshapen(name, content)]
+        except FileNotFoundError:
+            continue
+        except SaltException:
+            line = text[: _JINJA.search(text).start()].count("\n") + 1
+            found.append(
+                f"pillar/{name}: line {line}: Jinja that does not render; expected YAML of it. "
+                f"`salt-call slsutil.renderer {path}` says why. "
+                "To keep a value that looks like Jinja as it is, make the first line #!yaml"
+            )
+    return found
+
+
+def _misshapen(name, content):
+    """List why the content of a pillar file cannot be settings, whatever they are."""
+    if content is not None and not isinstance(content, dict):
+        return [f"found {_kind(content)}; expected mapping"]
+    if content and "include" in content and name.endswith(".sls"):
+        return ["include: not here; expected settings alone"]
+    # A list or a mapping that holds itself, by an alias of YAML, has no end.
+    level = [content or {}]
+    for _ in range(MAX_DEPTH):
+        parts = (part for item in level for part in (item.values() if isinstance(item, dict) else item))
+        level = list({id(part): part for part in parts if isinstance(part, dict | list)}.values())
+    return [f"more than {MAX_DEPTH} lists and mappings inside each other; expected settings"] if level else []
 
 
 def misplaced(schemas, roots, names):
@@ -160,8 +210,6 @@ def misplaced(schemas, roots, names):
         declared = salt.utils.yaml.safe_load(text)
         for path in fixed({"properties": schemas}, declared, []):
             found.append(f"{dotted(path)}: does not vary; expected in pillar/common.sls, not in pillar/{name}")
-        if isinstance(declared, dict) and "include" in declared:
-            found.append(f"include: not in pillar/{name}; expected settings alone")
     return found
 
 
@@ -248,9 +296,9 @@ def _problem(error):
     """Say what is wrong with YAML, and where."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-    # These name what they found, which may be a part of a secret: `!x`, `*x`.
+    # These name what they found, which may be a part of a secret: `!x`, `*x`, `{x: y}: z`.
     if not isinstance(error, yaml.parser.ParserError | yaml.scanner.ScannerError):
-        problem = problem.partition(" '")[0]
+        problem = re.split(r" ['\[]", problem)[0]
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 
@@ -327,16 +375,16 @@ def _messages(error):
     elif keyword == "required":
         for key in error.validator_value:
             if key not in instance:
-                yield dotted([*path, key]), f"missing; {_expected(schema.get('properties', {}).get(key, {}))}"
+                yield dotted([*path, key]), f"missing; {expected(schema.get('properties', {}).get(key, {}))}"
     elif keyword == "type":
         hint = "; put it in quotes" if schema.get("type") == "string" and _is_scalar(instance) else ""
-        yield dotted(path), f"found {_kind(instance)}; {_expected(schema)}{hint}"
+        yield dotted(path), f"found {_kind(instance)}; {expected(schema)}{hint}"
     elif keyword == "enum":
         close = difflib.get_close_matches(str(instance), [str(v) for v in error.validator_value], 1)
         meant = f"; did you mean '{close[0]}'?" if close else ""
         yield dotted(path), f"expected one of {', '.join(str(v) for v in error.validator_value)}{meant}"
     else:
-        yield dotted(path), f"not acceptable; {_expected(schema)}"
+        yield dotted(path), f"not acceptable; {expected(schema)}"
 
 
 def _unknown(key, known, schema):
@@ -348,8 +396,12 @@ def _unknown(key, known, schema):
     return f"unknown setting; expected one of {', '.join(sorted(known)) or 'none'}"
 
 
-def _expected(schema):
-    """Say what a schema expects, in words."""
+def expected(schema):
+    """Say what a schema expects, in words.
+
+    :param schema: a JSON Schema.
+    :return: such as ``expected integer from 0 to 49 (Processes of this type)``.
+    """
     # Where names are free, it is the names that x-expected speaks of.
     if "x-expected" in schema and "patternProperties" not in schema:
         return f"expected {schema['x-expected']}"
@@ -394,9 +446,10 @@ def dotted(path):
         if isinstance(part, int) and not isinstance(part, bool):
             text += f"[{part}]"
         else:
-            # A key is no secret, but it may be anything: keep a message on one line.
+            # A key is no secret, but it may be anything: keep a message on one line, and its ends in sight.
             name = str(part).encode("unicode_escape").decode("ascii")
-            text += f".{name if len(name) <= 80 else name[:77] + '...'}"
+            name = name if len(name) <= 80 else name[:77] + "..."
+            text += f".{name}" if name and " " not in name else f".'{name}'"
     return text.removeprefix(".")
 
 

@@ -1,14 +1,14 @@
 """What each formula consists of: its settings, its README, and state files that read as such."""
 
-import json
 import re
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from .settings_table import FORMULAS, ROOT, schema_of, settings, walk, with_table
+from .minion import ROOT
 
+FORMULAS = sorted(path.parent for path in (ROOT / "formulas").glob("*/settings.yaml"))
 STATE_FILES = sorted([*(ROOT / "formulas").glob("**/*.sls"), *(ROOT / "salt").glob("**/*.sls")])
 SCHEMAS = [*FORMULAS, ROOT / "salt/roles"]
 
@@ -20,6 +20,11 @@ def lines(path):
 
 def of(path):
     return str(path.relative_to(ROOT))
+
+
+def schema_of(formula):
+    """Read a formula's schema."""
+    return yaml.safe_load((formula / "settings.yaml").read_text())
 
 
 @pytest.fixture(params=SCHEMAS, ids=of)
@@ -88,10 +93,12 @@ def test_a_secret_has_no_default(schema):
 
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=of)
-def test_the_readme_has_the_table_of_the_settings(formula):
-    readme = (formula / "README.md").read_text()
-    assert "\n## Settings\n\n" in readme
-    assert readme == with_table(readme, formula), "write it with: python -m tests.render.settings_table"
+def test_the_readme_links_to_the_settings(formula):
+    (link,) = re.findall(r"^## Settings\n\nIn \[.*\]\((.*)#(.*)\), ", (formula / "README.md").read_text(), re.MULTILINE)
+    page = (formula / link[0]).resolve()
+    assert page == ROOT / "docs/settings.md"
+    assert f"\n## {link[1]}\n" in page.read_text()
+    assert link[1] == formula.name
 
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=of)
@@ -102,23 +109,6 @@ def test_the_readme_names_states_that_there_are(formula):
     named = set(re.findall(rf"`({formula.name}-[a-z0-9-]+?)(?:-<[a-z]+>)?`", readme))
     assert named
     assert named <= ids
-
-
-def test_the_example_of_an_app_is_accepted():
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "formulas/app/README.md").read_text(), re.DOTALL)
-    declared = yaml.safe_load(example)
-    for one in declared["app"].values():
-        one["build"] = {"source": "/srv/builds/shop.tar.gz", "sha256": "0" * 64}
-    assert settings.check({formula.name: schema_of(formula) for formula in FORMULAS}, declared) == []
-
-
-def test_an_environment_sets_only_what_may_vary():
-    may = {path for formula in FORMULAS for path, _, varies, _ in walk(schema_of(formula), formula.name) if varies}
-    for path in (ROOT / "pillar/environments").glob("*.sls"):
-        for formula, said in yaml.safe_load(path.read_text()).items():
-            # Below an app's name the schema speaks of any app.
-            said = {f"<name>.{key}" for one in said.values() for key in one} if formula == "app" else said
-            assert {f"{formula}.{key}" for key in said} <= may, of(path)
 
 
 @pytest.mark.parametrize("path", STATE_FILES, ids=of)
@@ -157,14 +147,3 @@ def test_a_formula_names_no_host_and_no_environment():
     for path in (ROOT / "formulas").glob("**/*"):
         if path.suffix in (".sls", ".jinja", ".yaml"):
             assert not re.search(rf"(?<![\w/])({names})(?![\w/])", path.read_text()), of(path)
-
-
-def test_the_table_would_notice_a_setting(tmp_path):
-    formula = tmp_path / "mail"
-    formula.mkdir()
-    part = {"type": "integer", "minimum": 1, "description": "A port | of mail.", "default": 25, "varies": True}
-    (formula / "settings.yaml").write_text(json.dumps({"properties": {"port": part}}))
-    readme = with_table("# mail\n\n## Settings\n\nold\n\n## Refusals\n", formula)
-    assert "\n## Settings\n\n| setting |" in readme
-    assert "| `mail.port` | integer of 1 or more | `25` | yes | A port \\| of mail. |\n\n## Refusals\n" in readme
-    assert "old" not in readme

@@ -80,7 +80,7 @@ PILLARS = {
     ),
     "an inventory that is a list": (
         {"hosts.yaml": ["dev"]},
-        [f"hosts: found list; {INVENTORY}"],
+        ["pillar/hosts.yaml: found list; expected mapping"],
     ),
     "an empty inventory": (
         {"hosts.yaml": ""},
@@ -142,6 +142,33 @@ def test_a_file_that_is_no_yaml_stops_the_run_without_showing_its_content(tmp_pa
     message = f"{BROKEN[name]}did not find expected ',' or ']'; expected YAML"
     assert_refused(code, output, [message])
     assert "canary" not in output
+
+
+@pytest.mark.parametrize("name", ["common.sls", "environments/dev.sls"])
+def test_jinja_that_does_not_render_stops_the_run_without_showing_it(tmp_path, name):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    host.declare(name, "# app:\napp: {{ canary.settings }}\n")
+    code, output = host.call("state.apply", "test=True")
+    message = (
+        f"Failed to load ext_pillar settings: pillar/{name}: line 2: Jinja that does not render; expected YAML of it. "
+        f"`salt-call slsutil.renderer {host.pillar / name}` says why. "
+        "To keep a value that looks like Jinja as it is, make the first line #!yaml"
+    )
+    assert_refused(code, output, [message])
+    assert "canary" not in output
+    assert "canary" in host.call("slsutil.renderer", str(host.pillar / name))[1]
+
+
+def test_jinja_that_renders_is_taken_for_what_it_gives(tmp_path):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    host.declare("common.sls", "{% set port = 8000 %}\n" + (host.pillar / "common.sls").read_text())
+    assert host.call("state.show_top")[0] == 0
+    host.declare("common.sls", "{{ [1] }}\n")
+    code, output = host.call("state.apply", "test=True")
+    message = "Failed to load ext_pillar settings: pillar/common.sls: found list; expected mapping"
+    assert_refused(code, output, [message])
 
 
 def test_a_pillar_that_nobody_checked_stops_the_run(tmp_path):

@@ -393,7 +393,7 @@ def test_the_example_is_built_and_a_host_accepts_it(made, build, tmp_path, pytho
 def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
     pillar = tmp_path / "pillar/builds/dev.sls"
     first = made(shop, "--declare", pillar)
-    assert pillar.read_text().startswith("# Written by bin/build-release")
+    assert "\n# Written by bin/build-release" in pillar.read_text()
     assert yaml.safe_load(pillar.read_text()) == {
         "app": {"shop": {"build": {"source": first["path"], "sha256": first["sha256"]}}}
     }
@@ -407,6 +407,8 @@ def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
     }
     assert re.fullmatch(r"salt://builds/stall-[0-9a-f]{12}-py3\.11\.tar\.gz", apps["stall"]["build"]["source"])
     assert os.listdir(pillar.parent) == ["dev.sls"]
+    schema = re.match(r"# yaml-language-server: \$schema=(.*)\n", pillar.read_text())[1]
+    assert (ROOT / "pillar/builds" / schema).resolve() == ROOT / "docs/environment.schema.json"
 
 
 def test_apps_that_are_declared_at_the_same_time_wait_for_each_other(shop, environment, tmp_path):

@@ -376,6 +376,8 @@ def test_a_default_is_a_new_value_each_time(settings):
         (["app", "shop", "domains", 0], "app.shop.domains[0]"),
         (["a\nb"], "a\\nb"),
         (["é"], "\\xe9"),
+        (["app", "shop "], "app.'shop '"),
+        (["app", ""], "app.''"),
         ([], ""),
     ],
 )
@@ -432,7 +434,7 @@ def test_settings_that_are_compiled_again_stay_the_same(compiled):
 @pytest.mark.parametrize(
     "pillar, expected",
     [
-        ({}, "hosts: not acceptable; expected mapping that is not empty (The inventory, pillar/hosts.yaml"),
+        ({"hosts": {}}, "hosts: found nothing; expected mapping that is not empty (The inventory, pillar/hosts.yaml"),
         (
             {"hosts": {"two": HOSTS["one"]}},
             "hosts.one: missing; expected a row for this host's id in pillar/hosts.yaml",
@@ -453,11 +455,18 @@ BROKEN = {
     "a quote that is left open": ('a: "b\n', "line 2, column 1: found unexpected end of stream; expected YAML"),
     "a tab": ("a:\n\tb: c\n", "line 2, column 1: found character that cannot start any token; expected YAML"),
     "a key twice": ("a: 1\nhunter2: 1\nhunter2: 2\n", "line 3, column 1: found conflicting ID; expected YAML"),
+    "a list for a key": ("? [hunter2]\n: 1\n", "line 1, column 3: found unacceptable key; expected YAML"),
     "a value like a tag": (
         "a: !hunter2\n",
         "line 1, column 4: could not determine a constructor for the tag; expected YAML",
     ),
     "a value like an alias": ("a: *hunter2\n", "line 1, column 4: found undefined alias; expected YAML"),
+    "a list": ("- hunter2\n", "found list; expected mapping"),
+    "another file's content": ("include: [hunter2]\n", "include: not here; expected settings alone"),
+    "a list that holds itself": (
+        "app: &a [*a]\n",
+        "more than 20 lists and mappings inside each other; expected settings",
+    ),
     "another encoding": ("a: é\n".encode("latin-1"), "not in UTF-8; expected YAML in UTF-8"),
     "control characters": ("a: \x01\n", "control characters are not allowed; expected YAML"),
     "Jinja that the first line keeps away": (
@@ -481,6 +490,12 @@ def test_a_pillar_file_that_is_no_yaml_is_told_by_line_without_its_content(setti
 def test_a_pillar_file_that_is_yaml_or_jinja_is_not_refused(settings, tmp_path, content):
     (tmp_path / "common.sls").write_text(content)
     assert settings.unreadable([str(tmp_path)], ["common.sls"]) == []
+
+
+def test_the_inventory_holds_no_jinja(settings, tmp_path):
+    (tmp_path / "hosts.yaml").write_text("{{ hunter2 }}: 1\n")
+    (message,) = settings.unreadable([str(tmp_path)], ["hosts.yaml"])
+    assert message == "pillar/hosts.yaml: line 1, column 1: found unacceptable key; expected YAML"
 
 
 @pytest.fixture
@@ -523,6 +538,18 @@ def test_only_devs_secrets_may_be_read_by_everybody(settings, compiled, secrets,
     assert [mistake.partition(":")[0] for mistake in mistakes] == [f"pillar/secrets/{environment}.sls"] * refused
 
 
+def test_an_inventory_that_does_not_reach_the_pillar_is_told_beside_what_salt_says(compiled, tmp_path):
+    # In a line of YAML a name has at most 1024 characters, so that inventory.sls does not render.
+    (tmp_path / "hosts.yaml").write_text(f"? {'a' * 1100}\n: {{}}\n")
+    with pytest.raises(
+        CommandExecutionError, match=r"^hosts\.a+\.\.\.: a name that cannot be used here; expected a host's id"
+    ):
+        compiled({}, "one")
+    (tmp_path / "hosts.yaml").write_text(yaml.safe_dump(HOSTS))
+    with pytest.raises(CommandExecutionError, match=r"^hosts: missing; expected pillar/inventory\.sls as it came"):
+        compiled({}, "one")
+
+
 def test_only_files_of_the_hosts_own_environment_stop_it(compiled, tmp_path):
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets/production.sls").write_text("a: [\n")
@@ -551,10 +578,6 @@ MISPLACED = {
     "nothing at all": (None, []),
     "an empty formula": ({"app": None}, []),
     "what there is not, which is told elsewhere": ({"ngnix": {"gzip": True}, "app": {"shop": {"prot": 1}}}, []),
-    "other files": (
-        {"include": ["extra"]},
-        ["include: not in pillar/environments/dev.sls; expected settings alone"],
-    ),
 }
 
 
