@@ -10,15 +10,13 @@ import difflib
 import glob
 import itertools
 import os
-import pathlib
 import re
-import stat
 
 import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["compiled", "load"]
+__load__ = ["compiled", "dotted", "load"]
 
 # Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
 INVENTORY_KEY = "hosts"
@@ -72,9 +70,6 @@ def compiled(pillar, minion_id):
     files = ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets"))]
     if broken := unreadable(roots, files):
         raise CommandExecutionError("\n".join(broken))
-    # What is in dev's is no secret: its hosts are thrown away.
-    if environment != "dev" and (open_to_all := exposed(roots, f"secrets/{environment}.sls")):
-        return {}, open_to_all
     schemas = read_schemas(__opts__["file_roots"]["base"])
     inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
     mistakes = check(inventory, {key: pillar[key] for key in inventory if key in pillar})
@@ -86,7 +81,9 @@ def compiled(pillar, minion_id):
     # What the files do not mention is then what was completed the first time.
     if DECLARED_KEY in pillar:
         declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
-    mistakes = check(schemas, declared)
+    mistakes = __salt__["secrets.mistakes"](roots, environment, minion_id, pillar, schemas)
+    named = {message.partition(": ")[0] for message in mistakes}
+    mistakes += [message for message in check(schemas, declared) if message.partition(": ")[0] not in named]
     if mistakes:
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
@@ -116,26 +113,6 @@ def unreadable(roots, names):
             found.append(f"pillar/{name}: not in UTF-8; expected YAML in UTF-8")
         except salt.utils.yaml.YAMLError as error:
             found.append(f"pillar/{name}: {_problem(error)}; expected YAML")
-    return found
-
-
-def exposed(roots, name):
-    """List what lets every user of the machine read a pillar file: a checkout does, and apps are users too.
-
-    :param roots: directories, in the order of the pillar roots.
-    :param name: of a file below them; it need not be there.
-    :return: a message for each such file.
-    """
-    found = []
-    for root in roots:
-        path = os.path.realpath(os.path.join(root, name))
-        try:
-            modes = [os.stat(path).st_mode, *(os.stat(parent).st_mode for parent in pathlib.Path(path).parents)]
-        except FileNotFoundError:
-            continue
-        if modes[0] & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in modes[1:]):
-            directory = os.path.dirname(os.path.join(root, name))
-            found.append(f"pillar/{name}: every user of this machine can read it; expected none: chmod 700 {directory}")
     return found
 
 
@@ -283,6 +260,8 @@ def dotted(path):
 
     :param path: keys and list indexes, outermost first.
     :return: such as ``app.tickets.domains[0]``.
+
+    CLI Example: none, it serves the modules that name settings.
     """
     text = ""
     for part in path:
