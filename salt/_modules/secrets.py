@@ -47,7 +47,8 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
         values |= dict(leaves(salt.utils.yaml.safe_load(text)))
         found |= judged(text)
     good = {} if () in found else {path: value for path, value in values.items() if path not in found}
-    failed = any(_value_at(pillar, path) in (None, good.get(path)) for path in values)
+    # Without gpg_decrypt_must_succeed Salt hands the message on, without its last line break.
+    failed = any(_value_at(pillar, path) in (None, good.get(path, "").rstrip("\n")) for path in values)
     directory = __opts__.get("gpg_keydir", "")
     if failed:
         reasons = {path: why_locked(message, directory, minion_id) for path, message in good.items()}
