@@ -31,8 +31,11 @@ def keys():
 @pytest.fixture
 def tree(tmp_path, keys):
     """A copy of what the tool reads, with the keys of the hosts and of both operators."""
-    for part in ("bin", "pillar", "formulas", "salt"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("builds", "__pycache__"))
+    # The keys and the secrets of whoever runs the tests are not the tests'.
+    ignored = shutil.ignore_patterns("builds", "keys", "secrets", "__pycache__")
+    for part in ("bin", "pillar", "formulas", "salt/_modules"):
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    (tmp_path / "pillar/secrets").mkdir()
     for directory, names in {"hosts": ("web1", "staging1"), "operators": ("alice", "bob")}.items():
         (tmp_path / "pillar/keys" / directory).mkdir(parents=True, exist_ok=True)
         for name in names:
@@ -261,6 +264,13 @@ def test_a_file_that_holds_anything_in_clear_is_not_written(tree, refused):
         f"app.tickets.config.A: {FILE}: not encrypted; write it with make secret ENV=production "
         "NAME=app.tickets.config.A"
     )
+
+
+def test_a_closed_standard_input_is_no_value(tree):
+    command = f"exec {sys.executable} {tree}/bin/secret set --environment production {NAME} <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "secret: a file: Bad file descriptor; nothing was changed, mend that\n"
 
 
 # --- The prompt -------------------------------------------------------------------------------------------------------
