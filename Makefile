@@ -13,7 +13,8 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup up apply verify logs status down test lint unit render converge parity bench release docs lock clean
+.PHONY: help setup tools up apply verify logs status down test lint unit render converge parity bench release docs \
+	secret secrets-rekey lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
@@ -38,11 +39,12 @@ down: setup ## remove the hosts and their network
 ##@ Tests
 test: lint unit render converge ## all of these, in this order
 
-lint: setup ## read the code: ruff, salt-lint, shellcheck, no state file of more than 100 lines, no stale docs
+lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, stale docs, who can read secrets
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	git ls-files -z 'salt/*.sls' 'formulas/*.sls' 'pillar/*.sls' | xargs -0 .venv/bin/salt-lint
 	git grep -zlE '^#! ?/bin/(ba)?sh' | xargs -0 .venv/bin/shellcheck
+	bin/secret check
 	@git ls-files -z '*.sls' | xargs -0 awk 'FNR == 101 {print FILENAME ": more than 100 lines; split it by what changes \
 	together"; bad = 1} END {exit bad}'
 	@bin/settings-docs --check
@@ -77,6 +79,13 @@ release: setup ## build and declare an app (APP=tickets, or its directory; ENV=p
 docs: setup ## write docs/settings.md and the editors' schemas anew, from the formulas' settings.yaml
 	@bin/settings-docs
 
+secret: tools ## encrypt a value, from a prompt or standard input (ENV=production NAME=app.tickets.config.SECRET_KEY)
+	@bin/secret set --environment '$(ENV)' '$(NAME)'
+
+# ENV has a value of its own above, which is not meant here.
+secrets-rekey: tools ## encrypt anew what others shall read, after a host or an operator came or left (ENV=production)
+	@bin/secret rekey $(if $(filter file,$(origin ENV)),,--environment '$(ENV)')
+
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
@@ -88,6 +97,9 @@ lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest ve
 setup: ## install what the other targets need: Debian packages and .venv (they do it themselves)
 	@tests/lab/setup
 
+tools: ## install .venv alone, as any user
+	@tests/lab/setup --tools </dev/null
+
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || $(LAB) down --images
 	rm -rf .venv .lab dist pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
@@ -96,6 +108,6 @@ clean: ## remove the lab with its images, .venv, the builds and all caches
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .DEFAULT_GOAL := help

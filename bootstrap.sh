@@ -77,7 +77,7 @@ for name in HTTP_PROXY HTTPS_PROXY NO_PROXY; do
 done
 
 missing=
-for package in python3 python3-venv ca-certificates; do
+for package in python3 python3-venv ca-certificates gpg gpg-agent; do
     dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null | grep -qx installed || missing="$missing $package"
 done
 if [ -n "$missing" ]; then
@@ -220,6 +220,9 @@ enable_fqdns_grains: False
 enable_gpu_grains: False
 lazy_loader_strict_matching: True
 
+# The key that decrypts pillar/secrets.
+gpg_keydir: /etc/salt/gpgkeys
+
 # A mistake in a pillar file is in the answer, in one line. The log would put its traceback around that, secrets and all.
 state_output: changes
 log_level: quiet
@@ -231,6 +234,29 @@ if [ ! -s /etc/salt/host.key ]; then
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >/etc/salt/host.key.new)
     mv /etc/salt/host.key.new /etc/salt/host.key
     changed=yes
+fi
+
+# The key by which this host reads its environment's secrets. Made once, beside its place, and kept.
+keys=/etc/salt/gpgkeys
+export_key="gpg --homedir $keys --armor --export"
+if [ ! -d $keys ]; then
+    rm -rf $keys.new
+    mkdir -m 0700 $keys.new
+    # Of itself gpg looks after a web of trust and locks, for each message anew: a third of its time.
+    printf '%s\n' "trust-model always" no-auto-check-trustdb lock-never >$keys.new/gpg.conf
+    make_key() {
+        gpg --homedir $keys.new --batch --passphrase '' "$@" 2>&1
+    }
+    said=$(make_key --quick-generate-key "$id" ed25519 cert,sign never &&
+        make_key --quick-add-key "$(make_key --with-colons --list-keys | awk -F: '/^fpr/ {print $10; exit}')" cv25519 encr never) ||
+        die "gpg made no key for $id: $(echo "$said" | tail -n 1); mend that and run this again"
+    gpgconf --homedir $keys.new --kill gpg-agent
+    mv -T $keys.new $keys
+    changed=yes
+    say "the key by which $id reads secrets; put it into pillar/keys/hosts/$id.asc, then run make secrets-rekey:"
+    $export_key
+else
+    say "the key by which $id reads secrets: $export_key"
 fi
 
 if [ "$changed" = yes ]; then

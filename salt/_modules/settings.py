@@ -10,15 +10,13 @@ import difflib
 import glob
 import itertools
 import os
-import pathlib
 import re
-import stat
 
 import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-__load__ = ["check", "compiled", "completed", "load", "misplaced", "parted", "read_schemas", "unreadable"]
+__load__ = ["check", "compiled", "completed", "dotted", "load", "misplaced", "parted", "read_schemas", "unreadable"]
 
 # Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
 INVENTORY_KEY = "hosts"
@@ -76,9 +74,6 @@ def compiled(pillar, minion_id):
     files = ["common.sls", *own]
     if broken := unreadable(roots, files) or unrendered(roots, files):
         raise CommandExecutionError("\n".join(broken))
-    # What is in dev's is no secret: its hosts are thrown away.
-    if environment != "dev" and (open_to_all := exposed(roots, f"secrets/{environment}.sls")):
-        return {}, open_to_all
     schemas = read_schemas(__opts__["file_roots"]["base"])
     inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
     hosts = __salt__["inventory.read"]()
@@ -97,8 +92,12 @@ def compiled(pillar, minion_id):
     if DECLARED_KEY in pillar:
         declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
     mistakes = misplaced(schemas, roots, own)
-    settings, others = completed(schemas, declared, pillar[INVENTORY_KEY], minion_id)
-    return settings | {DECLARED_KEY: sorted(declared)}, sorted(mistakes + others)
+    mistakes += __salt__["secrets.mistakes"](roots, environment, minion_id, pillar, schemas)
+    # What could not be decrypted, or is in the wrong place, is not judged as well.
+    named = {message.partition(": ")[0] for message in mistakes}
+    settings, others = completed(schemas, declared, hosts, minion_id)
+    mistakes += [message for message in others if message.partition(": ")[0] not in named]
+    return settings | {DECLARED_KEY: sorted(declared)}, sorted(mistakes)
 
 
 def completed(schemas, declared, hosts, minion_id):
@@ -264,26 +263,6 @@ def _part(schema, key):
     return schema.get("properties", {}).get(key) or next(by_pattern, {})
 
 
-def exposed(roots, name):
-    """List what lets every user of the machine read a pillar file: a checkout does, and apps are users too.
-
-    :param roots: directories, in the order of the pillar roots.
-    :param name: of a file below them; it need not be there.
-    :return: a message for each such file.
-    """
-    found = []
-    for root in roots:
-        path = os.path.realpath(os.path.join(root, name))
-        try:
-            modes = [os.stat(path).st_mode, *(os.stat(parent).st_mode for parent in pathlib.Path(path).parents)]
-        except FileNotFoundError:
-            continue
-        if modes[0] & stat.S_IROTH and all(mode & stat.S_IXOTH for mode in modes[1:]):
-            directory = os.path.dirname(os.path.join(root, name))
-            found.append(f"pillar/{name}: every user of this machine can read it; expected none: chmod 700 {directory}")
-    return found
-
-
 _JINJA = re.compile(r"\{[{%#]")
 
 
@@ -440,6 +419,8 @@ def dotted(path):
 
     :param path: keys and list indexes, outermost first.
     :return: such as ``app.tickets.domains[0]``.
+
+    CLI Example: none, it serves the modules that name settings.
     """
     text = ""
     for part in path:

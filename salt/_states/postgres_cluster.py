@@ -44,8 +44,8 @@ def present(name, version):
 def access_loaded(name, version):
     """Have a running cluster read its access list again when that is newer than what it has read.
 
-    Where a run is interrupted after it wrote the file, the next one finds the file as it should be, and the server would
-    keep the old list for good.
+    Where a run is interrupted after it wrote the file, the next one finds the file as it should be, and the server
+    would keep the old list for good.
 
     :param name: the cluster's name.
     :param version: PostgreSQL's major version.

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from tests.lab import machine
+
 from .applied import apply
 from .client import Client
 
@@ -53,6 +55,20 @@ def test_bootstrap_run_again_changes_nothing(host):
     before = fingerprint()
     assert host.bootstrap() == "bootstrap.sh: dev is ready; nothing to do"
     assert fingerprint() == before
+
+
+def test_bootstrap_makes_a_key_for_secrets_once_that_root_alone_can_use(host):
+    show = "gpg --homedir /etc/salt/gpgkeys --armor --export"
+    said = host.run("/srv/saltern/bootstrap.sh", env=machine.index_environment()).stdout
+    assert f"the key by which dev reads secrets: {show}\n" in said
+    assert "BEGIN PGP" not in said
+    assert "-----BEGIN PGP PUBLIC KEY BLOCK-----" in host.sh(show).stdout
+    encrypt = "gpg --homedir /etc/salt/gpgkeys --recipient dev --encrypt"
+    assert (
+        host.sh(f"echo hunter2 | {encrypt} | gpg --homedir /etc/salt/gpgkeys --quiet --decrypt").stdout == "hunter2\n"
+    )
+    host.sh("gpgconf --homedir /etc/salt/gpgkeys --kill gpg-agent")
+    assert host.sh("stat --format='%U %a' /etc/salt/gpgkeys").stdout == "root 700\n"
 
 
 def test_a_dry_run_of_a_bare_host_fails_nothing_and_tells_what_would_change(story):

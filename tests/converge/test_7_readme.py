@@ -10,6 +10,7 @@ import subprocess
 import pytest
 import yaml
 
+from tests.keyring import Keyring
 from tests.lab import Lab, machine
 from tests.lab.lab import copy_tree
 from tests.pillar import overlaid
@@ -138,27 +139,57 @@ def test_a_build_for_production_is_declared(type_in, clone):
     assert build["source"].startswith("https://builds.example.com/shop-")
 
 
-def test_a_server(ran, tmp_path):
+@pytest.fixture
+def operator():
+    """The README's operator, with a key."""
+    operator = Keyring("you@example.com")
+    yield operator
+    operator.close()
+
+
+def test_a_server(ran, tmp_path, operator):
     with Lab.temporary("server", environment="production") as lab:
-        shutil.copy(lab.tree / "pillar/secrets/dev.sls", lab.tree / "pillar/secrets/production.sls")
-        (lab.tree / "pillar/secrets").chmod(0o700)
         host = lab.boot("web1")
         for app in EXAMPLES:
             lab.release(ROOT / "examples" / app, host.python)
-        environment = machine.index_environment()
-        for command in (
-            "/srv/saltern/bootstrap.sh --id web1",
-            "salt-call state.apply test=True",
-            "salt-call state.apply",
-        ):
+
+        def on_the_host(command: str) -> str:
             assert command in COMMANDS
             ran.add(command)
-            said = host.run("sh", "-c", command, env=environment).stdout
-        assert "Failed:     0" in said
+            return host.run("sh", "-c", command, env=machine.index_environment()).stdout
+
+        def in_the_clone(command: str, value: str | None = None, **replaced: str) -> str:
+            assert command in COMMANDS
+            ran.add(command)
+            for old, new in replaced.items():
+                command = command.replace(old, new)
+            environ = {**os.environ, "GNUPGHOME": str(operator.directory)}
+            done = subprocess.run(
+                ["sh", "-c", command],
+                cwd=lab.tree,
+                env=environ,
+                input=value,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        said = on_the_host("/srv/saltern/bootstrap.sh --id web1")
+        key = re.search(r"(?s)-----BEGIN PGP PUBLIC KEY.*PUBLIC KEY BLOCK-----\n", said)[0]
+        assert "put it into pillar/keys/hosts/web1.asc" in said
+        (lab.tree / "pillar/keys/hosts/web1.asc").write_text(key)
+        in_the_clone("gpg --armor --export you@example.com >pillar/keys/operators/you.asc")
+        secret = "make secret ENV=production NAME=app.tickets.config.SECRET_KEY"
+        in_the_clone(secret, "a-key-of-tickets-0123456789-0123456789-0123456789\n")
+        in_the_clone(secret, "a-key-of-faq-0123456789-0123456789-0123456789\n", tickets="faq")
+        assert "0 of 2 values encrypted anew" in in_the_clone("make secrets-rekey")
+        on_the_host("salt-call state.apply test=True")
+        assert "Failed:     0" in on_the_host("salt-call state.apply")
         assert Client(host.address, "tickets.example.com").get("/healthz").status_code == 200
 
-        secrets = lab.tree / "pillar/secrets/production.sls"
-        secrets.write_text(secrets.read_text().replace("dev-only", "rotated"))
+        in_the_clone(secret, "another-key-of-tickets-0123456789-0123456789-0123456789\n")
         host.sh("salt-call state.apply")
         for command in RELEASES:
             assert command in COMMANDS

@@ -40,6 +40,7 @@ class Host:
         config = minion_config(ROOT, minion_id) | {
             "pillar_roots": {"base": [str(self.pillar)]},
             "root_dir": str(directory / "root"),
+            "gpg_keydir": str(directory / "gpgkeys"),
             "grains": {"oscodename": suite},
         }
         (directory / "minion").write_text(yaml.safe_dump(config))

@@ -2,7 +2,6 @@
 
 import copy
 import datetime
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -389,7 +388,7 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 
 
 @pytest.fixture
-def compiled(settings, inventory, attachment, dunders, request, tmp_path):
+def compiled(settings, secrets, inventory, attachment, dunders, request, tmp_path):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
     salt = {
@@ -398,6 +397,7 @@ def compiled(settings, inventory, attachment, dunders, request, tmp_path):
         "inventory.peers": inventory.peers,
         "inventory.read": inventory.read,
         "attachment.derived": attachment.derived,
+        "secrets.mistakes": secrets.mistakes,
     }
     roots = {
         "file_roots": {"base": [str(root / "salt"), str(root / "formulas")]},
@@ -496,46 +496,6 @@ def test_the_inventory_holds_no_jinja(settings, tmp_path):
     (tmp_path / "hosts.yaml").write_text("{{ hunter2 }}: 1\n")
     (message,) = settings.unreadable([str(tmp_path)], ["hosts.yaml"])
     assert message == "pillar/hosts.yaml: line 1, column 1: found unacceptable key; expected YAML"
-
-
-@pytest.fixture
-def secrets():
-    """A secrets directory of which no parent is closed, as below /srv."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as root:
-        directory = Path(root) / "secrets"
-        directory.mkdir()
-        Path(root).chmod(0o755)
-        yield directory
-
-
-@pytest.mark.parametrize(
-    "directory, file, exposed",
-    [(0o755, 0o644, True), (0o755, 0o640, False), (0o700, 0o644, False), (0o750, 0o644, False), (0o711, 0o644, True)],
-)
-def test_secrets_that_every_user_can_read_are_refused(settings, secrets, directory, file, exposed):
-    (secrets / "production.sls").write_text("a: hunter2\n")
-    (secrets / "production.sls").chmod(file)
-    secrets.chmod(directory)
-    message = (
-        "pillar/secrets/production.sls: every user of this machine can read it; expected none: "
-        f"chmod 700 {secrets.parent}/secrets"
-    )
-    assert settings.exposed([str(secrets.parent)], "secrets/production.sls") == ([message] if exposed else [])
-
-
-def test_secrets_that_are_not_there_expose_nothing(settings, secrets):
-    assert settings.exposed([str(secrets.parent)], "secrets/production.sls") == []
-
-
-@pytest.mark.parametrize("environment, refused", [("dev", False), ("staging", True), ("production", True)])
-def test_only_devs_secrets_may_be_read_by_everybody(settings, compiled, secrets, environment, refused):
-    settings.__opts__["pillar_roots"]["base"] = [str(secrets.parent)]
-    (secrets / f"{environment}.sls").write_text("{}\n")
-    (secrets / f"{environment}.sls").chmod(0o644)
-    secrets.chmod(0o755)
-    hosts = {"one": HOSTS["one"] | {"environment": environment}}
-    _, mistakes = compiled({"hosts": hosts} | shop(), "one")
-    assert [mistake.partition(":")[0] for mistake in mistakes] == [f"pillar/secrets/{environment}.sls"] * refused
 
 
 def test_an_inventory_that_does_not_reach_the_pillar_is_told_beside_what_salt_says(compiled, tmp_path):

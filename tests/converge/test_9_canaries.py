@@ -1,0 +1,214 @@
+"""Secrets stay where they belong: canaries in every secret setting of a production host, searched for everywhere."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from tests.keyring import Keyring
+
+from .applied import apply
+from .canary import Canaries
+from .conftest import ROOT
+from .pillar import overlaid
+
+MIRROR = {
+    "port": 8300,
+    "formation": {"web": 1, "worker": 1},
+    "health": {"grace": 10, "settle": 2},
+    "attach": {"DATABASE_URL": {"postgres": "mirror"}, "REDIS_URL": {"redis": "mirror"}},
+}
+
+# The canary of each setting.
+SETTINGS = {
+    "app.faq.config.SECRET_KEY": "faq",
+    "app.tickets.config.SECRET_KEY": "tickets",
+    "app.mirror.config.TOKEN": "config",
+    "app.mirror.attach.MAIL_URL.url": "url",
+    "postgres.databases.mirror.password": "postgres",
+    "redis.instances.mirror.password": "redis",
+}
+
+# Where they belong, and who may read them there besides root.
+RELEASE = r"/srv/apps/{app}/releases/\d+/env/\w+"
+PLACES = {
+    RELEASE.format(app="faq"): ({"faq"}, {"faq"}),
+    RELEASE.format(app="tickets"): ({"tickets"}, {"tickets"}),
+    RELEASE.format(app="mirror"): ({"config", "url", "postgres", "redis"}, {"mirror"}),
+    r"/etc/redis/.*": ({"redis"}, {"redis"}),
+}
+# The environments of an app's processes are its config.
+OWNERS = {"faq": {"faq"}, "tickets": {"tickets"}, "mirror": {"config", "url", "postgres", "redis"}}
+
+
+@pytest.fixture(scope="module")
+def canaries():
+    """The canaries."""
+    return Canaries(*SETTINGS.values())
+
+
+@pytest.fixture(scope="module")
+def production(host, lab, tree, pillar, canaries):
+    """The host, declared to be production's, with a canary in each secret setting, and its pillar."""
+    operator = Keyring("operator")
+    hosts = yaml.safe_load((tree / "pillar/hosts.yaml").read_text())
+    hosts["dev"]["environment"], hosts["web1"]["environment"] = "production", "dev"
+    (tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(hosts))
+    lab.release(ROOT / "tests/apps/mirror", host.python)
+    shutil.copy(tree / "pillar/builds/dev.sls", tree / "pillar/builds/production.sls")
+    common = tree / "pillar/common.sls"
+    common.write_text(yaml.safe_dump(overlaid(yaml.safe_load(common.read_text()), {"app": {"mirror": MIRROR}})))
+    for path, public in {
+        "hosts/dev": host.sh("gpg --homedir /etc/salt/gpgkeys --armor --export").stdout,
+        "operators/operator": operator.public,
+    }.items():
+        (tree / f"pillar/keys/{path}.asc").write_text(public)
+    for setting, name in SETTINGS.items():
+        write(tree, setting, canaries.value(name))
+    yield host
+    operator.close()
+    pillar.restore()
+    apply(host).succeeded()
+
+
+def write(tree, setting, value):
+    """Encrypt a setting of production."""
+    value = f"smtp://user:{value}@mail.example.com:587" if setting.endswith(".url") else value
+    command = [sys.executable, tree / "bin/secret", "set", "--environment", "production", setting]
+    subprocess.run(command, input=value.encode(), check=True, env=os.environ | {"GNUPGHOME": "/nonexistent"})
+
+
+def declare(tree, **config):
+    """Lay config variables of mirror over those of production."""
+    path = tree / "pillar/environments/production.sls"
+    now = overlaid(yaml.safe_load(path.read_text()), {"app": {"mirror": {"config": config}}})
+    path.write_text(yaml.safe_dump(now))
+
+
+@pytest.fixture(scope="module")
+def ran(production, tree, canaries):
+    """All that was printed, by what was run, and the titles of processes that showed a canary meanwhile."""
+    host, printed = production, {}
+
+    def run(what, command, code=0):
+        done = host.sh(command, check=False)
+        assert (done.returncode != 0) == bool(code), done.stdout + done.stderr
+        printed[what] = done.stdout + done.stderr
+
+    with canaries.watched(host) as titles:
+        run("a dry run of a change", "salt-call state.apply test=True")
+        run("a dry run in JSON", "salt-call --out json state.apply test=True")
+        run("a change", "salt-call --retcode-passthrough state.apply")
+        run("nothing to do", "salt-call --retcode-passthrough state.apply")
+        declare(tree, AGAIN="another release")
+        run("a change in JSON", "salt-call --out json --retcode-passthrough state.apply")
+        run("nothing to do in JSON", "salt-call --out json --retcode-passthrough state.apply")
+        for fail in ("release", "boot"):
+            declare(tree, FAIL=fail)
+            run(f"a failure at {fail}", "salt-call --retcode-passthrough state.apply", code=1)
+            run(f"a failure at {fail} in JSON", "salt-call --out json --retcode-passthrough state.apply", code=1)
+        declare(tree, FAIL=None)
+        run("the end", "salt-call --retcode-passthrough state.apply")
+        for app in OWNERS:
+            run(f"the list of {app}'s releases", f"salt-call release.list {app}")
+            run(f"the log of {app}'s release", f"salt-call release.log {app}")
+        run("a rollback", "salt-call release.rollback mirror")
+        run("the end of the hold", "salt-call release.unhold mirror")
+        run("the processes", "supervisorctl status")
+    return printed, titles
+
+
+@pytest.fixture(scope="module")
+def found(ran, production, canaries):
+    """Where they are on the host after all that."""
+    places, files = canaries.places(production)
+    assert files > 10_000
+    return places
+
+
+def test_every_secret_setting_has_a_canary():
+    marked = set()
+
+    def walk(schema, path):
+        if schema.get("secret"):
+            marked.add(".".join(path))
+        for key, part in schema.get("properties", {}).items():
+            walk(part, (*path, key))
+        for part in schema.get("patternProperties", {}).values():
+            walk(part, (*path, "*"))
+
+    for file in (ROOT / "formulas").glob("*/settings.yaml"):
+        walk(yaml.safe_load(file.read_text()), (file.parent.name,))
+    # Config is not marked: not every variable is a secret.
+    marked.add("app.*.config.*")
+    for pattern in marked:
+        assert any(re.fullmatch(pattern.replace(".", r"\.").replace("*", r"\w+"), name) for name in SETTINGS), pattern
+
+
+def test_the_canaries_are_in_use(found):
+    # A search that finds nothing where they belong proves nothing elsewhere.
+    seen = {name for place in found if place.path.startswith("/srv/apps/") for name in place.canaries}
+    assert seen == set(SETTINGS.values())
+
+
+def test_no_output_holds_a_canary(ran, canaries):
+    printed, _ = ran
+    assert {what: canaries.in_text(text) for what, text in printed.items() if canaries.in_text(text)} == {}
+
+
+def test_no_title_of_a_process_showed_a_canary(ran):
+    _, titles = ran
+    assert titles == []
+
+
+def test_the_journal_holds_no_canary(ran, production, canaries):
+    assert canaries.in_text(production.sh("journalctl --no-pager --all --output=export").stdout) == []
+
+
+def test_a_canary_is_in_no_file_but_where_it_belongs(found):
+    strays = [place for place in found if not place.path.startswith("/proc/") and not belongs(place)]
+    assert strays == []
+
+
+def belongs(place):
+    """Return whether a file is one of the places, holds only what belongs there, and is read by none but its own."""
+    for pattern, (names, readers) in PLACES.items():
+        if re.fullmatch(pattern, place.path):
+            return place.canaries <= names and place.readers <= readers | {"root"}
+    return False
+
+
+def test_a_canary_is_in_the_environment_of_no_process_but_its_apps(found):
+    for place in found:
+        if place.path.startswith("/proc/"):
+            assert place.path.endswith("/environ")
+            [owner] = place.readers - {"root"}
+            assert place.canaries <= OWNERS[owner]
+
+
+def test_the_search_finds_what_is_planted(production, canaries):
+    host, value = production, canaries.value("redis")
+    put = "import sys; open('/var/tmp/planted', 'w').write('password=' + sys.stdin.read())"
+    host.run("python3", "-c", put, input=value)
+    host.run(
+        "python3",
+        "-c",
+        "import base64, sys; open('/var/tmp/encoded', 'wb').write(base64.b64encode(b'x:' + sys.stdin.buffer.read()))",
+        input=value,
+    )
+    host.run("systemd-cat", "--identifier=planted", input=value)
+    with canaries.watched(host) as titles:
+        host.run("sh", "-c", f"sleep 1; : {value}")
+    places, _ = canaries.places(host)
+    host.sh("rm /var/tmp/planted /var/tmp/encoded")
+    planted = {place.path: place for place in places}
+    assert planted["/var/tmp/planted"].canaries == {"redis"}
+    assert {"nobody", "www-data", "faq", "mirror"} <= planted["/var/tmp/planted"].readers
+    assert not belongs(planted["/var/tmp/planted"])
+    assert "/var/tmp/encoded" in planted
+    assert any("sleep 1" in title for title in titles)
+    assert canaries.in_text(host.sh("journalctl --no-pager --all --output=export --identifier=planted").stdout)

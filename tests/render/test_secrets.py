@@ -1,0 +1,176 @@
+"""Salt with real keys: what is encrypted to the host reaches it byte for byte, and all else stops the run by path."""
+
+import subprocess
+
+import pytest
+import yaml
+
+from tests.keyring import Keyring
+
+from .minion import BUILDS, Host
+from .test_mistakes import assert_refused
+
+FILE = "pillar/secrets/production.sls"
+WRITE = "make secret ENV=production NAME=app.tickets.config"
+FAILED = "Failed to load ext_pillar settings: "
+
+VALUES = {
+    "WORD": "hunter2",
+    "QUOTES": ' it\'s "quoted" \\ \\n $HOME `id` % # : - ',
+    "JINJA": "{{ 7 * 7 }} {% if %} {# #}",
+    "UTF_8": "pä\u2028ß \U0001f512",
+    "LINES": "\n-----BEGIN KEY-----\r\nabc\n\n\ndef\n-----END KEY-----",
+    "DOS": "value\r",
+    "LARGE": "0123456789abcdef" * 6250,
+    "MESSAGE": "-----BEGIN PGP MESSAGE-----\n\nabcd\n=abcd\n-----END PGP MESSAGE-----",
+}
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """The key of the host and of another."""
+    keys = {name: Keyring(name) for name in ("web1", "web2")}
+    yield keys
+    for key in keys.values():
+        key.close()
+
+
+def secrets_file(values):
+    """Return a secrets file with config variables of tickets.
+
+    :param values: a mapping of variable to PGP message, or to anything else.
+    """
+    lines = ["#!yaml|gpg", "app:", "  tickets:", "    config:"]
+    for name, value in values.items():
+        lines += [f"      {name}: |", *(f"        {line}" for line in value.splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def host(tmp_path, keys):
+    """A host of production with its key."""
+    host = Host(tmp_path, "web1")
+    host.declare("builds/production.sls", BUILDS)
+    config = yaml.safe_load((tmp_path / "minion").read_text())
+    (tmp_path / "minion").write_text(yaml.safe_dump(config | {"gpg_keydir": str(keys["web1"].directory)}))
+    return host
+
+
+@pytest.fixture
+def without_key(tmp_path):
+    """A host of production without a key."""
+    host = Host(tmp_path, "web1")
+    host.declare("builds/production.sls", BUILDS)
+    return host
+
+
+def running_agents(key):
+    """Return the agents of a key's directory."""
+    listed = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if str(key.directory) in line and not line.startswith("Z")]
+
+
+def test_a_value_reaches_the_host_byte_for_byte(host, keys):
+    host.declare(
+        "secrets/production.sls",
+        secrets_file({name: keys["web1"].encrypt(value.encode()) for name, value in VALUES.items()}),
+    )
+    config = host.ask("pillar.get", "app:tickets:config", "unmask=True")
+    assert {name: config.get(name) for name in VALUES} == VALUES
+    assert host.states()
+
+
+def test_gpg_leaves_no_agent_behind(host, keys):
+    host.declare("secrets/production.sls", secrets_file({"A": keys["web1"].encrypt(b"hunter2")}))
+    assert host.call("state.show_top")[0] == 0
+    assert running_agents(keys["web1"]) == []
+
+
+COMMANDS = ["state.apply test=True", "--out json state.apply test=True", "state.show_top", "settings.load app"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_message_for_another_host_stops_the_run_by_its_path(host, keys, command):
+    messages = {"A": keys["web1"].encrypt(b"hunter2xyzzy"), "B": keys["web2"].encrypt(b"hunter3xyzzy")}
+    host.declare("secrets/production.sls", secrets_file(messages))
+    code, output = host.call(*command.split())
+    assert_refused(
+        code,
+        output.replace(FAILED, ""),
+        [
+            f"app.tickets.config.B: {FILE}: cannot be decrypted with this host's key (web1); expected that key in "
+            "pillar/keys/hosts/web1.asc, and make secrets-rekey after it"
+        ],
+    )
+    assert "hunter" not in output
+    assert "BEGIN PGP" not in output
+
+
+def test_a_host_without_a_key_is_told_of_each_value_that_it_cannot_read(without_key, keys):
+    messages = {name: keys["web2"].encrypt(b"hunter2xyzzy") for name in ("A", "B")}
+    without_key.declare("secrets/production.sls", secrets_file(messages))
+    code, output = without_key.call("state.apply", "test=True")
+    reason = f"{FILE}: cannot be decrypted: this host (web1) has no key; run bootstrap.sh, which makes one"
+    output = output.replace(FAILED, "")
+    assert_refused(code, output, [f"app.tickets.config.{name}: {reason}" for name in ("A", "B")])
+
+
+def test_a_damaged_message_stops_the_run_even_where_gpg_prints_a_part_of_it(host, keys):
+    lines = keys["web1"].encrypt(str([number**2 for number in range(20_000)]).encode()).split("\n")
+    damaged = "\n".join([*lines[:-6], lines[-6][::-1], *lines[-5:]])
+    # What Salt would have taken for the value.
+    assert keys["web1"].gpg("--decrypt", input=damaged.encode(), check=False).stdout
+    host.declare("secrets/production.sls", secrets_file({"A": damaged, "B": keys["web1"].encrypt(b"hunter2xyzzy")}))
+    code, output = host.call("state.apply", "test=True")
+    message = f"app.tickets.config.A: {FILE}: damaged: it is not what was encrypted; write it again with {WRITE}.A"
+    assert_refused(code, output, [message])
+
+
+def test_plain_text_stops_the_run_without_being_shown(host, keys):
+    text = secrets_file({"A": keys["web1"].encrypt(b"hunter2xyzzy")}) + "      B: hunter3xyzzy\n"
+    host.declare("secrets/production.sls", text)
+    code, output = host.call("state.apply", "test=True")
+    assert_refused(code, output, [f"app.tickets.config.B: {FILE}: not encrypted; write it with {WRITE}.B"])
+    assert "hunter" not in output
+
+
+def test_a_file_that_salt_would_not_decrypt_stops_the_run(host, keys):
+    text = secrets_file({"A": keys["web1"].encrypt(b"hunter2xyzzy")})
+    host.declare("secrets/production.sls", text.replace("#!yaml|gpg", "#!yaml"))
+    code, output = host.call("state.apply", "test=True")
+    assert_refused(code, output, [f"{FILE}: line 1: expected #!yaml|gpg, by which Salt decrypts the file"])
+
+
+def test_ciphertext_is_never_taken_for_a_value(host, keys, tmp_path):
+    config = yaml.safe_load((tmp_path / "minion").read_text())
+    (tmp_path / "minion").write_text(yaml.safe_dump(config | {"gpg_decrypt_must_succeed": False}))
+    host.declare("secrets/production.sls", secrets_file({"A": keys["web2"].encrypt(b"hunter2xyzzy")}))
+    code, output = host.call("state.apply", "test=True")
+    assert code != 0
+    assert f"app.tickets.config.A: {FILE}: cannot be decrypted with this host's key (web1); " in output
+    assert "Result:" not in output
+
+
+@pytest.mark.parametrize("name", ["common.sls", "environments/production.sls"])
+def test_a_secret_in_plain_text_elsewhere_stops_the_run(host, name):
+    path = host.pillar / name
+    said = yaml.safe_load(path.read_text()) | {"redis": {"instances": {"tickets": {"password": "hunter2-xyzzy-0123"}}}}
+    host.declare(name, said)
+    code, output = host.call("state.apply", "test=True")
+    setting = "redis.instances.tickets.password"
+    assert_refused(
+        code,
+        output,
+        [
+            f"{setting}: pillar/{name}: in plain text; write it with make secret ENV=production NAME={setting}, "
+            "and remove it there"
+        ],
+    )
+    assert "xyzzy" not in output
+
+
+def test_what_is_in_devs_files_is_no_secret(tmp_path):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    host.declare("secrets/dev.sls", {"redis": {"instances": {"tickets": {"password": "hunter2-xyzzy-0123"}}}})
+    assert host.states()
