@@ -103,6 +103,7 @@ def test_what_to_try_first(port, type_in):
     assert "web." not in re.sub(r"(?m)^.*?: ", "", logs)
     assert "dev" in type_in("make status")
     assert "0 changed" in type_in("make apply")
+    assert re.fullmatch(r"dev  nothing would change in \d+ states\n", type_in("make drift"))
 
 
 def test_an_app_of_ones_own(port, type_in, clone):
