@@ -106,6 +106,13 @@ def test_what_to_try_first(port, type_in):
     assert re.fullmatch(r"dev  nothing would change in \d+ states\n", type_in("make drift"))
 
 
+def test_make_drift_fails_when_a_host_has_drifted(port, clone, reader):
+    subprocess.run(["podman", "exec", f"{LAB}-dev", "sh", "-c", "echo '# edited' >>/etc/nginx/nginx.conf"], check=True)
+    done = subprocess.run(["make", "-s", "drift"], cwd=clone, env=reader, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stdout == "dev  1 state would change: nginx-config\n"
+
+
 def test_an_app_of_ones_own(port, type_in, clone):
     for path, settings in zip(("common.sls", "environments/dev.sls"), PILLAR, strict=True):
         file = clone / "pillar" / path
