@@ -28,6 +28,7 @@ RELEASES = (
     "salt-call release.rollback tickets",
     "salt-call release.unhold tickets",
     "tickets-run python manage.py check",
+    "salt-call app.orphans",
 )
 
 # Of its own: the developer's own lab may be up beside it.

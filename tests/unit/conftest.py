@@ -28,6 +28,7 @@ def module(path):
     return loaded
 
 
+app = module("salt/_modules/app.py")
 attachment = module("salt/_modules/attachment.py")
 build = module("salt/_modules/build.py")
 release = module("salt/_modules/release.py")
