@@ -16,6 +16,9 @@ __load__ = ["gone", "orphans", "remove"]
 ROOT = "/srv/apps"
 REDIS = "/var/lib/redis"
 
+# What the modules build and release_store make in an app's directory.
+OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
+
 # Seconds for what an app has left running beside its processes, between SIGTERM and SIGKILL.
 GRACE = 10
 
@@ -39,8 +42,7 @@ def gone(apps):
     """
     users = {one.pw_name for one in pwd.getpwall() if one.pw_dir == f"{ROOT}/{one.pw_name}"}
     running = {app for app, _ in __salt__["process.releases"]()}
-    released = {path.split("/")[-2] for path in glob.glob(f"{ROOT}/*/releases")}
-    return sorted((users | running | released) - set(apps))
+    return sorted((users | running) - set(apps))
 
 
 def remove(apps):
@@ -61,10 +63,26 @@ def remove(apps):
             _sweep(user.pw_uid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"/usr/local/bin/{app}-run")
-        if os.path.isdir(f"{ROOT}/{app}"):
-            shutil.rmtree(f"{ROOT}/{app}")
+        _clear(f"{ROOT}/{app}")
         if user:
             _delete(user)
+
+
+def _clear(directory):
+    """Remove what the app's releases are. What somebody else has put beside them stays, for root alone."""
+    for name in OWN:
+        path = os.path.join(directory, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    with contextlib.suppress(FileNotFoundError):
+        if os.listdir(directory):
+            os.chown(directory, 0, 0)
+            os.chmod(directory, 0o700)
+        else:
+            os.rmdir(directory)
 
 
 def _user(app):

@@ -81,6 +81,21 @@ def test_an_instance_is_listed_with_all_that_it_left(kept):
     }
 
 
+def test_what_an_operator_put_beside_the_releases_stays_for_root_alone(app, tmp_path):
+    for name in ("releases/1/env", "builds/0123456789ab"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/1")
+    (tmp_path / "release.log").write_text("{}\n")
+    (tmp_path / "dump.sql").write_text("data")
+    app._clear(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.sql"]
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "dump.sql").unlink()
+    app._clear(str(tmp_path))
+    assert not tmp_path.exists()
+    app._clear(str(tmp_path))
+
+
 @pytest.mark.parametrize("stuck", ["user", "files"])
 def test_what_cannot_be_removed_is_told(app, dunders, monkeypatch, tmp_path, stuck):
     import pwd
