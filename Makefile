@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup tools up apply verify logs status down test lint unit render converge parity bench release docs \
+.PHONY: help setup tools up apply verify drift logs status down test lint unit render converge parity bench release docs \
 	secret secrets-rekey lock clean
 
 ##@ The lab
@@ -25,6 +25,9 @@ apply: setup ## converge what is up, after an edit (ARGS=test=True: only say wha
 
 verify: setup ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one; SSH_CONFIG=)
 	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
+
+drift: setup ## ask all hosts what a converge would change; fails when there is anything
+	@$(LAB) drift
 
 logs: setup ## show all processes as one stream (APP=tickets PROCESS=web HOST=dev; FOLLOW=0: end with what is there)
 	@$(LAB) logs $(if $(APP),--app '$(APP)') $(if $(PROCESS),--process '$(PROCESS)') $(if $(HOST),--host '$(HOST)') \

@@ -1,6 +1,7 @@
 base:
   '*':
     - base
+    - drift
 {% for role in salt['inventory.roles']() %}
     - roles.{{ role }}
 {% endfor %}

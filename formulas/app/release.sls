@@ -5,6 +5,14 @@ include:
   - supervisor.service
   - app.install
 
+# First: another app may be given its ports.
+app-retired:
+  app.retired:
+    - name: /srv/apps
+    - apps: {{ apps | sort | tojson }}
+    - require:
+      - service: supervisor-service
+
 {% for app in apps | sort %}
 app-build-{{ app }}:
   build.unpacked:
@@ -24,10 +32,3 @@ app-release-{{ app }}:
       - {{ requisite | tojson }}
 {% endfor %}
 {% endfor %}
-
-app-retired:
-  release.retired:
-    - name: /srv/apps
-    - apps: {{ apps | sort | tojson }}
-    - require:
-      - service: supervisor-service

@@ -42,3 +42,13 @@ postgres-attachment-{{ name }}:
     - require:
       - service: postgres-service
 {% endfor %}
+
+# After the apps: a process ends before what it attaches.
+postgres-retired:
+  postgres_attachment.retired:
+    - name: /etc/postgresql/{{ version }}/main/pg_hba.conf
+    - databases: {{ postgres.databases | sort | tojson }}
+    - owners: {{ postgres.databases.values() | map(attribute='owner') | sort | tojson }}
+    - order: last
+    - require:
+      - service: postgres-service

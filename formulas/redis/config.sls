@@ -1,6 +1,12 @@
 {% set redis = salt['settings.load']('redis') %}
 
-{% for name in redis.instances | sort %}
+{% for name, instance in redis.instances | dictsort %}
+redis-data-{{ name }}:
+  redis_instance.attached:
+    - name: {{ name }}
+    - app: {{ instance.owner }}
+    - directory: /etc/redis
+
 redis-config-{{ name }}:
   file.managed:
     - name: /etc/redis/redis-{{ name }}.conf
@@ -14,4 +20,5 @@ redis-config-{{ name }}:
         instance: {{ name }}
     - require:
       - pkg: redis-package
+      - redis_instance: redis-data-{{ name }}
 {% endfor %}

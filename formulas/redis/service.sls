@@ -1,9 +1,11 @@
 {% set redis = salt['settings.load']('redis') %}
 
-redis-retired:
-  redis_instance.retired:
+# An instance that takes the place of another one takes its port.
+redis-replaced:
+  redis_instance.replaced:
     - name: /etc/redis
     - instances: {{ redis.instances | sort | tojson }}
+    - ports: {{ redis.instances.values() | map(attribute='port') | sort | tojson }}
 
 {% for name in redis.instances | sort %}
 redis-service-{{ name }}:
@@ -11,7 +13,7 @@ redis-service-{{ name }}:
     - name: redis-server@{{ name }}
     - enable: True
     - require:
-      - redis_instance: redis-retired
+      - redis_instance: redis-replaced
     - watch:
       - file: redis-config-{{ name }}
 
@@ -22,3 +24,10 @@ redis-loaded-{{ name }}:
     - require:
       - service: redis-service-{{ name }}
 {% endfor %}
+
+# After the apps: a process ends before what it attaches.
+redis-retired:
+  redis_instance.retired:
+    - name: /etc/redis
+    - instances: {{ redis.instances | sort | tojson }}
+    - order: last

@@ -7,11 +7,11 @@ them, where they are reached, and the URL that the app gets.
 import hashlib
 import hmac
 import os
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["derived", "environ", "password", "requisites"]
+__load__ = ["derived", "environ", "password", "requisites", "users"]
 
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
@@ -250,3 +250,53 @@ def environ(app):
         kind = next((kind for kind in PROVIDERS if kind in target and "url" not in target), None)
         variables[variable] = url(target, app, password(kind, target[kind]) if kind else None)
     return variables
+
+
+def users(kind, name):
+    """List the releases of this host that run with a resource in their config, as ``tickets v3``.
+
+    A dry run passes over those that the converge would stop.
+
+    :param kind: ``postgres`` or ``redis``.
+    :param name: a database, or the port of a Redis instance.
+    :return: releases, sorted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.users postgres tickets
+    """
+    found = []
+    for app, number in __salt__["process.releases"]():
+        values = __salt__["release_store.environ"](app, number).values()
+        is_used = any(is_of(value.decode("utf-8", "replace"), kind, str(name)) for value in values)
+        if is_used and not (__opts__["test"] and _is_leaving(app, number)):
+            found.append(f"{app} v{number}")
+    return found
+
+
+def _is_leaving(app, number):
+    """Tell whether a converge would stop a release."""
+    if app not in __pillar__["app"]:
+        return True
+    try:
+        return __salt__["release.plan"](app)["number"] != number
+    except CommandExecutionError:
+        return False
+
+
+def is_of(value, kind, name):
+    """Tell whether a variable's value is the URL of a resource of this host.
+
+    :param value: text.
+    :param kind: ``postgres`` or ``redis``.
+    :param name: a database, or the port of a Redis instance.
+    :return: a boolean.
+    """
+    try:
+        where = urlsplit(value)
+        of = {"postgres": unquote(where.path[1:]), "redis": str(where.port)}[kind]
+    except ValueError:
+        return False
+    return (where.scheme, where.hostname, of) == (kind, LOOPBACK, name)

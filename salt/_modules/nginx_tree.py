@@ -50,7 +50,8 @@ def _render(source, **context):
 def changes(root, wanted):
     """Compare the live tree with the one that is wanted.
 
-    Sites that are not wanted go; upstreams belong to the releases, and are only made where there are none.
+    Sites that are not wanted go, and their upstreams with them. Other upstreams belong to the releases, and are
+    only made where there are none.
 
     :param root: nginx's directory.
     :param wanted: text by path.
@@ -59,14 +60,15 @@ def changes(root, wanted):
     CLI Example: none, it serves the state ``nginx_tree.current``.
     """
     found = {}
-    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *_sites(root)}}
+    servers = {path: path.replace("sites/", "upstreams/", 1) for path in wanted if path.startswith("sites/")}
+    leaving = {path for path in _listed(root, "upstreams") if path not in servers.values()}
+    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *_listed(root, "sites"), *leaving}}
     for path in sorted(live):
         if live[path] != wanted.get(path):
             found[path] = {"text": wanted.get(path), "diff": _diff(live[path], wanted.get(path))}
-    for path in sorted(wanted):
-        servers = path.replace("sites/", "upstreams/", 1)
-        if servers != path and _read(os.path.join(root, servers)) is None:
-            found[servers] = {"text": NO_PROCESS, "diff": _diff(None, NO_PROCESS)}
+    for path in sorted(servers.values()):
+        if _read(os.path.join(root, path)) is None:
+            found[path] = {"text": NO_PROCESS, "diff": _diff(None, NO_PROCESS)}
     return found
 
 
@@ -93,9 +95,9 @@ def upstream(ports):
     return "".join(f"server 127.0.0.1:{port} max_fails=0;\n" for port in sorted(ports)) or NO_PROCESS
 
 
-def _sites(root):
-    directory = os.path.join(root, "sites")
-    return [f"sites/{name}" for name in os.listdir(directory)] if os.path.isdir(directory) else []
+def _listed(root, name):
+    directory = os.path.join(root, name)
+    return [f"{name}/{entry}" for entry in os.listdir(directory)] if os.path.isdir(directory) else []
 
 
 def _read(path):
@@ -175,7 +177,7 @@ def check(root, texts):
 
 def _taken(root, texts):
     """Say which address of a candidate somebody else listens on; ``nginx -t`` does not look."""
-    own = {port for path in _sites(root) for port in _listens(_read(os.path.join(root, path)))}
+    own = {port for path in _listed(root, "sites") for port in _listens(_read(os.path.join(root, path)))}
     for text in map(texts.get, sorted(texts)):
         for port in _listens(text):
             if port not in own and not _is_free(port):

@@ -1,15 +1,18 @@
 """What a database that an app attaches must be, against what PostgreSQL says it is."""
 
 import base64
+import contextlib
+import datetime
 import hashlib
 import hmac
 import json
 import os
+import re
 import shutil
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["access_is_read", "plan", "run"]
+__load__ = ["access_is_read", "admitted", "close", "kept", "plan", "run"]
 
 # What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
 ITERATIONS = 4096
@@ -20,9 +23,34 @@ SELECT json_build_object(
              rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls))
            FROM pg_authid WHERE rolname = {owner}),
   'database', (SELECT json_build_object('owner', pg_get_userbyid(datdba), 'public',
-                 has_database_privilege('public', oid, 'CONNECT') OR has_database_privilege('public', oid, 'TEMPORARY'))
+                 has_database_privilege('public', oid, 'CONNECT') OR has_database_privilege('public', oid, 'TEMPORARY'),
+                 'mark', shobj_description(oid, 'pg_database'), 'limit', datconnlimit)
                FROM pg_database WHERE datname = {name}));
 """
+
+# A database's comment says whose it is, for the time when the pillar no longer does. Its owner could change it, and
+# with it no more than what becomes of its own database.
+MARK = re.compile(r"Managed by Saltern for the app ([a-z][a-z0-9-]*)\.(?: Kept since (\S+)\.)?")
+
+KEPT = """
+SELECT coalesce(json_agg(json_build_object(
+  'name', datname, 'owner', rolname, 'mark', shobj_description(pg_database.oid, 'pg_database'), 'limit', datconnlimit,
+  'login', rolcanlogin AND NOT rolsuper,
+  'sessions', (SELECT count(*) FROM {sessions}),
+  'owned', (SELECT count(*) FROM pg_database AS others WHERE others.datdba = pg_roles.oid),
+  'size', pg_database_size(pg_database.oid)) ORDER BY datname), '[]')
+FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba
+WHERE shobj_description(pg_database.oid, 'pg_database') LIKE 'Managed by Saltern for the app %'
+AND NOT datname = ANY ({names});
+"""
+
+# A superuser's is no app's: it may be a backup.
+SESSIONS = (
+    "pg_stat_activity JOIN pg_roles AS their ON their.oid = usesysid WHERE NOT their.rolsuper AND datname = {name}"
+)
+
+# As files/pg_hba.conf.jinja writes it.
+ACCESS = re.compile(r'^host    "([a-z0-9_]+)"  "([a-z0-9-]+)"  (?:127\.0\.0\.1/32|::1/128) +scram-sha-256$')
 
 
 def plan(name, owner):
@@ -51,6 +79,13 @@ def planned(name, owner, password, state):
     """
     changes, statements = {}, []
     role, database = state["role"], state["database"]
+    mark = f"Managed by Saltern for the app {owner}."
+    marked = MARK.fullmatch((database or {}).get("mark") or "")
+    if marked and marked[1] != owner:
+        raise CommandExecutionError(
+            f"app.{owner}.attach: the database {name} holds the data of {marked[1]}; expected a name of its own. "
+            "Remove that data for good as salt-call app.orphans says, or hand it over: formulas/postgres/README.md"
+        )
     attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
     if role is None:
         changes["role"] = {"old": None, "new": owner}
@@ -73,7 +108,119 @@ def planned(name, owner, password, state):
     if database is None or database["public"]:
         changes["public"] = {"old": "may connect", "new": "may not"}
         statements.append(f"REVOKE ALL ON DATABASE {_name(name)} FROM PUBLIC;")
+    if database is None or database["mark"] != mark:
+        changes["mark"] = {"old": database and database["mark"], "new": mark}
+        statements.append(f"COMMENT ON DATABASE {_name(name)} IS {_literal(mark)};")
+    if database and database["limit"] == 0:
+        changes["logins"] = {"old": "closed", "new": "open"}
+        statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT -1;")
     return changes, statements
+
+
+def kept(attached):
+    """List the databases of ours that no app attaches.
+
+    :param attached: the databases that are attached, in any order.
+    :return: of each its ``name``, ``owner`` and how many databases that has (``owned``), the ``app`` that it was made
+        for, ``since`` when it is kept, its ``size`` in bytes, and what of it is open: its connection ``limit`` (0 is
+        none), whether its owner may ``login``, and how many ``sessions`` of others than superusers there are.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.kept '[tickets]'
+    """
+    if not shutil.which("psql"):
+        return []
+    names = f"ARRAY[{', '.join(map(_literal, sorted(attached)))}]::name[]"
+    found = json.loads(run([KEPT.format(sessions=SESSIONS.format(name="pg_database.datname"), names=names)]))
+    marks = [(one, MARK.fullmatch(one["mark"])) for one in found]
+    return [one | {"app": mark[1], "since": mark[2]} for one, mark in marks if mark]
+
+
+def admitted(path, databases):
+    """Say which app the server lets in to which database.
+
+    Databases that no app attaches any more are closed last, by ``close``: until then a release may run that has one in
+    its config.
+
+    :param path: of the server's access list, ``pg_hba.conf``.
+    :param databases: the databases that are attached, by name.
+    :return: pairs of database and owner, sorted.
+
+    CLI Example: none, it serves a template.
+    """
+    owners = {name: database["owner"] for name, database in databases.items()}
+    return sorted((_leaving(path, owners) | owners).items())
+
+
+def _leaving(path, attached):
+    """Read which databases that no app attaches any more the access list lets somebody in to: owners by database."""
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
+        found = dict(match.groups() for match in map(ACCESS.match, stream) if match)
+        return {name: owner for name, owner in found.items() if name not in attached}
+    return {}
+
+
+def close(path, attached, owners):
+    """Work out, or do, what closes the databases of ours that no app attaches any more to all but superusers.
+
+    :param path: of the access list, ``pg_hba.conf``.
+    :param attached: the databases that are attached.
+    :param owners: their owners.
+    :return: the changes as a state reports them, and the databases that are left open with the releases that have them.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+
+    CLI Example: none, it serves the state ``postgres_attachment.retired``.
+    """
+    found = {one["name"]: one for one in kept(attached)}
+    listed = _leaving(path, attached)
+    users = {name: __salt__["attachment.users"]("postgres", name) for name in sorted(found.keys() | listed.keys())}
+    statements = {name: closed(found[name], owners) for name in found if not users[name]}
+    closing = [name for name, used in users.items() if not used and (statements.get(name) or name in listed)]
+    changes = {name: {"old": "open", "new": "closed to logins"} for name in closing}
+    if closing and not __opts__["test"]:
+        run([statement for name in closing for statement in statements.get(name, [])])
+        _forget(path, closing)
+        run(["SELECT pg_reload_conf();"])
+    return changes, {name: used for name, used in users.items() if used}
+
+
+def closed(one, owners):
+    """Return the SQL statements that close a database; none where it is closed.
+
+    :param one: as ``kept`` gives it.
+    :param owners: the owners of the databases that are attached.
+    """
+    name, statements = one["name"], []
+    if one["limit"] != 0:
+        statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT 0;")
+    # Its role stays for another database of the app.
+    if one["login"] and one["owner"] == one["app"] and one["owner"] not in owners:
+        statements.append(f"ALTER ROLE {_name(one['owner'])} NOLOGIN;")
+    if not one["since"]:
+        since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        mark = f"Managed by Saltern for the app {one['app']}. Kept since {since}."
+        statements.append(f"COMMENT ON DATABASE {_name(name)} IS {_literal(mark)};")
+    if statements or one["sessions"]:
+        statements.append(f"SELECT pg_terminate_backend(pid, 5000) FROM {SESSIONS.format(name=_literal(name))};")
+    return statements
+
+
+def _forget(path, names):
+    """Take databases out of an access list, which is the old one or the new one at any moment."""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        lines = [(line, ACCESS.match(line)) for line in stream]
+        before = os.fstat(stream.fileno())
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        stream.writelines(line for line, match in lines if not (match and match[1] in names))
+        stream.flush()
+        os.fchown(stream.fileno(), before.st_uid, before.st_gid)
+        os.fchmod(stream.fileno(), before.st_mode & 0o777)
+        os.fsync(stream.fileno())
+    os.rename(f"{path}.new", path)
 
 
 def run(statements):

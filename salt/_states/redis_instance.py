@@ -1,21 +1,69 @@
 """The Redis instances of the apps, each a unit redis-server@<name>."""
 
+import datetime
 import glob
+import json
 import os
+import re
 
 MANAGED = "Managed by Saltern"
+DATA = "/var/lib/redis"
+
+
+def attached(name, app, directory):
+    """Have an instance's data be that of the app that attaches it, kept from earlier or not yet there.
+
+    Another app would find somebody else's jobs.
+
+    :param name: the instance.
+    :param app: the app that attaches it.
+    :param directory: of the configuration, ``/etc/redis``.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{app} has the instance {name}"}
+    kept = _kept(name)
+    owner = kept.get("app") or _told(directory, name).get("app")
+    if owner not in (None, app):
+        ret["result"] = False
+        ret["comment"] = (
+            f"app.{app}.attach: the Redis instance {name} holds the data of {owner}; expected a name of its own. "
+            "Remove that data for good as salt-call app.orphans says, or hand it over: formulas/redis/README.md"
+        )
+        return ret
+    if not kept:
+        return ret
+    ret["changes"] = {name: {"old": "kept", "new": "attached"}}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{app} would have the instance {name} again"}
+    os.unlink(_mark(name))
+    return ret | {"comment": f"{app} has the instance {name} again"}
+
+
+def replaced(name, instances, ports):
+    """Have no instance on the port of one that takes its place. Its data stays.
+
+    :param name: the directory of the configuration, ``/etc/redis``.
+    :param instances: the instances that are attached.
+    :param ports: their ports.
+    """
+    gone = _gone(name, instances)
+    return _retired(name, [one for one in gone if _told(name, one)["port"] in map(str, ports)])
 
 
 def retired(name, instances):
-    """Have no instance that no app attaches any more. Its data stays.
-
-    It would hold the port of an instance that takes its place.
+    """Have no instance that no app attaches any more, and that no release has in its config. Its data stays.
 
     :param name: the directory of the configuration, ``/etc/redis``.
     :param instances: the instances that are attached.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "No other instance is there"}
-    gone = [instance for instance in _managed(name) if instance not in instances]
+    gone = _gone(name, instances)
+    users = {one: __salt__["attachment.users"]("redis", _told(name, one)["port"]) for one in gone}
+    ret = _retired(name, [one for one in gone if not users[one]])
+    used = [f"{one} runs on for {', '.join(users[one])}" for one in gone if users[one]]
+    return ret | {"comment": "; ".join([ret["comment"], *used])}
+
+
+def _retired(directory, gone):
+    ret = {"name": directory, "changes": {}, "result": True, "comment": "No other instance is there"}
     if not gone:
         return ret
     ret["changes"] = {instance: {"old": "present", "new": None} for instance in gone}
@@ -29,20 +77,58 @@ def retired(name, instances):
                 "result": False,
                 "comment": f"{unit} does not stop; see systemctl status {unit}",
             }
+        _keep(instance, _told(directory, instance).get("app"))
         # Last, so that a run that is interrupted is taken up by the next one.
-        os.unlink(_path(name, instance))
-    return ret | {"comment": f"{', '.join(gone)} no longer runs; the data is in /var/lib/redis"}
+        os.unlink(_path(directory, instance))
+    return ret | {"comment": f"{', '.join(gone)} no longer runs; salt-call app.orphans lists the data that is kept"}
+
+
+def _gone(directory, attached):
+    """List the instances whose configuration is ours and that are not attached, sorted."""
+    paths = sorted(glob.glob(_path(glob.escape(directory), "*")))
+    names = [os.path.basename(path).removeprefix("redis-").removesuffix(".conf") for path in paths]
+    return [name for name in names if name not in attached and _told(directory, name)]
 
 
 def _path(directory, instance):
     return f"{directory}/redis-{instance}.conf"
 
 
-def _managed(directory):
-    """List the instances whose configuration is ours, sorted."""
-    found = []
-    for path in sorted(glob.glob(_path(glob.escape(directory), "*"))):
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            if MANAGED in stream.readline():
-                found.append(os.path.basename(path).removeprefix("redis-").removesuffix(".conf"))
-    return found
+def _told(directory, instance):
+    """Return whose an instance is and at which port, as its configuration says. Empty where that is not ours."""
+    try:
+        with open(_path(directory, instance), encoding="utf-8", errors="replace") as stream:
+            text = stream.read()
+    except FileNotFoundError:
+        return {}
+    first, _, rest = text.partition("\n")
+    if MANAGED not in first:
+        return {}
+    found = {
+        "app": re.search(r"belongs to the app ([a-z0-9-]+)\.", first),
+        "port": re.search(r"(?m)^port (\d+)$", rest),
+    }
+    return {key: match and match[1] for key, match in found.items()}
+
+
+def _mark(instance):
+    return f"{DATA}/{instance}.kept"
+
+
+def _kept(instance):
+    """Return whose the data of an instance is that is kept, empty where none is."""
+    try:
+        with open(_mark(instance), encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return {}
+
+
+def _keep(instance, app):
+    """Note whose the data of an instance is, and since when it is kept."""
+    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with open(f"{_mark(instance)}.new", "w", encoding="utf-8") as stream:
+        json.dump({"app": app, "since": since}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(f"{_mark(instance)}.new", _mark(instance))

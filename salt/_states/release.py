@@ -39,27 +39,3 @@ def told(app, held):
     if held["until"] == "another":
         return f"v{held['from']} was rolled back {by}; declare another build or config, or release.unhold {app}"
     return f"{by}, until release.unhold {app}"
-
-
-def retired(name, apps):
-    """Have no process of an app that is no longer declared. Its releases and its data stay.
-
-    :param name: the directory of the apps.
-    :param apps: the apps that are declared.
-    """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "No other app runs"}
-    try:
-        gone = {}
-        for app, number in __salt__["process.releases"]():
-            if app not in apps:
-                gone.setdefault(app, []).append(number)
-        if not gone:
-            return ret
-        ret["changes"] = {app: {"old": f"v{max(numbers)}", "new": None} for app, numbers in gone.items()}
-        if __opts__["test"]:
-            return ret | {"result": None, "comment": f"{', '.join(gone)} would be stopped"}
-        for app, numbers in gone.items():
-            __salt__["process.remove"](app, numbers)
-    except CommandExecutionError as error:
-        return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"{', '.join(gone)} no longer runs; what it kept is in {name}"}

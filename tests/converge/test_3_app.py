@@ -451,11 +451,11 @@ def test_the_settings_of_a_site_are_its_own(host, mirror, pillar):
     assert mirror.get("/slow?0.5").status_code == 200
 
 
-def test_an_app_that_is_no_longer_declared_stops_and_keeps_its_data(host, mirror, pillar, pids):
+def test_an_app_that_is_no_longer_declared_is_gone(host, mirror, pillar, pids):
     pillar.restore()
     assert apply(host, "test=True").succeeded().changed == {"nginx-config", "app-retired"}
     assert apply(host).succeeded().changed == {"nginx-config", "app-retired"}
     assert pids("mirror") == {}
     assert mirror.get("/healthz").text == "No app has this domain.\n"
-    assert host.sh("ls /srv/apps/mirror/releases").stdout
+    assert host.sh("ls /srv/apps").stdout.split() == ["faq", "tickets"]
     apply(host).changed_nothing()

@@ -29,6 +29,7 @@ RELEASES = (
     "salt-call release.rollback tickets",
     "salt-call release.unhold tickets",
     "tickets-run python manage.py check",
+    "salt-call app.orphans",
 )
 
 # Of its own: the developer's own lab may be up beside it.
@@ -104,6 +105,14 @@ def test_what_to_try_first(port, type_in):
     assert "web." not in re.sub(r"(?m)^.*?: ", "", logs)
     assert "dev" in type_in("make status")
     assert "0 changed" in type_in("make apply")
+    assert re.fullmatch(r"dev  nothing would change in \d+ states\n", type_in("make drift"))
+
+
+def test_make_drift_fails_when_a_host_has_drifted(port, clone, reader):
+    subprocess.run(["podman", "exec", f"{LAB}-dev", "sh", "-c", "echo '# edited' >>/etc/nginx/nginx.conf"], check=True)
+    done = subprocess.run(["make", "-s", "drift"], cwd=clone, env=reader, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert done.stdout == "dev  1 state would change: nginx-config\n"
 
 
 def test_an_app_of_ones_own(port, type_in, clone):

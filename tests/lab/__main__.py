@@ -1,4 +1,4 @@
-"""The lab's command line, behind the Makefile's targets: up, apply, verify, logs, status, down."""
+"""The lab's command line, behind the Makefile's targets: up, apply, verify, drift, logs, status, down."""
 
 import argparse
 import contextlib
@@ -17,11 +17,13 @@ import yaml
 from tests.lab import image, journal, machine
 from tests.lab.host import Host
 from tests.lab.lab import ROOT, RUN, Lab, free_port, inventory, remove_labelled
-from tests.lab.podman import LabError, podman
+from tests.lab.podman import LabError, podman, reason
 from tests.lab.steps import Steps
 
 # Seconds in which an app that was just deployed must answer through the proxy.
 ANSWER_TIMEOUT = 30
+# What asks a host for drift; see formulas/drift.
+DRIFT = "/usr/local/lib/saltern/drift"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     verify_parser = add("verify", verify)
     verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
     verify_parser.add_argument("--ssh-config", help="the configuration of ssh to use, in place of the user's own")
+    add("drift", drift)
     logs_parser = add("logs", logs)
     logs_parser.add_argument("--app", help="only this app")
     logs_parser.add_argument("--process", help="only this process type, such as web, or process, such as web.1")
@@ -114,6 +117,24 @@ def verify(options: argparse.Namespace) -> int:
         config.write_text(ssh_config(options.ssh_config, scratch))
         command = [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}", f"--ssh-config={config}"]
         return subprocess.run(command, check=False).returncode
+
+
+def drift(options: argparse.Namespace) -> int:
+    """Ask each host that is up what a converge would change. Return 1 where there is anything."""
+    code = 0
+    for host in live_hosts():
+        asked = host.run(DRIFT, check=False)
+        print(f"{host.id}  {drifted(asked)}", flush=True)
+        code = 1 if asked.returncode else code
+    return code
+
+
+def drifted(asked: subprocess.CompletedProcess) -> str:
+    """Return the line that a host's own script said, or that it has none.
+
+    :param asked: how the script ended.
+    """
+    return asked.stdout.strip() or f"cannot be asked; run make apply first ({reason(asked)})"
 
 
 def ssh_config(own: str | None, directory: str) -> str:

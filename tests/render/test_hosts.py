@@ -109,8 +109,16 @@ def test_the_top_file_gives_a_host_the_base_and_its_roles(tmp_path, roles):
     host.declare("hosts.yaml", inventory_of(*roles))
     host.declare("builds/dev.sls", BUILDS)
     host.merge(EVERYTHING)
-    expected = ["base", *(f"roles.{role}" for role in ROLES if role in roles)]
+    expected = ["base", "drift", *(f"roles.{role}" for role in ROLES if role in roles)]
     assert host.ask("state.show_top") == {"base": expected}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_drift_is_looked_for_everywhere_but_in_dev(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare(f"builds/{HOSTS[name]['environment']}.sls", BUILDS)
+    (timer,) = [state for state in host.states() if state["__id__"] == "drift-timer"]
+    assert timer["enabled"] == (HOSTS[name]["environment"] != "dev")
 
 
 @pytest.mark.parametrize("builds", [True, False], ids=["builds", "no builds file"])
@@ -137,6 +145,7 @@ def test_a_host_gets_the_builds_and_secrets_of_its_own_environment_alone(tmp_pat
 
 
 TEMPLATES = {
+    ("drift/files/drift.timer.jinja", ""): ["OnUnitActiveSec=0min\n"],
     ("nginx/files/nginx.conf.jinja", ""): ["set_real_ip_from 10.0.0.0/8;", "10.0.0.0/8 1;", "gzip on;"],
     ("nginx/files/site.conf.jinja", "app=faq"): [
         "upstream faq {",

@@ -28,10 +28,14 @@ def module(path):
     return loaded
 
 
+app = module("salt/_modules/app.py")
 attachment = module("salt/_modules/attachment.py")
 build = module("salt/_modules/build.py")
 release = module("salt/_modules/release.py")
 release_store = module("salt/_modules/release_store.py")
+drift = module("salt/_modules/drift.py")
+drift_script = module("formulas/drift/files/drift.py")
+drift_timer = module("salt/_states/drift_timer.py")
 inventory = module("salt/_modules/inventory.py")
 nginx_tree = module("salt/_modules/nginx_tree.py")
 postgres_attachment = module("salt/_modules/postgres_attachment.py")

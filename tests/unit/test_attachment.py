@@ -331,3 +331,50 @@ def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
 def test_settings_stay_data_that_salt_can_hand_on(derive):
     found, _ = derive(copy.deepcopy(BOTH))
     assert json.loads(json.dumps(found)) == found
+
+
+OF = {
+    "a database": ("postgres://shop:pw@127.0.0.1:5432/stock", "postgres", "stock", True),
+    "another database": ("postgres://shop:pw@127.0.0.1:5432/other", "postgres", "stock", False),
+    "a database elsewhere": ("postgres://shop:pw@db.example.com/stock", "postgres", "stock", False),
+    "an instance": ("redis://:pw@127.0.0.1:8199/0", "redis", "8199", True),
+    "another instance": ("redis://:pw@127.0.0.1:8299/0", "redis", "8199", False),
+    "a service": ("http://127.0.0.1:8199/stock", "postgres", "stock", False),
+    "no URL": ("stock", "postgres", "stock", False),
+    "a broken URL": ("postgres://[::1/stock", "postgres", "stock", False),
+    "a port that is none": ("redis://:pw@127.0.0.1:x/0", "redis", "8199", False),
+}
+
+
+@pytest.mark.parametrize("value, kind, name, expected", OF.values(), ids=OF)
+def test_a_variable_is_known_as_the_url_of_a_resource(attachment, value, kind, name, expected):
+    assert attachment.is_of(value, kind, name) is expected
+
+
+RUNNING = [("gone", 4), ("shop", 2), ("shop", 3)]
+
+
+@pytest.mark.parametrize(
+    "test, planned, expected",
+    [
+        (False, 3, ["gone v4", "shop v2", "shop v3"]),
+        (True, 3, ["shop v3"]),
+        (True, 4, []),
+        (True, None, ["shop v2", "shop v3"]),
+    ],
+    ids=["a converge", "a dry run", "a dry run before a release", "a dry run of what cannot be"],
+)
+def test_the_releases_that_have_a_resource_are_named(attachment, dunders, test, planned, expected):
+    def plan(app):
+        if planned is None:
+            raise CommandExecutionError("no")
+        return {"number": planned}
+
+    salt = {
+        "process.releases": lambda: RUNNING,
+        "release_store.environ": lambda app, number: {"DATABASE_URL": b"postgres://shop:pw@127.0.0.1/stock"},
+        "release.plan": plan,
+    }
+    dunders(attachment, salt=salt, opts={"test": test}, pillar={"app": {"shop": {}}})
+    assert attachment.users("postgres", "stock") == expected
+    assert attachment.users("postgres", "other") == []

@@ -34,7 +34,10 @@ CHANGES = {
         LIVE | {"sites/faq.conf": "faq\n"},
         {"sites/faq.conf": "faq\n", "upstreams/faq.conf": NO_PROCESS},
     ),
-    "a site goes, the upstream of its releases stays": ({"nginx.conf": "main\n"}, {"sites/shop.conf": None}),
+    "a site goes, and its upstream with it": (
+        {"nginx.conf": "main\n"},
+        {"sites/shop.conf": None, "upstreams/shop.conf": None},
+    ),
 }
 
 

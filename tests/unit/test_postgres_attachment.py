@@ -61,17 +61,20 @@ def test_a_verifier_matches_its_password_alone(postgres_attachment):
 
 
 ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-RIGHT = {"role": {"verifier": "its own", "plain": True}, "database": {"owner": "my-shop", "public": False}}
+MARK = "Managed by Saltern for the app my-shop."
+DATABASE = {"owner": "my-shop", "public": False, "mark": MARK, "limit": -1}
+RIGHT = {"role": {"verifier": "its own", "plain": True}, "database": DATABASE}
 CREATE_DATABASE = """CREATE DATABASE "stock" OWNER "my-shop" TEMPLATE template0 ENCODING 'UTF8';"""
+COMMENT = f"""COMMENT ON DATABASE "stock" IS '{MARK}';"""
 REVOKE = 'REVOKE ALL ON DATABASE "stock" FROM PUBLIC;'
 PLANNED = {
     "nothing to do": (RIGHT, set(), []),
     "nothing is there": (
         {"role": None, "database": None},
-        {"role", "database", "public"},
-        [f"""CREATE ROLE "my-shop" {ATTRIBUTES} PASSWORD 'VERIFIER';""", CREATE_DATABASE, REVOKE],
+        {"role", "database", "public", "mark"},
+        [f"""CREATE ROLE "my-shop" {ATTRIBUTES} PASSWORD 'VERIFIER';""", CREATE_DATABASE, REVOKE, COMMENT],
     ),
-    "no database": (RIGHT | {"database": None}, {"database", "public"}, [CREATE_DATABASE, REVOKE]),
+    "no database": (RIGHT | {"database": None}, {"database", "public", "mark"}, [CREATE_DATABASE, REVOKE, COMMENT]),
     "no role": (
         RIGHT | {"role": None},
         {"role"},
@@ -93,14 +96,27 @@ PLANNED = {
         [f'ALTER ROLE "my-shop" {ATTRIBUTES};'],
     ),
     "another owner": (
-        RIGHT | {"database": {"owner": 'o"ther', "public": False}},
+        RIGHT | {"database": DATABASE | {"owner": 'o"ther'}},
         {"owner"},
         ['ALTER DATABASE "stock" OWNER TO "my-shop";'],
     ),
     "a database that is open to all": (
-        RIGHT | {"database": {"owner": "my-shop", "public": True}},
+        RIGHT | {"database": DATABASE | {"public": True}},
         {"public"},
         [REVOKE],
+    ),
+    "a database from before there were marks": (
+        RIGHT | {"database": DATABASE | {"mark": None}},
+        {"mark"},
+        [COMMENT],
+    ),
+    "a database that was kept": (
+        {
+            "role": {"verifier": "its own", "plain": False},
+            "database": DATABASE | {"mark": f"{MARK} Kept since 2026-01-02T03:04:05+00:00.", "limit": 0},
+        },
+        {"attributes", "mark", "logins"},
+        [f'ALTER ROLE "my-shop" {ATTRIBUTES};', COMMENT, 'ALTER DATABASE "stock" CONNECTION LIMIT -1;'],
     ),
 }
 
@@ -133,8 +149,8 @@ def without_psql(monkeypatch, tmp_path):
 def test_a_dry_run_on_a_bare_host_plans_everything(postgres_attachment, dunders, without_psql):
     dunders(postgres_attachment, salt={"attachment.password": lambda kind, name: PASSWORD}, opts={"test": True})
     changes, statements = postgres_attachment.plan("stock", "shop")
-    assert set(changes) == {"role", "database", "public"}
-    assert len(statements) == 3
+    assert set(changes) == {"role", "database", "public", "mark"}
+    assert len(statements) == 4
 
 
 def test_a_host_without_psql_is_told(postgres_attachment, dunders, without_psql):
@@ -169,3 +185,103 @@ def test_postgres_own_message_is_told(postgres_attachment, dunders):
     )
     with pytest.raises(CommandExecutionError, match=r"^psql: ERROR:  no$"):
         postgres_attachment.run(["SELECT 1;"])
+
+
+@pytest.mark.parametrize("since", ["", " Kept since 2026-01-02T03:04:05+00:00."], ids=["in use", "kept"])
+def test_the_data_of_another_app_is_not_given_away(postgres_attachment, since):
+    state = RIGHT | {"database": DATABASE | {"mark": f"Managed by Saltern for the app other.{since}"}}
+    with pytest.raises(CommandExecutionError, match="the database stock holds the data of other; expected a name of"):
+        postgres_attachment.planned("stock", "my-shop", PASSWORD, state)
+
+
+KEPT = {
+    "name": "stock",
+    "owner": "my-shop",
+    "app": "my-shop",
+    "since": None,
+    "limit": -1,
+    "login": True,
+    "sessions": 2,
+    "owned": 1,
+}
+DONE = {"since": "2026-01-02T03:04:05+00:00", "limit": 0, "login": False, "sessions": 0}
+LIMIT = 'ALTER DATABASE "stock" CONNECTION LIMIT 0;'
+NOLOGIN = 'ALTER ROLE "my-shop" NOLOGIN;'
+KEPT_SINCE = """COMMENT ON DATABASE "stock" IS 'Managed by Saltern for the app my-shop. Kept since TIME.';"""
+CLOSED = {
+    "all is open": (KEPT, [], [LIMIT, NOLOGIN, KEPT_SINCE, "END"]),
+    "all is closed": (KEPT | DONE, [], []),
+    "its role has another database": (KEPT, ["faq", "my-shop"], [LIMIT, KEPT_SINCE, "END"]),
+    "closed, and its role has another database": (KEPT | DONE | {"login": True}, ["my-shop"], []),
+    "it was given to a person": (KEPT | {"owner": "alice"}, [], [LIMIT, KEPT_SINCE, "END"]),
+    "it was opened again by hand": (KEPT | DONE | {"limit": 5}, [], [LIMIT, "END"]),
+    "a session was left": (KEPT | DONE | {"sessions": 1}, [], ["END"]),
+}
+
+
+@pytest.mark.parametrize("one, owners, expected", CLOSED.values(), ids=CLOSED)
+def test_a_database_is_closed_to_logins_and_its_role_unless_it_is_needed(postgres_attachment, one, owners, expected):
+    found = postgres_attachment.closed(one, owners)
+    found = [re.sub(r"Kept since [0-9T:+-]+\.'", "Kept since TIME.'", statement) for statement in found]
+    assert ["END" if "pg_terminate_backend" in statement else statement for statement in found] == expected
+
+
+ACCESS = """# Managed.
+local   all  postgres  peer
+host    all  all  all  trust
+host    "faq"  "faq"  127.0.0.1/32  scram-sha-256
+host    "faq"  "faq"  ::1/128       scram-sha-256
+host    "stock"  "my-shop"  127.0.0.1/32  scram-sha-256
+host    "stock"  "my-shop"  ::1/128       scram-sha-256
+host    "stock"  "my-shop"  0.0.0.0/0  trust
+"""
+
+
+def test_who_may_still_come_in_is_read_from_the_access_list(postgres_attachment, tmp_path):
+    path, faq, stock = tmp_path / "pg_hba.conf", {"faq": {"owner": "faq"}}, {"stock": {"owner": "my-shop"}}
+    assert postgres_attachment.admitted(str(path), faq) == [("faq", "faq")]
+    path.write_text(ACCESS)
+    assert postgres_attachment.admitted(str(path), faq) == [("faq", "faq"), ("stock", "my-shop")]
+    assert postgres_attachment.admitted(str(path), faq | stock) == [("faq", "faq"), ("stock", "my-shop")]
+    assert postgres_attachment.admitted(str(path), {"stock": {"owner": "its own"}}) == [
+        ("faq", "faq"),
+        ("stock", "its own"),
+    ]
+
+
+@pytest.fixture
+def closing(postgres_attachment, dunders, monkeypatch, tmp_path):
+    """``postgres_attachment.close`` where ``stock`` is no longer attached; it returns the answer and what was run."""
+    path = tmp_path / "pg_hba.conf"
+    path.write_text(ACCESS)
+    path.chmod(0o640)
+
+    def close(*users, test=False):
+        ran = []
+        monkeypatch.setattr(postgres_attachment, "kept", lambda attached: [KEPT])
+        monkeypatch.setattr(postgres_attachment, "run", ran.append)
+        salt = {"attachment.users": lambda kind, name: list(users)}
+        dunders(postgres_attachment, salt=salt, opts={"test": test})
+        return postgres_attachment.close(str(path), ["faq"], ["faq"]), ran, path
+
+    return close
+
+
+def test_a_database_is_closed_and_nobody_is_let_in_to_it(closing):
+    (changes, used), ran, path = closing()
+    assert (changes, used) == ({"stock": {"old": "open", "new": "closed to logins"}}, {})
+    assert ran[0][:2] == [LIMIT, NOLOGIN]
+    assert ran[1] == ["SELECT pg_reload_conf();"]
+    lines = ACCESS.splitlines(keepends=True)
+    assert path.read_text() == "".join([*lines[:5], *lines[7:]])
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_dry_run_closes_nothing(closing):
+    (changes, _), ran, path = closing(test=True)
+    assert (changes.keys(), ran, path.read_text()) == ({"stock"}, [], ACCESS)
+
+
+def test_a_database_that_a_release_has_stays_open(closing):
+    (changes, used), ran, path = closing("my-shop v3")
+    assert (changes, used, ran, path.read_text()) == ({}, {"stock": ["my-shop v3"]}, [], ACCESS)

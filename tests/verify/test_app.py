@@ -152,3 +152,13 @@ def test_the_config_is_in_one_file_for_each_variable(host, apps, releases):
         for name in names:
             file = host.file(f"{directory}/{name}")
             assert (file.user, file.group, file.mode) == ("root", app, 0o640), name
+
+
+def test_no_other_app_is_there(host, apps, roles):
+    if "app" in roles:
+        users = [line.split(":") for line in host.check_output("getent passwd").splitlines()]
+        assert {user[0] for user in users if user[5] == f"/srv/apps/{user[0]}"} == set(apps)
+        releases = host.run("ls -d /srv/apps/*/releases").stdout.split()
+        assert {path.split("/")[3] for path in releases} == set(apps)
+        commands = host.check_output("grep -lsF '/usr/local/lib/saltern/process --run' /usr/local/bin/* || true")
+        assert set(commands.split()) == {f"/usr/local/bin/{app}-run" for app in apps}

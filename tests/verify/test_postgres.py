@@ -1,5 +1,7 @@
 """PostgreSQL: each app has its own database, and nobody else's."""
 
+import json
+
 import pytest
 import yaml
 
@@ -79,6 +81,22 @@ def test_the_owners_may_log_in_and_nothing_else(sql, settings):
         assert sql(f"SELECT {powers} FROM pg_roles WHERE rolname = '{database['owner']}'") == "f|f|f|f|f|t"
         verifier = sql(f"SELECT left(rolpassword, 14) FROM pg_authid WHERE rolname = '{database['owner']}'")
         assert verifier == "SCRAM-SHA-256$"
+
+
+def test_what_is_kept_of_others_is_closed_to_logins(sql, settings):
+    kept = sql(
+        "SELECT coalesce(json_agg(json_build_array(datname, rolname, datconnlimit, rolcanlogin)), '[]') "
+        "FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba "
+        "WHERE shobj_description(pg_database.oid, 'pg_database') LIKE 'Managed by Saltern for the app %'"
+    )
+    databases = settings["postgres"]["databases"]
+    owners = {database["owner"] for database in databases.values()}
+    for name, owner, limit, can_login in json.loads(kept):
+        if name in databases:
+            assert limit == -1, name
+        else:
+            assert limit == 0, name
+            assert not can_login or owner in owners, owner
 
 
 def test_an_app_reaches_its_database_with_the_url_it_was_given(attached, python):

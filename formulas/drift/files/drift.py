@@ -1,0 +1,123 @@
+#!/usr/bin/python3 -IS
+"""Ask what a converge would change on this host, and tell it in one line.
+
+    drift [--record]
+
+It says how many states would change and which, by their IDs, and never what: a diff may show a secret. With --record it
+also writes that line to the journal, as saltern-drift, and what it found to /var/lib/saltern/drift.json.
+
+Exit code: 0 when nothing would change, 1 when something would, 2 when the dry run or states in it failed.
+"""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import syslog
+import time
+
+STATUS = "/var/lib/saltern/drift.json"
+COMMAND = ("/usr/local/bin/salt-call", "--out", "json", "drift.states")
+
+# Seconds that one dry run may take, that a converge is waited for, and between two looks whether it is done.
+TIMEOUT = 900
+PATIENCE = 1800
+PAUSE = 5
+
+CODES = {"none": 0, "drift": 1, "failed": 2}
+
+
+def asked():
+    """Return what the module ``drift`` answers, or the reason why it does not, as text.
+
+    What a converge changes while a dry run is under way is no drift. The module says so when it sees one; a short one
+    it may miss, so that whatever differs is asked a second time.
+    """
+    deadline = time.monotonic() + PATIENCE
+    is_second = False
+    while time.monotonic() < deadline:
+        answer = answered()
+        if isinstance(answer, dict) and answer["busy"]:
+            time.sleep(PAUSE)
+        elif is_second or (isinstance(answer, dict) and not answer["would_change"] and not answer["failed"]):
+            return answer
+        else:
+            is_second = True
+    return f"a converge was under way for {PATIENCE // 60} minutes"
+
+
+def answered():
+    """Ask the module once; see ``asked``."""
+    try:
+        done = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
+        # A message may come before the answer.
+        answer = json.loads(done.stdout[done.stdout.index(b"{\n") :])["local"]
+    except subprocess.TimeoutExpired:
+        return f"not done after {TIMEOUT // 60} minutes"
+    except (OSError, ValueError, KeyError):
+        return "Salt gave no answer"
+    # Salt's own reason may show a setting's value.
+    return answer if isinstance(answer, dict) and "busy" in answer else "Salt gave no answer"
+
+
+def status(answer, now):
+    """Return what is to be recorded.
+
+    :param answer: what ``asked`` returned.
+    :param now: the time.
+    """
+    found = {"time": now.isoformat(timespec="seconds"), "states": 0, "would_change": [], "failed": []}
+    if isinstance(answer, str):
+        return found | {"result": "failed", "reason": answer}
+    found |= {key: answer[key] for key in ("states", "would_change", "failed")}
+    if not answer["states"]:
+        return found | {"result": "failed", "reason": "no state was reached, the pillar or the states have a mistake"}
+    return found | {"result": "failed" if found["failed"] else "drift" if found["would_change"] else "none"}
+
+
+def line(found):
+    """Say in one line what was found.
+
+    :param found: as ``status`` gives it.
+    """
+    if "reason" in found:
+        return f"the dry run failed: {found['reason']}; see salt-call state.apply test=True"
+    parts = [f"{counted(found[key])} {word}: {' '.join(found[key])}" for key, word in WORDS.items() if found[key]]
+    return "; ".join(parts) or f"nothing would change in {found['states']} states"
+
+
+WORDS = {"failed": "failed", "would_change": "would change"}
+
+
+def counted(ids):
+    return f"{len(ids)} state{'' if len(ids) == 1 else 's'}"
+
+
+def record(found):
+    """Write what was found to the journal and to the status file, which is the old one or the new one at any moment."""
+    syslog.openlog("saltern-drift")
+    syslog.syslog(syslog.LOG_INFO if found["result"] == "none" else syslog.LOG_WARNING, line(found))
+    os.makedirs(os.path.dirname(STATUS), mode=0o755, exist_ok=True)
+    with open(f"{STATUS}.new", "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(found, indent=2) + "\n")
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o644)
+        os.fsync(stream.fileno())
+    os.rename(f"{STATUS}.new", STATUS)
+
+
+def main(arguments):
+    if arguments not in ([], ["--record"]):
+        sys.exit("usage: drift [--record]")
+    if os.geteuid():
+        sys.exit("drift: not root: run it with sudo")
+    found = status(asked(), datetime.datetime.now(datetime.UTC))
+    if arguments:
+        record(found)
+    print(line(found))
+    return CODES[found["result"]]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,3 @@
+include:
+  - drift.install
+  - drift.service

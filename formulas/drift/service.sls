@@ -1,0 +1,39 @@
+{% set drift = salt['settings.load']('drift') %}
+
+drift-unit:
+  file.managed:
+    - name: /etc/systemd/system/saltern-drift.service
+    - source: salt://drift/files/drift.service
+    - mode: '0644'
+    - require:
+      - file: drift-script
+
+drift-schedule:
+  file.managed:
+    - name: /etc/systemd/system/saltern-drift.timer
+    - source: salt://drift/files/drift.timer.jinja
+    - template: jinja
+    - mode: '0644'
+
+# Before the timer, as for supervisor: Salt's own reload goes by what it may have read before the files were written.
+drift-unit-reload:
+  cmd.run:
+    - name: systemctl daemon-reload
+    - onchanges:
+      - file: drift-unit
+      - file: drift-schedule
+
+drift-timer:
+  drift_timer.switched:
+    - name: saltern-drift.timer
+    - enabled: {{ drift.interval > 0 }}
+    - status: /var/lib/saltern/drift.json
+    - require:
+      - cmd: drift-unit-reload
+
+drift-loaded:
+  service_config.loaded:
+    - name: saltern-drift.timer
+    - files: [/etc/systemd/system/saltern-drift.timer]
+    - require:
+      - drift_timer: drift-timer

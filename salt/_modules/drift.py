@@ -1,0 +1,43 @@
+"""What a converge would change on this host."""
+
+__load__ = ["states"]
+
+
+def states():
+    """Make a dry run, and tell its states by their IDs alone: a diff or a comment may show a secret.
+
+    It neither keeps a converge from running nor waits for one: Salt refuses two state runs at once, and takes this for
+    none. ``state_queue`` is no way: with a number, two that wait in Salt 3008.3 wait for each other for good.
+
+    :return: whether a converge was ``busy`` meanwhile, so that the rest says nothing; the number of ``states``, and the
+        IDs of those that ``would_change`` and that ``failed``, in order. No state at all means that none was reached.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drift.states
+    """
+    nothing = {"busy": True, "states": 0, "would_change": [], "failed": []}
+    if __salt__["state.running"]():
+        return nothing
+    answer = __salt__["state.apply"](test=True, concurrent=True)
+    return nothing if __salt__["state.running"]() else summary(answer)
+
+
+def summary(answer):
+    """Tell what a dry run says; see ``states``.
+
+    :param answer: what ``state.apply`` returned: a mapping of states, or the mistakes that stopped it.
+    """
+    ran = sorted(answer.values(), key=lambda state: state["__run_num__"]) if isinstance(answer, dict) else []
+    return {
+        "busy": False,
+        "states": len(ran),
+        "would_change": [state["__id__"] for state in ran if state["result"] is not False and _would_change(state)],
+        "failed": [state["__id__"] for state in ran if state["result"] is False],
+    }
+
+
+def _would_change(state):
+    return state["result"] is None or bool(state["changes"])

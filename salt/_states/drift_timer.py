@@ -1,0 +1,32 @@
+"""The timer that asks for drift: it runs, or it leaves nothing behind."""
+
+import os
+
+
+def switched(name, enabled, status):
+    """Have the timer run, now and from every boot on; or not at all, and no status that nobody keeps up to date.
+
+    Salt's ``service.dead`` says in every dry run that a unit which is not there would be stopped.
+
+    :param name: the timer's unit.
+    :param enabled: whether it is to run.
+    :param status: the file that what it starts writes.
+    """
+    wanted = "running" if enabled else "off"
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
+    is_right = [bool(__salt__[f"service.{word}"](name)) == enabled for word in ("status", "enabled")]
+    if not all(is_right):
+        ret["changes"][name] = {"old": "off" if enabled else "running", "new": wanted}
+    if not enabled and os.path.exists(status):
+        ret["changes"][status] = {"old": "present", "new": None}
+    if not ret["changes"]:
+        return ret
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{name} would be {wanted}"}
+    if not all(is_right):
+        for word in ("enable", "start") if enabled else ("stop", "disable"):
+            if not __salt__[f"service.{word}"](name):
+                return ret | {"changes": {}, "result": False, "comment": f"{name}: systemctl {word} fails"}
+    if status in ret["changes"]:
+        os.unlink(status)
+    return ret

@@ -1,0 +1,169 @@
+"""Drift is seen: what is changed on a host by hand stands in its journal and its status file, by the states' IDs."""
+
+import json
+import threading
+
+import pytest
+
+from tests.lab.__main__ import drifted
+
+from .applied import apply
+from .test_2_drift import wait_until_served
+
+TIMER = "systemctl show saltern-drift.timer --value --property"
+# Never by itself while the tests run.
+INTERVAL = 10080
+
+
+@pytest.fixture(scope="module")
+def watched(host, pillar):
+    """The host, with the timer on."""
+    pillar.merge(drift={"interval": INTERVAL})
+    assert apply(host, "test=True").succeeded().changed == {"drift-schedule", "drift-unit-reload", "drift-timer"}
+    assert apply(host).succeeded().changed == {"drift-schedule", "drift-unit-reload", "drift-timer"}
+    apply(host).changed_nothing()
+    return host
+
+
+@pytest.fixture(scope="module")
+def secrets(watched):
+    """The values of all config and the passwords of all attachments."""
+    found = watched.sh("cat /srv/apps/*/current/env/*; sed -n 's/^requirepass //p' /etc/redis/redis-*.conf").stdout
+    return {word for word in found.split() if len(word) >= 8}
+
+
+def seen(host):
+    """Start the service and return its exit code, the lines that it wrote to the journal, and its status file."""
+    cursor = host.sh("journalctl -q -n 0 --show-cursor").stdout.strip().removeprefix("-- cursor: ")
+    code = host.run("systemctl", "start", "saltern-drift", check=False).returncode
+    host.sh("journalctl --sync")
+    entries = host.run("journalctl", "-q", "-o", "json", "-t", "saltern-drift", f"--after-cursor={cursor}").stdout
+    lines = [(one["PRIORITY"], one["MESSAGE"]) for one in map(json.loads, entries.splitlines())]
+    return code, lines, json.loads(host.sh("cat /var/lib/saltern/drift.json").stdout)
+
+
+def assert_none(host):
+    code, ((priority, line),), status = seen(host)
+    assert (code, priority, status["result"]) == (0, "6", "none"), line
+    assert line == f"nothing would change in {status['states']} states"
+    assert status["states"] == len(apply(host, "test=True").states)
+
+
+def test_a_host_without_drift_says_so(watched):
+    assert_none(watched)
+    assert watched.sh("stat -c '%U %G %a' /var/lib/saltern/drift.json").stdout.split() == ["root", "root", "644"]
+    assert watched.sh("ls /var/lib/saltern").stdout.split() == ["drift.json"]
+
+
+def test_the_timer_asks_as_often_as_is_declared_and_at_every_boot(watched):
+    assert "OnUnitActiveUSec=1w" in watched.sh(f"{TIMER}=TimersMonotonic").stdout
+    assert watched.sh("systemctl is-enabled saltern-drift.timer").stdout.strip() == "enabled"
+    assert watched.sh(f"{TIMER}=ActiveState").stdout.strip() == "active"
+
+
+DRIFT = {
+    "a file was edited": ("echo '# edited' >>/etc/nginx/nginx.conf", ["nginx-config"]),
+    "a service and a process were stopped, and a role was given powers": (
+        "systemctl stop redis-server@tickets; cd /; runuser -u postgres -- psql -q -c 'ALTER ROLE faq SUPERUSER'; "
+        "supervisorctl stop $(supervisorctl avail | sed -n 's/^\\(faq[^ ]*\\).*/\\1/p')",
+        ["postgres-attachment-faq", "redis-service-tickets", "app-release-faq"],
+    ),
+    "a package was removed": ("apt-get -qq remove less", ["base-packages"]),
+    "a variable was edited": ("printf x >>/srv/apps/faq/current/env/SECRET_KEY", ["app-release-faq"]),
+}
+
+
+@pytest.mark.parametrize("what", DRIFT)
+def test_exactly_the_states_that_would_change_are_named_when(what, watched, secrets):
+    script, ids = DRIFT[what]
+    watched.sh(f"{{ {script}; }} </dev/null >/dev/null")
+    code, ((priority, line),), status = seen(watched)
+    assert (code, priority, status["result"]) == (0, "4", "drift")
+    assert line == f"{len(ids)} state{'s' if ids[1:] else ''} would change: {' '.join(ids)}"
+    assert (status["would_change"], status["failed"]) == (ids, [])
+    assert not [secret for secret in secrets if secret in f"{line}{status}"]
+    assert apply(watched).succeeded().changed == set(ids)
+    assert_none(watched)
+    wait_until_served(watched)
+
+
+def test_a_state_that_fails_in_the_dry_run_is_told_as_failed(watched):
+    watched.sh("usermod --home /nowhere faq")
+    code, ((priority, line),), status = seen(watched)
+    watched.sh("usermod --home /srv/apps/faq faq")
+    assert (code, priority, status["result"]) == (1, "4", "failed")
+    assert line.startswith(f"{len(status['failed'])} states failed: app-name-faq ")
+    assert "app-release-faq" in status["failed"]
+    assert_none(watched)
+
+
+def test_a_mistake_in_the_pillar_is_told_without_its_values(watched, tree):
+    path = tree / "pillar/secrets/dev.sls"
+    before = path.read_text() if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!yaml\napp: {tickets: {prot: canary}}\n")
+    code, ((priority, line),), status = seen(watched)
+    path.write_text(before) if before is not None else path.unlink()
+    assert (code, priority, status["result"]) == (1, "4", "failed")
+    assert line == (
+        "the dry run failed: no state was reached, the pillar or the states have a mistake; "
+        "see salt-call state.apply test=True"
+    )
+    assert "canary" not in watched.sh("journalctl -q --since -1min -o cat").stdout
+    assert_none(watched)
+
+
+def test_a_converge_during_a_dry_run_works_and_makes_no_drift(watched, pillar):
+    """Converge again and again while dry runs are made: each one works, and none is told as drift."""
+    found = []
+    asking = threading.Thread(target=lambda: found.extend(seen(watched) for _ in range(3)))
+    asking.start()
+    for size in range(1, 8):
+        pillar.merge(app={"faq": {"site": {"body_size": f"{size}m"}}})
+        assert "nginx-config" in apply(watched).succeeded().changed
+    asking.join()
+    assert [(code, status["result"]) for code, _, status in found] == [(0, "none")] * 3
+    pillar.merge(app={"faq": {"site": None}})
+    apply(watched).succeeded()
+
+
+def test_a_dry_run_that_meets_a_converge_is_made_after_it(watched, pillar):
+    slow = threading.Thread(target=lambda: watched.run("salt-call", "state.single", "cmd.run", "sleep 15", check=False))
+    slow.start()
+    watched.sh("timeout 30 sh -c 'until pgrep -fx \"sleep 15\"; do sleep 0.1; done'")
+    assert watched.salt("drift.states")["busy"] is True
+    code, _, status = seen(watched)
+    assert watched.run("pgrep", "-fx", "sleep 15", check=False).returncode == 1
+    slow.join()
+    assert (code, status["result"]) == (0, "none")
+
+
+def test_asked_by_hand_it_prints_what_it_found(watched):
+    asked = watched.run("/usr/local/lib/saltern/drift", check=False)
+    assert asked.returncode == 0
+    assert drifted(asked).startswith("nothing would change in ")
+    watched.sh("echo '# edited' >>/etc/nginx/nginx.conf")
+    asked = watched.run("/usr/local/lib/saltern/drift", check=False)
+    assert (asked.returncode, drifted(asked)) == (1, "1 state would change: nginx-config")
+    apply(watched).succeeded()
+
+
+def test_the_host_is_verified_with_its_status(watched, verify):
+    assert_none(watched)
+    verify(watched)
+    watched.sh("echo '# edited' >>/etc/nginx/nginx.conf; systemctl start saltern-drift")
+    with pytest.raises(AssertionError, match="test_the_last_dry_run_found_none"):
+        verify(watched)
+    apply(watched).succeeded()
+
+
+def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
+    pillar.restore()
+    expected = {"drift-schedule", "drift-unit-reload", "drift-timer"}
+    assert apply(watched, "test=True").succeeded().changed == expected
+    assert apply(watched).succeeded().changed == expected
+    assert watched.sh(f"{TIMER}=ActiveState").stdout.strip() == "inactive"
+    assert watched.run("systemctl", "is-enabled", "saltern-drift.timer", check=False).stdout.strip() == "disabled"
+    assert watched.sh("ls -A /var/lib/saltern").stdout == ""
+    apply(watched).changed_nothing()
+    verify(watched)
