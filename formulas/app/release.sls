@@ -11,7 +11,7 @@ app-retired:
     - name: /srv/apps
     - apps: {{ apps | sort | tojson }}
     - require:
-      - service: supervisor-service
+      - service_config: supervisor-loaded
 
 {% for app in apps | sort %}
 app-build-{{ app }}:
@@ -26,7 +26,7 @@ app-release-{{ app }}:
     - require:
       - build: app-build-{{ app }}
       - file: app-process
-      - service: supervisor-service
+      - service_config: supervisor-loaded
       - unit: nginx-service
 {% for requisite in salt['attachment.requisites'](app) %}
       - {{ requisite | tojson }}

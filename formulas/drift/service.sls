@@ -16,10 +16,11 @@ drift-schedule:
     - mode: '0644'
 
 # Before the timer, as for supervisor: Salt's own reload goes by what it may have read before the files were written.
-drift-unit-reload:
-  cmd.run:
-    - name: systemctl daemon-reload
-    - onchanges:
+drift-unit-read:
+  service_config.unit_read:
+    - name: the units of saltern-drift
+    - units: [saltern-drift.service, saltern-drift.timer]
+    - watch:
       - file: drift-unit
       - file: drift-schedule
 
@@ -29,11 +30,15 @@ drift-timer:
     - enabled: {{ drift.interval > 0 }}
     - status: /var/lib/saltern/drift.json
     - require:
-      - cmd: drift-unit-reload
+      - service_config: drift-unit-read
 
+{% if drift.interval > 0 %}
 drift-loaded:
   service_config.loaded:
     - name: saltern-drift.timer
     - files: [/etc/systemd/system/saltern-drift.timer]
+    - watch:
+      - file: drift-schedule
     - require:
       - drift_timer: drift-timer
+{% endif %}

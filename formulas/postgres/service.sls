@@ -15,13 +15,15 @@ postgres-service:
     - name: postgresql@{{ version }}-main
     - require:
       - postgres_cluster: postgres-cluster
-    - watch:
       - file: postgres-config
+      - file: postgres-access
 
 postgres-loaded:
   service_config.loaded:
     - name: postgresql@{{ version }}-main
     - files: [/etc/postgresql/{{ version }}/main/conf.d/saltern.conf]
+    - watch:
+      - file: postgres-config
     - require:
       - service: postgres-service
 
@@ -32,7 +34,7 @@ postgres-access-loaded:
     - watch:
       - file: postgres-access
     - require:
-      - service: postgres-service
+      - service_config: postgres-loaded
 
 {% for name, database in postgres.databases | dictsort %}
 postgres-attachment-{{ name }}:
@@ -40,7 +42,7 @@ postgres-attachment-{{ name }}:
     - name: {{ name }}
     - owner: {{ database.owner }}
     - require:
-      - service: postgres-service
+      - service_config: postgres-loaded
 {% endfor %}
 
 # After the apps: a process ends before what it attaches.
@@ -51,4 +53,4 @@ postgres-retired:
     - owners: {{ postgres.databases.values() | map(attribute='owner') | sort | tojson }}
     - order: last
     - require:
-      - service: postgres-service
+      - service_config: postgres-loaded

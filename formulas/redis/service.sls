@@ -14,13 +14,14 @@ redis-service-{{ name }}:
     - enable: True
     - require:
       - redis_instance: redis-replaced
-    - watch:
       - file: redis-config-{{ name }}
 
 redis-loaded-{{ name }}:
   service_config.loaded:
     - name: redis-server@{{ name }}
     - files: [/etc/redis/redis-{{ name }}.conf]
+    - watch:
+      - file: redis-config-{{ name }}
     - require:
       - service: redis-service-{{ name }}
 {% endfor %}

@@ -18,8 +18,9 @@ supervisor-unit:
       - pkg: supervisor-package
 
 # Before the service: Salt's own reload of systemd goes by a status that it may have read before the file was written.
-supervisor-unit-reload:
-  cmd.run:
-    - name: systemctl daemon-reload
-    - onchanges:
+supervisor-unit-read:
+  service_config.unit_read:
+    - name: the unit of supervisor
+    - units: [supervisor]
+    - watch:
       - file: supervisor-unit

@@ -1,16 +1,17 @@
-# A changed supervisord.conf restarts supervisor and so every process: supervisor reads those settings at its start only.
 supervisor-service:
   service.running:
     - name: supervisor
     - enable: True
     - require:
-      - cmd: supervisor-unit-reload
-    - watch:
+      - service_config: supervisor-unit-read
       - file: supervisor-config
 
+# A changed supervisord.conf restarts supervisor and so every process: supervisor reads those settings at its start only.
 supervisor-loaded:
   service_config.loaded:
     - name: supervisor
     - files: [/etc/supervisor/supervisord.conf]
+    - watch:
+      - file: supervisor-config
     - require:
       - service: supervisor-service

@@ -232,7 +232,7 @@ def requisites(app):
         if "postgres" in target and "url" not in target and "database" in roles:
             found.append({"postgres_attachment": f"postgres-attachment-{target['postgres']}"})
         if "redis" in target and "url" not in target and "cache" in roles:
-            found.append({"service": f"redis-service-{target['redis']}"})
+            found.append({"service_config": f"redis-loaded-{target['redis']}"})
     return found
 
 

@@ -1,4 +1,4 @@
-"""A service that runs with the configuration that is on the disk."""
+"""Services that run with the configuration that is on the disk."""
 
 import os
 import time
@@ -7,35 +7,54 @@ from salt.exceptions import CommandExecutionError
 
 
 def loaded(name, files):
-    """Restart a running service that is older than its configuration.
+    """Restart a running service that is older than its configuration; it ``watch``es the states that write that.
 
-    ``watch`` restarts it in the run that writes a file. Where that run is interrupted in between, the next one finds
-    the file as it should be, and the service would keep its old configuration for good.
+    Salt's ``service.running`` would restart it in the run that writes a file. Where that run is interrupted in between,
+    the next one finds the file as it should be, and the service would keep its old configuration for good.
 
     :param name: the unit, such as ``redis-server@tickets``.
     :param files: what it reads at its start.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has its configuration"}
     started = __salt__["service_config.started"](name)
-    if started is None:
-        return ret
-    changes = {}
-    if not __salt__["service_config.is_read"](name):
-        changes["systemd"] = {"old": "older than the unit's files", "new": "reloaded"}
-    if newer(files, started, time.time()):
-        changes[name] = {"old": "older than its configuration", "new": "restarted"}
-    if not changes:
+    is_older = started is not None and newer(files, started, time.time())
+    return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
+
+
+def unit_read(name, units):
+    """Have systemd read the files of units again where they changed; it ``watch``es the states that write them.
+
+    :param name: what is read, in words.
+    :param units: the units.
+    """
+    is_older = not all(map(__salt__["service_config.is_read"], units))
+    return _read_again(name, is_older)
+
+
+def mod_watch(name, sfun=None, **_):
+    """Act on files that were written; in a dry run, say so where they would be."""
+    if sfun == "unit_read":
+        return _read_again(name, True)
+    # A service that was started after they were written has read them, and one that does not run will.
+    would_restart = __opts__["test"] and __salt__["service_config.started"](name) is not None
+    return _done(name, would_restart, {name: {"old": "older than its configuration", "new": "restarted"}})
+
+
+def _read_again(name, is_older):
+    return _done(name, is_older, {"systemd": {"old": f"older than {name}", "new": "reloaded"}}, "read")
+
+
+def _done(name, is_due, changes, function=None, *arguments):
+    """Do something that is due, or say in a dry run that it is; return what a state returns."""
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} was read"}
+    if not is_due:
         return ret
     if __opts__["test"]:
-        return ret | {"changes": changes, "result": None, "comment": f"{name} would be given its configuration"}
+        return ret | {"changes": changes, "result": None, "comment": f"{name} would be read"}
     try:
-        if "systemd" in changes:
-            __salt__["service_config.read"]()
-        if name in changes:
-            __salt__["service_config.restart"](name)
+        __salt__[f"service_config.{function}"](*arguments)
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
-    return ret | {"changes": changes, "comment": f"{name} was given its configuration"}
+    return ret | {"changes": changes, "comment": f"{name} was read again"}
 
 
 def newer(files, started, now):

@@ -19,8 +19,8 @@ INTERVAL = 10080
 def watched(host, pillar):
     """The host, with the timer on."""
     pillar.merge(drift={"interval": INTERVAL})
-    assert apply(host, "test=True").succeeded().changed == {"drift-schedule", "drift-unit-reload", "drift-timer"}
-    assert apply(host).succeeded().changed == {"drift-schedule", "drift-unit-reload", "drift-timer"}
+    assert apply(host, "test=True").succeeded().changed == {"drift-schedule", "drift-unit-read", "drift-timer"}
+    assert apply(host).succeeded().changed == {"drift-schedule", "drift-unit-read", "drift-timer"}
     apply(host).changed_nothing()
     return host
 
@@ -159,7 +159,7 @@ def test_the_host_is_verified_with_its_status(watched, verify):
 
 def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
     pillar.restore()
-    expected = {"drift-schedule", "drift-unit-reload", "drift-timer"}
+    expected = {"drift-schedule", "drift-unit-read", "drift-timer"}
     assert apply(watched, "test=True").succeeded().changed == expected
     assert apply(watched).succeeded().changed == expected
     assert watched.sh(f"{TIMER}=ActiveState").stdout.strip() == "inactive"

@@ -19,7 +19,7 @@ MIRROR = {
     "attach": {"DATABASE_URL": {"postgres": "mirror_data"}, "REDIS_URL": {"redis": "mirror-jobs"}},
     "config": {"SECRET": "canary-removal-0123456789"},
 }
-UNITS = {"supervisor-unit", "supervisor-unit-reload"}
+UNITS = {"supervisor-unit", "supervisor-unit-read"}
 # A dry run cannot tell that it is to be loaded before the file is written.
 LOADED = {"postgres-access-reload"}
 

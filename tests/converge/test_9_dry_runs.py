@@ -1,6 +1,7 @@
 """Dry runs: what ``state.apply test=True`` says would change is what changes, state by state."""
 
 import pytest
+import trustme
 
 from .applied import apply
 from .client import Client
@@ -14,14 +15,18 @@ MIRROR = {
     "attach": {"DATABASE_URL": {"postgres": "mirror"}, "REDIS_URL": {"redis": "mirror"}},
 }
 
+CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
+
 # In this order: each is laid over those before it. With one of the states that it must change.
 CHANGES = {
     "a config value": ({"app": {"faq": {"config": {"WEB_THREADS": "3"}}}}, "app-release-faq"),
     "a formation": ({"app": {"tickets": {"formation": {"web": 1, "worker": 2}}}}, "app-release-tickets"),
-    "a setting of PostgreSQL": ({"postgres": {"work_mem": "8MB"}}, "postgres-service"),
-    "a setting of Redis": ({"redis": {"maxmemory": "96mb"}}, "redis-service-tickets"),
+    "a setting of PostgreSQL": ({"postgres": {"work_mem": "8MB"}}, "postgres-loaded"),
+    "a setting of Redis": ({"redis": {"maxmemory": "96mb"}}, "redis-loaded-tickets"),
     "a setting of nginx": ({"nginx": {"gzip": False}}, "nginx-config"),
     "a setting of the base": ({"base": {"packages": ["tree"]}}, "base-packages"),
+    "an authority": ({"base": {"ca_certificates": {"test": CERTIFICATE}}}, "base-ca-certificates"),
+    "no authority": ({"base": {"ca_certificates": None}}, "base-ca-certificates"),
     "a new domain": ({"app": {"faq": {"domains": ["faq.localhost", "questions.localhost"]}}}, "nginx-config"),
     "a new app": ({"app": {"mirror": MIRROR}}, "app-release-mirror"),
     "a new attachment": ({"app": {"faq": {"attach": {"CACHE_URL": {"redis": "faq"}}}}}, "redis-service-faq"),
