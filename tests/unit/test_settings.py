@@ -34,7 +34,7 @@ MISTAKES = {
     "an unknown formula": ({"ngnix": {}}, ["ngnix: unknown setting; did you mean 'nginx'?"]),
     "an unknown formula like no other": (
         {"zzz": {}},
-        ["zzz: unknown setting; expected one of app, base, nginx, postgres, redis, supervisor"],
+        ["zzz: unknown setting; expected one of app, base, drift, nginx, postgres, redis, supervisor"],
     ),
     "an unknown setting": ({"nginx": {"gzpi": True}}, ["nginx.gzpi: unknown setting; did you mean 'gzip'?"]),
     "an unknown setting like no other": (
@@ -209,7 +209,7 @@ MISTAKES = {
             f"app.shop.build: missing; {BUILT}",
             "app.shop.port: found string; expected a multiple of 100 from 8000 to 29900",
             "nginx.gzip: found integer; expected boolean (Whether text is compressed)",
-            "zzz: unknown setting; expected one of app, base, nginx, postgres, redis, supervisor",
+            "zzz: unknown setting; expected one of app, base, drift, nginx, postgres, redis, supervisor",
         ],
     ),
 }
