@@ -99,8 +99,9 @@ def placed(schema: dict, value: dict, varies: bool) -> dict:
 
 def overlaid(below, above):
     """Return a mapping with another laid over it, at every depth."""
-    if not isinstance(below, dict) or not isinstance(above, dict):
+    if not isinstance(above, dict):
         return copy.deepcopy(above)
+    below = below if isinstance(below, dict) else {}
     merged = {key: value for key, value in below.items() if key not in above}
     for key, value in above.items():
         if value is not None:
