@@ -23,8 +23,9 @@ MODELINE = r"^# yaml-language-server: \$schema=(\S+)$"
 TRACKED = subprocess.run(
     ["git", "ls-files", "pillar"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.split()
-# These two are templates: nobody sets anything there.
-PILLAR_FILES = sorted(set(TRACKED) - {"pillar/top.sls", "pillar/inventory.sls"})
+# Two are templates: nobody sets anything there. Keys are no settings.
+TEMPLATES = {"pillar/top.sls", "pillar/inventory.sls"}
+PILLAR_FILES = sorted(name for name in TRACKED if name not in TEMPLATES and not name.startswith("pillar/keys/"))
 ENCRYPTED = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 
 # The words of draft 2020-12 that an editor finds in what is written.

@@ -24,6 +24,13 @@ ENVIRONMENTS = ("dev", "staging", "production")
 # How many there are of each kind in each environment.
 COUNT = 24
 
+# Laid over EVERYTHING.
+NO_SECRETS = {
+    "app": {"tickets": {"attach": {"MAIL_URL": {"url": f"smtp://mail.example.com/{CANARY}"}}}},
+    "postgres": {"databases": None},
+    "redis": {"instances": None},
+}
+
 PREFIX = "Failed to load ext_pillar settings: "
 FORMULAS = "|".join(sorted(path.parent.name for path in (ROOT / "formulas").glob("*/settings.yaml")))
 BY_PATH = rf"(pillar/[a-z/]+\.(sls|yaml)|(hosts|{FORMULAS})(\.'.*'|\.[^ ]+|\[\d+\])*): .*(expected|did you mean) .+"
@@ -39,21 +46,26 @@ class Subject:
     """A host with a valid pillar in which all is said that can be, compiled in this process.
 
     :param directory: an empty directory.
-    :param environment: the host's. In staging what apps attach is on a second host.
+    :param environment: the host's. In dev what apps attach is on a second host, so that passwords must be said. In the
+        others nothing is secret: there secrets are encrypted, see ``test_secrets.py``.
     """
 
     def __init__(self, directory, environment):
         hosts = yaml.safe_load((ROOT / "pillar/hosts.yaml").read_text())
         minion_id = next(name for name, row in hosts.items() if row["environment"] == environment)
-        if environment == "staging":
-            hosts[minion_id]["roles"] = ["app", "proxy"]
-            hosts["second"] = {"environment": environment, "roles": ["database", "cache"], "address": "10.77.1.11"}
-        secrets = {"app": {name: {"config": {"TOKEN": f"{CANARY}-{name}"}} for name in ("faq", "tickets")}}
         self.host = Host(directory, minion_id)
         self.host.merge(EVERYTHING, environment)
+        secrets = {}
+        if environment == "dev":
+            hosts[minion_id]["roles"] = ["app", "proxy"]
+            hosts["second"] = {"environment": environment, "roles": ["database", "cache"], "address": "10.77.1.11"}
+            secrets = {"app": {name: {"config": {"TOKEN": f"{CANARY}-{name}"}} for name in ("faq", "tickets")}}
+        else:
+            self.host.merge(NO_SECRETS, environment)
         names = ("common.sls", f"environments/{environment}.sls")
         self.files = {name: yaml.safe_load((self.host.pillar / name).read_text()) for name in names}
-        self.files |= {"hosts.yaml": hosts, f"builds/{environment}.sls": BUILDS, f"secrets/{environment}.sls": secrets}
+        self.files |= {"hosts.yaml": hosts, f"builds/{environment}.sls": BUILDS}
+        self.files |= {f"secrets/{environment}.sls": secrets} if secrets else {}
         for name, content in self.files.items():
             self.write(name, written(name, content))
         self.opts = salt.config.minion_config(str(directory / "minion"))
