@@ -127,6 +127,7 @@ def found(ran, production, canaries):
     """Where they are on the host after all that."""
     places, files = canaries.places(production)
     assert files > 10_000
+    print(f"{files} files read; canaries in {len(places)} places: {sorted({place.path for place in places})}")
     return places
 
 
