@@ -73,7 +73,7 @@ import json, os, re, select, sys
 needles = re.compile(b"|".join(re.escape(needle.encode()) for needle in json.loads(sys.stdin.readline())))
 print("watching", flush=True)
 rounds, seen = 0, set()
-while not select.select([sys.stdin], [], [], 0)[0]:
+while not select.select([sys.stdin], [], [], 0.01)[0]:
     rounds += 1
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
