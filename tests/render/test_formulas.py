@@ -81,6 +81,13 @@ def test_a_pattern_holds_to_the_very_end(schema):
             assert pattern.endswith(r"\Z"), pattern
 
 
+def test_a_name_has_an_end(schema):
+    # States are named by it, and YAML takes names of at most 1024 characters.
+    for part in parts(schema):
+        for pattern in part.get("patternProperties", {}):
+            assert not any(re.search(pattern, letter * 1000) for letter in "aA1_"), pattern
+
+
 def test_a_default_is_what_the_setting_accepts(schema):
     for part in parts(schema):
         if "default" in part:

@@ -59,6 +59,10 @@ MISTAKES = {
         {"app": {"www-data": SHOP}},
         [f"app.www-data: {NAME} a name of lower-case letters, digits and hyphens that is no system user's"],
     ),
+    "a certificate with an endless name": (
+        {"base": {"ca_certificates": {"a" * 64: "x"}}},
+        [f"base.ca_certificates.{'a' * 64}: {NAME} a name of up to 63 lower-case letters, digits and hyphens"],
+    ),
     "a variable that Saltern sets": (shop(config={"PORT": "1"}), [f"app.shop.config.PORT: {NAME} {VARIABLE[9:]}"]),
     "a variable with a hyphen": (shop(config={"A-B": "1"}), [f"app.shop.config.A-B: {NAME} {VARIABLE[9:]}"]),
     "a variable with a newline": (shop(config={"A\n": "1"}), [f"app.shop.config.A\\n: {NAME} {VARIABLE[9:]}"]),
