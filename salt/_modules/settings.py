@@ -97,7 +97,9 @@ def compiled(pillar, minion_id):
     named = {message.partition(": ")[0] for message in mistakes}
     settings, others = completed(schemas, declared, hosts, minion_id)
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
-    return settings | {DECLARED_KEY: sorted(declared)}, sorted(mistakes)
+    if mistakes:
+        return {}, sorted(mistakes)
+    return settings | {DECLARED_KEY: sorted(declared)}, []
 
 
 def completed(schemas, declared, hosts, minion_id):

@@ -70,6 +70,8 @@ class Subject:
             self.write(name, written(name, content))
         self.opts = salt.config.minion_config(str(directory / "minion"))
         self.opts["grains"] = salt.loader.grains(self.opts)
+        # Half of the time that a pillar takes. It is given to the next one, as a minion that runs does.
+        self.functions = salt.loader.minion_mods(self.opts, utils=salt.loader.utils(self.opts))
 
     def write(self, name, text):
         """Write a pillar file.
@@ -83,7 +85,8 @@ class Subject:
 
     def compile(self):
         """Compile pillar and states as salt-call does: ``compiled`` or ``refused``, and the messages or state IDs."""
-        pillar = salt.pillar.Pillar(self.opts, self.opts["grains"], self.host.id, "base").compile_pillar()
+        compiler = salt.pillar.Pillar(self.opts, self.opts["grains"], self.host.id, "base", functions=self.functions)
+        pillar = compiler.compile_pillar()
         if messages := pillar.get("_errors"):
             return "refused", [line for message in messages for line in message.removeprefix(PREFIX).splitlines()]
         states = salt.state.HighState(dict(self.opts, pillar=pillar), initial_pillar=pillar).compile_low_chunks()

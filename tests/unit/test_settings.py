@@ -445,6 +445,7 @@ def test_settings_that_are_compiled_again_stay_the_same(compiled):
         ),
         ({"hosts": HOSTS, "zzz": 1}, "zzz: unknown setting; expected one of app"),
         ({"hosts": HOSTS, 1: 1}, "1: YAML reads this name as integer"),
+        ({"hosts": HOSTS, "nginx": {}, None: 1}, "None: YAML reads this name as nothing"),
         ({"hosts": HOSTS} | shop(attach={"X": {}}), "app.shop.attach.X: expected one of postgres"),
     ],
 )
