@@ -105,7 +105,7 @@ tools: ## install .venv alone, as any user
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || $(LAB) down --images
-	rm -rf .venv .lab dist pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .lab dist parity.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

@@ -108,6 +108,11 @@ def test_what_to_try_first(port, type_in):
     assert re.fullmatch(r"dev  nothing would change in \d+ states\n", type_in("make drift"))
 
 
+def test_the_environments_are_at_parity(type_in, clone):
+    assert "The same everywhere" in type_in("make parity")
+    assert "<table>" in (clone / "parity.html").read_text()
+
+
 def test_make_drift_fails_when_a_host_has_drifted(port, clone, reader):
     subprocess.run(["podman", "exec", f"{LAB}-dev", "sh", "-c", "echo '# edited' >>/etc/nginx/nginx.conf"], check=True)
     done = subprocess.run(["make", "-s", "drift"], cwd=clone, env=reader, capture_output=True, text=True, check=False)
