@@ -64,17 +64,11 @@ def declare(directory: Path, environment: str, settings: dict) -> None:
         path.write_text("#!yaml\n" + yaml.dump(now, Dumper=Dumper, allow_unicode=True))
 
     # An app that is taken away takes its build along.
+    gone = [app for app, one in settings.get("app", {}).items() if one is None]
     path = directory / f"builds/{environment}.sls"
-    if path.exists():
-        path.write_text(yaml.safe_dump(overlaid(yaml.safe_load(path.read_text()), taken_away(settings))))
-
-
-def taken_away(settings: dict) -> dict:
-    """Return what of settings is to be taken away."""
-    below = {key: taken_away(item) for key, item in settings.items() if isinstance(item, dict)}
-    return {key: None for key, item in settings.items() if item is None} | {
-        key: item for key, item in below.items() if item
-    }
+    if gone and path.exists():
+        builds = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(overlaid(builds, {"app": dict.fromkeys(gone)})))
 
 
 def placed(schema: dict, value: dict, varies: bool) -> dict:

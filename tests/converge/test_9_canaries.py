@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from tests.keyring import Keyring
+from tests.pillar import overlaid
 
 from .applied import apply
 from .canary import Canaries
 from .conftest import ROOT
-from .pillar import overlaid
 
 MIRROR = {
     "port": 8300,
