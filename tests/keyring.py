@@ -61,8 +61,12 @@ class Keyring:
         done = self.gpg("--decrypt", input=message.encode(), check=False)
         return done.stdout if done.returncode == 0 else None
 
+    def stop_agent(self) -> None:
+        """End the agent that gpg has left running."""
+        subprocess.run(["gpgconf", "--homedir", self.directory, "--kill", "gpg-agent"], check=True)
+
     def close(self) -> None:
         """End the agent and remove the directory."""
-        subprocess.run(["gpgconf", "--homedir", self.directory, "--kill", "gpg-agent"], check=True)
+        self.stop_agent()
         # The agent removes its sockets meanwhile.
         shutil.rmtree(self.directory, ignore_errors=True)

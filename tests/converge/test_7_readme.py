@@ -228,6 +228,7 @@ def test_a_server(ran, tmp_path, operator):
         done = subprocess.run(
             [*command.split(), f"SSH_CONFIG={tmp_path}/config"],
             cwd=lab.tree,
+            env={**os.environ, "GNUPGHOME": str(operator.directory)},
             capture_output=True,
             text=True,
             check=False,

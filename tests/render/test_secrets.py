@@ -1,13 +1,15 @@
 """Salt with real keys: what is encrypted to the host reaches it byte for byte, and all else stops the run by path."""
 
+import shutil
 import subprocess
 
 import pytest
 import yaml
 
 from tests.keyring import Keyring
+from tests.verify import declared
 
-from .minion import BUILDS, Host
+from .minion import BUILDS, ROOT, Host
 from .test_mistakes import assert_refused
 
 FILE = "pillar/secrets/production.sls"
@@ -51,8 +53,7 @@ def host(tmp_path, keys):
     """A host of production with its key."""
     host = Host(tmp_path, "web1")
     host.declare("builds/production.sls", BUILDS)
-    config = yaml.safe_load((tmp_path / "minion").read_text())
-    (tmp_path / "minion").write_text(yaml.safe_dump(config | {"gpg_keydir": str(keys["web1"].directory)}))
+    (tmp_path / "gpgkeys").symlink_to(keys["web1"].directory)
     return host
 
 
@@ -64,10 +65,10 @@ def without_key(tmp_path):
     return host
 
 
-def running_agents(key):
-    """Return the agents of a key's directory."""
+def running_agents(directory):
+    """Return the agents of a directory of keys."""
     listed = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if str(key.directory) in line and not line.startswith("Z")]
+    return [line for line in listed.splitlines() if f"--homedir {directory} " in line and not line.startswith("Z")]
 
 
 def test_a_value_reaches_the_host_byte_for_byte(host, keys):
@@ -82,8 +83,28 @@ def test_a_value_reaches_the_host_byte_for_byte(host, keys):
 
 def test_gpg_leaves_no_agent_behind(host, keys):
     host.declare("secrets/production.sls", secrets_file({"A": keys["web1"].encrypt(b"hunter2")}))
+    keys["web1"].stop_agent()
     assert host.call("state.show_top")[0] == 0
-    assert running_agents(keys["web1"]) == []
+    assert running_agents(host.directory / "gpgkeys") == []
+
+
+def test_who_verifies_a_host_reads_its_secrets_with_their_own_key(tmp_path, keys, monkeypatch):
+    for part in ("pillar", "formulas", "salt"):
+        ignored = shutil.ignore_patterns("builds", "secrets", "__pycache__")
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    shutil.copy(ROOT / "bootstrap.sh", tmp_path)
+    message = keys["web1"].encrypt(b"hunter2", keys["web2"])
+    for name, text in {"secrets": secrets_file({"A": message}), "builds": yaml.safe_dump(BUILDS)}.items():
+        (tmp_path / f"pillar/{name}").mkdir()
+        (tmp_path / f"pillar/{name}/production.sls").write_text(text)
+    own = keys["web2"].directory
+    monkeypatch.setenv("GNUPGHOME", str(own))
+    assert declared.settings(tmp_path, "web1")["app"]["tickets"]["config"]["A"] == "hunter2"
+    # It may know a passphrase.
+    assert running_agents(own)
+    monkeypatch.setenv("GNUPGHOME", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"app\.tickets\.config\.A: .* cannot be decrypted"):
+        declared.settings(tmp_path, "web1")
 
 
 COMMANDS = ["state.apply test=True", "--out json state.apply test=True", "state.show_top", "settings.load app"]

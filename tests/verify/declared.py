@@ -1,6 +1,7 @@
 """What a host is declared to be: its settings, compiled from the tree on the machine that verifies."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ def minion_config(tree: Path, host_id: str) -> dict:
 
 
 def settings(tree: Path, host_id: str) -> dict:
-    """Compile a host's settings without asking the host.
+    """Compile a host's settings without asking the host. Secrets are decrypted with the key of whoever verifies.
 
     :param tree: the tree whose inventory and pillar count.
     :param host_id: the host's id.
@@ -33,6 +34,7 @@ def settings(tree: Path, host_id: str) -> dict:
     """
     with tempfile.TemporaryDirectory() as scratch:
         extra = {"root_dir": scratch, "cachedir": "cache", "pki_dir": "pki", "sock_dir": "run", "log_file": "log"}
+        extra["gpg_keydir"] = os.environ.get("GNUPGHOME") or str(Path("~/.gnupg").expanduser())
         (Path(scratch) / "minion").write_text(yaml.safe_dump(minion_config(tree, host_id) | extra))
         command = [Path(sys.executable).parent / "salt-call", "--local", "-c", scratch, "-l", "quiet", "--out", "json"]
         command += ["--retcode-passthrough", "pillar.items", "unmask=True"]
