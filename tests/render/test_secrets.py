@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -85,6 +86,10 @@ def test_gpg_leaves_no_agent_behind(host, keys):
     host.declare("secrets/production.sls", secrets_file({"A": keys["web1"].encrypt(b"hunter2")}))
     keys["web1"].stop_agent()
     assert host.call("state.show_top")[0] == 0
+    # It is told to end, and nobody waits for that.
+    deadline = time.monotonic() + 10
+    while running_agents(host.directory / "gpgkeys") and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert running_agents(host.directory / "gpgkeys") == []
 
 
