@@ -42,7 +42,8 @@ def sql(host, statement):
 
 def redis(host, command):
     """Send a command to Redis as the app would."""
-    script = f'redis-cli --raw --no-auth-warning -u "$REDIS_URL" {command}'
+    # redis-cli takes the empty user of the URL for a user's name.
+    script = f'REDISCLI_AUTH=$(echo "$REDIS_URL" | sed "s,.*:\\(.*\\)@.*,\\1,") redis-cli --raw -p 8399 {command}'
     return host.run("mirror-run", "sh", "-c", script).stdout.strip()
 
 
