@@ -280,6 +280,8 @@ def typed(tree, *lines, environ=None):
     """Run the tool in a terminal, type lines at its prompts, and return its exit code and what the terminal showed."""
     pid, terminal = pty.fork()
     if pid == 0:
+        # A shell starts what runs in its background with it ignored.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         command = [sys.executable, str(tree / "bin/secret"), "set", "--environment", "production", NAME]
         os.execve(command[0], command, os.environ | (environ or {}))
     shown = b""
