@@ -149,7 +149,10 @@ def test_a_role_that_an_environment_lacks_differs_and_a_variable_varies(tree):
     assert differs == {("proxy", "staging"): ["no host has it"]}
     for column in ("dev", "production"):
         assert "lacks the variable SENTRY_DSN" in varies["app tickets", column]
-    assert CANARY not in tree.show()[1]
+    page = tree.directory / "parity.html"
+    assert CANARY not in tree.show(f"html={page}")[1]
+    assert "SENTRY_DSN" in page.read_text()
+    assert CANARY not in page.read_text()
 
 
 def test_a_difference_between_the_debians_beside_the_map_is_seen(tree):
