@@ -11,8 +11,12 @@ postgres-service-enabled:
       - pkg: postgres-package
 
 postgres-service:
-  service.running:
+  unit.running:
     - name: postgresql@{{ version }}-main
+    - package: postgresql-{{ version }}
+    - started_if: /var/lib/postgresql/{{ version }}/main/PG_VERSION
+    # The unit postgresql starts it.
+    - enable: False
     - require:
       - postgres_cluster: postgres-cluster
       - file: postgres-config
@@ -25,7 +29,7 @@ postgres-loaded:
     - watch:
       - file: postgres-config
     - require:
-      - service: postgres-service
+      - unit: postgres-service
 
 postgres-access-loaded:
   postgres_cluster.access_loaded:

@@ -9,9 +9,10 @@ redis-replaced:
 
 {% for name in redis.instances | sort %}
 redis-service-{{ name }}:
-  service.running:
+  unit.running:
     - name: redis-server@{{ name }}
-    - enable: True
+    - package: redis-server
+    - started_if: /etc/redis/redis-{{ name }}.conf
     - require:
       - redis_instance: redis-replaced
       - file: redis-config-{{ name }}
@@ -23,7 +24,7 @@ redis-loaded-{{ name }}:
     - watch:
       - file: redis-config-{{ name }}
     - require:
-      - service: redis-service-{{ name }}
+      - unit: redis-service-{{ name }}
 {% endfor %}
 
 # After the apps: a process ends before what it attaches.

@@ -1,7 +1,7 @@
 supervisor-service:
-  service.running:
+  unit.running:
     - name: supervisor
-    - enable: True
+    - package: supervisor
     - require:
       - service_config: supervisor-unit-read
       - file: supervisor-config
@@ -11,7 +11,8 @@ supervisor-loaded:
   service_config.loaded:
     - name: supervisor
     - files: [/etc/supervisor/supervisord.conf]
+    - package: supervisor
     - watch:
       - file: supervisor-config
     - require:
-      - service: supervisor-service
+      - unit: supervisor-service

@@ -21,6 +21,7 @@ __load__ = [
     "configured",
     "longest_grace",
     "info",
+    "is_up",
     "leftovers",
     "path",
     "ports",
@@ -205,6 +206,20 @@ def _call(method, *arguments):
         raise CommandExecutionError(f"supervisor: {method}: {fault.faultString}") from fault
 
 
+def is_up():
+    """Tell whether supervisor runs.
+
+    :return: a boolean.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call process.is_up
+    """
+    return os.path.exists(SOCKET)
+
+
 def info(app, release=None):
     """Return how an app's processes are.
 
@@ -219,7 +234,7 @@ def info(app, release=None):
 
         salt-call process.info tickets
     """
-    if not os.path.exists(SOCKET):
+    if not is_up():
         return {}
     prefix = f"{app}." if release is None else f"{app}.v{release}."
     return {

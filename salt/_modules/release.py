@@ -192,20 +192,23 @@ def compared(old, new):
 
 
 def _drift(app, number, ports):
-    """Compare the current release's processes and servers with what they should be."""
-    changes, wanted = {}, set(_programs(app, number, ports))
-    found = __salt__["process.info"](app)
-    for name in sorted(wanted | found.keys()):
-        state = found.get(name, {}).get("state")
-        if name not in wanted:
-            changes[name] = {"old": state, "new": None}
-        elif state != "RUNNING":
-            changes[name] = {"old": state, "new": "RUNNING"}
-    for process, port in ports.items():
-        name = f"{app}.v{number}.{process}"
-        reason = _ask(app, port) if port and name not in changes else None
-        if reason:
-            changes[name] = {"old": reason, "new": "healthy"}
+    """Compare the current release's processes and servers with what they should be.
+
+    Processes that were started just now, as all are with supervisor, have their time to come up.
+    """
+    deadline = time.monotonic() + __pillar__["app"][app]["health"]["grace"]
+    while True:
+        changes, coming = _differences(app, number, ports)
+        if not changes or changes.keys() - coming or time.monotonic() > deadline:
+            return changes
+        time.sleep(POLL)
+
+
+def _differences(app, number, ports):
+    """Return what differs, see ``_drift``, and which of it are processes that may yet be coming up."""
+    # A dry run that finds supervisor stopped says that it would start, and with it these.
+    will_start = __opts__["test"] and not __salt__["process.is_up"]()
+    changes, coming = ({}, set()) if will_start else _ailing(app, number, ports)
     files = {
         __salt__["process.path"](app, number): __salt__["process.rendered"](app, number, ports, _graces(app, number))
     }
@@ -218,7 +221,27 @@ def _drift(app, number, ports):
     stale = [__salt__["process.path"](app, other) for other in others]
     for path in [*stale, *__salt__["process.leftovers"](app), *__salt__["release_store.leftovers"](app)]:
         changes[path] = {"old": "left behind", "new": None}
-    return changes
+    return changes, coming
+
+
+def _ailing(app, number, ports):
+    """Return the processes that do not run as they should, or should not run, and which of them may be coming up."""
+    changes, wanted, coming = {}, set(_programs(app, number, ports)), set()
+    found = __salt__["process.info"](app)
+    for name in sorted(wanted | found.keys()):
+        state = found.get(name, {}).get("state")
+        if name not in wanted:
+            changes[name] = {"old": state, "new": None}
+        elif state != "RUNNING":
+            changes[name] = {"old": state, "new": "RUNNING"}
+            coming |= {name} if state == "STARTING" else set()
+    for process, port in ports.items():
+        name = f"{app}.v{number}.{process}"
+        reason = _ask(app, port) if port and name not in changes else None
+        if reason:
+            changes[name] = {"old": reason, "new": "healthy"}
+            coming |= {name} if found[name]["up"] < __pillar__["app"][app]["health"]["grace"] else set()
+    return changes, coming
 
 
 def _read(path):

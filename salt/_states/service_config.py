@@ -6,7 +6,7 @@ import time
 from salt.exceptions import CommandExecutionError
 
 
-def loaded(name, files):
+def loaded(name, files, package=None):
     """Restart a running service that is older than its configuration; it ``watch``es the states that write that.
 
     Salt's ``service.running`` would restart it in the run that writes a file. Where that run is interrupted in between,
@@ -14,6 +14,7 @@ def loaded(name, files):
 
     :param name: the unit, such as ``redis-server@tickets``.
     :param files: what it reads at its start.
+    :param package: the package that starts it when it is installed, before the files are written.
     """
     started = __salt__["service_config.started"](name)
     is_older = started is not None and newer(files, started, time.time())
@@ -30,13 +31,22 @@ def unit_read(name, units):
     return _read_again(name, is_older)
 
 
-def mod_watch(name, sfun=None, **_):
+def mod_watch(name, sfun=None, package=None, **_):
     """Act on files that were written; in a dry run, say so where they would be."""
     if sfun == "unit_read":
         return _read_again(name, True)
     # A service that was started after they were written has read them, and one that does not run will.
-    would_restart = __opts__["test"] and __salt__["service_config.started"](name) is not None
-    return _done(name, would_restart, {name: {"old": "older than its configuration", "new": "restarted"}})
+    return _done(
+        name,
+        __opts__["test"] and _would_run(name, package),
+        {name: {"old": "older than its configuration", "new": "restarted"}},
+    )
+
+
+def _would_run(name, package):
+    """Tell in a dry run whether a service will run when its files are written."""
+    is_to_come = package and not __salt__["pkg.version"](package)
+    return is_to_come or __salt__["service_config.started"](name) is not None
 
 
 def _read_again(name, is_older):

@@ -3,6 +3,8 @@
 Salt's own states would say, in a dry run before the package is there, that they would start what the package starts.
 """
 
+import os
+
 
 def enabled(name, package):
     """Have a unit start at boot.
@@ -10,19 +12,23 @@ def enabled(name, package):
     :param name: the unit.
     :param package: the package that brings it.
     """
-    return _said_by_package(name, package) or __states__["service.enabled"](name)
+    return _left_to_package(name, package) or __states__["service.enabled"](name)
 
 
-def running(name, package):
+def running(name, package, started_if=None, enable=True):
     """Have a unit run, now and after a boot.
 
     :param name: the unit.
     :param package: the package that brings it.
+    :param started_if: a path; where it is not there, the package does not start the unit, an instance that is yet to
+        be.
+    :param enable: whether it is started at boot by itself, and not by another unit.
     """
-    return _said_by_package(name, package) or __states__["service.running"](name, enable=True)
+    left = _left_to_package(name, package) if started_if is None or os.path.exists(started_if) else None
+    return left or __states__["service.running"](name, enable=enable or None)
 
 
-def _said_by_package(name, package):
+def _left_to_package(name, package):
     """Return what a dry run has to say while the package is not there, or ``None``."""
     if not __opts__["test"] or __salt__["pkg.version"](package):
         return None

@@ -174,7 +174,7 @@ def test_what_a_setting_that_varies_brings_about_varies(tree):
     path.write_text(yaml.safe_dump(said))
     code, differs, varies = tree.compared()
     assert (code, differs) == (0, {})
-    assert "has redis-service-faq (service.running)" in varies["cache", "production"]
+    assert "has redis-service-faq (unit.running)" in varies["cache", "production"]
     assert "lacks redis-service-faq" in varies["cache", "dev"]
     assert "lacks the variable CACHE_URL" in varies["app faq", "dev"]
 
