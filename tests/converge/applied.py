@@ -33,8 +33,8 @@ class Applied:
 
     def succeeded(self) -> "Applied":
         """Return itself, once it is sure that nothing failed."""
-        assert self.mistakes == []
-        assert self.failed == {}
+        assert self.mistakes == [], self.mistakes
+        assert self.failed == {}, self.failed
         assert self.code == 0, self.output
         return self
 
