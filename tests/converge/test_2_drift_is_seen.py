@@ -92,9 +92,10 @@ def test_exactly_the_states_that_would_change_are_named_when(what, watched, secr
 
 
 def test_a_state_that_fails_in_the_dry_run_is_told_as_failed(watched):
-    watched.sh("usermod --home /nowhere faq")
+    # usermod would not, while its processes run.
+    watched.sh("sed -i '/^faq:/s,:/srv/apps/faq:,:/nowhere:,' /etc/passwd")
     code, ((priority, line),), status = seen(watched)
-    watched.sh("usermod --home /srv/apps/faq faq")
+    watched.sh("sed -i '/^faq:/s,:/nowhere:,:/srv/apps/faq:,' /etc/passwd")
     assert (code, priority, status["result"]) == (1, "4", "failed")
     assert line.startswith(f"{len(status['failed'])} states failed: app-name-faq ")
     assert "app-release-faq" in status["failed"]
