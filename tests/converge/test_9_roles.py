@@ -17,8 +17,8 @@ OTHERS = ("staging", "production")
 SECRETS = {"app": {app: {"config": {"SECRET_KEY": f"{app}-0123456789" * 5}} for app in EXAMPLES}}
 # What two hosts must know. With all roles on one host its own key gives them.
 PASSWORDS = {
-    "postgres": {"databases": {app: {"password": f"{app}-0123456789"} for app in EXAMPLES}},
-    "redis": {"instances": {"tickets": {"password": "tickets-0123456789"}}},
+    "postgres": {"databases": {app: {"password": f"{app}-0123456789-0123456789"} for app in EXAMPLES}},
+    "redis": {"instances": {"tickets": {"password": "tickets-0123456789-0123456789"}}},
 }
 
 
