@@ -10,10 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.table import Table
 
+from tests import pillar
 from tests.lab import Host, Lab
 from tests.lab.lab import ROOT
 
@@ -49,10 +49,8 @@ print(sorted(taken)[10])
 
 def declare(lab: Lab, **changes) -> None:
     """Declare mirror with changed settings, beside its build."""
-    path = lab.tree / "pillar/environments/dev.sls"
-    settings = yaml.safe_load(path.read_text())
-    settings["app"]["mirror"] = MIRROR | changes
-    path.write_text("#!yaml\n" + yaml.safe_dump(settings))
+    for said in ({"config": None}, MIRROR | changes):
+        pillar.declare(lab.tree / "pillar", "dev", {"app": {"mirror": said}})
 
 
 def timed(host: Host, *command: str) -> float:
