@@ -33,9 +33,6 @@ __load__ = ["show"]
 
 ENVIRONMENTS = ("dev", "staging", "production")
 
-# What every host gets beside its roles; see salt/top.sls.
-BASE = "base"
-
 DEBIANS = {"bookworm": "12", "trixie": "13"}
 MAP = "debian.yaml"
 
