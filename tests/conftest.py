@@ -2,9 +2,13 @@
 
 import sys
 
+import pytest
 import salt._logging
 
 import salt
+
+# So that its assertions tell what they found.
+pytest.register_assert_rewrite("tests.converge.applied")
 
 # Salt puts an importer of an older kind before Python's own, without the find_spec that pytest asks each of them for.
 # It serves processes that load ZeroMQ and PyNaCl together; none does here.

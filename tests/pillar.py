@@ -84,9 +84,10 @@ def placed(schema: dict, value: dict, varies: bool) -> dict:
         if part.get("varies"):
             if varies:
                 kept[key] = item
-        elif item is None or (not varies and not isinstance(item, dict)):
-            kept[key] = item
-        elif isinstance(item, dict) and (below := placed(part, item, varies)):
+        elif item is None or item == {} or not isinstance(item, dict):
+            if item is None or not varies:
+                kept[key] = item
+        elif below := placed(part, item, varies):
             kept[key] = below
     return kept
 

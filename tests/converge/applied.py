@@ -40,7 +40,8 @@ class Applied:
 
     def changed_nothing(self) -> "Applied":
         """Return itself, once it is sure that nothing failed or changed."""
-        assert self.succeeded().changed == set()
+        self.succeeded()
+        assert {name: (self.states[name]["comment"], self.states[name]["changes"]) for name in self.changed} == {}
         return self
 
 
