@@ -1,6 +1,7 @@
 """Real hosts for the tests: booted bare, bootstrapped and converged as a user would do it, on each Debian.
 
-SUITE=bookworm or SUITE=trixie restricts the run to one.
+SUITE=bookworm or SUITE=trixie restricts the run to one. Cases that are marked ``alike`` are decided by code
+of our own, the same on each Debian: a run of both has each of them once, on one Debian and the other in turn.
 """
 
 import dataclasses
@@ -32,6 +33,19 @@ class BySuite(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     return BySuite(config, log)
+
+
+def pytest_collection_modifyitems(config, items):
+    cases, others = {}, []
+    for item in items:
+        if item.get_closest_marker("alike"):
+            suite = item.callspec.params["suite"]
+            turns = cases.setdefault(item.function, {})
+            turn = turns.setdefault(item.callspec.id.removeprefix(f"{suite}-"), len(turns))
+            if SUITES[turn % len(SUITES)] != suite:
+                others.append(item)
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
 
 
 @dataclasses.dataclass(frozen=True)

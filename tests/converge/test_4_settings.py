@@ -75,6 +75,7 @@ def pillar(tree):
     pillar.close()
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("what", MISTAKES)
 def test_the_run_stops_before_anything_is_touched_at(what, host, pillar):
     settings, expected = MISTAKES[what]

@@ -189,6 +189,7 @@ def nothing_is_left(host):
     assert "none" not in outcomes
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror, pillar, edited, tree):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"killed at {step}"}}})
@@ -203,6 +204,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror
     assert colour(mirror) == f"killed at {step}"
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("step", STEPS)
 def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}}})

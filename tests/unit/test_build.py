@@ -149,7 +149,11 @@ def test_a_tarball_with_a_wrong_byte_is_told_as_damaged(build, tarball, tmp_path
             build.extract(path, str(tmp_path / f"staged{place}"))
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", gzip.compress(b"hello"), gzip.compress(b"x" * 5000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello", gzip.compress(b"hello"), gzip.compress(b"x" * 5000)],
+    ids=["nothing", "text", "compressed text", "much compressed text"],
+)
 def test_what_is_no_tarball_is_told_as_damaged(build, tmp_path, content):
     path = tmp_path / "shop.tar.gz"
     path.write_bytes(content)
