@@ -147,11 +147,9 @@ def test_an_app_cannot_change_what_it_runs(host, apps):
 def test_the_config_is_in_one_file_for_each_variable(host, apps, releases):
     for app, one in apps.items():
         directory = f"/srv/apps/{app}/releases/{releases[app][0]}/env"
-        names = host.file(directory).listdir()
-        assert set(names) == one["config"].keys() | one["attach"].keys()
-        for name in names:
-            file = host.file(f"{directory}/{name}")
-            assert (file.user, file.group, file.mode) == ("root", app, 0o640), name
+        found = host.check_output("find %s -mindepth 1 -printf '%%f %%y %%u %%g %%m\\n'", directory).splitlines()
+        names = one["config"].keys() | one["attach"].keys()
+        assert set(found) == {f"{name} f root {app} 640" for name in names}
 
 
 def test_no_other_app_is_there(host, apps, roles):
