@@ -25,10 +25,10 @@ EXAMPLES = ("faq", "tickets")
 
 
 class BySuite(LoadScopeScheduling):
-    """Keeps the tests of one Debian in one process, beside those of the other."""
+    """Keeps the tests of one Debian in one process, beside those of the other, and then a module beside another."""
 
     def _split_scope(self, nodeid):
-        return next((suite for suite in SUITES if f"[{suite}" in nodeid), "once")
+        return next((suite for suite in SUITES if f"[{suite}" in nodeid), nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config, log):

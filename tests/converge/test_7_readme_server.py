@@ -1,0 +1,103 @@
+"""Every command of the README that is for a server, as its operator would type it."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from tests.keyring import Keyring
+from tests.lab import Lab, machine
+
+from .client import Client
+from .conftest import EXAMPLES, ROOT
+from .readme import COMMANDS
+
+RELEASES = (
+    "salt-call release.list tickets",
+    "salt-call release.log tickets",
+    "salt-call release.rollback tickets",
+    "salt-call release.unhold tickets",
+    "tickets-run python manage.py check",
+    "salt-call app.orphans",
+)
+
+
+@pytest.fixture
+def operator():
+    """The README's operator, with a key."""
+    operator = Keyring("you@example.com")
+    yield operator
+    operator.close()
+
+
+def test_a_server(tmp_path, operator):
+    with Lab.temporary("server", environment="production") as lab:
+        host = lab.boot("web1")
+        for app in EXAMPLES:
+            lab.release(ROOT / "examples" / app, host.python)
+
+        def on_the_host(command: str) -> str:
+            assert command in COMMANDS
+            return host.run("sh", "-c", command, env=machine.index_environment()).stdout
+
+        def in_the_clone(command: str, value: str | None = None, **replaced: str) -> str:
+            assert command in COMMANDS
+            for old, new in replaced.items():
+                command = command.replace(old, new)
+            environ = {**os.environ, "GNUPGHOME": str(operator.directory)}
+            done = subprocess.run(
+                ["sh", "-c", command],
+                cwd=lab.tree,
+                env=environ,
+                input=value,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        said = on_the_host("/srv/saltern/bootstrap.sh --id web1")
+        key = re.search(r"(?s)-----BEGIN PGP PUBLIC KEY.*PUBLIC KEY BLOCK-----\n", said)[0]
+        assert "put it into pillar/keys/hosts/web1.asc" in said
+        (lab.tree / "pillar/keys/hosts/web1.asc").write_text(key)
+        in_the_clone("gpg --armor --export you@example.com >pillar/keys/operators/you.asc")
+        secret = "make secret ENV=production NAME=app.tickets.config.SECRET_KEY"
+        in_the_clone(secret, "a-key-of-tickets-0123456789-0123456789-0123456789\n")
+        in_the_clone(secret, "a-key-of-faq-0123456789-0123456789-0123456789\n", tickets="faq")
+        assert "0 of 2 values encrypted anew" in in_the_clone("make secrets-rekey")
+        on_the_host("salt-call state.apply test=True")
+        assert "Failed:     0" in on_the_host("salt-call state.apply")
+        assert Client(host.address, "tickets.example.com").get("/healthz").status_code == 200
+
+        in_the_clone(secret, "another-key-of-tickets-0123456789-0123456789-0123456789\n")
+        host.sh("salt-call state.apply")
+        for command in RELEASES:
+            assert command in COMMANDS
+            host.sh(command)
+        assert "v2" in host.sh("salt-call release.list tickets").stdout
+        # It is no longer held.
+        host.sh("salt-call state.apply")
+
+        key = tmp_path / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        host.sh("apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install openssh-server >/dev/null 2>&1")
+        public = (tmp_path / "key.pub").read_text()
+        host.run("sh", "-c", "umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys", input=public)
+        (tmp_path / "config").write_text(
+            f"Host web1\n HostName {host.address}\n IdentityFile {key}\n IdentitiesOnly yes\n"
+            f" StrictHostKeyChecking accept-new\n UserKnownHostsFile {tmp_path}/known_hosts\n"
+        )
+        command = "make verify HOST=ssh://root@web1"
+        assert command in COMMANDS
+        done = subprocess.run(
+            [*command.split(), f"SSH_CONFIG={tmp_path}/config"],
+            cwd=lab.tree,
+            env={**os.environ, "GNUPGHOME": str(operator.directory)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        assert " passed" in done.stdout
