@@ -116,10 +116,10 @@ def tree(lab):
 
 @pytest.fixture
 def verify(tree):
-    """A function that runs the suite of ``make verify`` against a host."""
+    """A function that runs the suite of ``make verify``, or one file of it, against a host."""
 
-    def run(host: Host) -> str:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
+    def run(host: Host, part: str = "") -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/verify/{part}"]
         command += [f"--hosts=podman://{host.name}", f"--tree={tree}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout

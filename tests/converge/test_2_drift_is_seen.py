@@ -151,10 +151,10 @@ def test_asked_by_hand_it_prints_what_it_found(watched):
 
 def test_the_host_is_verified_with_its_status(watched, verify):
     assert_none(watched)
-    verify(watched)
+    verify(watched, "test_drift.py")
     watched.sh("echo '# edited' >>/etc/nginx/nginx.conf; systemctl start saltern-drift")
     with pytest.raises(AssertionError, match="test_the_last_dry_run_found_none"):
-        verify(watched)
+        verify(watched, "test_drift.py")
     apply(watched).succeeded()
 
 
@@ -167,4 +167,4 @@ def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
     assert watched.run("systemctl", "is-enabled", "saltern-drift.timer", check=False).stdout.strip() == "disabled"
     assert watched.sh("ls -A /var/lib/saltern").stdout == ""
     apply(watched).changed_nothing()
-    verify(watched)
+    verify(watched, "test_drift.py")
