@@ -25,6 +25,9 @@ __outputter__ = {"list": "table", "log": "table"}
 NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
 POLL = 0.1
+# How often a process that has served is asked for its health before it is called unhealthy, and the seconds between.
+ASKED = 3
+PAUSE = 1
 LOG_LINES = 15
 LOG_READ = 1000
 
@@ -237,10 +240,13 @@ def _ailing(app, number, ports):
             coming |= {name} if state == "STARTING" else set()
     for process, port in ports.items():
         name = f"{app}.v{number}.{process}"
-        reason = _ask(app, port) if port and name not in changes else None
+        if not port or name in changes:
+            continue
+        is_coming = found[name]["up"] < __pillar__["app"][app]["health"]["grace"]
+        reason = _ask(app, port) if is_coming else _ask_patiently(app, port)
         if reason:
             changes[name] = {"old": reason, "new": "healthy"}
-            coming |= {name} if found[name]["up"] < __pillar__["app"][app]["health"]["grace"] else set()
+            coming |= {name} if is_coming else set()
     return changes, coming
 
 
@@ -419,6 +425,15 @@ def _ask(app, port):
     finally:
         connection.close()
     return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
+
+
+def _ask_patiently(app, port):
+    """Ask a web process that has served for a while: for one slow answer it would not be worth a restart."""
+    for _ in range(ASKED - 1):
+        if not _ask(app, port):
+            return None
+        time.sleep(PAUSE)
+    return _ask(app, port)
 
 
 def listening(port, tables):

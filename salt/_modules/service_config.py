@@ -1,22 +1,24 @@
 """Whether a service has what is on the disk, as systemd knows it."""
 
+import datetime
 import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["is_read", "read", "restart", "started"]
+__load__ = ["is_read", "read", "reloaded", "restart", "started"]
 
 
 def _shown(unit, *names):
-    command = ["systemctl", "show", "-p", ",".join(names), unit]
+    command = ["systemctl", "show", "--timestamp=us+utc", "-p", ",".join(names), unit]
     lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def started(unit):
+def started(unit, recorded=True):
     """Return when a unit became active.
 
     :param unit: its name.
+    :param recorded: ``False`` to compare it with what was written just now; see ``moment``.
     :return: seconds since 1970, or ``None`` where it does not run.
 
     CLI Example:
@@ -25,11 +27,51 @@ def started(unit):
 
         salt-call service_config.started nginx
     """
-    shown = _shown(unit, "ActiveState", "ActiveEnterTimestampMonotonic")
+    shown = _shown(unit, "ActiveState", *_timestamps("ActiveEnter"))
     if shown.get("ActiveState") != "active":
         return None
-    # By the monotonic clock: the other one may have been set since.
-    return time.time() - time.monotonic() + int(shown["ActiveEnterTimestampMonotonic"]) / 1_000_000
+    if not recorded:
+        shown["ActiveEnterTimestamp"] = ""
+    return moment(shown, "ActiveEnter", time.time(), time.monotonic())
+
+
+def reloaded(unit):
+    """Return when systemd last started or reloaded a unit.
+
+    :param unit: its name.
+    :return: seconds since 1970; 0 where systemd does not know.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call service_config.reloaded nginx
+    """
+    return moment(_shown(unit, *_timestamps("StateChange")), "StateChange", time.time(), time.monotonic())
+
+
+def _timestamps(event):
+    return f"{event}Timestamp", f"{event}TimestampMonotonic"
+
+
+def moment(shown, event, now, monotonic):
+    """Return when an event of a unit was, so that the times of files can be compared with it.
+
+    A file has the time of the clock as it was when it was written, and so has what systemd recorded of the event. Where
+    the clock was set in between, what the monotonic one says of it now may be right instead. The later of the two
+    counts: nothing is restarted because a clock was set.
+
+    :param shown: the unit's properties.
+    :param event: such as ``ActiveEnter``.
+    :param now: seconds since 1970.
+    :param monotonic: seconds of the monotonic clock.
+    :return: seconds since 1970; 0 where systemd does not say.
+    """
+    recorded, since_boot = (shown.get(name) for name in _timestamps(event))
+    found = [now - monotonic + int(since_boot) / 1_000_000] if since_boot not in (None, "0") else []
+    if recorded:
+        found.append(datetime.datetime.strptime(f"{recorded}+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z").timestamp())
+    return max((at for at in found if at <= now), default=0)
 
 
 def is_read(unit):

@@ -31,16 +31,19 @@ def unit_read(name, units):
     return _read_again(name, is_older)
 
 
-def mod_watch(name, sfun=None, package=None, **_):
+def mod_watch(name, sfun=None, files=(), package=None, **_):
     """Act on files that were written; in a dry run, say so where they would be."""
     if sfun == "unit_read":
         return _read_again(name, True)
     # A service that was started after they were written has read them, and one that does not run will.
-    return _done(
-        name,
-        __opts__["test"] and _would_run(name, package),
-        {name: {"old": "older than its configuration", "new": "restarted"}},
-    )
+    is_older = _would_run(name, package) if __opts__["test"] else _was_running(name, files)
+    return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
+
+
+def _was_running(name, files):
+    """Tell whether a service runs since before its files were written, by the clock of this run alone."""
+    started = __salt__["service_config.started"](name, recorded=False)
+    return started is not None and newer(files, started, time.time())
 
 
 def _would_run(name, package):

@@ -1,5 +1,6 @@
 """Whether a service is older than its configuration."""
 
+import datetime
 import os
 
 import pytest
@@ -22,3 +23,30 @@ def test_a_service_is_restarted_for_a_file_that_is_newer(service_config, tmp_pat
     file.touch()
     os.utime(file, (changed, changed))
     assert service_config.newer([str(file), str(tmp_path / "absent")], started, NOW) is expected
+
+
+@pytest.mark.parametrize(
+    "recorded, since_boot, expected",
+    [
+        # The host was booted at 999_000 and its clock never set.
+        (999_500, 500, 999_500),
+        # It was set back by 100 s since: it would seem older.
+        (999_600, 500, 999_600),
+        # Set forward by 100 s since.
+        (999_400, 500, 999_500),
+        # It was in the future when the unit started.
+        (NOW + 1, 500, 999_500),
+    ],
+)
+def test_a_clock_that_is_set_makes_nothing_older(service_config_module, recorded, since_boot, expected):
+    written = datetime.datetime.fromtimestamp(recorded, datetime.UTC)
+    shown = {
+        "ActiveEnterTimestamp": f"{written:%a %Y-%m-%d %H:%M:%S}.250000 UTC",
+        "ActiveEnterTimestampMonotonic": str(int((since_boot + 0.25) * 1_000_000)),
+    }
+    assert service_config_module.moment(shown, "ActiveEnter", NOW, 1000) == expected + 0.25
+
+
+def test_what_systemd_does_not_say_is_long_ago(service_config_module):
+    shown = {"StateChangeTimestamp": "", "StateChangeTimestampMonotonic": "0"}
+    assert service_config_module.moment(shown, "StateChange", NOW, 1000) == 0
