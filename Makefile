@@ -53,10 +53,10 @@ lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, sta
 	@bin/settings-docs --check
 
 unit: setup ## test functions
-	$(PYTEST) -n 2 tests/unit
+	$(PYTEST) -n 2 --dist loadfile tests/unit
 
 render: setup ## compile every role in every environment
-	$(PYTEST) -n 2 tests/render
+	$(PYTEST) -n 2 --dist loadfile tests/render
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge

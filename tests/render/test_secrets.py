@@ -2,7 +2,9 @@
 
 import shutil
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -50,12 +52,13 @@ def secrets_file(values):
 
 
 @pytest.fixture
-def host(tmp_path, keys):
-    """A host of production with its key."""
-    host = Host(tmp_path, "web1")
-    host.declare("builds/production.sls", BUILDS)
-    (tmp_path / "gpgkeys").symlink_to(keys["web1"].directory)
-    return host
+def host(keys):
+    """A host of production with its key. Its directory's path is short: see Keyring."""
+    with tempfile.TemporaryDirectory(prefix="host-") as directory:
+        host = Host(Path(directory), "web1")
+        host.declare("builds/production.sls", BUILDS)
+        (host.directory / "gpgkeys").symlink_to(keys["web1"].directory)
+        yield host
 
 
 @pytest.fixture
@@ -167,9 +170,10 @@ def test_a_file_that_salt_would_not_decrypt_stops_the_run(host, keys):
     assert_refused(code, output, [f"{FILE}: line 1: expected #!yaml|gpg, by which Salt decrypts the file"])
 
 
-def test_ciphertext_is_never_taken_for_a_value(host, keys, tmp_path):
-    config = yaml.safe_load((tmp_path / "minion").read_text())
-    (tmp_path / "minion").write_text(yaml.safe_dump(config | {"gpg_decrypt_must_succeed": False}))
+def test_ciphertext_is_never_taken_for_a_value(host, keys):
+    minion = host.directory / "minion"
+    config = yaml.safe_load(minion.read_text())
+    minion.write_text(yaml.safe_dump(config | {"gpg_decrypt_must_succeed": False}))
     host.declare("secrets/production.sls", secrets_file({"A": keys["web2"].encrypt(b"hunter2xyzzy")}))
     code, output = host.call("state.apply", "test=True")
     assert code != 0
