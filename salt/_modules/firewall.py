@@ -17,6 +17,7 @@ from salt.exceptions import CommandExecutionError
 __load__ = ["confirm", "load", "mistakes", "openings", "plan", "rules"]
 
 TABLE = "table inet saltern"
+UNIT = "saltern-firewall"
 
 POSTGRES_PORT = 5432
 HTTP_PORTS = {"http": 80, "https": 443}
@@ -27,7 +28,7 @@ PENDING = "/run/saltern-firewall"
 CANDIDATE, PREVIOUS = f"{PENDING}/candidate.nft", f"{PENDING}/previous.nft"
 
 # The confirmation is the next state, and comes within a second. A host under load may be slower.
-ROLLBACK_UNIT = "saltern-firewall-rollback"
+ROLLBACK_UNIT = f"{UNIT}-rollback"
 ROLLBACK_SECONDS = 30
 ROLLBACK = (
     f"nft -f {PREVIOUS} && rm -r {PENDING} && echo the rules were loaded and not confirmed: those before are back >&2"
@@ -194,8 +195,12 @@ def plan(path, source):
     changes = {}
     if (old := _read(path)) != text:
         changes[path] = _diff(old, text)
-    # In a dry run of a bare host, nft is yet to come.
-    there, declared = (_live(), _listed(text)) if shutil.which("nft") else ("", text)
+    if shutil.which("nft"):
+        there, declared = _live(), _listed(text)
+    else:
+        # In a dry run, nft may be yet to come. What the unit has loaded is live without it.
+        is_loaded = not changes and __salt__["service_config.started"](UNIT)
+        there, declared = text if is_loaded else "", text
     if there != declared:
         changes[TABLE] = _diff(there, declared)
     if os.path.exists(PENDING):
