@@ -178,7 +178,7 @@ TEMPLATES = {
         '        tcp dport 80 accept comment "http"\n',
         'ip saddr { 10.2.0.0/16 } tcp dport 9100 accept comment "allow metrics"\n    }\n}\n',
     ],
-    ("firewall/files/firewall.sh.jinja", ""): ["#!/bin/sh\n", "        tcp dport 2222 accept\n"],
+    ("firewall/files/firewall.service.jinja", ""): ["ExecStart=/usr/local/lib/saltern/firewall 2222\n"],
     ("nginx/files/nginx.conf.jinja", ""): ["set_real_ip_from 10.0.0.0/8;", "10.0.0.0/8 1;", "gzip on;"],
     ("nginx/files/site.conf.jinja", "app=faq"): [
         "upstream faq {",

@@ -1,6 +1,5 @@
-{% set firewall = salt['settings.load']('firewall') -%}
 #!/bin/sh
-# Managed by Saltern (formula firewall). Loads the rules at boot.
+# Managed by Saltern (formula firewall). Loads the rules at boot. $1: the port of ssh.
 nft -f /etc/saltern/firewall.nft && exit
 
 # A file that was damaged leaves no host open, nor one that cannot be mended: ssh alone. The unit fails, and tells it.
@@ -15,7 +14,7 @@ table inet saltern {
         iifname "lo" accept
         ct state established,related accept
         meta l4proto { icmp, ipv6-icmp } accept
-        tcp dport {{ firewall.ssh_port }} accept
+        tcp dport $1 accept
     }
 }
 RULES
