@@ -150,27 +150,33 @@ def rules(openings):
     return found
 
 
-def shut_out(openings, port, connections):
-    """List the addresses that are connected by ssh, and that the rules would not let in again.
+def shut_out(openings, port, listening, connections):
+    """List whom the rules would shut out: everybody, where sshd listens elsewhere, and who is connected by ssh.
 
     :param openings: see ``openings``.
     :param port: at which ssh is expected.
+    :param listening: the ports at which sshd listens to the network. None where it does not run by itself.
     :param connections: pairs of the port that was connected to, and the address that did.
     :return: a message for each.
     """
-    admitted = [one for one in openings if (one["protocol"], one["port"]) == ("tcp", port)]
-    networks = [ipaddress.ip_network(network) for one in admitted for network in one["networks"]]
     found = []
+    if listening and port not in listening:
+        found.append(f"firewall.ssh_port: sshd listens at {', '.join(map(str, sorted(listening)))}; expected that port")
     for to, text in sorted(connections):
         address = ipaddress.ip_address(text.partition("%")[0])
         address = getattr(address, "ipv4_mapped", None) or address
-        if to != port:
-            found.append(f"firewall.ssh_port: {address} is connected by ssh to port {to}; expected that one")
-        elif not address.is_loopback and not any(address in network for network in networks):
+        networks = [one["networks"] for one in openings if (one["protocol"], one["port"]) == ("tcp", to)]
+        if address.is_loopback or any(
+            address in ipaddress.ip_network(network) for some in networks for network in some
+        ):
+            continue
+        if to == port:
             found.append(
                 f"firewall.ssh: {address} is connected by ssh and would not be let in again; expected a network that "
                 "it is in. Otherwise end that session first"
             )
+        else:
+            found.append(f"firewall.ssh_port: {address} is connected by ssh to port {to}; expected that one")
     return found
 
 
@@ -207,7 +213,7 @@ def plan(path, source):
         changes["confirmed"] = {"old": False, "new": True}
     if changes:
         firewall = __salt__["settings.load"]("firewall")
-        if refused := shut_out(firewall["openings"], firewall["ssh_port"], _connections()):
+        if refused := shut_out(firewall["openings"], firewall["ssh_port"], *_of_sshd(firewall["ssh_port"])):
             raise CommandExecutionError("\n".join(refused))
     return {"text": text, "changes": changes}
 
@@ -292,17 +298,28 @@ def _run(*command, stdin=None, check=True):
     return f"{done['stdout']}\n"
 
 
-def _connections():
-    """Return the connections by ssh of this moment: pairs of the own port and the other's address."""
+def _of_sshd(port):
+    """Return the ports at which sshd listens to the network, and who is connected to it; see ``shut_out``."""
     import psutil
 
-    found = set()
-    for one in psutil.net_connections("tcp"):
-        if one.status == psutil.CONN_ESTABLISHED and one.raddr and one.pid:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if psutil.Process(one.pid).name().startswith("sshd"):
-                    found.add((one.laddr.port, one.raddr.ip))
-    return found
+    found = [one for one in psutil.net_connections("tcp") if one.pid and _is_sshd(psutil, one.pid)]
+    there = [one for one in found if one.status == psutil.CONN_LISTEN]
+    listening = {one.laddr.port for one in there if not ipaddress.ip_address(one.laddr.ip).is_loopback}
+    # Ports that it forwards are connections of its own.
+    connections = {
+        (one.laddr.port, one.raddr.ip)
+        for one in found
+        if one.status == psutil.CONN_ESTABLISHED and one.laddr.port in listening | {port}
+    }
+    # This run's own session, whoever serves it: the client's address and port, the host's address and port.
+    own = os.environ.get("SSH_CONNECTION", "").split()
+    return listening, connections | ({(int(own[3]), own[0])} if len(own) == 4 else set())
+
+
+def _is_sshd(psutil, pid):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).name().startswith("sshd")
+    return False
 
 
 def _rendered(source):

@@ -280,8 +280,11 @@ def test_rules_that_would_shut_out_who_is_connected_by_ssh_are_refused(fleet, ss
             assert applied.failed["firewall-rules"].startswith(f"firewall.ssh: {own} is connected by ssh and would not")
             assert "firewall-rules" not in applied.changed
         pillar(ssh=["0.0.0.0/0"], ssh_port=2222)
-        said = apply(host, "firewall").failed["firewall-rules"]
-        assert said == f"firewall.ssh_port: {own} is connected by ssh to port 22; expected that one"
+        said = apply(host, "firewall").failed["firewall-rules"].splitlines()
+        assert said == [
+            "firewall.ssh_port: sshd listens at 22; expected that port",
+            f"firewall.ssh_port: {own} is connected by ssh to port 22; expected that one",
+        ]
         assert rules(host) == before
         assert lets_in(ssh)
         # One that lets this machine in, and nobody else.

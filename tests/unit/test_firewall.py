@@ -173,29 +173,34 @@ OPENINGS = [
     {"name": "ssh", "protocol": "tcp", "port": 22, "networks": ["10.9.0.0/16", "2001:db8::/32"]},
     {"name": "allow backup", "protocol": "tcp", "port": 22, "networks": ["192.0.2.1/32"]},
     {"name": "allow other", "protocol": "udp", "port": 22, "networks": ["0.0.0.0/0"]},
-    {"name": "http", "protocol": "tcp", "port": 80, "networks": EVERYWHERE},
+    {"name": "allow second", "protocol": "tcp", "port": 2022, "networks": EVERYWHERE},
 ]
 CONNECTIONS = {
-    "nobody": (set(), []),
-    "an operator": ({(22, "10.9.1.1"), (22, "2001:db8::1")}, []),
-    "an operator, as sshd may write the address": ({(22, "::ffff:10.9.1.1")}, []),
-    "somebody who is allowed by name": ({(22, "192.0.2.1")}, []),
-    "the host itself": ({(22, "127.0.0.1"), (22, "::1")}, []),
+    "nobody, and no sshd": (set(), set(), []),
+    "nobody": ({22}, set(), []),
+    "an operator": ({22}, {(22, "10.9.1.1"), (22, "2001:db8::1")}, []),
+    "an operator, as sshd may write the address": ({22}, {(22, "::ffff:10.9.1.1")}, []),
+    "somebody who is allowed by name": ({22}, {(22, "192.0.2.1")}, []),
+    "the host itself": ({22}, {(22, "127.0.0.1"), (22, "::1")}, []),
     "somebody else": (
+        {22},
         {(22, "10.8.1.1")},
-        ["firewall.ssh: 10.8.1.1 is connected by ssh and would not be let in again; "],
+        ["firewall.ssh: 10.8.1.1 is connected by ssh and would not be let in again; expected a network"],
     ),
-    "somebody else over IPv6": ({(22, "fe80::1%eth0")}, ["firewall.ssh: fe80::1 is connected by ssh and would not "]),
-    "an operator at another port": (
+    "somebody else over IPv6": ({22}, {(22, "fe80::1%eth0")}, ["firewall.ssh: fe80::1 is connected by ssh and "]),
+    "an operator at another port, for which systemd listens": (
+        set(),
         {(2222, "10.9.1.1")},
         ["firewall.ssh_port: 10.9.1.1 is connected by ssh to port 2222; expected that one"],
     ),
+    "an operator at a second port, which is open": ({22, 2022}, {(2022, "10.9.1.1")}, []),
+    "an sshd at another port": ({2222}, set(), ["firewall.ssh_port: sshd listens at 2222; expected that port"]),
 }
 
 
-@pytest.mark.parametrize("connections, expected", CONNECTIONS.values(), ids=CONNECTIONS)
-def test_who_is_connected_by_ssh_and_would_be_shut_out_is_named(firewall, connections, expected):
-    found = firewall.shut_out(OPENINGS, 22, connections)
+@pytest.mark.parametrize("listening, connections, expected", CONNECTIONS.values(), ids=CONNECTIONS)
+def test_who_would_be_shut_out_is_named(firewall, listening, connections, expected):
+    found = firewall.shut_out(OPENINGS, 22, listening, connections)
     assert len(found) == len(expected)
     for message, start in zip(found, expected, strict=True):
         assert message.startswith(start)
