@@ -2,6 +2,7 @@ base:
   '*':
     - base
     - drift
+    - firewall
 {% for role in salt['inventory.roles']() %}
     - roles.{{ role }}
 {% endfor %}

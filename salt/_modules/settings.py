@@ -116,7 +116,11 @@ def completed(schemas, declared, hosts, minion_id):
     if mistakes := check(schemas, declared):
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
-    return __salt__["attachment.derived"](settings, hosts, minion_id)
+    settings, mistakes = __salt__["attachment.derived"](settings, hosts, minion_id)
+    mistakes += __salt__["firewall.mistakes"](settings["firewall"])
+    if not mistakes:
+        settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)
+    return settings, mistakes
 
 
 def unreadable(roots, names):

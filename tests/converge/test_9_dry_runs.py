@@ -25,6 +25,10 @@ CHANGES = {
     "a setting of Redis": ({"redis": {"maxmemory": "96mb"}}, "redis-loaded-tickets"),
     "a setting of nginx": ({"nginx": {"gzip": False}}, "nginx-config"),
     "a setting of the base": ({"base": {"packages": ["tree"]}}, "base-packages"),
+    "a setting of the firewall": (
+        {"firewall": {"allow": {"metrics": {"port": 9100, "networks": ["192.0.2.0/24", "2001:db8::/32"]}}}},
+        "firewall-rules",
+    ),
     "an authority": ({"base": {"ca_certificates": {"test": CERTIFICATE}}}, "base-ca-certificates"),
     "no authority": ({"base": {"ca_certificates": None}}, "base-ca-certificates"),
     "a new domain": ({"app": {"faq": {"domains": ["faq.localhost", "questions.localhost"]}}}, "nginx-config"),

@@ -30,7 +30,7 @@ ENCRYPTED = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 
 # The words of draft 2020-12 that an editor finds in what is written.
 WORDS = {"$schema", "$comment", "description", "type", "default", "enum", "required", "anyOf", "pattern", "maxLength"}
-WORDS |= {"minimum", "maximum", "multipleOf", "items", "uniqueItems", "minProperties"}
+WORDS |= {"minimum", "maximum", "multipleOf", "items", "minItems", "uniqueItems", "minProperties"}
 WORDS |= {"properties", "patternProperties", "additionalProperties"}
 
 

@@ -17,6 +17,12 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU\n-----END CERTI
 EVERYTHING = {
     "base": {"packages": ["htop"], "ca_certificates": {"site": CERTIFICATE}},
     "nginx": {"trusted_proxies": ["10.0.0.0/8"]},
+    "firewall": {
+        "ssh": ["10.9.0.0/16", "2001:db8::/32"],
+        "ssh_port": 2222,
+        "allow": {"metrics": {"port": 9100, "networks": ["10.2.0.0/16"]}},
+        "forward": True,
+    },
     "app": {
         "faq": {"config": {"SECRET_KEY": f"{CANARY}-1", "PASSWORD": f"{CANARY}-2"}, "domains": ["faq.example.com"]},
         "tickets": {
@@ -109,8 +115,28 @@ def test_the_top_file_gives_a_host_the_base_and_its_roles(tmp_path, roles):
     host.declare("hosts.yaml", inventory_of(*roles))
     host.declare("builds/dev.sls", BUILDS)
     host.merge(EVERYTHING)
-    expected = ["base", "drift", *(f"roles.{role}" for role in ROLES if role in roles)]
+    expected = ["base", "drift", "firewall", *(f"roles.{role}" for role in ROLES if role in roles)]
     assert host.ask("state.show_top") == {"base": expected}
+
+
+OPEN = {
+    "database": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 5432"],
+    "cache": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 8199"],
+    "app": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 8200", "ip saddr { 10.0.0.2/32 } tcp dport 8100"],
+    "proxy": ["tcp dport 22", "tcp dport 80", "tcp dport 443"],
+    "": ["tcp dport 22"],
+}
+
+
+@pytest.mark.parametrize("role", OPEN, ids=lambda role: role or "none")
+def test_a_role_opens_what_it_serves_to_those_who_need_it(tmp_path, role):
+    host = Host(tmp_path, "one")
+    host.declare("hosts.yaml", inventory_of(*filter(None, [role])))
+    host.declare("builds/dev.sls", BUILDS)
+    host.merge({key: value for key, value in EVERYTHING.items() if key != "firewall"})
+    path = "path=salt://firewall/files/firewall.nft.jinja"
+    text = host.ask("slsutil.renderer", path, "default_renderer=jinja")
+    assert re.findall(r"^ +(.*) accept comment", text, re.MULTILINE) == OPEN[role]
 
 
 @pytest.mark.parametrize("name", HOSTS)
@@ -146,6 +172,13 @@ def test_a_host_gets_the_builds_and_secrets_of_its_own_environment_alone(tmp_pat
 
 TEMPLATES = {
     ("drift/files/drift.timer.jinja", ""): ["OnUnitActiveSec=0min\n"],
+    ("firewall/files/firewall.nft.jinja", ""): [
+        'ip saddr { 10.9.0.0/16 } tcp dport 2222 accept comment "ssh"\n',
+        'ip6 saddr { 2001:db8::/32 } tcp dport 2222 accept comment "ssh"\n',
+        '        tcp dport 80 accept comment "http"\n',
+        'ip saddr { 10.2.0.0/16 } tcp dport 9100 accept comment "allow metrics"\n    }\n}\n',
+    ],
+    ("firewall/files/firewall.service.jinja", ""): ["ExecStart=/usr/local/lib/saltern/firewall 2222\n"],
     ("nginx/files/nginx.conf.jinja", ""): ["set_real_ip_from 10.0.0.0/8;", "10.0.0.0/8 1;", "gzip on;"],
     ("nginx/files/site.conf.jinja", "app=faq"): [
         "upstream faq {",

@@ -107,6 +107,23 @@ PILLARS = {
             "nginx.gzip: does not vary; expected in pillar/common.sls, not in pillar/environments/dev.sls",
         ],
     ),
+    "networks that are none, beside an attachment that cannot be": (
+        {
+            "environments/dev.sls": {
+                "firewall": {
+                    "ssh": ["10.1.2.3/8", "10.0.0.0/8"],
+                    "allow": {"metrics": {"port": 9100, "networks": ["10.0.0.0/40"]}},
+                },
+                "app": {"faq": {"attach": {"X": {"redis": "tickets"}}}},
+            }
+        },
+        [
+            "app.tickets.attach.REDIS_URL.redis: belongs to faq, which attaches it too; expected one of its own",
+            "firewall.allow.metrics.networks[0]: is no network; expected one such as 10.0.0.0/8 or 2001:db8::/32",
+            "firewall.ssh[0]: has an address inside the network; expected its first one, such as 10.0.0.0/8, or a "
+            "prefix of one host",
+        ],
+    ),
     "an inventory that a pillar file changes": (
         {"secrets/dev.sls": {"hosts": {"dev": ROW}}},
         ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"],

@@ -1,0 +1,4 @@
+include:
+  - firewall.install
+  - firewall.config
+  - firewall.service

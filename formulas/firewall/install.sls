@@ -1,0 +1,3 @@
+firewall-package:
+  pkg.installed:
+    - name: nftables

@@ -1,0 +1,35 @@
+firewall-script:
+  file.managed:
+    - name: /usr/local/lib/saltern/firewall
+    - source: salt://firewall/files/firewall.sh
+    - mode: '0755'
+    - makedirs: True
+
+# After the rules, as all that follows: where these are refused, so is another port of ssh.
+firewall-unit:
+  file.managed:
+    - name: /etc/systemd/system/saltern-firewall.service
+    - source: salt://firewall/files/firewall.service.jinja
+    - template: jinja
+    - mode: '0644'
+    - order: last
+    - require:
+      - file: firewall-script
+      - firewall: firewall-confirmed
+
+# Before the service, as for supervisor: Salt's own reload goes by what it may have read before the file was written.
+firewall-unit-read:
+  service_config.unit_read:
+    - name: the unit of saltern-firewall
+    - units: [saltern-firewall]
+    - order: last
+    - watch:
+      - file: firewall-unit
+
+firewall-service:
+  service.running:
+    - name: saltern-firewall
+    - enable: True
+    - order: last
+    - require:
+      - service_config: firewall-unit-read

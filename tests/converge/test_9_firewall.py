@@ -1,0 +1,413 @@
+"""The firewall: real connections from every host to every other one, and mistakes that must lock nobody out."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+
+from tests.lab import Lab, machine
+from tests.lab.podman import podman
+from tests.pillar import declare
+
+from .applied import apply
+from .test_9_roles import PASSWORDS
+
+ROLES = {"front": ["proxy"], "web1": ["app"], "web2": ["app"], "data": ["database", "cache"]}
+# Of another environment, on the same network.
+OTHER = "other"
+OUTSIDE = "outside"
+ALL = {*ROLES, OTHER, OUTSIDE}
+
+# Who may connect to which port of which host, by hand. All else is dropped.
+OPEN = {
+    "front": {22: ALL, 80: ALL, 443: ALL, 9100: {"data"}},
+    # tickets at 8100; faq at 8200, which tickets attaches.
+    "web1": {22: ALL, 8100: {"front"}, 8200: {"front", "web2"}, 9100: {"data"}},
+    "web2": {22: ALL, 8100: {"front"}, 8200: {"front", "web1"}, 9100: {"data"}},
+    "data": {22: ALL, 5432: {"web1", "web2"}, 8199: {"web1", "web2"}},
+    OTHER: {22: ALL, 80: ALL, 443: ALL},
+}
+# sshd is at the first; at the others there is a listener on every host, which nobody declared.
+PORTS = (22, 80, 443, 5432, 6379, 8100, 8101, 8199, 8200, 9100, 9999)
+
+LISTEN = """
+import asyncio, sys
+async def listen():
+    for port in sys.argv[1:]:
+        await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", int(port))
+    await asyncio.Event().wait()
+asyncio.run(listen())
+"""
+UNIT = f"""
+[Service]
+ExecStart=/usr/bin/python3 /root/listen.py {" ".join(map(str, PORTS[1:]))}
+[Install]
+WantedBy=multi-user.target
+"""
+
+# Prints what becomes of a connection to each address and port. Nothing is sent.
+PROBE = """
+import asyncio, json, sys
+async def outcome(address, port):
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 3)
+    except TimeoutError:
+        return "dropped"
+    except OSError as error:
+        return type(error).__name__
+    writer.close()
+    return "open"
+async def outcomes(targets):
+    return await asyncio.gather(*(outcome(*target) for target in targets))
+print(json.dumps(asyncio.run(outcomes(json.loads(sys.argv[1])))))
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet(suite):
+    """A lab with a host for each role and one of another environment, bootstrapped, and the hosts by id."""
+    image = f"localhost/saltern-firewall:{suite}"
+    with contextlib.ExitStack() as stack, Lab.temporary(f"firewall-{suite}") as lab:
+        rows = {
+            name: {"environment": "dev", "roles": ROLES.get(name), "address": str(lab.subnet[10 + index])}
+            for index, name in enumerate([*ROLES, OTHER])
+        }
+        rows[OTHER] |= {"environment": "production", "roles": ["database", "cache", "app", "proxy"]}
+        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        build = {"source": "/none.tar.gz", "sha256": "0" * 64}
+        builds = yaml.safe_dump({"app": {app: {"build": build} for app in ("faq", "tickets")}})
+        for environment in ("dev", "production"):
+            (lab.tree / f"pillar/builds/{environment}.sls").parent.mkdir(exist_ok=True)
+            (lab.tree / f"pillar/builds/{environment}.sls").write_text(builds)
+        allow = {"metrics": {"port": 9100, "networks": [f"{rows['data']['address']}/32"]}}
+        declare(lab.tree / "pillar", "dev", PASSWORDS | {"firewall": {"allow": allow}})
+
+        first = lab.boot("front", suite)
+        first.bootstrap()
+        first.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq install openssh-server nftables >/dev/null 2>&1")
+        first.run("tee", "/root/listen.py", input=LISTEN)
+        first.run("tee", "/etc/systemd/system/listen.service", input=UNIT)
+        first.sh("systemctl -q enable --now listen")
+        first.snapshot(image)
+        # After the hosts that are booted from it.
+        stack.callback(podman, "rmi", "--force", image)
+
+        def booted(name):
+            host = lab.boot(name, suite, image_name=image)
+            host.run("/srv/saltern/bootstrap.sh", "--id", name, env=machine.index_environment())
+            return name, host
+
+        with ThreadPoolExecutor(2) as pool:
+            yield lab, {"front": first} | dict(pool.map(booted, [name for name in rows if name != "front"]))
+
+
+def connected(hosts):
+    """Try every port of every host, from every other host and from outside: the outcomes, by target and port."""
+    targets = [(name, port) for name in hosts for port in PORTS]
+
+    def tried(source):
+        mine = [(name, port) for name, port in targets if name != source]
+        asked = [(hosts[name].address, port) for name, port in mine]
+        command = ("python3", "-c", PROBE, json.dumps(asked))
+        if source == OUTSIDE:
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+        else:
+            done = hosts[source].run(*command)
+        answers = json.loads(done.stdout)
+        return source, dict(zip(mine, answers, strict=True))
+
+    with ThreadPoolExecutor() as pool:
+        found = dict(pool.map(tried, [*hosts, OUTSIDE]))
+    return {
+        target: {source: answers[target] for source, answers in found.items() if target in answers}
+        for target in targets
+    }
+
+
+def told(found):
+    """Write outcomes as a table: for each target and port, who may connect."""
+    lines = [f"{'to':<12} {'open to':<44} dropped"]
+    for (name, port), by in found.items():
+        some = {word: " ".join(sorted(one for one in by if by[one] == word)) for word in set(by.values())}
+        others = {word: who for word, who in some.items() if word not in ("open", "dropped")}
+        lines.append(f"{name}:{port:<6} {some.get('open', '-'):<44} {some.get('dropped', '-')} {others or ''}")
+    return "\n".join(lines)
+
+
+def assert_as_declared(hosts):
+    """Compare what becomes of every connection with the table above."""
+    found = connected(hosts)
+    print(told(found))
+    expected = {
+        (name, port): {one: "open" if one in OPEN[name].get(port, ()) else "dropped" for one in ALL - {name}}
+        for name, port in found
+    }
+    assert found == expected
+
+
+def wait_until_reached(host):
+    """Wait until this machine knows the new hardware address of a host that was rebooted."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection((host.address, 22), 2):
+            return
+    raise AssertionError(f"{host.id}: no connection to port 22 after 60 s")
+
+
+def rules(host):
+    return host.sh("nft list table inet saltern").stdout
+
+
+def test_without_a_firewall_every_port_is_open(fleet):
+    _, hosts = fleet
+    assert {outcome for by in connected(hosts).values() for outcome in by.values()} == {"open"}
+
+
+def test_every_connection_is_allowed_or_dropped_as_declared(fleet):
+    _, hosts = fleet
+
+    dry = apply(hosts["data"], "firewall", "test=True").succeeded()
+    with ThreadPoolExecutor(2) as pool:
+        real = dict(zip(hosts, pool.map(lambda host: apply(host, "firewall").succeeded(), hosts.values()), strict=True))
+    assert dry.changed == real["data"].changed
+    apply(hosts["data"], "firewall", "test=True").changed_nothing()
+    assert_as_declared(hosts)
+
+
+def test_it_is_so_after_a_reboot(fleet):
+    _, hosts = fleet
+    for name in ("data", "web1"):
+        before = rules(hosts[name])
+        assert hosts[name].reboot() == "running"
+        assert rules(hosts[name]) == before
+        wait_until_reached(hosts[name])
+    assert_as_declared(hosts)
+    apply(hosts["data"], "firewall").changed_nothing()
+
+
+def test_a_host_that_leaves_the_inventory_is_let_in_no_more(fleet):
+    lab, hosts = fleet
+    path = lab.tree / "pillar/hosts.yaml"
+    before = path.read_text()
+    rows = yaml.safe_load(before)
+    del rows["web2"]
+    path.write_text(yaml.safe_dump(rows))
+    apply(hosts["data"], "firewall").succeeded()
+    found = connected(hosts)
+    assert [found["data", 5432][name] for name in ("web1", "web2")] == ["open", "dropped"]
+    path.write_text(before)
+    apply(hosts["data"], "firewall").succeeded()
+    assert connected(hosts)["data", 5432]["web2"] == "open"
+
+
+def test_what_others_have_loaded_stays(fleet):
+    host = fleet[1]["front"]
+    host.sh("nft add table inet theirs; nft add chain inet theirs x; nft add rule inet theirs x tcp dport 1 drop")
+    theirs = host.sh("nft list table inet theirs").stdout
+    host.sh("nft add rule inet saltern input tcp dport 9999 accept")
+    assert apply(host, "firewall").succeeded().changed == {"firewall-rules"}
+    assert host.sh("nft list table inet theirs").stdout == theirs
+    assert "9999" not in rules(host)
+    host.sh("nft delete table inet theirs")
+
+
+# --- Mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ssh(fleet, tmp_path_factory):
+    """A function that starts a command on the host front by ssh, from this machine."""
+    host = fleet[1]["front"]
+    directory = tmp_path_factory.mktemp("ssh")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / "key"], check=True)
+    public = (directory / "key.pub").read_text()
+    host.run("sh", "-c", "umask 077; mkdir -p /root/.ssh; cat >/root/.ssh/authorized_keys", input=public)
+    options = ["-i", directory / "key", "-o", f"UserKnownHostsFile={directory}/known_hosts", "-o", "BatchMode=yes"]
+    options += ["-o", "StrictHostKeyChecking=accept-new", "-o", "ConnectTimeout=3", "-F", "none"]
+
+    def start(*command):
+        return subprocess.Popen(
+            ["ssh", *options, f"root@{host.address}", *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def lets_in(ssh):
+    """Whether a new session by ssh comes about."""
+    with ssh("true") as session:
+        session.communicate()
+        return session.returncode == 0
+
+
+@pytest.fixture
+def pillar(fleet):
+    """A function that lays settings of the firewall over those of dev; all is put back after the test."""
+    lab, hosts = fleet
+    path = lab.tree / "pillar/environments/dev.sls"
+    before = path.read_text()
+    yield lambda **settings: declare(lab.tree / "pillar", "dev", {"firewall": settings})
+    path.write_text(before)
+    apply(hosts["front"], "firewall").succeeded()
+
+
+@pytest.fixture
+def tree(fleet):
+    """The tree of these hosts, for the fixture ``edited``."""
+    return fleet[0].tree
+
+
+def test_rules_that_would_shut_out_who_is_connected_by_ssh_are_refused(fleet, ssh, pillar):
+    lab, hosts = fleet
+    host, before = hosts["front"], rules(hosts["front"])
+    own = str(lab.subnet[1])
+    with ssh("cat") as session:
+        session.stdin.write("here\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "here\n"
+        pillar(ssh=["192.0.2.0/24", "2001:db8::/32"])
+        for arguments in (["test=True"], []):
+            applied = apply(host, "firewall", *arguments)
+            assert applied.failed["firewall-rules"].startswith(f"firewall.ssh: {own} is connected by ssh and would not")
+            assert "firewall-rules" not in applied.changed
+        pillar(ssh=["0.0.0.0/0"], ssh_port=2222)
+        said = apply(host, "firewall").failed["firewall-rules"].splitlines()
+        assert said == [
+            "firewall.ssh_port: sshd listens at 22; expected that port",
+            f"firewall.ssh_port: {own} is connected by ssh to port 22; expected that one",
+        ]
+        assert rules(host) == before
+        assert lets_in(ssh)
+        # One that lets this machine in, and nobody else.
+        pillar(ssh=[f"{own}/32"], ssh_port=22)
+        apply(host, "firewall").succeeded()
+        session.stdin.write("still here\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "still here\n"
+        assert lets_in(ssh)
+        session.stdin.close()
+    found = connected(hosts)["front", 22]
+    assert {one for one in found if found[one] == "open"} == {OUTSIDE}
+    # Nobody is connected any more.
+    pillar(ssh=["192.0.2.0/24"])
+    deadline = time.monotonic() + 10
+    while apply(host, "firewall").failed:
+        assert time.monotonic() < deadline
+    assert not lets_in(ssh)
+
+
+def test_rules_that_nft_refuses_are_not_loaded(fleet, ssh, edited):
+    host, before = fleet[1]["front"], rules(fleet[1]["front"])
+    edited("formulas/firewall/files/firewall.nft.jinja", "policy drop", "policy dorp")
+    for arguments in (["test=True"], []):
+        applied = apply(host, "firewall", *arguments)
+        assert "syntax error" in applied.failed["firewall-rules"]
+    assert rules(host) == before
+    assert lets_in(ssh)
+
+
+LOADED = '__salt__["firewall.load"](plan["text"])\n'
+KILLED = f'{LOADED}        __import__("os").kill(__import__("os").getpid(), 9)\n'
+
+
+@pytest.fixture
+def locks_out(edited):
+    """A function that makes rules drop everything, ssh too, in the next run."""
+
+    def lock():
+        edited("formulas/firewall/files/firewall.nft.jinja", '        iifname "lo" accept\n', "        drop\n")
+
+    return lock
+
+
+def kill_after_load(host):
+    """Converge, and have the run killed right after the rules are loaded."""
+    done = host.run("salt-call", "--retcode-passthrough", "state.apply", "firewall", check=False)
+    assert done.returncode == 137
+    assert "iifname" not in rules(host)
+
+
+def test_the_rules_of_a_run_that_was_killed_are_taken_back_by_themselves(fleet, ssh, edited, locks_out):
+    host = fleet[1]["front"]
+    before, file = rules(host), host.sh("cat /etc/saltern/firewall.nft").stdout
+    edited("salt/_states/firewall.py", LOADED, KILLED)
+    locks_out()
+    started = time.monotonic()
+    kill_after_load(host)
+    assert not lets_in(ssh)
+    while not lets_in(ssh):
+        assert time.monotonic() - started < 90
+    print(f"{host.suite}: locked out for at most {time.monotonic() - started:.0f} s")
+    assert rules(host) == before
+    assert host.sh("cat /etc/saltern/firewall.nft").stdout == file
+    assert "those before are back" in host.sh("journalctl -q -u saltern-firewall-rollback").stdout
+
+
+def test_the_next_converge_loads_what_a_killed_run_did_not_confirm(fleet, edited, pillar):
+    host = fleet[1]["front"]
+    pillar(allow={"more": {"port": 9999, "networks": ["0.0.0.0/0"]}})
+    edited("salt/_states/firewall.py", LOADED, KILLED)
+    host.run("salt-call", "state.apply", "firewall", check=False)
+    assert "9999" in rules(host)
+    assert "9999" not in host.sh("cat /etc/saltern/firewall.nft").stdout
+    edited("salt/_states/firewall.py", KILLED, LOADED)
+    assert apply(host, "firewall", "test=True").changed == {"firewall-rules"}
+    assert apply(host, "firewall").succeeded().changed == {"firewall-rules"}
+    assert "9999" in host.sh("cat /etc/saltern/firewall.nft").stdout
+    assert host.sh("systemctl list-timers --all --no-legend saltern-firewall-rollback.timer").stdout == ""
+    apply(host, "firewall").changed_nothing()
+
+
+def test_a_host_that_is_switched_off_before_the_rules_are_confirmed_has_the_old_ones(fleet, ssh, edited, locks_out):
+    host, before = fleet[1]["front"], rules(fleet[1]["front"])
+    edited("salt/_states/firewall.py", LOADED, KILLED)
+    locks_out()
+    kill_after_load(host)
+    assert host.reboot() == "running"
+    assert rules(host) == before
+    wait_until_reached(host)
+    assert lets_in(ssh)
+
+
+def test_a_run_that_confirms_too_late_says_so(fleet, edited):
+    host, before = fleet[1]["front"], rules(fleet[1]["front"])
+    edited("salt/_modules/firewall.py", "ROLLBACK_SECONDS = 30", "ROLLBACK_SECONDS = 1")
+    edited("salt/_states/firewall.py", LOADED, f'{LOADED}        __import__("time").sleep(6)\n')
+    edited(
+        "formulas/firewall/files/firewall.nft.jinja", "ct state invalid drop", "ct state invalid drop; udp dport 9 drop"
+    )
+    applied = apply(host, "firewall")
+    assert "those before are back" in applied.failed["firewall-confirmed"]
+    assert rules(host) == before
+
+
+def test_a_file_that_is_broken_at_boot_leaves_ssh_alone_open_and_is_told(fleet, ssh):
+    _, hosts = fleet
+    host, before = hosts["front"], rules(hosts["front"])
+    host.sh("echo '}' >>/etc/saltern/firewall.nft")
+    assert host.reboot() == "degraded"
+    assert host.failed_units() == ["saltern-firewall.service"]
+    assert "only ssh is open" in host.sh("journalctl -q -b -u saltern-firewall").stdout
+    wait_until_reached(host)
+    assert lets_in(ssh)
+    found = connected(hosts)
+    assert {port for port in PORTS if "open" in found["front", port].values()} == {22}
+    dry = apply(host, "firewall", "test=True")
+    assert dry.changed == apply(host, "firewall").succeeded().changed == {"firewall-rules", "firewall-service"}
+    assert host.failed_units() == []
+    assert rules(host) == before
+
+
+def test_after_all_that_it_is_as_declared(fleet):
+    _, hosts = fleet
+    assert_as_declared(hosts)
+    apply(hosts["front"], "firewall").changed_nothing()
