@@ -1,6 +1,17 @@
 {% import_yaml 'debian.yaml' as debian %}
 {% set version = debian[grains['oscodename']].postgres %}
 
+include:
+  - certificates
+
+postgres-certificate:
+  certificate.present:
+    - name: /etc/ssl/saltern/postgres.pem
+    - user: postgres
+    - require:
+      - certificate: certificates-authorities
+      - pkg: postgres-package
+
 postgres-config:
   file.managed:
     - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
@@ -11,6 +22,7 @@ postgres-config:
     - mode: '0644'
     - require:
       - postgres_cluster: postgres-cluster
+      - certificate: postgres-certificate
 
 postgres-access:
   file.managed:

@@ -31,12 +31,15 @@ postgres-loaded:
     - require:
       - unit: postgres-service
 
+# At a reload it reads both.
 postgres-access-loaded:
   postgres_cluster.access_loaded:
     - name: main
     - version: {{ version }}
+    - certificate: /etc/ssl/saltern/postgres.pem
     - watch:
       - file: postgres-access
+      - certificate: postgres-certificate
     - require:
       - service_config: postgres-loaded
 

@@ -1,5 +1,16 @@
 {% set redis = salt['settings.load']('redis') %}
 
+include:
+  - certificates
+
+redis-certificate:
+  certificate.present:
+    - name: /etc/ssl/saltern/redis.pem
+    - user: redis
+    - require:
+      - certificate: certificates-authorities
+      - pkg: redis-package
+
 {% for name, instance in redis.instances | dictsort %}
 redis-data-{{ name }}:
   redis_instance.attached:
@@ -21,4 +32,5 @@ redis-config-{{ name }}:
     - require:
       - pkg: redis-package
       - redis_instance: redis-data-{{ name }}
+      - certificate: redis-certificate
 {% endfor %}

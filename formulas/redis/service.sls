@@ -25,6 +25,16 @@ redis-loaded-{{ name }}:
       - file: redis-config-{{ name }}
     - require:
       - unit: redis-service-{{ name }}
+
+redis-certificate-served-{{ name }}:
+  redis_instance.certificate_served:
+    - name: {{ name }}
+    - port: {{ redis.instances[name].port }}
+    - path: /etc/ssl/saltern/redis.pem
+    - watch:
+      - certificate: redis-certificate
+    - require:
+      - service_config: redis-loaded-{{ name }}
 {% endfor %}
 
 # After the apps: a process ends before what it attaches.

@@ -81,7 +81,7 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
                 if "postgres" in target:
                     assert (url.scheme, url.username, url.path) == ("postgres", app, f"/{target['postgres']}")
                 elif "redis" in target:
-                    assert (url.scheme, url.path) == ("redis", "/0")
+                    assert (url.scheme, url.username, url.path) == ("rediss", app, "/0")
                 else:
                     assert (url.scheme, url.path) == ("http", target["path"])
 
