@@ -153,8 +153,8 @@ def test_tls_is_1_2_or_newer(sql):
 def test_it_lets_in_the_apps_of_the_app_hosts_alone(sql, settings):
     rules = json.loads(
         sql(
-            "SELECT coalesce(json_agg(json_build_array(database, user_name, address, netmask, type, auth_method)), '[]') "
-            "FROM pg_hba_file_rules WHERE type <> 'local'"
+            "SELECT coalesce(json_agg(json_build_array(database, user_name, address, netmask, type, auth_method)), "
+            "'[]') FROM pg_hba_file_rules WHERE type <> 'local'"
         )
     )
     masks = {"32": "255.255.255.255", "128": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
