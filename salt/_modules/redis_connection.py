@@ -1,6 +1,7 @@
 """Connections to the Redis instances of this host: what they serve, and to whom."""
 
 import contextlib
+import os
 import socket
 import ssl
 
@@ -17,7 +18,7 @@ def serves(port, path):
 
     :param port: the instance's.
     :param path: a file with a key and a certificate in PEM.
-    :return: a boolean.
+    :return: a boolean; in a dry run the file may be yet to be written.
     :raises CommandExecutionError: when the instance does not answer.
 
     CLI Example:
@@ -27,7 +28,7 @@ def serves(port, path):
         salt-call redis_connection.serves 8199 /etc/ssl/saltern/redis.pem
     """
     with _connected(port) as connection:
-        return connection.getpeercert(binary_form=True) == _read(path)
+        return os.path.exists(path) and connection.getpeercert(binary_form=True) == _read(path)
 
 
 def read_certificate(name, port, path):

@@ -1,5 +1,7 @@
 """Hosts that exist only as a minion's configuration: what Salt makes of the tree for them, with nothing applied."""
 
+import datetime
+import importlib.util
 import json
 import re
 import shutil
@@ -28,6 +30,17 @@ def minion_config(tree, minion_id):
     text = (ROOT / "bootstrap.sh").read_text()
     (config,) = re.findall(r"<<CONFIG\n(.*?)^CONFIG$", text, re.DOTALL | re.MULTILINE)
     return yaml.safe_load(config.replace("$tree", str(tree)).replace("$id", minion_id))
+
+
+def certificates(minion_id, address):
+    """Return what the pillar says of the certificates of a host that is not alone."""
+    spec = importlib.util.spec_from_file_location("certificate", ROOT / "salt/_modules/certificate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    now = datetime.datetime.now(datetime.UTC)
+    authority = module.new_authority("dev", now)
+    key, certificate = module.parted(module.issue(authority, minion_id, address, now))
+    return {"authorities": [module.parted(authority)[1]], "certificate": certificate, "key": key}
 
 
 class Host:
