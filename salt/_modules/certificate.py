@@ -182,25 +182,25 @@ def amiss(key, certificate, authorities, names, now):
     :return: a mapping of ``key``, ``certificate`` or ``authorities`` to what is wrong there.
     """
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     found, issuers = {}, []
     for index, text in enumerate(authorities):
         try:
             issuers += _certificates(text)
         except ValueError:
-            found[f"authorities[{index}]"] = "cannot be read; expected a certificate in PEM"
+            found[f"authorities[{index}]"] = "cannot be read"
     try:
         (one, *_) = _certificates(certificate)
         given = set(map(str, _alternatives(one)))
-    except (ValueError, x509.ExtensionNotFound):
-        return found | {"certificate": "cannot be read; expected a certificate in PEM"}
+    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return found | {"certificate": "cannot be read"}
     if key is not None:
         try:
             if _key(key).public_key() != one.public_key():
                 found["key"] = "is that of another certificate"
-        except (ValueError, TypeError):
-            found["key"] = "cannot be read; expected a private key in PEM"
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            found["key"] = "cannot be read"
     if one.not_valid_after_utc <= now:
         found["certificate"] = f"expired on {one.not_valid_after_utc:%Y-%m-%d}"
     elif lacking := [name for name in names if name not in given]:
@@ -257,14 +257,14 @@ def judged(given, row, minion_id, now):
     :param now: the time.
     """
     environment, words = row["environment"], ("authorities", "certificate", "key")
-    command = f"run bin/issue-certificates {environment}"
+    command = f"expected what bin/issue-certificates {environment} writes: run it"
     missing = [word for word in words if not given.get(word)]
     if len(missing) == len(words):
         if given["alone"]:
             return []
-        return [f"certificates: missing; several hosts of {environment} must know each other; {command}"]
+        return [f"certificates: missing, and several hosts of {environment} must know each other; {command}"]
     if missing:
-        return [f"certificates.{word}: missing; expected all of {', '.join(words)}; {command}" for word in missing]
+        return [f"certificates.{word}: missing; {command}" for word in missing]
     names = names_of(minion_id, row["address"])
     found = amiss(given["key"], given["certificate"], given["authorities"], names, now)
     return [f"certificates.{word}: {what}; {command}" for word, what in sorted(found.items())]

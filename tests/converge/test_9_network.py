@@ -196,7 +196,8 @@ def test_without_certificates_nothing_is_touched(network):
         applied = apply(host)
         assert (applied.code != 0, applied.states) == (True, {})
         assert applied.mistakes == [
-            "certificates: missing; several hosts of staging must know each other; run bin/issue-certificates staging"
+            "certificates: missing, and several hosts of staging must know each other; "
+            "expected what bin/issue-certificates staging writes: run it"
         ]
 
 
@@ -374,7 +375,7 @@ def test_a_certificate_that_has_expired_stops_the_run(live):
     day = CERTIFICATE.until(live.age("db1", 400))
     mistakes = apply(live.db1).mistakes
     live.path("db1").write_text(text)
-    command = "run bin/issue-certificates staging"
+    command = "expected what bin/issue-certificates staging writes: run it"
     assert mistakes == [f"certificates.certificate: expired on {day:%Y-%m-%d}; {command}"]
     apply(live.db1).changed_nothing()
 

@@ -66,7 +66,7 @@ class Host:
         :param content: text, or a value to be written as YAML.
         """
         path = self.pillar / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
 
     def merge(self, settings, environment="dev"):

@@ -60,14 +60,12 @@ def test_what_is_wrong_is_told_by_its_setting(amiss, certificate, authority, oth
     assert amiss(names=["db1", "10.0.0.2"]) == {"certificate": "is not for 10.0.0.2"}
     assert amiss(authorities=[other]) == {"certificate": "was issued by none of the authorities"}
     assert amiss(key=certificate.parted(other)[0]) == {"key": "is that of another certificate"}
-    assert amiss(key="-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n") == {
-        "key": "cannot be read; expected a private key in PEM"
-    }
+    assert amiss(key="-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n") == {"key": "cannot be read"}
     broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    assert amiss(certificate=broken) == {"certificate": "cannot be read; expected a certificate in PEM"}
-    assert amiss(authorities=[authority, broken]) == {"authorities[1]": "cannot be read; expected a certificate in PEM"}
+    assert amiss(certificate=broken) == {"certificate": "cannot be read"}
+    assert amiss(authorities=[authority, broken]) == {"authorities[1]": "cannot be read"}
     # No host's: it has no names.
-    assert amiss(text=other)["certificate"] == "cannot be read; expected a certificate in PEM"
+    assert amiss(text=other)["certificate"] == "cannot be read"
 
 
 def test_an_authority_that_has_expired_is_told(certificate):
@@ -137,17 +135,15 @@ def judged(certificate):
 
 
 def test_a_host_that_is_alone_needs_none_and_others_do(judged, given):
-    command = "run bin/issue-certificates staging"
+    command = "expected what bin/issue-certificates staging writes: run it"
     assert judged({"authorities": [], "alone": True}) == []
     assert judged({"authorities": [], "alone": False}) == [
-        f"certificates: missing; several hosts of staging must know each other; {command}"
+        f"certificates: missing, and several hosts of staging must know each other; {command}"
     ]
     assert judged(given) == []
     for word in ("certificate", "key"):
         less = {key: value for key, value in given.items() if key != word}
-        assert judged(less | {"alone": True}) == [
-            f"certificates.{word}: missing; expected all of authorities, certificate, key; {command}"
-        ]
+        assert judged(less | {"alone": True}) == [f"certificates.{word}: missing; {command}"]
     assert judged(given, after(400)) == [f"certificates.certificate: expired on 2027-01-02; {command}"]
 
 
