@@ -19,6 +19,7 @@ postgres-service:
     - enable: False
     - require:
       - postgres_cluster: postgres-cluster
+      - service_config: postgres-unit-read
       - file: postgres-config
       - file: postgres-access
 

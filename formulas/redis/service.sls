@@ -15,6 +15,7 @@ redis-service-{{ name }}:
     - started_if: /etc/redis/redis-{{ name }}.conf
     - require:
       - redis_instance: redis-replaced
+      - service_config: redis-unit-read
       - file: redis-config-{{ name }}
 
 redis-loaded-{{ name }}:

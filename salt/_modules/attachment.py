@@ -57,7 +57,7 @@ def derive(settings, hosts, minion_id, peers):
 
     :param peers: the ids of the environment's hosts by role.
     """
-    apps, found = settings["app"], []
+    apps, found, replaced = settings["app"], [], set()
     for kind, (_, plural) in PROVIDERS.items():
         for resource in settings[kind][plural].values():
             resource["owner"] = None
@@ -72,11 +72,16 @@ def derive(settings, hosts, minion_id, peers):
                 found.append(f"{path}: expected one of postgres, redis, service or url")
             elif "service" in kinds:
                 found += _attach_service(path, target, apps, peers["app"], hosts, minion_id)
-            elif kinds and "url" not in target:
+            elif kinds and "url" in target:
+                replaced.add((kinds[0], target[kinds[0]]))
+            elif kinds:
                 found += _attach_resource(path, target, kinds[0], app, one, settings, peers, hosts, minion_id)
     for kind, (_, plural) in PROVIDERS.items():
         for name, resource in sorted(settings[kind][plural].items()):
-            if resource["owner"] is None:
+            if resource["owner"] is None and (kind, name) in replaced:
+                # What is said of it stays, for the day on which the URL goes again.
+                del settings[kind][plural][name]
+            elif resource["owner"] is None:
                 found.append(f"{kind}.{plural}.{name}: no app attaches it; expected the name of an attached {kind}")
     found += _duplicates(apps)
     _reach(settings, peers, hosts, minion_id)

@@ -66,7 +66,7 @@ def retired(name, instances):
 
 def _users(port):
     """List who has an instance: releases of this host, or else the other hosts that are connected to it."""
-    others = __salt__["redis_connection.remote"](int(port))
+    others = __salt__["redis_connection.remote"](int(port)) if port else []
     return __salt__["attachment.users"]("redis", port) or [f"{one}, which is connected" for one in others]
 
 

@@ -14,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -254,7 +255,7 @@ REDIS = {
     "as it is": ({}, "True"),
     "a wrong password": ({"password": "wrong"}, "invalid username-password pair"),
     "another user": ({"username": "faq"}, "invalid username-password pair"),
-    "no password": ({"password": None, "username": None}, "Authentication required"),
+    "no password": ({"password": None, "username": None}, "AuthenticationError"),
     "plaintext": ({"plain": True}, "ConnectionError"),
     "another authority": ({"ssl_ca_certs": OTHERS}, "certificate verify failed"),
 }
@@ -383,6 +384,10 @@ def test_a_certificate_that_has_expired_stops_the_run(live):
 def test_everything_is_there_again_after_a_reboot_of_both(live):
     for host in (live.db1, live.app1):
         assert host.reboot() == "running"
+    deadline = time.monotonic() + 120
+    while live.tickets.get("/healthz").status_code != 200 or live.faq.get("/healthz").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
     number = answered_ticket(live.tickets, "After the reboot?")
     published(live.faq, f"tickets:{number}")
     for host in (live.db1, live.app1):
