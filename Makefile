@@ -14,7 +14,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 
 .NOTPARALLEL:
 .PHONY: help setup tools up apply verify drift logs status down test lint unit render converge parity bench release docs \
-	secret secrets-rekey lock clean
+	secret secrets-rekey certificates lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
@@ -88,6 +88,9 @@ secret: tools ## encrypt a value, from a prompt or standard input (ENV=productio
 # ENV has a value of its own above, which is not meant here.
 secrets-rekey: tools ## encrypt anew what others shall read, after a host or an operator came or left (ENV=production)
 	@bin/secret rekey $(if $(filter file,$(origin ENV)),,--environment '$(ENV)')
+
+certificates: tools ## issue or renew the certificates of an environment's hosts (ENV=production ARGS=--renew)
+	@bin/issue-certificates '$(ENV)' $(ARGS)
 
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
 	$(COMPILE) requirements/build.in -o requirements/build.txt

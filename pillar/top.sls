@@ -5,9 +5,10 @@ base:
     - common
 {% if environment %}
     - environments.{{ environment }}
-  # Neither need be there: the release tool writes the builds, an operator the secrets.
+  # None need be there: the release tool writes the builds, an operator the secrets and the certificates.
   {{ opts.id | tojson }}:
     - ignore_missing: True
     - builds.{{ environment }}
     - secrets.{{ environment }}
+    - certificates.{{ environment }}.{{ opts.id | replace('.', '_') }}
 {% endif %}

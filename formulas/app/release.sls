@@ -3,6 +3,7 @@
 include:
   - nginx.service
   - supervisor.service
+  - certificates
   - app.install
 
 # First: another app may be given its ports.
@@ -26,6 +27,7 @@ app-release-{{ app }}:
     - require:
       - build: app-build-{{ app }}
       - file: app-process
+      - certificate: certificates-authorities
       - service_config: supervisor-loaded
       - unit: nginx-service
 {% for requisite in salt['attachment.requisites'](app) %}

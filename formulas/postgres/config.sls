@@ -1,6 +1,31 @@
 {% import_yaml 'debian.yaml' as debian %}
 {% set version = debian[grains['oscodename']].postgres %}
 
+include:
+  - certificates
+
+postgres-certificate:
+  certificate.present:
+    - name: /etc/ssl/saltern/postgres.pem
+    - user: postgres
+    - require:
+      - certificate: certificates-authorities
+      - pkg: postgres-package
+
+postgres-unit:
+  file.managed:
+    - name: /etc/systemd/system/postgresql@.service.d/saltern.conf
+    - source: salt://postgres/files/postgresql.service
+    - makedirs: True
+    - mode: '0644'
+
+postgres-unit-read:
+  service_config.unit_read:
+    - name: the unit of PostgreSQL
+    - units: [postgresql@{{ version }}-main]
+    - watch:
+      - file: postgres-unit
+
 postgres-config:
   file.managed:
     - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
@@ -11,6 +36,7 @@ postgres-config:
     - mode: '0644'
     - require:
       - postgres_cluster: postgres-cluster
+      - certificate: postgres-certificate
 
 postgres-access:
   file.managed:

@@ -19,6 +19,7 @@ postgres-service:
     - enable: False
     - require:
       - postgres_cluster: postgres-cluster
+      - service_config: postgres-unit-read
       - file: postgres-config
       - file: postgres-access
 
@@ -31,12 +32,15 @@ postgres-loaded:
     - require:
       - unit: postgres-service
 
+# At a reload it reads both.
 postgres-access-loaded:
   postgres_cluster.access_loaded:
     - name: main
     - version: {{ version }}
+    - certificate: /etc/ssl/saltern/postgres.pem
     - watch:
       - file: postgres-access
+      - certificate: postgres-certificate
     - require:
       - service_config: postgres-loaded
 

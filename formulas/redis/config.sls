@@ -1,5 +1,30 @@
 {% set redis = salt['settings.load']('redis') %}
 
+include:
+  - certificates
+
+redis-certificate:
+  certificate.present:
+    - name: /etc/ssl/saltern/redis.pem
+    - user: redis
+    - require:
+      - certificate: certificates-authorities
+      - pkg: redis-package
+
+redis-unit:
+  file.managed:
+    - name: /etc/systemd/system/redis-server@.service.d/saltern.conf
+    - source: salt://redis/files/redis-server.service
+    - makedirs: True
+    - mode: '0644'
+
+redis-unit-read:
+  service_config.unit_read:
+    - name: the units of Redis
+    - units: {{ redis.instances | sort | map('regex_replace', '^', 'redis-server@') | list | tojson }}
+    - watch:
+      - file: redis-unit
+
 {% for name, instance in redis.instances | dictsort %}
 redis-data-{{ name }}:
   redis_instance.attached:
@@ -21,4 +46,5 @@ redis-config-{{ name }}:
     - require:
       - pkg: redis-package
       - redis_instance: redis-data-{{ name }}
+      - certificate: redis-certificate
 {% endfor %}

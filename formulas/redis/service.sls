@@ -15,6 +15,7 @@ redis-service-{{ name }}:
     - started_if: /etc/redis/redis-{{ name }}.conf
     - require:
       - redis_instance: redis-replaced
+      - service_config: redis-unit-read
       - file: redis-config-{{ name }}
 
 redis-loaded-{{ name }}:
@@ -25,6 +26,16 @@ redis-loaded-{{ name }}:
       - file: redis-config-{{ name }}
     - require:
       - unit: redis-service-{{ name }}
+
+redis-certificate-served-{{ name }}:
+  redis_instance.certificate_served:
+    - name: {{ name }}
+    - port: {{ redis.instances[name].port }}
+    - path: /etc/ssl/saltern/redis.pem
+    - watch:
+      - certificate: redis-certificate
+    - require:
+      - service_config: redis-loaded-{{ name }}
 {% endfor %}
 
 # After the apps: a process ends before what it attaches.

@@ -7,14 +7,21 @@ them, where they are reached, and the URL that the app gets.
 import hashlib
 import hmac
 import os
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["derived", "environ", "password", "requisites", "users"]
+__load__ = ["derived", "digest", "environ", "operator_password", "password", "requisites", "users"]
 
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
+
+# What an app verifies its resources with: that the authority is theirs and the address too, on its own host as well.
+AUTHORITIES = "/etc/ssl/saltern/ca.pem"
+QUERIES = {
+    "postgres": {"sslmode": "verify-full", "sslrootcert": AUTHORITIES},
+    "redis": {"ssl_ca_certs": AUTHORITIES, "ssl_cert_reqs": "required", "ssl_check_hostname": "true"},
+}
 
 # An app has the hundred ports from its ``port``, so that its settings can never take a port of another app: the first
 # is where the app hosts' nginx serves it, 1 to 98 are its web processes' (see the module process), the last is its
@@ -23,6 +30,9 @@ REDIS_OFFSET = 99
 
 # Which role provides a resource, and which setting holds the resources of that kind.
 PROVIDERS = {"postgres": ("database", "databases"), "redis": ("cache", "instances")}
+
+# The user of a Redis instance by which the host itself asks it. No app can have this name.
+OPERATOR = "operator"
 
 # PostgreSQL's own databases: an app that owned one would own the operator's, or all that are yet to be made.
 RESERVED = {"postgres": ("postgres", "template0", "template1"), "redis": ()}
@@ -47,7 +57,7 @@ def derive(settings, hosts, minion_id, peers):
 
     :param peers: the ids of the environment's hosts by role.
     """
-    apps, found = settings["app"], []
+    apps, found, replaced = settings["app"], [], set()
     for kind, (_, plural) in PROVIDERS.items():
         for resource in settings[kind][plural].values():
             resource["owner"] = None
@@ -62,18 +72,39 @@ def derive(settings, hosts, minion_id, peers):
                 found.append(f"{path}: expected one of postgres, redis, service or url")
             elif "service" in kinds:
                 found += _attach_service(path, target, apps, peers["app"], hosts, minion_id)
-            elif kinds and "url" not in target:
+            elif kinds and "url" in target:
+                replaced.add((kinds[0], target[kinds[0]]))
+            elif kinds:
                 found += _attach_resource(path, target, kinds[0], app, one, settings, peers, hosts, minion_id)
     for kind, (_, plural) in PROVIDERS.items():
         for name, resource in sorted(settings[kind][plural].items()):
-            if resource["owner"] is None:
+            if resource["owner"] is None and (kind, name) in replaced:
+                # What is said of it stays, for the day on which the URL goes again.
+                del settings[kind][plural][name]
+            elif resource["owner"] is None:
                 found.append(f"{kind}.{plural}.{name}: no app attaches it; expected the name of an attached {kind}")
     found += _duplicates(apps)
+    _reach(settings, peers, hosts, minion_id)
     roles = hosts[minion_id]["roles"]
     web = {app: one for app, one in sorted(apps.items()) if one["formation"].get("web")}
     settings["nginx"]["sites"] = {app: _site(one) for app, one in web.items() if one["domains"] and "proxy" in roles}
     settings["nginx"]["fronts"] = {app: _site(one) for app, one in web.items() if "app" in roles}
     return settings, found
+
+
+def _reach(settings, peers, hosts, minion_id):
+    """Say where the resources of this host listen and who may come, and whether it shares any with other hosts."""
+    elsewhere = [hosts[name]["address"] for name in peers["app"] if name != minion_id]
+    own = hosts[minion_id]["address"]
+    involved = set()
+    for kind, (role, plural) in PROVIDERS.items():
+        if settings[kind][plural]:
+            involved |= {*peers[role], *peers["app"]}
+        # Redis would not listen on an address that it is told twice.
+        settings[kind]["listen"] = [own] if elsewhere and own != LOOPBACK else []
+    local = [f"{LOOPBACK}/32", "::1/128"] if minion_id in peers["app"] else []
+    settings["postgres"]["clients"] = [*local, *(f"{address}/32" for address in elsewhere)]
+    settings["certificates"]["alone"] = minion_id not in involved or involved == {minion_id}
 
 
 def _site(one):
@@ -132,6 +163,8 @@ def _attach_resource(path, target, kind, app, one, settings, peers, hosts, minio
     name = target[kind]
     if name in RESERVED[kind]:
         return [f"{path}.{kind}: is PostgreSQL's own database; expected another name"]
+    if kind == "redis" and app == "default":
+        return [f"{path}.{kind}: default is Redis's own user; expected an app of another name"]
     resource = settings[kind][plural].setdefault(name, {"owner": None})
     if resource["owner"] not in (None, app):
         return [f"{path}.{kind}: belongs to {resource['owner']}, which attaches it too; expected one of its own"]
@@ -189,9 +222,9 @@ def url(target, app, secret=None):
     where = f"{target['address']}:{target['port']}"
     if "service" in target:
         return f"http://{where}{target['path']}"
-    if "redis" in target:
-        return f"redis://:{quote(secret, safe='')}@{where}/0"
-    return f"postgres://{quote(app, safe='')}:{quote(secret, safe='')}@{where}/{quote(target['postgres'], safe='')}"
+    kind, scheme, path = ("redis", "rediss", "0") if "redis" in target else ("postgres", "postgres", target["postgres"])
+    query = urlencode(QUERIES[kind], safe="/")
+    return f"{scheme}://{quote(app, safe='')}:{quote(secret, safe='')}@{where}/{quote(path, safe='')}?{query}"
 
 
 def password(kind, name):
@@ -205,8 +238,33 @@ def password(kind, name):
     CLI Example: none, it would print a secret.
     """
     given = __pillar__[kind][PROVIDERS[kind][1]][name].get("password")
-    if given is not None:
-        return given
+    return _own_password(kind, name) if given is None else given
+
+
+def digest(name, user=None):
+    """Return by what a Redis instance knows the password of a user: its SHA-256.
+
+    :param name: the instance.
+    :param user: ``operator``, or the app where it is not given.
+    :return: 64 hexadecimal digits.
+
+    CLI Example: none, it serves a template.
+    """
+    secret = operator_password(name) if user == OPERATOR else password("redis", name)
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def operator_password(name):
+    """Return the password by which this host asks one of its Redis instances.
+
+    :param name: the instance.
+
+    CLI Example: none, it would print a secret.
+    """
+    return _own_password(OPERATOR, name)
+
+
+def _own_password(kind, name):
     path = os.path.join(os.path.dirname(__opts__["conf_file"]), "host.key")
     try:
         with open(path, encoding="ascii") as stream:
@@ -255,7 +313,8 @@ def environ(app):
 def users(kind, name):
     """List the releases of this host that run with a resource in their config, as ``tickets v3``.
 
-    A dry run passes over those that the converge would stop.
+    A dry run passes over those that the converge would stop. Those of other hosts cannot be seen from here: of them the
+    resource knows the connections.
 
     :param kind: ``postgres`` or ``redis``.
     :param name: a database, or the port of a Redis instance.
@@ -267,10 +326,10 @@ def users(kind, name):
 
         salt-call attachment.users postgres tickets
     """
-    found = []
+    found, own = [], __pillar__["hosts"][__opts__["id"]]["address"]
     for app, number in __salt__["process.releases"]():
         values = __salt__["release_store.environ"](app, number).values()
-        is_used = any(is_of(value.decode("utf-8", "replace"), kind, str(name)) for value in values)
+        is_used = any(is_of(value.decode("utf-8", "replace"), kind, str(name), own) for value in values)
         if is_used and not (__opts__["test"] and _is_leaving(app, number)):
             found.append(f"{app} v{number}")
     return found
@@ -286,12 +345,13 @@ def _is_leaving(app, number):
         return False
 
 
-def is_of(value, kind, name):
+def is_of(value, kind, name, own=LOOPBACK):
     """Tell whether a variable's value is the URL of a resource of this host.
 
     :param value: text.
     :param kind: ``postgres`` or ``redis``.
     :param name: a database, or the port of a Redis instance.
+    :param own: the host's address.
     :return: a boolean.
     """
     try:
@@ -299,4 +359,6 @@ def is_of(value, kind, name):
         of = {"postgres": unquote(where.path[1:]), "redis": str(where.port)}[kind]
     except ValueError:
         return False
-    return (where.scheme, where.hostname, of) == (kind, LOOPBACK, name)
+    # A release from before there was TLS has redis://.
+    is_kind = where.scheme in {"postgres": ("postgres",), "redis": ("redis", "rediss")}[kind]
+    return is_kind and where.hostname in (LOOPBACK, own) and of == name

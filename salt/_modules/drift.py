@@ -11,6 +11,7 @@ def states():
 
     :return: whether a converge was ``busy`` meanwhile, so that the rest says nothing; the number of ``states``, and the
         IDs of those that ``would_change`` and that ``failed``, in order. No state at all means that none was reached.
+        And the certificates that are ``expiring``: a converge goes on with them until the day.
 
     CLI Example:
 
@@ -18,17 +19,18 @@ def states():
 
         salt-call drift.states
     """
-    nothing = {"busy": True, "states": 0, "would_change": [], "failed": []}
+    nothing = {"busy": True, "states": 0, "would_change": [], "failed": [], "expiring": []}
     if __salt__["state.running"]():
         return nothing
     answer = __salt__["state.apply"](test=True, concurrent=True)
-    return nothing if __salt__["state.running"]() else summary(answer)
+    return nothing if __salt__["state.running"]() else summary(answer, __salt__["certificate.expiring"]())
 
 
-def summary(answer):
+def summary(answer, expiring):
     """Tell what a dry run says; see ``states``.
 
     :param answer: what ``state.apply`` returned: a mapping of states, or the mistakes that stopped it.
+    :param expiring: a mapping of path to the day.
     """
     ran = sorted(answer.values(), key=lambda state: state["__run_num__"]) if isinstance(answer, dict) else []
     return {
@@ -36,6 +38,7 @@ def summary(answer):
         "states": len(ran),
         "would_change": [state["__id__"] for state in ran if state["result"] is not False and _would_change(state)],
         "failed": [state["__id__"] for state in ran if state["result"] is False],
+        "expiring": [f"{path} on {day}" for path, day in sorted(expiring.items())],
     }
 
 

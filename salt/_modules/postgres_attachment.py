@@ -37,6 +37,8 @@ SELECT coalesce(json_agg(json_build_object(
   'name', datname, 'owner', rolname, 'mark', shobj_description(pg_database.oid, 'pg_database'), 'limit', datconnlimit,
   'login', rolcanlogin AND NOT rolsuper,
   'sessions', (SELECT count(*) FROM {sessions}),
+  'remote', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM {sessions}
+             AND host(client_addr) NOT IN ('127.0.0.1', '::1', {own})),
   'owned', (SELECT count(*) FROM pg_database AS others WHERE others.datdba = pg_roles.oid),
   'size', pg_database_size(pg_database.oid)) ORDER BY datname), '[]')
 FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba
@@ -49,8 +51,8 @@ SESSIONS = (
     "pg_stat_activity JOIN pg_roles AS their ON their.oid = usesysid WHERE NOT their.rolsuper AND datname = {name}"
 )
 
-# As files/pg_hba.conf.jinja writes it.
-ACCESS = re.compile(r'^host    "([a-z0-9_]+)"  "([a-z0-9-]+)"  (?:127\.0\.0\.1/32|::1/128) +scram-sha-256$')
+# As files/pg_hba.conf.jinja writes it; before there was TLS it wrote host.
+ACCESS = re.compile(r'^host(?:ssl|   ) "([a-z0-9_]+)"  "([a-z0-9-]+)"  [0-9a-f.:]+/(?:32|128) +scram-sha-256$')
 
 
 def plan(name, owner):
@@ -123,7 +125,8 @@ def kept(attached):
     :param attached: the databases that are attached, in any order.
     :return: of each its ``name``, ``owner`` and how many databases that has (``owned``), the ``app`` that it was made
         for, ``since`` when it is kept, its ``size`` in bytes, and what of it is open: its connection ``limit`` (0 is
-        none), whether its owner may ``login``, and how many ``sessions`` of others than superusers there are.
+        none), whether its owner may ``login``, how many ``sessions`` of others than superusers there are, and from
+        which addresses of other hosts (``remote``).
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
     CLI Example:
@@ -135,7 +138,8 @@ def kept(attached):
     if not shutil.which("psql"):
         return []
     names = f"ARRAY[{', '.join(map(_literal, sorted(attached)))}]::name[]"
-    found = json.loads(run([KEPT.format(sessions=SESSIONS.format(name="pg_database.datname"), names=names)]))
+    own = _literal(__pillar__["hosts"][__opts__["id"]]["address"])
+    found = json.loads(run([KEPT.format(sessions=SESSIONS.format(name="pg_database.datname"), names=names, own=own)]))
     marks = [(one, MARK.fullmatch(one["mark"])) for one in found]
     return [one | {"app": mark[1], "since": mark[2]} for one, mark in marks if mark]
 
@@ -178,6 +182,9 @@ def close(path, attached, owners):
     found = {one["name"]: one for one in kept(attached)}
     listed = _leaving(path, attached)
     users = {name: __salt__["attachment.users"]("postgres", name) for name in sorted(found.keys() | listed.keys())}
+    # A release of another host: that one has not converged yet.
+    for name, one in found.items():
+        users[name] = users[name] or [f"{address}, which is connected" for address in one["remote"]]
     statements = {name: closed(found[name], owners) for name in found if not users[name]}
     closing = [name for name, used in users.items() if not used and (statements.get(name) or name in listed)]
     changes = {name: {"old": "open", "new": "closed to logins"} for name in closing}
@@ -245,17 +252,19 @@ def run(statements):
     return done["stdout"]
 
 
-def access_is_read(version, cluster):
-    """Tell whether the server has read its access list since that changed.
+def access_is_read(version, cluster, certificate):
+    """Tell whether the server has read its access list and its certificate since they changed.
 
     :param version: PostgreSQL's major version.
     :param cluster: the cluster's name.
+    :param certificate: the certificate's path.
     :return: a boolean.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
     CLI Example: none, it serves the state ``postgres_cluster.access_loaded``.
     """
-    changed = os.stat(f"/etc/postgresql/{version}/{cluster}/pg_hba.conf").st_mtime_ns
+    paths = [f"/etc/postgresql/{version}/{cluster}/pg_hba.conf", certificate]
+    changed = max(os.stat(path).st_mtime_ns for path in paths if os.path.exists(path))
     # In microseconds, as PostgreSQL has it.
     return run([f"SELECT extract(epoch FROM pg_conf_load_time()) * 1000000 > {changed // 1000};"]).strip() == "t"
 

@@ -1,5 +1,7 @@
 """Secrets: what ``pillar/secrets/<environment>.sls`` says outside dev, each value a PGP message to the hosts' keys.
 
+A host's private key is one too, to that host alone, in ``pillar/certificates/<environment>/<host>.sls``.
+
 Salt's gpg renderer decrypts them before the pillar is checked. Of a message that it cannot decrypt it says only that
 rendering failed; and it does not look at gpg's exit code, so that of a damaged one it takes for the value whatever gpg
 printed before it gave up. What is wrong, and where, is found out here.
@@ -16,13 +18,24 @@ from urllib.parse import urlsplit
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["mistakes"]
+__load__ = ["certificates", "mistakes"]
 
 HEADER = "#!yaml|gpg"
+# What stands beside a host's private key, and is no secret.
+PLAIN = (("certificates", "authorities"), ("certificates", "certificate"))
 MESSAGE = re.compile(
     r"-----BEGIN PGP MESSAGE-----\n(?:[^\n]+\n)*\n(?P<body>(?:[A-Za-z0-9+/=]+\n)+)=(?P<checksum>[A-Za-z0-9+/]{4})\n"
     r"-----END PGP MESSAGE-----\n*"
 )
+
+
+def certificates(environment, minion_id):
+    """Return the name of the pillar file that holds a host's certificate.
+
+    :param environment: the host's.
+    :param minion_id: the host's id. Salt takes a dot for a directory, and no id has an underscore.
+    """
+    return f"certificates/{environment}/{minion_id.replace('.', '_')}.sls"
 
 
 def mistakes(roots, environment, minion_id, pillar, schemas):
@@ -41,25 +54,29 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
     """
     if environment == "dev":
         return []
-    name = f"secrets/{environment}.sls"
-    values, found = {}, {}
-    for _, text in texts(roots, [name]):
-        values |= dict(leaves(salt.utils.yaml.safe_load(text)))
-        found |= judged(text)
-    good = {} if () in found else {path: value for path, value in values.items() if path not in found}
+    names = {f"secrets/{environment}.sls": (), certificates(environment, minion_id): PLAIN}
+    values, found, good, dotted = {}, {}, {}, __salt__["settings.dotted"]
+    for name, plain in names.items():
+        for _, text in texts(roots, [name]):
+            said = {path: one for path, one in leaves(salt.utils.yaml.safe_load(text)) if path not in plain}
+            found[name] = judged(text, plain)
+            values |= said
+            if () not in found[name]:
+                good |= {path: (name, one) for path, one in said.items() if path not in found[name]}
     # Without gpg_decrypt_must_succeed Salt hands the message on, without its last line break.
-    failed = any(_value_at(pillar, path) in (None, good.get(path, "").rstrip("\n")) for path in values)
+    failed = any(_value_at(pillar, path) in (None, good.get(path, ("", ""))[1].rstrip("\n")) for path in values)
     directory = __opts__.get("gpg_keydir", "")
     if failed:
-        reasons = {path: why_locked(message, directory, minion_id) for path, message in good.items()}
-        found |= {path: reason for path, reason in reasons.items() if reason}
-        found = found or {(): "could not be decrypted a moment ago, and can be now; run it again"}
+        for path, (name, message) in good.items():
+            if reason := why_locked(message, directory, minion_id):
+                found[name][path] = reason
+        if not any(found.values()):
+            found[next(iter(found))] = {(): "could not be decrypted a moment ago, and can be now; run it again"}
     # The host's own lies beside its configuration. An operator's, who verifies, has an agent that knows passphrases.
     if good and os.path.dirname(directory) == os.path.dirname(__opts__["conf_file"]):
         _stop_agent(directory)
 
-    dotted = __salt__["settings.dotted"]
-    said = told(found, environment, dotted)
+    said = [message for name, reasons in found.items() for message in told(reasons, name, environment, dotted)]
     shared = texts(roots, ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds"))])
     for path, where in in_plain_text(shared, pillar, values, schemas).items():
         command = f"make secret ENV={environment} NAME={dotted(path)}"
@@ -69,19 +86,22 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
     return sorted(said)
 
 
-def told(found, environment, dotted):
+def told(found, name, environment, dotted):
     """Write what was found in a secrets file as messages.
 
     :param found: a mapping of path to what is wrong there; the empty path is the file's. ``{command}`` stands for what
         writes the value.
+    :param name: of the file, below the pillar's root.
     :param environment: whose file it is.
     :param dotted: a function that writes a path.
     :return: a list of messages.
     """
     said = []
     for path, reason in found.items():
-        reason = reason.replace("{command}", f"make secret ENV={environment} NAME={dotted(path)}")
-        said.append(f"{dotted(path)}: pillar/secrets/{environment}.sls: {reason}".removeprefix(": "))
+        command = f"make secret ENV={environment} NAME={dotted(path)}"
+        if not name.startswith("secrets/"):
+            command = f"bin/issue-certificates {environment}"
+        said.append(f"{dotted(path)}: pillar/{name}: {reason.replace('{command}', command)}".removeprefix(": "))
     return said
 
 
@@ -119,13 +139,14 @@ def leaves(tree, path=()):
         yield path, tree
 
 
-def judged(text):
+def judged(text, plain=()):
     """Find what in a secrets file is no whole PGP message.
 
     :param text: a YAML file.
+    :param plain: paths of what may stand in it as it is.
     :return: a mapping of path to what is wrong there, for ``told``.
     """
-    values = dict(leaves(salt.utils.yaml.safe_load(text)))
+    values = {path: value for path, value in leaves(salt.utils.yaml.safe_load(text)) if path not in plain}
     if values and text.partition("\n")[0].rstrip() != HEADER:
         return {(): f"line 1: expected {HEADER}, by which Salt decrypts the file"}
     found = {}

@@ -71,6 +71,7 @@ def compiled(pillar, minion_id):
         return {}, broken
     environment = __salt__["inventory.environment"](pillar.get(INVENTORY_KEY), minion_id)
     own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
+    own.append(__salt__["secrets.certificates"](environment, minion_id))
     files = ["common.sls", *own]
     if broken := unreadable(roots, files) or unrendered(roots, files):
         raise CommandExecutionError("\n".join(broken))
@@ -96,6 +97,7 @@ def compiled(pillar, minion_id):
     # What could not be decrypted, or is in the wrong place, is not judged as well.
     named = {message.partition(": ")[0] for message in mistakes}
     settings, others = completed(schemas, declared, hosts, minion_id)
+    others = others or __salt__["certificate.mistakes"](settings, hosts, minion_id)
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
     if mistakes:
         return {}, sorted(mistakes)

@@ -155,13 +155,16 @@ class Tree:
         environment = self.hosts[minion_id]["environment"]
         own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
         functions = self.functions(minion_id, "bookworm")
+        own.append(functions["secrets.certificates"](environment, minion_id))
         refuse(functions["settings.unreadable"](self.pillar_roots, ["common.sls", *own]))
         refuse(functions["settings.misplaced"](self.schemas, self.pillar_roots, own))
-        self.take_for_secrets(own[-1])
+        for name in own[-2:]:
+            self.take_for_secrets(name)
         opts = self.opts(minion_id, "bookworm")
         pillar = salt.pillar.Pillar(opts, opts["grains"], minion_id, "base").compile_pillar()
         refuse(f"{minion_id}: {error}" for error in pillar.pop("_errors", []))
-        declared = {key: value for key, value in pillar.items() if key != "hosts"}
+        # Certificates are each host's own.
+        declared = {key: value for key, value in pillar.items() if key not in ("hosts", "certificates")}
         for one in (declared.get("app") or {}).values():
             if isinstance(one, dict):
                 one.setdefault("build", BUILD)

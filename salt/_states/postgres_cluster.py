@@ -41,30 +41,34 @@ def present(name, version):
     return ret | {"comment": f"Cluster {version}/{name} was made"}
 
 
-def access_loaded(name, version):
-    """Have a running cluster read its access list again when that is newer than what it has read.
+def access_loaded(name, version, certificate):
+    """Have a running cluster read its access list and its certificate again when they are newer than what it has read.
 
-    Where a run is interrupted after it wrote the file, the next one finds the file as it should be, and the server
-    would keep the old list for good.
+    Where a run is interrupted after it wrote a file, the next one finds the file as it should be, and the server would
+    keep the old one for good.
 
     :param name: the cluster's name.
     :param version: PostgreSQL's major version.
+    :param certificate: the certificate's path.
     """
-    return _access_loaded(name, version, will_change=False)
+    return _access_loaded(name, version, certificate, will_change=False)
 
 
-def mod_watch(name, version, sfun=None, **_):
-    """Do so after the file was written; in a dry run, say so where it would be."""
-    return _access_loaded(name, version, will_change=__opts__["test"])
+def mod_watch(name, version, certificate, sfun=None, **_):
+    """Do so after a file was written; in a dry run, say so where it would be."""
+    return _access_loaded(name, version, certificate, will_change=__opts__["test"])
 
 
-def _access_loaded(name, version, will_change):
+def _access_loaded(name, version, certificate, will_change):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"Cluster {version}/{name} has its access list"}
     # One that does not run will read it when it starts.
-    if __salt__["service_config.started"](f"postgresql@{version}-{name}") is None:
+    unit = f"postgresql@{version}-{name}"
+    # One that the run would restart will have read them then.
+    is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
+    if __salt__["service_config.started"](unit) is None or (will_change and is_restarted):
         return ret
     try:
-        if not will_change and __salt__["postgres_attachment.access_is_read"](version, name):
+        if not will_change and __salt__["postgres_attachment.access_is_read"](version, name, certificate):
             return ret
         ret["changes"] = {"access": {"old": "older than pg_hba.conf", "new": "loaded"}}
         if __opts__["test"]:

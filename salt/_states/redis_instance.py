@@ -6,6 +6,8 @@ import json
 import os
 import re
 
+from salt.exceptions import CommandExecutionError
+
 MANAGED = "Managed by Saltern"
 DATA = "/var/lib/redis"
 
@@ -56,10 +58,50 @@ def retired(name, instances):
     :param instances: the instances that are attached.
     """
     gone = _gone(name, instances)
-    users = {one: __salt__["attachment.users"]("redis", _told(name, one)["port"]) for one in gone}
+    users = {one: _users(_told(name, one)["port"]) for one in gone}
     ret = _retired(name, [one for one in gone if not users[one]])
     used = [f"{one} runs on for {', '.join(users[one])}" for one in gone if users[one]]
     return ret | {"comment": "; ".join([ret["comment"], *used])}
+
+
+def _users(port):
+    """List who has an instance: releases of this host, or else the other hosts that are connected to it."""
+    others = __salt__["redis_connection.remote"](int(port)) if port else []
+    return __salt__["attachment.users"]("redis", port) or [f"{one}, which is connected" for one in others]
+
+
+def certificate_served(name, port, path):
+    """Have a running instance serve the certificate that is on the disk, without a restart.
+
+    :param name: the instance.
+    :param port: its port.
+    :param path: its key and certificate.
+    """
+    return _certificate_served(name, port, path, will_change=False)
+
+
+def mod_watch(name, port, path, sfun=None, **_):
+    """Do so after the file was written; in a dry run, say so where it would be."""
+    return _certificate_served(name, port, path, will_change=__opts__["test"])
+
+
+def _certificate_served(name, port, path, will_change):
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} serves its certificate"}
+    unit = f"redis-server@{name}"
+    # One that does not run, or that this run restarts, reads it when it starts.
+    is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
+    if __salt__["service_config.started"](unit) is None or (__opts__["test"] and is_restarted):
+        return ret
+    try:
+        if not will_change and __salt__["redis_connection.serves"](port, path):
+            return ret
+        ret["changes"] = {name: {"old": "another certificate", "new": "served"}}
+        if __opts__["test"]:
+            return ret | {"result": None, "comment": f"{name} would serve another certificate"}
+        __salt__["redis_connection.read_certificate"](name, port, path)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": f"{name} serves another certificate"}
 
 
 def _retired(directory, gone):
@@ -106,7 +148,8 @@ def _told(directory, instance):
         return {}
     found = {
         "app": re.search(r"belongs to the app ([a-z0-9-]+)\.", first),
-        "port": re.search(r"(?m)^port (\d+)$", rest),
+        # Before there was TLS it was the port.
+        "port": re.search(r"(?m)^(?:tls-)?port ([1-9]\d*)$", rest),
     }
     return {key: match and match[1] for key, match in found.items()}
 

@@ -1,4 +1,5 @@
 include:
+  - certificates
   - nginx
   - supervisor
   - app

@@ -29,7 +29,7 @@ def watched(host, pillar):
 @pytest.fixture(scope="module")
 def secrets(watched):
     """The values of all config and the passwords of all attachments."""
-    found = watched.sh("cat /srv/apps/*/current/env/*; sed -n 's/^requirepass //p' /etc/redis/redis-*.conf").stdout
+    found = watched.sh("cat /srv/apps/*/current/env/*; sed -n 's/^user .* on #//p' /etc/redis/redis-*.conf").stdout
     return {word for word in found.split() if len(word) >= 8}
 
 

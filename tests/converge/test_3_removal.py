@@ -42,8 +42,8 @@ def sql(host, statement):
 
 def redis(host, command):
     """Send a command to Redis as the app would."""
-    # redis-cli takes the empty user of the URL for a user's name.
-    script = f'REDISCLI_AUTH=$(echo "$REDIS_URL" | sed "s,.*:\\(.*\\)@.*,\\1,") redis-cli --raw -p 8399 {command}'
+    options = "--raw --tls --cacert /etc/ssl/saltern/ca.pem --user mirror -p 8399"
+    script = f'REDISCLI_AUTH=$(echo "$REDIS_URL" | sed "s,.*:\\(.*\\)@.*,\\1,") redis-cli {options} {command}'
     return host.run("mirror-run", "sh", "-c", script).stdout.strip()
 
 
@@ -131,7 +131,8 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
     states = ACCESS | {"app-release-mirror", "postgres-retired"}
     assert converged(host) == states | {"postgres-attachment-mirror_new"}
     assert sql(host, "SELECT current_database()") == "mirror_new"
-    refused = host.run("mirror-run", "sh", "-c", 'psql "${DATABASE_URL%new}data" -c "SELECT 1"', check=False)
+    other = 'psql "$(echo "$DATABASE_URL" | sed s/mirror_new/mirror_data/)" -c "SELECT 1"'
+    refused = host.run("mirror-run", "sh", "-c", other, check=False)
     assert "no pg_hba.conf entry" in refused.stderr
     # It owns another one.
     assert kept(host)["postgres:mirror_data"]["remove"] == "runuser -u postgres -- dropdb mirror_data"

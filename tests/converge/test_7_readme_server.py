@@ -31,7 +31,7 @@ def operator():
     operator.close()
 
 
-def test_a_server(tmp_path, operator):
+def test_a_server(tmp_path, operator, monkeypatch):
     with Lab.temporary("server", environment="production") as lab:
         host = lab.boot("web1")
         for app in EXAMPLES:
@@ -67,6 +67,8 @@ def test_a_server(tmp_path, operator):
         in_the_clone(secret, "a-key-of-tickets-0123456789-0123456789-0123456789\n")
         in_the_clone(secret, "a-key-of-faq-0123456789-0123456789-0123456789\n", tickets="faq")
         assert "0 of 2 values encrypted anew" in in_the_clone("make secrets-rekey")
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        assert "certificates/production/web1.sls: issued; " in in_the_clone("make certificates ENV=production")
         on_the_host("salt-call state.apply test=True")
         assert "Failed:     0" in on_the_host("salt-call state.apply")
         assert Client(host.address, "tickets.example.com").get("/healthz").status_code == 200

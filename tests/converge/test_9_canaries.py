@@ -1,13 +1,18 @@
 """Secrets stay where they belong: canaries in every secret setting of a production host, searched for everywhere."""
 
+import datetime
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.keyring import Keyring
 from tests.pillar import overlaid
@@ -31,6 +36,7 @@ SETTINGS = {
     "app.mirror.attach.MAIL_URL.url": "url",
     "postgres.databases.mirror.password": "postgres",
     "redis.instances.mirror.password": "redis",
+    "certificates.key": "certificate",
 }
 
 # Where they belong, and who may read them there besides root.
@@ -39,7 +45,9 @@ PLACES = {
     RELEASE.format(app="faq"): ({"faq"}, {"faq"}),
     RELEASE.format(app="tickets"): ({"tickets"}, {"tickets"}),
     RELEASE.format(app="mirror"): ({"config", "url", "postgres", "redis"}, {"mirror"}),
-    r"/etc/redis/redis-mirror\.conf": ({"redis"}, {"redis"}),
+    # Redis has its passwords' digests alone.
+    r"/etc/ssl/saltern/postgres\.pem": ({"certificate"}, {"postgres"}),
+    r"/etc/ssl/saltern/redis\.pem": ({"certificate"}, {"redis"}),
 }
 # The environments of an app's processes are its config.
 OWNERS = {"faq": {"faq"}, "tickets": {"tickets"}, "mirror": {"config", "url", "postgres", "redis"}}
@@ -67,19 +75,41 @@ def production(host, lab, tree, pillar, canaries):
         "operators/operator": operator.public,
     }.items():
         (tree / f"pillar/keys/{path}.asc").write_text(public)
+    key, given = certified(canaries.mark, host.address)
     for setting, name in SETTINGS.items():
-        write(tree, setting, canaries.value(name))
+        write(tree, setting, key if name == "certificate" else canaries.value(name))
+    environment = tree / "pillar/environments/production.sls"
+    said = overlaid(yaml.safe_load(environment.read_text()), {"certificates": given})
+    environment.write_text(yaml.safe_dump(said))
     yield host
     operator.close()
     pillar.restore()
     apply(host).succeeded()
 
 
+def certified(mark, address):
+    """Return a private key that holds the mark, in one line of its PEM, and what the pillar says beside it."""
+    spec = importlib.util.spec_from_file_location("certificate", ROOT / "salt/_modules/certificate.py")
+    certificate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(certificate)
+    now = datetime.datetime.now(datetime.UTC)
+    authority = certificate.new_authority("production", now)
+    key = ec.derive_private_key(int.from_bytes(f"canary--{mark}".encode()), ec.SECP256R1())
+    with mock.patch.object(ec, "generate_private_key", lambda curve: key):
+        own = certificate.parted(certificate.issue(authority, "dev", address, now))[1]
+    text = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    return text.decode(), {"authorities": [certificate.parted(authority)[1]], "certificate": own}
+
+
 def write(tree, setting, value):
     """Encrypt a setting of production."""
     value = f"smtp://user:{value}@mail.example.com:587" if setting.endswith(".url") else value
     command = [sys.executable, tree / "bin/secret", "set", "--environment", "production", setting]
-    subprocess.run(command, input=value.encode(), check=True, env=os.environ | {"GNUPGHOME": "/nonexistent"})
+    subprocess.run(
+        command, input=value.rstrip("\n").encode(), check=True, env=os.environ | {"GNUPGHOME": "/nonexistent"}
+    )
 
 
 def declare(tree, **config):
@@ -152,7 +182,7 @@ def test_every_secret_setting_has_a_canary():
 
 def test_the_canaries_are_in_use(found):
     # A search that finds nothing where they belong proves nothing elsewhere.
-    seen = {name for place in found if place.path.startswith("/srv/apps/") for name in place.canaries}
+    seen = {name for place in found if belongs(place) for name in named(place)}
     assert seen == set(SETTINGS.values())
 
 
@@ -175,11 +205,16 @@ def test_a_canary_is_in_no_file_but_where_it_belongs(found):
     assert strays == []
 
 
+def named(place):
+    """Return which canaries are in a place: the one that only base64 shows is the certificate's."""
+    return {name if name in SETTINGS.values() else "certificate" for name in place.canaries}
+
+
 def belongs(place):
     """Return whether a file is one of the places, holds only what belongs there, and is read by none but its own."""
     for pattern, (names, readers) in PLACES.items():
         if re.fullmatch(pattern, place.path):
-            return place.canaries <= names and place.readers <= readers | {"root"}
+            return named(place) <= names and place.readers <= readers | {"root"}
     return False
 
 

@@ -46,6 +46,8 @@ def converged(server, environment, roles):
         others = [role for role in ROLES if role not in roles]
         hosts["other"] = {"environment": environment, "roles": others, "address": str(lab.subnet[99])}
     (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(hosts))
+    if len(hosts) > 1:
+        lab.issue_certificates()
     dry = apply(host, "test=True").succeeded()
     real = apply(host).succeeded()
     print(

@@ -86,6 +86,9 @@ def up(options: argparse.Namespace) -> int:
         with steps.step(f"base image {suite}") as step:
             _, made = image.ensure(suite)
             step.outcome = "made" if made else "there"
+        if len(this.ids) > 1:
+            with steps.step("certificates"):
+                this.issue_certificates()
         for host_id in this.ids:
             with steps.step(f"boot {host_id}") as step:
                 hosts[host_id], step.outcome = booted(this, host_id, suite)

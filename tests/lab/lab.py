@@ -9,8 +9,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -247,11 +248,29 @@ class Lab:
             raise LabError(f"{app.name}: {reason(result)}")
         return json.loads(result.stdout)
 
+    def issue_certificates(self, *options: str, environ: Mapping[str, str] | None = None) -> str:
+        """Issue the certificates of the environment's hosts, and return what is said.
+
+        :param options: of bin/issue-certificates.
+        :param environ: variables to add to its environment.
+        :raises LabError: with its reason.
+        """
+        command = [sys.executable, str(self.tree / "bin/issue-certificates"), self.environment, *options]
+        if self.temporary_directory:
+            command += ["--authority", f"{self.tree}-authority"]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=os.environ | dict(environ or {})
+        )
+        if done.returncode:
+            raise LabError(f"certificates of {self.environment}: {reason(done)}")
+        return done.stdout
+
     def remove(self) -> list[str]:
         """Remove the hosts, the network and the copy of the tree, and return the names of what was removed."""
         removed = remove_labelled({LAB: self.name, OWNER: str(ROOT)})
         if self.temporary_directory:
             self.temporary_directory.cleanup()
+            shutil.rmtree(f"{self.tree}-authority", ignore_errors=True)
         return removed
 
     def refuse_foreign(self, kind: str, name: str, labels: dict[str, str]) -> None:

@@ -1,5 +1,7 @@
 """Hosts that exist only as a minion's configuration: what Salt makes of the tree for them, with nothing applied."""
 
+import datetime
+import importlib.util
 import json
 import re
 import shutil
@@ -30,6 +32,17 @@ def minion_config(tree, minion_id):
     return yaml.safe_load(config.replace("$tree", str(tree)).replace("$id", minion_id))
 
 
+def certificates(minion_id, address):
+    """Return what the pillar says of the certificates of a host that is not alone."""
+    spec = importlib.util.spec_from_file_location("certificate", ROOT / "salt/_modules/certificate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    now = datetime.datetime.now(datetime.UTC)
+    authority = module.new_authority("dev", now)
+    key, certificate = module.parted(module.issue(authority, minion_id, address, now))
+    return {"authorities": [module.parted(authority)[1]], "certificate": certificate, "key": key}
+
+
 class Host:
     """A host below a directory, on a copy of the tree's pillar that a test may change."""
 
@@ -53,7 +66,7 @@ class Host:
         :param content: text, or a value to be written as YAML.
         """
         path = self.pillar / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
 
     def merge(self, settings, environment="dev"):

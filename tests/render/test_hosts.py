@@ -1,12 +1,13 @@
 """Every host of the inventory, and every role, compiles on every supported Debian."""
 
+import hashlib
 import json
 import re
 
 import pytest
 import yaml
 
-from .minion import BUILDS, ROOT, SUITES, Host
+from .minion import BUILDS, ROOT, SUITES, Host, certificates
 
 HOSTS = yaml.safe_load((ROOT / "pillar/hosts.yaml").read_text())
 ROLES = ("database", "cache", "app", "proxy")
@@ -64,7 +65,7 @@ def states(request, tmp_path_factory):
         host = Host(directory, "one", suite)
         host.declare("hosts.yaml", inventory_of(*(ROLES if role is None else [role] if role else [])))
         host.declare("builds/dev.sls", BUILDS)
-        host.merge(EVERYTHING)
+        host.merge(EVERYTHING | {"certificates": certificates("one", "10.0.0.1")})
     return host.states()
 
 
@@ -107,6 +108,7 @@ def test_a_mode_is_four_digits_in_quotes(states):
 def test_no_secret_is_in_a_state(states):
     # Each secret of EVERYTHING has it; that the hosts have these secrets is what the templates below show.
     assert "canary" not in json.dumps(states)
+    assert "PRIVATE KEY" not in json.dumps(states)
 
 
 @pytest.mark.parametrize("roles", [[], ["proxy", "app"], ["proxy", "app", "cache", "database"]], ids=len)
@@ -114,7 +116,7 @@ def test_the_top_file_gives_a_host_the_base_and_its_roles(tmp_path, roles):
     host = Host(tmp_path, "one")
     host.declare("hosts.yaml", inventory_of(*roles))
     host.declare("builds/dev.sls", BUILDS)
-    host.merge(EVERYTHING)
+    host.merge(EVERYTHING | {"certificates": certificates("one", "10.0.0.1")})
     expected = ["base", "drift", "firewall", *(f"roles.{role}" for role in ROLES if role in roles)]
     assert host.ask("state.show_top") == {"base": expected}
 
@@ -190,9 +192,20 @@ TEMPLATES = {
         "proxy_read_timeout 60s;",
         "    location = /robots.txt {\n        return 204;\n    }",
     ],
-    ("postgres/files/pg_hba.conf.jinja", ""): ['host    "faq"  "faq"  127.0.0.1/32  scram-sha-256'],
-    ("postgres/files/postgresql.conf.jinja", ""): ["shared_buffers = 128MB", "max_connections = 100"],
-    ("redis/files/redis.conf.jinja", "instance=tickets"): ["port 8199\n", "maxmemory 64mb\n"],
+    ("postgres/files/pg_hba.conf.jinja", ""): [
+        'hostssl "faq"  "faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  "faq"  ::1/128  scram-sha-256\n'
+    ],
+    ("postgres/files/postgresql.conf.jinja", ""): [
+        "listen_addresses = '127.0.0.1, ::1'\n",
+        "ssl = on\n",
+        "shared_buffers = 128MB",
+        "max_connections = 100",
+    ],
+    ("redis/files/redis.conf.jinja", "instance=tickets"): [
+        "bind 127.0.0.1 -::1\nprotected",
+        "port 0\ntls-port 8199\n",
+        "maxmemory 64mb\n",
+    ],
     ("supervisor/files/supervisord.conf.jinja", ""): ["minfds=1024\n"],
     ("supervisor/files/supervisor.service.jinja", ""): [
         "After=postgresql.service redis-server@tickets.service",
@@ -224,11 +237,47 @@ def test_every_template_is_rendered_here():
     assert found == {template for template, _ in TEMPLATES}
 
 
-def test_redis_reads_the_password_that_was_meant(everything):
+def test_redis_knows_the_digests_of_passwords_alone(everything):
     path = "path=salt://redis/files/redis.conf.jinja"
     text = everything.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=tickets")
-    (quoted,) = re.findall(r'^requirepass "(.*)"$', text, re.MULTILINE)
-    # redis.conf(5) in quotes: a backslash takes the next character as it is, but for n, r, t, b, a and x.
-    escapes = re.findall(r"\\(.)", quoted)
-    assert set(escapes) <= {'"', "\\"}
-    assert re.sub(r"\\(.)", r"\1", quoted) == EVERYTHING["redis"]["instances"]["tickets"]["password"]
+    digests = dict(re.findall(r"^user (\w+) on #([0-9a-f]{64}) ", text, re.MULTILINE))
+    assert digests.keys() == {"tickets", "operator"}
+    password = EVERYTHING["redis"]["instances"]["tickets"]["password"]
+    assert digests["tickets"] == hashlib.sha256(password.encode()).hexdigest() != digests["operator"]
+    assert "user default off\n" in text
+    assert "canary" not in text
+
+
+SPLIT = {
+    "db1": {"environment": "dev", "roles": ["database", "cache"], "address": "10.0.0.1"},
+    "app1": {"environment": "dev", "roles": ["app"], "address": "10.0.0.2"},
+    "app2": {"environment": "dev", "roles": ["app", "proxy"], "address": "10.0.0.3"},
+    "elsewhere": {"environment": "staging", "roles": ["app"], "address": "10.0.0.4"},
+}
+
+
+def test_what_several_hosts_share_is_open_to_them_alone(tmp_path):
+    host = Host(tmp_path, "db1")
+    host.declare("hosts.yaml", SPLIT)
+    host.declare("builds/dev.sls", BUILDS)
+    host.merge({"app": {app: {"config": {"SECRET_KEY": "x"}} for app in BUILDS["app"]}} | PASSWORDS)
+    code, output = host.call("state.show_lowstate")
+    assert code != 0
+    assert "certificates: missing, and several hosts of dev must know each other; expected what bin/issue-" in output
+    host.declare("certificates/dev/db1.sls", {"certificates": certificates("db1", "10.0.0.1")})
+    path = "path=salt://postgres/files/pg_hba.conf.jinja"
+    text = host.ask("slsutil.renderer", path, "default_renderer=jinja")
+    rules = [line.split() for line in text.splitlines() if line.startswith("host")]
+    assert [rule[1:4] for rule in rules] == [
+        [f'"{app}"', f'"{app}"', address] for app in ("faq", "tickets") for address in ("10.0.0.2/32", "10.0.0.3/32")
+    ]
+    assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
+    path = "path=salt://redis/files/redis.conf.jinja"
+    text = host.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=tickets")
+    assert "\nbind 127.0.0.1 -::1 10.0.0.1\n" in text
+    # The files of others are not read.
+    host.declare("certificates/dev/app1.sls", {"certificates": {"key": 1}})
+    assert host.states()
+
+
+PASSWORDS = {word: EVERYTHING[word] for word in ("postgres", "redis")}

@@ -15,7 +15,7 @@ import salt.pillar
 import salt.state
 import yaml
 
-from .minion import BUILDS, ROOT, Host
+from .minion import BUILDS, ROOT, Host, certificates
 from .mutations import CANARY, CANARY_NUMBER, KINDS, mutations, written
 from .test_hosts import EVERYTHING
 
@@ -60,12 +60,14 @@ class Subject:
             hosts[minion_id]["roles"] = ["app", "proxy"]
             hosts["second"] = {"environment": environment, "roles": ["database", "cache"], "address": "10.77.1.11"}
             secrets = {"app": {name: {"config": {"TOKEN": f"{CANARY}-{name}"}} for name in ("faq", "tickets")}}
+            given = {"certificates": certificates(minion_id, hosts[minion_id]["address"])}
         else:
             self.host.merge(NO_SECRETS, environment)
         names = ("common.sls", f"environments/{environment}.sls")
         self.files = {name: yaml.safe_load((self.host.pillar / name).read_text()) for name in names}
         self.files |= {"hosts.yaml": hosts, f"builds/{environment}.sls": BUILDS}
-        self.files |= {f"secrets/{environment}.sls": secrets} if secrets else {}
+        if secrets:
+            self.files |= {f"secrets/{environment}.sls": secrets, f"certificates/{environment}/{minion_id}.sls": given}
         for name, content in self.files.items():
             self.write(name, written(name, content))
         self.opts = salt.config.minion_config(str(directory / "minion"))
@@ -80,7 +82,7 @@ class Subject:
         :param text: as bytes.
         """
         path = self.host.pillar / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(text)
 
     def compile(self):

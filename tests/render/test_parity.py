@@ -91,6 +91,16 @@ def test_only_what_the_one_map_says_differs_between_the_debians(tree):
     assert {row for row, column in varies if column.startswith("Debian")} == {"base", "database"}
 
 
+def test_certificates_are_each_hosts_own_and_no_divergence(tree):
+    said = {"certificates": {"authorities": ["x"], "certificate": "x", "key": MESSAGE}}
+    (tree.directory / "pillar/certificates/production").mkdir(parents=True)
+    path = tree.directory / "pillar/certificates/production/web1.sls"
+    path.write_text("#!yaml|gpg\n" + yaml.safe_dump(said))
+    code, differs, varies = tree.compared()
+    assert (code, differs) == (0, {})
+    assert not [line for lines in varies.values() for line in lines if "PGP" in line]
+
+
 def test_every_kind_of_divergence_is_seen(tree):
     edit = tree.edit
     # A state that production alone has, and one that it lacks.

@@ -12,7 +12,7 @@ import yaml
 from tests.keyring import Keyring
 from tests.verify import declared
 
-from .minion import BUILDS, ROOT, Host
+from .minion import BUILDS, ROOT, Host, certificates
 from .test_mistakes import assert_refused
 
 FILE = "pillar/secrets/production.sls"
@@ -197,6 +197,53 @@ def test_a_secret_in_plain_text_elsewhere_stops_the_run(host, name):
         ],
     )
     assert "xyzzy" not in output
+
+
+CERTIFICATES = "pillar/certificates/production/web1.sls"
+
+
+@pytest.fixture
+def certified(host):
+    """A function that writes the host's certificates, with a key in some form, and what they are."""
+    address = yaml.safe_load((host.pillar / "hosts.yaml").read_text())["web1"]["address"]
+    given = certificates("web1", address)
+
+    def write(key):
+        text = "#!yaml|gpg\n" + yaml.safe_dump({"certificates": given | {"key": key}})
+        host.declare("certificates/production/web1.sls", text)
+
+    return write, given
+
+
+def test_a_hosts_private_key_is_a_message_to_it(host, keys, certified):
+    write, given = certified
+    write(keys["web1"].encrypt(given["key"].encode()))
+    assert host.ask("pillar.get", "certificates:key", "unmask=True") == given["key"].rstrip("\n")
+    assert host.states()
+
+
+def test_a_private_key_of_another_or_in_clear_stops_the_run_by_its_path(host, keys, certified):
+    write, given = certified
+    write(keys["web2"].encrypt(given["key"].encode()))
+    code, output = host.call("state.apply", "test=True")
+    locked = "cannot be decrypted with this host's key (web1); expected that key in pillar/keys/hosts/web1.asc"
+    message = f"certificates.key: {CERTIFICATES}: {locked}, and make secrets-rekey after it"
+    assert_refused(code, output.replace(FAILED, ""), [message])
+    write(given["key"])
+    code, output = host.call("state.apply", "test=True")
+    message = f"certificates.key: {CERTIFICATES}: not encrypted; write it with bin/issue-certificates production"
+    assert_refused(code, output, [message])
+    assert "PRIVATE" not in output
+
+
+def test_a_certificate_that_is_not_the_hosts_stops_the_run(host, keys, certified):
+    write, given = certified
+    write(keys["web1"].encrypt(given["key"].encode()))
+    hosts = host.pillar / "hosts.yaml"
+    hosts.write_text(hosts.read_text().replace("10.77.2.10", "10.77.2.11"))
+    code, output = host.call("state.apply", "test=True")
+    expected = "expected what bin/issue-certificates production writes: run it"
+    assert_refused(code, output, [f"certificates.certificate: is not for 10.77.2.11; {expected}"])
 
 
 def test_what_is_in_devs_files_is_no_secret(tmp_path):

@@ -1,6 +1,7 @@
 """Attachments: what follows from them, what they refuse, and their URLs."""
 
 import copy
+import hashlib
 import json
 from urllib.parse import unquote, urlsplit
 
@@ -111,6 +112,10 @@ MISTAKES = {
         {"shop": app(config={"X": "\ud800"})},
         ["app.shop.config.X: expected text that UTF-8 can encode"],
     ),
+    "an app with the name of Redis's own user": (
+        {"default": app(attach={"X": {"redis": "shop"}})},
+        ["app.default.attach.X.redis: default is Redis's own user; expected an app of another name"],
+    ),
     "one port for two apps": (
         {"a": app(), "b": app(), "c": app()},
         [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],
@@ -138,7 +143,6 @@ def test_a_resource_that_no_app_attaches_is_a_mistake(derive):
         redis={"instances": {"shop": {}}},
     )
     assert found == [
-        "postgres.databases.shop: no app attaches it; expected the name of an attached postgres",
         "postgres.databases.stock: no app attaches it; expected the name of an attached postgres",
         "redis.instances.shop: no app attaches it; expected the name of an attached redis",
     ]
@@ -194,8 +198,46 @@ def test_a_resource_is_reached_at_the_host_that_has_its_role(derive, minion_id, 
     assert found["redis"]["instances"]["shop"] == {"password": PASSWORD, "owner": "shop", "port": 8099}
 
 
+REACHED = {
+    "one host alone": (ONE, "one", [], ["127.0.0.1/32", "::1/128"], True),
+    "the database's": (SPLIT, "db", ["10.0.0.2"], ["10.0.0.4/32", "10.0.0.5/32"], False),
+    "the cache's": (SPLIT, "cache", ["10.0.0.3"], ["10.0.0.4/32", "10.0.0.5/32"], False),
+    "an app host": (SPLIT, "web1", ["10.0.0.4"], ["127.0.0.1/32", "::1/128", "10.0.0.5/32"], False),
+    "a proxy": (SPLIT, "front", ["10.0.0.6"], ["10.0.0.4/32", "10.0.0.5/32"], True),
+    "another environment's": (SPLIT, "elsewhere", [], ["127.0.0.1/32", "::1/128"], True),
+}
+
+
+@pytest.mark.parametrize("hosts, minion_id, listen, clients, alone", REACHED.values(), ids=REACHED)
+def test_a_resource_is_open_to_the_app_hosts_of_its_environment(derive, hosts, minion_id, listen, clients, alone):
+    given_passwords = {
+        "postgres": {"databases": {"shop": {"password": PASSWORD}}},
+        "redis": {"instances": {"shop": {"password": PASSWORD}}},
+    }
+    found, mistakes = derive(copy.deepcopy(BOTH), hosts, minion_id, **given_passwords)
+    assert mistakes == []
+    assert (found["postgres"]["listen"], found["redis"]["listen"]) == (listen, listen)
+    assert found["postgres"]["clients"] == clients
+    assert found["certificates"]["alone"] is alone
+
+
+def test_a_host_that_shares_nothing_needs_no_certificate_of_others(derive):
+    found, mistakes = derive({"shop": app(attach={"X": {"url": "postgres://db.example.com/shop"}})}, SPLIT, "web1")
+    assert (mistakes, found["certificates"]["alone"]) == ([], True)
+
+
+def test_a_digest_is_of_the_apps_password_or_of_the_hosts_own(on_a_host):
+    # Worked out with `printf 'p/w@:#?%%' | sha256sum`.
+    assert on_a_host.digest("shop") == "0a7f65b8e1c28a2c49d4eccc26201b5cdd5a0f92e9cfc720a2e209544a562c98"
+    own = on_a_host.operator_password("shop")
+    assert own not in (on_a_host.password("redis", "shop"), on_a_host.password("postgres", "shop"))
+    assert on_a_host.digest("shop", "operator") == hashlib.sha256(own.encode()).hexdigest()
+
+
 def test_a_resource_with_a_url_is_somebody_elses(derive):
-    found, mistakes = derive({"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}})})
+    attach = {"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}}
+    # What is said of the one before may stay.
+    found, mistakes = derive({"shop": app(attach=attach)}, postgres={"databases": {"shop": {"password": PASSWORD}}})
     assert mistakes == []
     assert found["postgres"]["databases"] == {}
 
@@ -245,9 +287,11 @@ def test_any_password_comes_back_from_its_url(attachment, secret):
     parts = urlsplit(attachment.url({"postgres": "the_shop"} | at, "my-shop", secret))
     assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("postgres", "127.0.0.1", 5432, "/the_shop")
     assert (unquote(parts.username), unquote(parts.password)) == ("my-shop", secret)
+    assert parts.query == "sslmode=verify-full&sslrootcert=/etc/ssl/saltern/ca.pem"
     parts = urlsplit(attachment.url({"redis": "shop"} | at, "my-shop", secret))
-    assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("redis", "127.0.0.1", 5432, "/0")
-    assert (parts.username, unquote(parts.password)) == ("", secret)
+    assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("rediss", "127.0.0.1", 5432, "/0")
+    assert (parts.username, unquote(parts.password)) == ("my-shop", secret)
+    assert parts.query == "ssl_ca_certs=/etc/ssl/saltern/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=true"
 
 
 @pytest.mark.parametrize(
@@ -320,8 +364,10 @@ def test_a_host_without_a_key_makes_no_password(on_a_host, tmp_path, content):
 def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
     assert on_a_host.environ("shop") == {
         "GREETING": "50 % off $PATH",
-        "DATABASE_URL": f"postgres://shop:{on_a_host.password('postgres', 'shop')}@127.0.0.1:5432/shop",
-        "REDIS_URL": "redis://:p%2Fw%40%3A%23%3F%25@127.0.0.1:8099/0",
+        "DATABASE_URL": f"postgres://shop:{on_a_host.password('postgres', 'shop')}@127.0.0.1:5432/shop"
+        "?sslmode=verify-full&sslrootcert=/etc/ssl/saltern/ca.pem",
+        "REDIS_URL": "rediss://shop:p%2Fw%40%3A%23%3F%25@127.0.0.1:8099/0"
+        "?ssl_ca_certs=/etc/ssl/saltern/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=true",
         "FAQ_API": "http://127.0.0.1:8100/v1",
         "MAIL_URL": "smtp://mail.example.com",
         "OLD_URL": "postgres://old.example.com/old",
@@ -337,7 +383,9 @@ OF = {
     "a database": ("postgres://shop:pw@127.0.0.1:5432/stock", "postgres", "stock", True),
     "another database": ("postgres://shop:pw@127.0.0.1:5432/other", "postgres", "stock", False),
     "a database elsewhere": ("postgres://shop:pw@db.example.com/stock", "postgres", "stock", False),
-    "an instance": ("redis://:pw@127.0.0.1:8199/0", "redis", "8199", True),
+    "a database at the host's address": ("postgres://shop:pw@10.0.0.1:5432/stock?sslmode=x", "postgres", "stock", True),
+    "an instance": ("rediss://shop:pw@127.0.0.1:8199/0?ssl_cert_reqs=required", "redis", "8199", True),
+    "an instance of before TLS": ("redis://:pw@127.0.0.1:8199/0", "redis", "8199", True),
     "another instance": ("redis://:pw@127.0.0.1:8299/0", "redis", "8199", False),
     "a service": ("http://127.0.0.1:8199/stock", "postgres", "stock", False),
     "no URL": ("stock", "postgres", "stock", False),
@@ -348,7 +396,7 @@ OF = {
 
 @pytest.mark.parametrize("value, kind, name, expected", OF.values(), ids=OF)
 def test_a_variable_is_known_as_the_url_of_a_resource(attachment, value, kind, name, expected):
-    assert attachment.is_of(value, kind, name) is expected
+    assert attachment.is_of(value, kind, name, "10.0.0.1") is expected
 
 
 RUNNING = [("gone", 4), ("shop", 2), ("shop", 3)]
@@ -375,6 +423,6 @@ def test_the_releases_that_have_a_resource_are_named(attachment, dunders, test, 
         "release_store.environ": lambda app, number: {"DATABASE_URL": b"postgres://shop:pw@127.0.0.1/stock"},
         "release.plan": plan,
     }
-    dunders(attachment, salt=salt, opts={"test": test}, pillar={"app": {"shop": {}}})
+    dunders(attachment, salt=salt, opts={"test": test, "id": "one"}, pillar={"app": {"shop": {}}, "hosts": ONE})
     assert attachment.users("postgres", "stock") == expected
     assert attachment.users("postgres", "other") == []

@@ -36,25 +36,33 @@ ANSWERS = {
 @pytest.mark.parametrize("states, count, would_change, failed", ANSWERS.values(), ids=ANSWERS)
 def test_a_dry_run_is_told_by_ids_alone(drift, states, count, would_change, failed):
     answer = {f"x_|-{one['__id__']}": one for one in states}
-    found = drift.summary(answer)
-    assert found == {"busy": False, "states": count, "would_change": would_change, "failed": failed}
+    found = drift.summary(answer, {})
+    expected = {"busy": False, "states": count, "would_change": would_change, "failed": failed, "expiring": []}
+    assert found == expected
 
 
 def test_mistakes_in_the_pillar_are_no_states(drift):
-    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"])
-    assert found == {"busy": False, "states": 0, "would_change": [], "failed": []}
+    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {})
+    assert found == {"busy": False, "states": 0, "would_change": [], "failed": [], "expiring": []}
+
+
+def test_certificates_that_soon_end_are_told_with_the_day(drift):
+    found = drift.summary({"x": state(0, "a")}, {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"})
+    assert found["expiring"] == ["/a.pem on 2026-02-04", "/b.pem on 2026-02-03"]
 
 
 @pytest.mark.parametrize("running", [[["a converge"]], [[], ["a converge"]]], ids=["before", "after"])
 def test_a_dry_run_that_meets_a_converge_says_nothing_else(drift, dunders, running):
     answer = {"x": state(0, "a", None)}
     salt = {"state.running": lambda: running.pop(0), "state.apply": lambda **_: answer}
+    salt["certificate.expiring"] = dict
     dunders(drift, salt=salt)
-    assert drift.states() == {"busy": True, "states": 0, "would_change": [], "failed": []}
+    assert drift.states() == {"busy": True, "states": 0, "would_change": [], "failed": [], "expiring": []}
 
 
-def answer(states=57, would_change=(), failed=(), busy=False):
-    return {"busy": busy, "states": states, "would_change": list(would_change), "failed": list(failed)}
+def answer(states=57, would_change=(), failed=(), busy=False, expiring=()):
+    found = {"would_change": list(would_change), "failed": list(failed), "expiring": list(expiring)}
+    return {"busy": busy, "states": states} | found
 
 
 LINES = {
@@ -62,6 +70,11 @@ LINES = {
     "one": (answer(would_change=["a"]), "drift", "1 state would change: a"),
     "two": (answer(would_change=["b-1", "a"]), "drift", "2 states would change: b-1 a"),
     "a failure": (answer(failed=["a"]), "failed", "1 state failed: a"),
+    "a certificate": (
+        answer(expiring=["/a.pem on 2026-02-03"]),
+        "failed",
+        "1 certificate not renewed in time: /a.pem on 2026-02-03",
+    ),
     "both": (answer(would_change=["a", "b"], failed=["c"]), "failed", "1 state failed: c; 2 states would change: a b"),
     "no state": (
         answer(states=0),

@@ -202,6 +202,7 @@ KEPT = {
     "limit": -1,
     "login": True,
     "sessions": 2,
+    "remote": [],
     "owned": 1,
 }
 DONE = {"since": "2026-01-02T03:04:05+00:00", "limit": 0, "login": False, "sessions": 0}
@@ -231,8 +232,8 @@ local   all  postgres  peer
 host    all  all  all  trust
 host    "faq"  "faq"  127.0.0.1/32  scram-sha-256
 host    "faq"  "faq"  ::1/128       scram-sha-256
-host    "stock"  "my-shop"  127.0.0.1/32  scram-sha-256
-host    "stock"  "my-shop"  ::1/128       scram-sha-256
+hostssl "stock"  "my-shop"  10.0.0.4/32  scram-sha-256
+hostssl "stock"  "my-shop"  ::1/128  scram-sha-256
 host    "stock"  "my-shop"  0.0.0.0/0  trust
 """
 
@@ -256,9 +257,9 @@ def closing(postgres_attachment, dunders, monkeypatch, tmp_path):
     path.write_text(ACCESS)
     path.chmod(0o640)
 
-    def close(*users, test=False):
+    def close(*users, test=False, remote=()):
         ran = []
-        monkeypatch.setattr(postgres_attachment, "kept", lambda attached: [KEPT])
+        monkeypatch.setattr(postgres_attachment, "kept", lambda attached: [KEPT | {"remote": list(remote)}])
         monkeypatch.setattr(postgres_attachment, "run", ran.append)
         salt = {"attachment.users": lambda kind, name: list(users)}
         dunders(postgres_attachment, salt=salt, opts={"test": test})
@@ -285,3 +286,9 @@ def test_a_dry_run_closes_nothing(closing):
 def test_a_database_that_a_release_has_stays_open(closing):
     (changes, used), ran, path = closing("my-shop v3")
     assert (changes, used, ran, path.read_text()) == ({}, {"stock": ["my-shop v3"]}, [], ACCESS)
+
+
+def test_a_database_that_another_host_is_connected_to_stays_open(closing):
+    (changes, used), ran, path = closing(remote=["10.0.0.4"])
+    assert (changes, used) == ({}, {"stock": ["10.0.0.4, which is connected"]})
+    assert (ran, path.read_text()) == ([], ACCESS)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Saltern (formula redis).\nport {1}\n"
+CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Saltern (formula redis).\n{1}\n"
 
 
 @pytest.fixture
@@ -13,7 +13,8 @@ def directory(tmp_path, redis_instance, monkeypatch):
     """A directory with the configuration of two instances of ours, of Debian's own and of somebody else's."""
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(redis_instance, "DATA", str(tmp_path / "data"))
-    for name, port in (("jobs", 8199), ("shop", 8299)):
+    # One of them from before there was TLS.
+    for name, port in (("jobs", "port 0\ntls-port 8199"), ("shop", "port 8299")):
         (tmp_path / f"redis-{name}.conf").write_text(CONFIG.format(name, port))
     (tmp_path / "redis.conf").write_text("port 6379\n")
     (tmp_path / "redis-by-hand.conf").write_text("port 6380\n")
@@ -24,13 +25,14 @@ def directory(tmp_path, redis_instance, monkeypatch):
 def run(redis_instance, dunders, directory):
     """A function that runs a state; it returns the answer, what was asked of systemd, and what is there."""
 
-    def run(function, *arguments, test=False, stops=True, users=()):
+    def run(function, *arguments, test=False, stops=True, users=(), remote=()):
         asked = []
         functions = {
             f"service.{word}": lambda unit, word=word: asked.append((word, unit)) or stops
             for word in ("stop", "disable")
         }
         functions["attachment.users"] = lambda kind, port: list(users)
+        functions["redis_connection.remote"] = {8199: list(remote), 8299: []}.get
         dunders(redis_instance, salt=functions, opts={"test": test})
         state = getattr(redis_instance, function)(*arguments)
         return state, asked, sorted(path.name for path in directory.glob("*.conf"))
@@ -77,6 +79,12 @@ def test_an_instance_that_a_release_has_runs_on(retired):
     state, asked, files = retired("shop", users=["jobs-app v3"])
     assert (state["result"], state["changes"], asked, files) == (True, {}, [], ALL)
     assert state["comment"] == "No other instance is there; jobs runs on for jobs-app v3"
+
+
+def test_an_instance_that_another_host_is_connected_to_runs_on(retired):
+    state, asked, files = retired("shop", remote=["10.0.0.4"])
+    assert (state["result"], state["changes"], asked, files) == (True, {}, [], ALL)
+    assert state["comment"] == "No other instance is there; jobs runs on for 10.0.0.4, which is connected"
 
 
 def test_an_instance_that_does_not_stop_is_told_and_tried_again(retired):

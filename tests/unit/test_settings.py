@@ -34,7 +34,10 @@ MISTAKES = {
     "an unknown formula": ({"ngnix": {}}, ["ngnix: unknown setting; did you mean 'nginx'?"]),
     "an unknown formula like no other": (
         {"zzz": {}},
-        ["zzz: unknown setting; expected one of app, base, drift, firewall, nginx, postgres, redis, supervisor"],
+        [
+            "zzz: unknown setting; expected one of app, base, certificates, drift, firewall, nginx, postgres, redis, "
+            "supervisor"
+        ],
     ),
     "an unknown setting": ({"nginx": {"gzpi": True}}, ["nginx.gzpi: unknown setting; did you mean 'gzip'?"]),
     "an unknown setting like no other": (
@@ -213,7 +216,8 @@ MISTAKES = {
             f"app.shop.build: missing; {BUILT}",
             "app.shop.port: found string; expected a multiple of 100 from 8000 to 29900",
             "nginx.gzip: found integer; expected boolean (Whether text is compressed)",
-            "zzz: unknown setting; expected one of app, base, drift, firewall, nginx, postgres, redis, supervisor",
+            "zzz: unknown setting; expected one of app, base, certificates, drift, firewall, nginx, postgres, redis, "
+            "supervisor",
         ],
     ),
 }
@@ -392,7 +396,7 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 
 
 @pytest.fixture
-def compiled(settings, secrets, inventory, attachment, firewall, dunders, request, tmp_path):
+def compiled(settings, secrets, inventory, attachment, certificate, firewall, dunders, request, tmp_path):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
     salt = {
@@ -401,6 +405,8 @@ def compiled(settings, secrets, inventory, attachment, firewall, dunders, reques
         "inventory.peers": inventory.peers,
         "inventory.read": inventory.read,
         "attachment.derived": attachment.derived,
+        "certificate.mistakes": certificate.mistakes,
+        "secrets.certificates": secrets.certificates,
         "firewall.mistakes": firewall.mistakes,
         "firewall.openings": firewall.openings,
         "secrets.mistakes": secrets.mistakes,

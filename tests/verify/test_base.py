@@ -34,10 +34,15 @@ def test_nothing_has_failed(host):
     assert host.check_output("systemctl list-units --failed --plain --no-legend") == ""
 
 
-def test_only_what_is_declared_listens_to_the_network(host, roles):
+def test_only_what_is_declared_listens_to_the_network(host, roles, settings):
     lines = host.check_output("ss -Hltn").splitlines()
     listening = {line.split()[3].rpartition(":") for line in lines}
     public = {int(port) for address, _, port in listening if address.split("%")[0] not in ("127.0.0.1", "[::1]")}
     declared = {80} if {"app", "proxy"} & set(roles) else set()
+    # Where there are apps on other hosts.
+    if "database" in roles and settings["postgres"]["listen"]:
+        declared |= {5432}
+    if "cache" in roles and settings["redis"]["listen"]:
+        declared |= {instance["port"] for instance in settings["redis"]["instances"].values()}
     # 22 is the operator's way in, where there is one.
     assert public - {22} == declared

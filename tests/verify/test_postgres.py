@@ -14,9 +14,10 @@ pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 with open(f"/proc/{pid}/environ", "rb") as stream:
     environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
 url = urllib.parse.urlsplit(environ[variable.encode()].decode())
-unquote = urllib.parse.unquote
+unquote, query = urllib.parse.unquote, dict(urllib.parse.parse_qsl(url.query))
 access = {"PGHOST": url.hostname, "PGPORT": str(url.port or 5432), "PGUSER": unquote(url.username),
-          "PGPASSWORD": unquote(url.password), "PGDATABASE": unquote(url.path[1:]), "PGCONNECT_TIMEOUT": "5"} | changes
+          "PGPASSWORD": unquote(url.password), "PGDATABASE": unquote(url.path[1:]), "PGCONNECT_TIMEOUT": "5",
+          "PGSSLMODE": query["sslmode"], "PGSSLROOTCERT": query["sslrootcert"]} | changes
 done = subprocess.run(["psql", "-XAtqc", "SELECT current_user || '@' || current_database()"], env=os.environ | access,
                       capture_output=True, text=True)
 print(json.dumps({"out": done.stdout.strip(), "error": done.stderr.strip()}))
@@ -43,6 +44,8 @@ def sql(host):
 @pytest.fixture(scope="module")
 def attached(apps, processes):
     """Each attached database with its app, the variable, and the PID of a process that has the URL."""
+    if not apps:
+        pytest.skip("no app runs on the host")
     found = []
     for app, one in sorted(apps.items()):
         its = next(iter(processes(app).values()))
@@ -111,6 +114,19 @@ def test_a_wrong_password_is_refused(attached, python):
         assert f'password authentication failed for user "{app}"' in answer["error"]
 
 
+def test_plaintext_is_refused(attached, python):
+    for _, name, variable, pid in attached:
+        error = python(CONNECT, pid, variable, '{"PGSSLMODE": "disable"}')["error"]
+        assert "no pg_hba.conf entry" in error, name
+        assert "no encryption" in error, name
+
+
+def test_another_authority_is_not_believed(attached, python):
+    for _, name, variable, pid in attached:
+        others = '{"PGSSLROOTCERT": "/etc/ssl/certs/ca-certificates.crt"}'
+        assert "certificate verify failed" in python(CONNECT, pid, variable, others)["error"], name
+
+
 def test_the_other_apps_are_refused(attached, python):
     for app, name, variable, pid in attached:
         for other, others, _, _ in attached:
@@ -122,10 +138,32 @@ def test_the_other_apps_are_refused(attached, python):
         assert "no pg_hba.conf entry" in answer["error"], f"{app} reads the operator's database ({name})"
 
 
-def test_the_network_is_refused(attached, host, python):
+def test_the_network_is_refused(attached, host, python, settings):
     own = host.check_output("hostname -I").split()[0]
+    # Where other hosts have apps it listens there, and lets in them alone.
+    refusal = "no pg_hba.conf entry" if settings["postgres"]["listen"] else "Connection refused"
     for _, _, variable, pid in attached:
-        assert "Connection refused" in python(CONNECT, pid, variable, f'{{"PGHOST": "{own}"}}')["error"]
+        assert refusal in python(CONNECT, pid, variable, f'{{"PGHOST": "{own}"}}')["error"]
+
+
+def test_tls_is_1_2_or_newer(sql):
+    assert (sql("SHOW ssl"), sql("SHOW ssl_min_protocol_version")) == ("on", "TLSv1.2")
+
+
+def test_it_lets_in_the_apps_of_the_app_hosts_alone(sql, settings):
+    rules = json.loads(
+        sql(
+            "SELECT coalesce(json_agg(json_build_array(database, user_name, address, netmask, type, auth_method)), "
+            "'[]') FROM pg_hba_file_rules WHERE type <> 'local'"
+        )
+    )
+    masks = {"32": "255.255.255.255", "128": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+    clients = [client.split("/") for client in settings["postgres"]["clients"]]
+    assert sorted(rules) == sorted(
+        [[name], [database["owner"]], address, masks[length], "hostssl", "scram-sha-256"]
+        for name, database in settings["postgres"]["databases"].items()
+        for address, length in clients
+    )
 
 
 def test_data_is_checksummed_and_in_utf8(sql, settings):

@@ -4,16 +4,21 @@ import pytest
 
 # Sends commands to a Redis instance with the password of the URL that a process has in its environment, or another one.
 COMMANDS = """
-import json, socket, sys, urllib.parse
+import json, socket, ssl, sys, urllib.parse
 pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 with open(f"/proc/{pid}/environ", "rb") as stream:
     environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
 url = urllib.parse.urlsplit(environ[variable.encode()].decode())
-password = changes.get("password", urllib.parse.unquote(url.password))
-commands = ([["AUTH", password]] if password else []) + changes["commands"]
+user, password = url.username, changes.get("password", urllib.parse.unquote(url.password))
+query = dict(urllib.parse.parse_qsl(url.query))
+assert query["ssl_cert_reqs"] == "required"
+context = ssl.create_default_context(cafile=changes.get("authorities", query["ssl_ca_certs"]))
+commands = ([["AUTH", changes.get("user", user), password]] if password else []) + changes["commands"]
 answers = []
 try:
-    with socket.create_connection((changes.get("host", url.hostname), changes.get("port", url.port)), 5) as connection:
+    host = changes.get("host", url.hostname)
+    with socket.create_connection((host, changes.get("port", url.port)), 5) as plain:
+        connection = plain if changes.get("plain") else context.wrap_socket(plain, server_hostname=host)
         stream = connection.makefile("rwb")
         for command in commands:
             words = [word.encode() for word in command]
@@ -34,6 +39,8 @@ def attached(apps, roles, processes):
     """Each attached instance: its name, its app, the variable, and the PID of a process that has the URL."""
     if "cache" not in roles:
         pytest.skip("the host does not have the role cache")
+    if not apps:
+        pytest.skip("no app runs on the host")
     found = []
     for app, one in sorted(apps.items()):
         for variable, target in one["attach"].items():
@@ -83,12 +90,35 @@ def test_no_password_and_a_wrong_one_are_refused(attached, redis):
     for _, _, variable, pid in attached:
         assert redis(pid, variable, ["PING"], password="")[0].startswith("-NOAUTH")
         assert redis(pid, variable, ["PING"], password="wrong")[0].startswith("-WRONGPASS")
+        # Nor is there anybody else.
+        for user in ("default", "operator"):
+            assert redis(pid, variable, ["PING"], user=user)[0].startswith("-WRONGPASS")
 
 
-def test_the_network_is_refused(attached, host, redis):
-    own = host.check_output("hostname -I").split()[0]
+def test_plaintext_and_another_authority_are_refused(attached, redis):
     for _, _, variable, pid in attached:
-        assert redis(pid, variable, ["PING"], host=own) == ["ConnectionRefusedError"]
+        assert "+PONG" not in redis(pid, variable, ["PING"], plain=True)
+        others = redis(pid, variable, ["PING"], authorities="/etc/ssl/certs/ca-certificates.crt")
+        assert others == ["SSLCertVerificationError"]
+
+
+def test_an_app_does_not_administer_its_instance(attached, redis):
+    for _, _, variable, pid in attached:
+        for command in (
+            ["CONFIG", "SET", "maxmemory", "1gb"],
+            ["ACL", "LIST"],
+            ["SHUTDOWN", "NOSAVE"],
+            ["DEBUG", "JMAP"],
+        ):
+            assert redis(pid, variable, command)[1].startswith("-NOPERM"), command
+
+
+def test_the_network_is_refused(attached, host, redis, settings):
+    own = host.check_output("hostname -I").split()[0]
+    # Where other hosts have apps it listens there.
+    answer = ["+OK", "+PONG"] if settings["redis"]["listen"] else ["ConnectionRefusedError"]
+    for _, _, variable, pid in attached:
+        assert redis(pid, variable, ["PING"], host=own) == answer
 
 
 def test_the_settings_are_in_force(attached, redis, settings):

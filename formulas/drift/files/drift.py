@@ -6,7 +6,8 @@
 It says how many states would change and which, by their IDs, and never what: a diff may show a secret. With --record it
 also writes that line to the journal, as saltern-drift, and what it found to /var/lib/saltern/drift.json.
 
-Exit code: 0 when nothing would change, 1 when something would, 2 when the dry run or states in it failed.
+Exit code: 0 when nothing would change, 1 when something would, 2 when the dry run or states in it failed, or when a
+certificate soon ends.
 """
 
 import datetime
@@ -40,7 +41,7 @@ def asked():
         answer = answered()
         if isinstance(answer, dict) and answer["busy"]:
             time.sleep(PAUSE)
-        elif is_second or (isinstance(answer, dict) and not answer["would_change"] and not answer["failed"]):
+        elif is_second or (isinstance(answer, dict) and not any(answer[key] for key in WORDS)):
             return answer
         else:
             is_second = True
@@ -67,13 +68,14 @@ def status(answer, now):
     :param answer: what ``asked`` returned.
     :param now: the time.
     """
-    found = {"time": now.isoformat(timespec="seconds"), "states": 0, "would_change": [], "failed": []}
+    found = {"time": now.isoformat(timespec="seconds"), "states": 0} | {key: [] for key in WORDS}
     if isinstance(answer, str):
         return found | {"result": "failed", "reason": answer}
-    found |= {key: answer[key] for key in ("states", "would_change", "failed")}
+    found |= {key: answer[key] for key in ("states", *WORDS)}
     if not answer["states"]:
         return found | {"result": "failed", "reason": "no state was reached, the pillar or the states have a mistake"}
-    return found | {"result": "failed" if found["failed"] else "drift" if found["would_change"] else "none"}
+    is_failed = found["failed"] or found["expiring"]
+    return found | {"result": "failed" if is_failed else "drift" if found["would_change"] else "none"}
 
 
 def line(found):
@@ -83,15 +85,20 @@ def line(found):
     """
     if "reason" in found:
         return f"the dry run failed: {found['reason']}; see salt-call state.apply test=True"
-    parts = [f"{counted(found[key])} {word}: {' '.join(found[key])}" for key, word in WORDS.items() if found[key]]
+    said = {key: f"{counted(found[key], thing)} {word}" for key, (thing, word) in WORDS.items() if found[key]}
+    parts = [f"{words}: {' '.join(found[key])}" for key, words in said.items()]
     return "; ".join(parts) or f"nothing would change in {found['states']} states"
 
 
-WORDS = {"failed": "failed", "would_change": "would change"}
+WORDS = {
+    "failed": ("state", "failed"),
+    "would_change": ("state", "would change"),
+    "expiring": ("certificate", "not renewed in time"),
+}
 
 
-def counted(ids):
-    return f"{len(ids)} state{'' if len(ids) == 1 else 's'}"
+def counted(found, thing):
+    return f"{len(found)} {thing}{'' if len(found) == 1 else 's'}"
 
 
 def record(found):

@@ -1,0 +1,395 @@
+"""Certificates by which the hosts of an environment know each other.
+
+Where several hosts are involved, the pillar says them, as ``bin/issue-certificates`` writes it. A host that is alone
+with its apps and with what they attach has an authority of its own, and issues and renews what it needs by itself.
+Both are made here, in the same way. Certificates are compared by what is in them, so that a test needs no host.
+"""
+
+import contextlib
+import datetime
+import ipaddress
+import os
+import pwd
+import secrets
+
+from salt.exceptions import CommandExecutionError
+
+__load__ = ["authorities", "expiring", "mistakes", "pair", "write_authorities", "write_pair"]
+
+DIRECTORY = "/etc/ssl/saltern"
+# The key and the certificate of a host's own authority.
+OWN = f"{DIRECTORY}/authority.pem"
+# Which service of a role has one.
+SERVICES = {"database": "postgres", "cache": "redis"}
+
+AUTHORITY_DAYS = 3650
+DAYS = 365
+# Of its life: what is left when a certificate is issued anew, and when that has been forgotten.
+RENEWED = 1 / 3
+FORGOTTEN = 1 / 5
+
+# Clocks differ.
+SKEW = datetime.timedelta(hours=1)
+
+
+# --- What is issued, on an operator's machine as on a host ------------------------------------------------------------
+
+
+def new_authority(name, now, days=AUTHORITY_DAYS):
+    """Make an authority.
+
+    :param name: whose it is.
+    :param now: the time.
+    :param days: how long it is valid.
+    :return: its key and its certificate in one text, in PEM.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    # Two of one environment, while one takes over from the other, are told apart.
+    subject = _named(f"Saltern {name[:40]} {secrets.token_hex(4)}")
+    certificate = (
+        _builder(subject, subject, key.public_key(), now, now + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return _pem(key) + _pem(certificate)
+
+
+def issue(authority, minion_id, address, now, days=DAYS):
+    """Issue a host's certificate.
+
+    :param authority: key and certificate of the authority, in PEM.
+    :param minion_id: the host's id.
+    :param address: its IPv4 address.
+    :param now: the time.
+    :param days: how long it is valid; no longer than the authority is.
+    :return: a new key and its certificate in one text, in PEM.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    signer, (issuer, *_) = _key(authority), _certificates(authority)
+    key = ec.generate_private_key(ec.SECP256R1())
+    until = min(now + datetime.timedelta(days=days), issuer.not_valid_after_utc)
+    names = [_general(name) for name in names_of(minion_id, address)]
+    certificate = (
+        _builder(_named(minion_id), issuer.subject, key.public_key(), now, until)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    return _pem(key) + _pem(certificate)
+
+
+def names_of(minion_id, address):
+    """Return the names and addresses at which a host is reached, by itself and by others."""
+    return ["localhost", minion_id, "127.0.0.1", "::1", address]
+
+
+def _named(text):
+    from cryptography import x509
+
+    return x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, text)])
+
+
+def _general(name):
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _usage(**given):
+    from cryptography import x509
+
+    words = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    words += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
+    return x509.KeyUsage(**(dict.fromkeys(words, False) | given))
+
+
+def _builder(subject, issuer, public, now, until):
+    from cryptography import x509
+
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(until)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+
+
+def _pem(part):
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    if isinstance(part, x509.Certificate):
+        return part.public_bytes(serialization.Encoding.PEM).decode()
+    return part.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+# --- What is in them --------------------------------------------------------------------------------------------------
+
+
+def parted(text):
+    """Part a text of a key and a certificate into the two.
+
+    :param text: what ``issue`` returns.
+    :return: the key and the certificate, in PEM.
+    """
+    key, mark, certificate = text.partition("-----BEGIN CERTIFICATE-----")
+    return key, mark + certificate
+
+
+def until(certificate):
+    """Return until when a certificate is valid."""
+    return _certificates(certificate)[0].not_valid_after_utc
+
+
+def left(certificate, now):
+    """Return what is left of a certificate's life: 1 when it is new, 0 and less when it has expired.
+
+    :param certificate: in PEM; of several, the first.
+    :param now: the time.
+    """
+    one = _certificates(certificate)[0]
+    return (one.not_valid_after_utc - now) / (one.not_valid_after_utc - one.not_valid_before_utc)
+
+
+def amiss(key, certificate, authorities, names, now):
+    """Say what keeps a host's certificate from serving.
+
+    :param key: in PEM, or ``None`` where it is not to be had.
+    :param certificate: in PEM.
+    :param authorities: certificates in PEM; one of them must have issued it.
+    :param names: at which the host is reached.
+    :param now: the time.
+    :return: a mapping of ``key``, ``certificate`` or ``authorities`` to what is wrong there.
+    """
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
+    found, issuers = {}, []
+    for index, text in enumerate(authorities):
+        try:
+            issuers += _certificates(text)
+        except ValueError:
+            found[f"authorities[{index}]"] = "cannot be read"
+    try:
+        (one, *_) = _certificates(certificate)
+        given = set(map(str, _alternatives(one)))
+    except (ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
+        return found | {"certificate": "cannot be read"}
+    if key is not None:
+        try:
+            if _key(key).public_key() != one.public_key():
+                found["key"] = "is that of another certificate"
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            found["key"] = "cannot be read"
+    if one.not_valid_after_utc <= now:
+        found["certificate"] = f"expired on {one.not_valid_after_utc:%Y-%m-%d}"
+    elif lacking := [name for name in names if name not in given]:
+        found["certificate"] = f"is not for {', '.join(lacking)}"
+    for issuer in issuers:
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            one.verify_directly_issued_by(issuer)
+            if issuer.not_valid_after_utc <= now:
+                found.setdefault("authorities", f"expired on {issuer.not_valid_after_utc:%Y-%m-%d}")
+            return found
+    return found if "certificate" in found else found | {"certificate": "was issued by none of the authorities"}
+
+
+def _alternatives(certificate):
+    from cryptography import x509
+
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [*names.get_values_for_type(x509.DNSName), *names.get_values_for_type(x509.IPAddress)]
+
+
+def _certificates(text):
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificates(text.encode())
+
+
+def _key(text):
+    from cryptography.hazmat.primitives import serialization
+
+    return serialization.load_pem_private_key(text.encode(), None)
+
+
+# --- On a host --------------------------------------------------------------------------------------------------------
+
+
+def mistakes(settings, hosts, minion_id):
+    """List what is wrong with the certificates that the pillar gives a host, or does not.
+
+    :param settings: a mapping of formula to settings, complete.
+    :param hosts: the inventory, rows by host id.
+    :param minion_id: the host's id.
+    :return: a message for each mistake.
+
+    CLI Example: none, it serves ``settings.compiled``.
+    """
+    return judged(settings["certificates"], hosts[minion_id], minion_id, _now())
+
+
+def judged(given, row, minion_id, now):
+    """List what is wrong with the certificates of a host; see ``mistakes``.
+
+    :param given: the settings of the formula ``certificates``, complete.
+    :param row: the host's, of the inventory.
+    :param now: the time.
+    """
+    environment, words = row["environment"], ("authorities", "certificate", "key")
+    command = f"expected what bin/issue-certificates {environment} writes: run it"
+    missing = [word for word in words if not given.get(word)]
+    if len(missing) == len(words):
+        if given["alone"]:
+            return []
+        return [f"certificates: missing, and several hosts of {environment} must know each other; {command}"]
+    if missing:
+        return [f"certificates.{word}: missing; {command}" for word in missing]
+    names = names_of(minion_id, row["address"])
+    found = amiss(given["key"], given["certificate"], given["authorities"], names, now)
+    return [f"certificates.{word}: {what}; {command}" for word, what in sorted(found.items())]
+
+
+def authorities():
+    """Return the authorities that the host's apps trust, in PEM: the pillar's, or the host's own.
+
+    :return: text, or ``None`` where the host's own authority is yet to be made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call certificate.authorities
+    """
+    given = __pillar__["certificates"]["authorities"]
+    if given:
+        return "".join(one.rstrip("\n") + "\n" for one in given)
+    own = _own()
+    return own and parted(own)[1]
+
+
+def pair(path):
+    """Return a service's key and certificate as they should be.
+
+    :param path: where the service has them.
+    :return: text; ``None`` where they are yet to be issued by the host's own authority.
+
+    CLI Example: none, it would print a private key.
+    """
+    given = __pillar__["certificates"]
+    if given["authorities"]:
+        return given["key"].rstrip("\n") + "\n" + given["certificate"].rstrip("\n") + "\n"
+    own, text = _own(), _read(path)
+    if not own or not text:
+        return None
+    key, certificate = parted(text)
+    names = names_of(__opts__["id"], __pillar__["hosts"][__opts__["id"]]["address"])
+    if amiss(key, certificate, [parted(own)[1]], names, _now()) or left(certificate, _now()) < RENEWED:
+        return None
+    return text
+
+
+def write_authorities(path, text):
+    """Write the authorities that the host's apps trust; the file is the old one or the new one at any moment.
+
+    :param path: the file.
+    :param text: what ``authorities`` returned. Where that is ``None``, the host's own authority is made.
+
+    CLI Example: none, it serves the state ``certificate.authorities``.
+    """
+    if text is None:
+        _replace(OWN, new_authority(__opts__["id"], _now()), "root", 0o600)
+        text = authorities()
+    _replace(path, text, "root", 0o644)
+
+
+def write_pair(path, text, user):
+    """Write a service's key and certificate; the file is the old one or the new one at any moment.
+
+    :param path: the file.
+    :param text: what ``pair`` returned. Where that is ``None``, the host's own authority issues it.
+    :param user: the service's.
+    :raises CommandExecutionError: when there is no such user.
+
+    CLI Example: none, it serves the state ``certificate.present``.
+    """
+    if text is None:
+        text = issue(_own(), __opts__["id"], __pillar__["hosts"][__opts__["id"]]["address"], _now())
+    _replace(path, text, user, 0o600)
+
+
+def _replace(path, text, user, mode):
+    try:
+        owner = pwd.getpwnam(user)
+    except KeyError:
+        raise CommandExecutionError(f"{path}: there is no user {user}") from None
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(fd, "w", encoding="ascii") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fchown(fd, owner.pw_uid, owner.pw_gid)
+        os.fchmod(fd, mode)
+        os.fsync(fd)
+    os.rename(f"{path}.new", path)
+
+
+def expiring():
+    """List the certificates of this host that should have been renewed long ago.
+
+    :return: a mapping of path to the day on which it expires.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call certificate.expiring
+    """
+    found, roles = {}, __pillar__["hosts"][__opts__["id"]]["roles"]
+    services = [service for role, service in SERVICES.items() if role in roles]
+    for path in (f"{DIRECTORY}/{name}.pem" for name in ("ca", *services)):
+        with contextlib.suppress(ValueError):
+            certificate = (text := _read(path)) and parted(text)[1]
+            if certificate and left(certificate, _now()) < FORGOTTEN:
+                found[path] = f"{until(certificate):%Y-%m-%d}"
+    return found
+
+
+def _own():
+    """Return key and certificate of the host's own authority, ``None`` where there is none that serves."""
+    text = _read(OWN)
+    try:
+        if text and _key(text).public_key() == _certificates(text)[0].public_key() and left(text, _now()) >= RENEWED:
+            return text
+    except (ValueError, TypeError):
+        pass
+    return None
+
+
+def _read(path):
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError), open(path, encoding="ascii") as stream:
+        return stream.read()
+    return None
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC)

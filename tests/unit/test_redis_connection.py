@@ -1,0 +1,117 @@
+"""Connections to Redis: which certificate is served, how it is told of another one, and who is connected."""
+
+import contextlib
+import datetime
+import socket
+import ssl
+import threading
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+NOW = datetime.datetime.now(datetime.UTC)
+
+
+@pytest.fixture(scope="session")
+def pairs(certificate, tmp_path_factory):
+    """Two files with a key and a certificate."""
+    directory = tmp_path_factory.mktemp("pairs")
+    authority = certificate.new_authority("dev", NOW)
+    for name in ("own", "other"):
+        (directory / f"{name}.pem").write_text(certificate.issue(authority, "one", "10.0.0.1", NOW))
+    return directory
+
+
+@pytest.fixture
+def server(pairs):
+    """A TLS server that answers each of the given lines to what it reads; it yields its port and what it has read."""
+
+    @contextlib.contextmanager
+    def serve(*answers):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pairs / "own.pem")
+        read = []
+
+        def answer(listener):
+            with contextlib.suppress(OSError):
+                while True:
+                    plain, _ = listener.accept()
+                    with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+                        for line in answers:
+                            read.append(connection.recv(1000))
+                            connection.sendall(line)
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=answer, args=(listener,), daemon=True).start()
+            yield listener.getsockname()[1], read
+            # Closed alone it would go on for the thread that waits in it.
+            listener.shutdown(socket.SHUT_RDWR)
+
+    return serve
+
+
+def test_it_is_known_which_certificate_is_served(redis_connection, server, pairs):
+    with server() as (port, _):
+        assert redis_connection.serves(port, str(pairs / "own.pem")) is True
+        assert redis_connection.serves(port, str(pairs / "other.pem")) is False
+        assert redis_connection.serves(port, str(pairs / "missing.pem")) is False
+    with pytest.raises(CommandExecutionError, match=rf"^Redis at port {port} does not answer: Connection refused$"):
+        redis_connection.serves(port, str(pairs / "own.pem"))
+
+
+def test_redis_is_told_to_read_its_certificate(redis_connection, server, dunders):
+    dunders(redis_connection, salt={"attachment.operator_password": lambda name: f"{name}'s-own"})
+    with server(b"+OK\r\n", b"+OK\r\n") as (port, read):
+        redis_connection.read_certificate("jobs", port, "/a.pem")
+    assert read[0] == b"*3\r\n$4\r\nAUTH\r\n$8\r\noperator\r\n$10\r\njobs's-own\r\n"
+    assert read[1].startswith(b"*6\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n$13\r\ntls-cert-file\r\n$6\r\n/a.pem\r\n")
+
+
+def test_what_redis_answers_is_told_and_no_password(redis_connection, server, dunders):
+    dunders(redis_connection, salt={"attachment.operator_password": lambda name: "hunter2"})
+    with (
+        server(b"-WRONGPASS invalid\r\n") as (port, _),
+        pytest.raises(CommandExecutionError, match=r"^jobs: Redis answers AUTH with: -WRONGPASS invalid$"),
+    ):
+        redis_connection.read_certificate("jobs", port, "/a.pem")
+
+
+def test_other_hosts_that_are_connected_are_listed(redis_connection, dunders):
+    dunders(redis_connection, pillar={"hosts": {"one": {"address": "10.0.0.1"}}}, opts={"id": "one"})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            assert redis_connection.remote(port) == []
+    with socket.create_server(("127.0.0.2", 0)) as listener:
+        port = listener.getsockname()[1]
+        client = socket.create_connection(("127.0.0.2", port), source_address=("127.0.0.3", 0))
+        with client:
+            assert redis_connection.remote(port) == ["127.0.0.3"]
+        assert redis_connection.remote(port) == []
+
+
+STATES = {
+    "it serves it": ({}, None),
+    "it serves another one": ({"serves": False}, "read"),
+    "it does not run": ({"started": None, "serves": False}, None),
+    "a dry run before it is written": ({"watch": True, "test": True}, "would"),
+    "a dry run of a restart": ({"watch": True, "test": True, "restarted": True}, None),
+    "a dry run of what runs otherwise": ({"serves": False, "test": True}, "would"),
+}
+
+
+@pytest.mark.parametrize("options, expected", STATES.values(), ids=STATES)
+def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, options, expected):
+    read, test = [], options.get("test", False)
+    salt = {
+        "service_config.started": lambda unit: options.get("started", 1),
+        "redis_connection.serves": lambda port, path: options.get("serves", True),
+        "redis_connection.read_certificate": lambda *arguments: read.append(arguments),
+    }
+    running = {"x": {"name": "redis-server@jobs", "changes": {"x": 1} if options.get("restarted") else {}}}
+    dunders(redis_instance, salt=salt, opts={"test": test}, running=running)
+    function = redis_instance.mod_watch if options.get("watch") else redis_instance.certificate_served
+    state = function("jobs", 8199, "/a.pem")
+    assert state["result"] is (None if expected == "would" else True)
+    assert state["changes"] == ({"jobs": {"old": "another certificate", "new": "served"}} if expected else {})
+    assert read == ([("jobs", 8199, "/a.pem")] if expected == "read" else [])
