@@ -103,7 +103,11 @@ def fleet(suite):
             return name, host
 
         with ThreadPoolExecutor(2) as pool:
-            yield lab, {"front": first} | dict(pool.map(booted, [name for name in rows if name != "front"]))
+            hosts = {"front": first} | dict(pool.map(booted, [name for name in rows if name != "front"]))
+        yield lab, hosts
+        # One after the other: of several at once, podman does not end all in time on a busy machine.
+        for host in hosts.values():
+            host.remove()
 
 
 def connected(hosts):
