@@ -12,20 +12,6 @@ postgres-certificate:
       - certificate: certificates-authorities
       - pkg: postgres-package
 
-postgres-unit:
-  file.managed:
-    - name: /etc/systemd/system/postgresql@.service.d/saltern.conf
-    - source: salt://postgres/files/postgresql.service
-    - makedirs: True
-    - mode: '0644'
-
-postgres-unit-read:
-  service_config.unit_read:
-    - name: the unit of PostgreSQL
-    - units: [postgresql@{{ version }}-main]
-    - watch:
-      - file: postgres-unit
-
 postgres-config:
   file.managed:
     - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
@@ -48,3 +34,17 @@ postgres-access:
     - mode: '0640'
     - require:
       - postgres_cluster: postgres-cluster
+
+postgres-unit:
+  file.managed:
+    - name: /etc/systemd/system/postgresql@.service.d/saltern.conf
+    - source: salt://postgres/files/postgresql.service
+    - makedirs: True
+    - mode: '0644'
+
+postgres-unit-read:
+  service_config.unit_read:
+    - name: the unit of PostgreSQL
+    - units: [postgresql@{{ version }}-main]
+    - watch:
+      - file: postgres-unit

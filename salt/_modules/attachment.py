@@ -78,10 +78,8 @@ def derive(settings, hosts, minion_id, peers):
                 found += _attach_resource(path, target, kinds[0], app, one, settings, peers, hosts, minion_id)
     for kind, (_, plural) in PROVIDERS.items():
         for name, resource in sorted(settings[kind][plural].items()):
-            if resource["owner"] is None and (kind, name) in replaced:
-                # What is said of it stays, for the day on which the URL goes again.
-                del settings[kind][plural][name]
-            elif resource["owner"] is None:
+            # What is said of one that a URL replaces may stay, for the day on which the URL goes again.
+            if resource["owner"] is None and (kind, name) not in replaced:
                 found.append(f"{kind}.{plural}.{name}: no app attaches it; expected the name of an attached {kind}")
     found += _duplicates(apps)
     _reach(settings, peers, hosts, minion_id)
@@ -98,7 +96,7 @@ def _reach(settings, peers, hosts, minion_id):
     own = hosts[minion_id]["address"]
     involved = set()
     for kind, (role, plural) in PROVIDERS.items():
-        if settings[kind][plural]:
+        if any(resource["owner"] for resource in settings[kind][plural].values()):
             involved |= {*peers[role], *peers["app"]}
         # Redis would not listen on an address that it is told twice.
         settings[kind]["listen"] = [own] if elsewhere and own != LOOPBACK else []

@@ -52,7 +52,11 @@ def load(formula):
         )
     if formula not in __pillar__:
         raise CommandExecutionError(f"{formula}: no formula has this name")
-    return copy.deepcopy(__pillar__[formula])
+    found = copy.deepcopy(__pillar__[formula])
+    # A database or an instance without an owner is one that a URL has replaced. Nothing can be taken out of a pillar.
+    for plural in {"databases", "instances"} & found.keys():
+        found[plural] = {name: resource for name, resource in found[plural].items() if resource["owner"]}
+    return found
 
 
 def compiled(pillar, minion_id):

@@ -296,6 +296,7 @@ def test_postgres_lets_in_no_host_but_the_app_hosts(live):
 def test_a_database_of_somebody_else_is_attached_and_the_old_one_left_untouched(live):
     script = """
         export DEBIAN_FRONTEND=noninteractive
+        apt-get -qq update
         apt-get -qq install --no-install-recommends postgresql ssl-cert >/dev/null 2>&1
         cd /
         runuser -u postgres -- psql -qc "CREATE ROLE managed LOGIN PASSWORD 'managed-0123456789'" \\

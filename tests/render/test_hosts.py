@@ -248,6 +248,17 @@ def test_redis_knows_the_digests_of_passwords_alone(everything):
     assert "canary" not in text
 
 
+def test_what_is_said_of_a_database_stays_while_a_url_takes_its_place(tmp_path):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    url = {"url": "postgres://faq:canary@db.example.com/faq"}
+    host.merge({"app": {"faq": {"attach": {"DATABASE_URL": url}}}, "postgres": EVERYTHING["postgres"]})
+    assert host.ask("settings.load", "postgres")["databases"].keys() == {"tickets"}
+    ids = {state["__id__"] for state in host.states()}
+    assert "postgres-attachment-tickets" in ids
+    assert "postgres-attachment-faq" not in ids
+
+
 SPLIT = {
     "db1": {"environment": "dev", "roles": ["database", "cache"], "address": "10.0.0.1"},
     "app1": {"environment": "dev", "roles": ["app"], "address": "10.0.0.2"},

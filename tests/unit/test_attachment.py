@@ -239,7 +239,8 @@ def test_a_resource_with_a_url_is_somebody_elses(derive):
     # What is said of the one before may stay.
     found, mistakes = derive({"shop": app(attach=attach)}, postgres={"databases": {"shop": {"password": PASSWORD}}})
     assert mistakes == []
-    assert found["postgres"]["databases"] == {}
+    assert found["postgres"]["databases"]["shop"]["owner"] is None
+    assert found["certificates"]["alone"] is True
 
 
 def test_one_database_may_be_attached_by_two_variables(derive):

@@ -44,6 +44,10 @@ def settings(tree: Path, host_id: str) -> dict:
     pillar = json.loads(done.stdout)["local"]
     if "_errors" in pillar:
         raise RuntimeError(f"{host_id}: its settings do not compile: {'; '.join(pillar['_errors'])}")
+    for formula, plural in (("postgres", "databases"), ("redis", "instances")):
+        # One without an owner is replaced by a URL.
+        found = pillar[formula][plural]
+        pillar[formula][plural] = {name: resource for name, resource in found.items() if resource["owner"]}
     return pillar
 
 

@@ -108,7 +108,6 @@ def test_an_app_does_not_administer_its_instance(attached, redis):
             ["CONFIG", "SET", "maxmemory", "1gb"],
             ["ACL", "LIST"],
             ["SHUTDOWN", "NOSAVE"],
-            ["DEBUG", "JMAP"],
         ):
             assert redis(pid, variable, command)[1].startswith("-NOPERM"), command
 
