@@ -237,7 +237,8 @@ def _ailing(app, number, ports):
             changes[name] = {"old": state, "new": None}
         elif state != "RUNNING":
             changes[name] = {"old": state, "new": "RUNNING"}
-            coming |= {name} if state == "STARTING" else set()
+            # What has ended, supervisor starts again within a second.
+            coming |= {name} if state in ("STARTING", "EXITED") else set()
     for process, port in ports.items():
         name = f"{app}.v{number}.{process}"
         if not port or name in changes:

@@ -23,10 +23,15 @@ def switched(name, enabled, status):
         return ret
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{name} would be {wanted}"}
+    steps = []
     if not all(is_right):
-        for word in ("enable", "start") if enabled else ("stop", "disable"):
-            if not __salt__[f"service.{word}"](name):
-                return ret | {"changes": {}, "result": False, "comment": f"{name}: systemctl {word} fails"}
+        steps += [(word, name) for word in (("enable", "start") if enabled else ("stop", "disable"))]
+    if not enabled:
+        # What the timer has started may be waiting for this converge to end, and would write the status after it.
+        steps.append(("stop", name.replace(".timer", ".service")))
+    for word, unit in steps:
+        if not __salt__[f"service.{word}"](unit):
+            return ret | {"changes": {}, "result": False, "comment": f"{unit}: systemctl {word} fails"}
     if status in ret["changes"]:
         os.unlink(status)
     return ret

@@ -162,7 +162,10 @@ def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
     pillar.restore()
     expected = {"drift-schedule", "drift-unit-read", "drift-timer"}
     assert apply(watched, "test=True").succeeded().changed == expected
+    # One that is under way would wait for the converge, and write its status after it.
+    watched.sh("systemctl start --no-block saltern-drift")
     assert apply(watched).succeeded().changed == expected
+    assert watched.run("systemctl", "is-active", "saltern-drift", check=False).stdout.strip() == "inactive"
     assert watched.sh(f"{TIMER}=ActiveState").stdout.strip() == "inactive"
     assert watched.run("systemctl", "is-enabled", "saltern-drift.timer", check=False).stdout.strip() == "disabled"
     assert watched.sh("ls -A /var/lib/saltern").stdout == ""

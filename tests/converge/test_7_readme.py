@@ -42,8 +42,9 @@ def clone(tmp_path_factory, reader):
 
 @pytest.fixture(scope="module")
 def reader():
-    """The environment of the README's reader."""
-    return {**os.environ, "SALTERN_LAB": LAB}
+    """The environment of the README's reader, whose make is no part of another one that runs the tests."""
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return own | {"SALTERN_LAB": LAB}
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ def timer(drift_timer, dunders, tmp_path):
         done = []
         functions = {"service.status": lambda name: running, "service.enabled": lambda name: running}
         for word in ("start", "stop", "enable", "disable"):
-            functions[f"service.{word}"] = lambda name, word=word: done.append(word) or works
+            functions[f"service.{word}"] = lambda name, word=word: done.append(f"{word} {name}") or works
         dunders(drift_timer, salt=functions, opts={"test": test})
         return drift_timer.switched("saltern-drift.timer", enabled, str(status)), done
 
@@ -185,8 +185,9 @@ def timer(drift_timer, dunders, tmp_path):
 
 
 SWITCHES = {
-    "on": (True, False, ["enable", "start"]),
-    "off": (False, True, ["stop", "disable"]),
+    "on": (True, False, ["enable saltern-drift.timer", "start saltern-drift.timer"]),
+    # With what it has started, which would write its status yet.
+    "off": (False, True, ["stop saltern-drift.timer", "disable saltern-drift.timer", "stop saltern-drift.service"]),
     "on already": (True, True, []),
     "off already": (False, False, []),
 }
@@ -211,6 +212,8 @@ def test_a_status_that_nobody_keeps_goes_with_the_timer(timer):
     assert run(True, True)[0]["changes"] == {}
     assert run(False, False, test=True)[0]["changes"] == {str(status): {"old": "present", "new": None}}
     assert status.exists()
+    assert run(False, False)[1] == ["stop saltern-drift.service"]
+    status.write_text("{}")
     assert run(False, True)[0]["changes"].keys() == {"saltern-drift.timer", str(status)}
     assert not status.exists()
     assert run(False, False)[0]["changes"] == {}
@@ -219,5 +222,5 @@ def test_a_status_that_nobody_keeps_goes_with_the_timer(timer):
 def test_a_timer_that_does_not_start_is_told(timer):
     run, _ = timer
     state, done = run(True, False, works=False)
-    assert (state["result"], state["changes"], done) == (False, {}, ["enable"])
+    assert (state["result"], state["changes"], done) == (False, {}, ["enable saltern-drift.timer"])
     assert state["comment"] == "saltern-drift.timer: systemctl enable fails"
