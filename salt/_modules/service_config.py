@@ -5,7 +5,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["is_read", "read", "reloaded", "restart", "started"]
+__load__ = ["is_read", "read", "restart", "started"]
+
+TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 
 
 def _shown(unit, *names):
@@ -27,47 +29,27 @@ def started(unit, recorded=True):
 
         salt-call service_config.started nginx
     """
-    shown = _shown(unit, "ActiveState", *_timestamps("ActiveEnter"))
+    shown = _shown(unit, "ActiveState", *TIMESTAMPS)
     if shown.get("ActiveState") != "active":
         return None
     if not recorded:
         shown["ActiveEnterTimestamp"] = ""
-    return moment(shown, "ActiveEnter", time.time(), time.monotonic())
+    return moment(shown, time.time(), time.monotonic())
 
 
-def reloaded(unit):
-    """Return when systemd last started or reloaded a unit.
+def moment(shown, now, monotonic):
+    """Return when a unit became active, so that the times of files can be compared with it.
 
-    :param unit: its name.
-    :return: seconds since 1970; 0 where systemd does not know.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call service_config.reloaded nginx
-    """
-    return moment(_shown(unit, *_timestamps("StateChange")), "StateChange", time.time(), time.monotonic())
-
-
-def _timestamps(event):
-    return f"{event}Timestamp", f"{event}TimestampMonotonic"
-
-
-def moment(shown, event, now, monotonic):
-    """Return when an event of a unit was, so that the times of files can be compared with it.
-
-    A file has the time of the clock as it was when it was written, and so has what systemd recorded of the event. Where
+    A file has the time of the clock as it was when it was written, and so has what systemd recorded of the unit. Where
     the clock was set in between, what the monotonic one says of it now may be right instead. The later of the two
     counts: nothing is restarted because a clock was set.
 
     :param shown: the unit's properties.
-    :param event: such as ``ActiveEnter``.
     :param now: seconds since 1970.
     :param monotonic: seconds of the monotonic clock.
     :return: seconds since 1970; 0 where systemd does not say.
     """
-    recorded, since_boot = (shown.get(name) for name in _timestamps(event))
+    recorded, since_boot = map(shown.get, TIMESTAMPS)
     found = [now - monotonic + int(since_boot) / 1_000_000] if since_boot not in (None, "0") else []
     if recorded:
         found.append(datetime.datetime.strptime(f"{recorded}+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z").timestamp())
