@@ -136,6 +136,7 @@ def test_a_role_opens_what_it_serves_to_those_who_need_it(tmp_path, role):
     host.declare("hosts.yaml", inventory_of(*filter(None, [role])))
     host.declare("builds/dev.sls", BUILDS)
     host.merge({key: value for key, value in EVERYTHING.items() if key != "firewall"})
+    host.merge({"certificates": certificates("one", "10.0.0.1")})
     path = "path=salt://firewall/files/firewall.nft.jinja"
     text = host.ask("slsutil.renderer", path, "default_renderer=jinja")
     assert re.findall(r"^ +(.*) accept comment", text, re.MULTILINE) == OPEN[role]
