@@ -1,7 +1,7 @@
 # `make help` lists what there is. Variables are given as in `make logs APP=tickets`.
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
-LAB := $(PYTHON) -m tests.lab
+LAB = $(PYTHON) -m tests.lab --environment '$(ENV)'
 PYTEST := $(PYTHON) -m pytest
 
 ENV ?= dev
@@ -17,7 +17,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	secret secrets-rekey certificates lock clean
 
 ##@ The lab
-up: setup ## boot, bootstrap and converge the host dev, with the example apps (SUITE=trixie: Debian 13; SALTERN_PORT=)
+up: setup ## boot, bootstrap and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
 	@$(LAB) up $(if $(SUITE),--suite '$(SUITE)')
 
 apply: setup ## converge what is up, after an edit (ARGS=test=True: only say what would change)
@@ -36,8 +36,8 @@ logs: setup ## show all processes as one stream (APP=tickets PROCESS=web HOST=de
 status: setup ## list the hosts
 	@$(LAB) status
 
-down: setup ## remove the hosts and their network
-	@$(LAB) down
+down: setup ## remove the hosts and their network (HOST=app1: that one)
+	@$(LAB) down $(if $(HOST),--host '$(HOST)')
 
 ##@ Tests
 test: lint unit render converge ## all of these, in this order

@@ -168,7 +168,7 @@ class Tree:
         for one in (declared.get("app") or {}).values():
             if isinstance(one, dict):
                 one.setdefault("build", BUILD)
-        return declared
+        return overlaid(passwords(declared), declared)
 
     def take_for_secrets(self, name):
         """Write a file of secrets with something in the place of each that is encrypted."""
@@ -231,6 +231,22 @@ def unencrypted(value):
     if isinstance(value, list):
         return [unencrypted(item) for item in value]
     return SECRET if isinstance(value, str) and ENCRYPTED in value else value
+
+
+def passwords(declared):
+    """Return something in the place of each password that several hosts must know, and that no file need say yet.
+
+    :param declared: what is said of the formulas, which may have mistakes.
+    """
+    found = {"postgres": {"databases": {}}, "redis": {"instances": {}}}
+    apps = declared.get("app")
+    for app in apps.values() if isinstance(apps, dict) else ():
+        attach = app.get("attach") if isinstance(app, dict) else None
+        for target in attach.values() if isinstance(attach, dict) else ():
+            for kind, plural in (("postgres", "databases"), ("redis", "instances")):
+                if isinstance(target, dict) and isinstance(name := target.get(kind), str):
+                    found[kind][plural][name] = {"password": SECRET}
+    return found
 
 
 def overlaid(below, above):

@@ -86,6 +86,7 @@ def fleet(suite):
             (lab.tree / f"pillar/builds/{environment}.sls").write_text(builds)
         allow = {"metrics": {"port": 9100, "networks": [f"{rows['data']['address']}/32"]}}
         declare(lab.tree / "pillar", "dev", PASSWORDS | {"firewall": {"allow": allow}})
+        lab.issue_certificates()
 
         first = lab.boot("front", suite)
         first.bootstrap()

@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     root = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    root.add_argument("--environment", default="dev", metavar="ENV", help="whose hosts: dev, staging or production")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, function) -> argparse.ArgumentParser:
@@ -71,61 +73,106 @@ def parser() -> argparse.ArgumentParser:
     logs_parser.add_argument("--no-follow", action="store_true", help="end after the lines that are there")
     add("status", status)
     down_parser = add("down", down)
+    down_parser.add_argument("--host", help="only this host")
     down_parser.add_argument("--run", help="only what the test run of this name made")
     down_parser.add_argument("--images", action="store_true", help="the images too")
     return root
 
 
 def up(options: argparse.Namespace) -> int:
-    """Boot, bootstrap and converge the hosts of the environment dev, and ask their apps."""
+    """Boot, bootstrap and converge the hosts of an environment, and ask their apps."""
     with only_one():
         steps = Steps()
-        this = Lab.of_tree()
-        hosts = {host_id: this.host(host_id) for host_id in this.ids}
-        suite = agreed_suite(options.suite, [host for host in hosts.values() if host])
+        this = Lab.of_tree(options.environment)
+        this.refresh()
+        hosts = {host.id: host for host in this.hosts()}
+        suite = agreed_suite(options.suite, hosts.values())
         with steps.step(f"base image {suite}") as step:
             _, made = image.ensure(suite)
             step.outcome = "made" if made else "there"
-        if len(this.ids) > 1:
-            with steps.step("certificates"):
-                this.issue_certificates()
-        for host_id in this.ids:
-            with steps.step(f"boot {host_id}") as step:
-                hosts[host_id], step.outcome = booted(this, host_id, suite)
-            with steps.step(f"bootstrap {host_id}") as step:
-                step.outcome = hosts[host_id].bootstrap(line=step.doing).removeprefix("bootstrap.sh: ")
+        for host_id in [host_id for host_id in hosts if host_id not in this.ids]:
+            with steps.step(f"remove {host_id}") as step:
+                hosts.pop(host_id).remove()
+                step.outcome = "no longer in the inventory"
+        hosts = side_by_side(steps, "boot", this.ids, lambda host_id, _: booted(this, host_id, suite))
+        side_by_side(
+            steps,
+            "bootstrap",
+            hosts,
+            lambda host_id, doing: (None, hosts[host_id].bootstrap(line=doing).removeprefix("bootstrap.sh: ")),
+        )
         for app in example_apps():
             with steps.step(f"build {app.name}") as step:
                 build = this.release(app, next(iter(hosts.values())).python)
                 step.outcome = f"{build['version']}, sha256 {build['sha256'][:12]}"
-        for host in hosts.values():
-            converge(steps, host, brief=True)
-        return finish(steps, hosts.values())
+        let_know_each_other(steps, this, hosts.values())
+        converge_all(steps, this, hosts.values(), brief=True)
+        return finish(steps, this, hosts.values())
+
+
+def side_by_side(
+    steps: Steps, what: str, ids: Iterable[str], do: Callable[[str, Callable[[str], None]], tuple]
+) -> dict[str, object]:
+    """Do the same for several hosts at once, as one step.
+
+    :param what: what is done, in a word.
+    :param ids: the hosts' ids.
+    :param do: takes a host's id, and a function to say what is under way; returns a result, and an outcome in words.
+    :return: the results, by id.
+    :raises LabError: the first that one of them raised, when all have ended.
+    """
+    ids = list(ids)
+    with steps.step(f"{what} {', '.join(ids)}") as step, ThreadPoolExecutor(len(ids) or 1) as pool:
+        done = pool.map(lambda id: do(id, lambda text: step.doing(f"{id}: {text}" if len(ids) > 1 else text)), ids)
+        found = dict(zip(ids, done, strict=True))
+        outcomes = [outcome if len(ids) == 1 else f"{id} {outcome}" for id, (_, outcome) in found.items()]
+        step.outcome = "; ".join(outcomes)
+    return {id: result for id, (result, _) in found.items()}
+
+
+def let_know_each_other(steps: Steps, this: Lab, hosts: Iterable[Host]) -> None:
+    """Write the secrets and the certificates that the hosts of an environment need."""
+    if this.stand_in:
+        with steps.step("secrets") as step:
+            step.outcome = this.stand_in.write_secrets(hosts)
+    if len(this.ids) > 1:
+        with steps.step("certificates") as step:
+            lines = [line for line in this.issue_certificates().splitlines() if line.startswith("pillar/")]
+            step.outcome = f"{len(lines)}, {sum(': unchanged;' not in line for line in lines)} new"
 
 
 def apply(options: argparse.Namespace) -> None:
     """Converge the hosts that are up."""
     with only_one():
         steps = Steps()
-        for host in live_hosts():
-            converge(steps, host, *options.argument)
+        this, hosts = live(options)
+        this.refresh()
+        converge_all(steps, this, hosts, *options.argument)
 
 
 def verify(options: argparse.Namespace) -> int:
     """Run the testinfra suite, which changes nothing, against the lab's hosts or another one."""
-    hosts = options.host or ",".join(f"podman://{host.name}" for host in live_hosts())
+    tree, environ, hosts, stand_in = ROOT, {}, options.host, None
+    if not hosts:
+        this, there = live(options)
+        hosts, tree, stand_in = ",".join(f"podman://{host.name}" for host in there), this.tree, this.stand_in
+        environ = stand_in.environ if stand_in else {}
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="saltern-verify-") as scratch:
         config = Path(scratch) / "ssh_config"
         config.write_text(ssh_config(options.ssh_config, scratch))
         command = [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}", f"--ssh-config={config}"]
-        return subprocess.run(command, check=False).returncode
+        command += [f"--tree={tree}"]
+        code = subprocess.run(command, check=False, env=os.environ | environ).returncode
+    if stand_in:
+        stand_in.stop_agent()
+    return code
 
 
 def drift(options: argparse.Namespace) -> int:
     """Ask each host that is up what a converge would change. Return 1 where there is anything."""
     code = 0
-    for host in live_hosts():
+    for host in live(options)[1]:
         asked = host.run(DRIFT, check=False)
         print(f"{host.id}  {drifted(asked)}", flush=True)
         code = 1 if asked.returncode else code
@@ -156,7 +203,7 @@ def ssh_config(own: str | None, directory: str) -> str:
 
 def logs(options: argparse.Namespace) -> None:
     """Show the lines of all processes of all hosts as one stream."""
-    hosts = live_hosts()
+    hosts = live(options)[1]
     if options.host:
         hosts = [host for host in hosts if host.id == options.host]
         if not hosts:
@@ -167,7 +214,7 @@ def logs(options: argparse.Namespace) -> None:
 
 def status(options: argparse.Namespace) -> None:
     """List the lab's hosts."""
-    hosts = Lab.of_tree().hosts()
+    hosts = Lab.of_tree(options.environment).hosts()
     if not hosts:
         print("no host is up; make up boots one")
     for host in hosts:
@@ -178,8 +225,17 @@ def status(options: argparse.Namespace) -> None:
 
 
 def down(options: argparse.Namespace) -> None:
-    """Remove the lab's hosts and networks."""
-    removed = remove_labelled({RUN: options.run}) if options.run else Lab.of_tree().remove()
+    """Remove the lab's hosts and networks, or one host."""
+    if options.run:
+        removed = remove_labelled({RUN: options.run})
+    elif options.host:
+        host = Lab.of_tree(options.environment).host(options.host)
+        if not host:
+            raise LabError(f"HOST: '{options.host}' is not there; make status lists the hosts that are")
+        host.remove()
+        removed = [host.name]
+    else:
+        removed = Lab.of_tree(options.environment).remove()
     if options.images:
         removed += image.remove()
     print(f"removed {' '.join(removed)}" if removed else "nothing to remove")
@@ -237,21 +293,56 @@ def asked_port(text: str) -> int | None:
     return int(text)
 
 
-def converge(steps: Steps, host: Host, *arguments: str, brief: bool = False) -> None:
-    """Converge one host as a step, with Salt's report: in brief, or with all that changed."""
+def converge_all(steps: Steps, this: Lab, hosts: Iterable[Host], *arguments: str, brief: bool = False) -> None:
+    """Converge hosts with Salt's report, in brief or with all that changed: what apps attach before the apps."""
+    rows = inventory(this.tree)
+    for together in in_order({host.id: rows[host.id]["roles"] for host in hosts}):
+        converge_some(steps, [host for host in hosts if host.id in together], *arguments, brief=brief)
+
+
+def in_order(roles: dict[str, list[str]]) -> list[list[str]]:
+    """Return in which order hosts converge, those together that may at once.
+
+    Of an environment's app hosts the first comes before the others: what it migrates, they find migrated.
+
+    :param roles: by host id.
+    """
+    providers = [id for id, its in roles.items() if {"database", "cache"} & set(its)]
+    apps = [id for id, its in roles.items() if "app" in its and id not in providers]
+    others = [id for id in roles if id not in providers and id not in apps]
+    return [some for some in (providers, [*apps[:1], *others], apps[1:]) if some]
+
+
+def converge_some(steps: Steps, hosts: list[Host], *arguments: str, brief: bool) -> None:
+    """Converge some hosts at once, as a step."""
     terminal = steps.console.is_terminal
-    with steps.step(f"converge {host.id}") as step:
-        state = step.doing if terminal else None
-        step.outcome = str(host.converge(*arguments, line=step.line, state=state, color=terminal, brief=brief))
+    with steps.step(f"converge {', '.join(host.id for host in hosts)}") as step:
+
+        def one(host):
+            before = f"{host.id}  " if len(hosts) > 1 else ""
+            return host.converge(
+                *arguments,
+                line=lambda text: step.line(before + text),
+                state=(lambda text: step.doing(before + text)) if terminal else None,
+                color=terminal,
+                brief=brief,
+            )
+
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            outcomes = list(pool.map(one, hosts))
+        named = zip(hosts, outcomes, strict=True)
+        step.outcome = "; ".join(f"{host.id} {done}" if len(hosts) > 1 else str(done) for host, done in named)
 
 
-def finish(steps: Steps, hosts) -> int:
+def finish(steps: Steps, this: Lab, hosts) -> int:
     """Ask each app for an answer, print the end screen, and return 1 where one did not answer well."""
     rows, code = [], 0
     for host in hosts:
         port = published_port(host)
-        with steps.step(f"ask the apps of {host.id}") as step:
-            apps = host.salt("settings.load", "app") if port else {}
+        if not port:
+            continue
+        with steps.step(f"ask the apps at {host.id}") as step:
+            apps = host.salt("settings.load", "app")
             for name, app in sorted(apps.items()):
                 for domain in app["domains"]:
                     step.doing(domain)
@@ -264,17 +355,18 @@ def finish(steps: Steps, hosts) -> int:
     width = max((len(url) for _, url, _ in rows), default=0)
     for name, url, answer in rows:
         say(f"  {name:<10} {url:<{width}}  {answer}", markup=False, soft_wrap=True)
+    also = "" if this.environment == "dev" else f" ENV={this.environment}"
     if code:
-        say("\nNot every app answered as it should. What its processes said: make logs", markup=False)
+        say(f"\nNot every app answered as it should. What its processes said: make logs{also}", markup=False)
     else:
         last = rows[-1][0] if rows else "APP"
         say(f"\nUp in {steps.seconds:.0f} s. Next:", markup=False)
         for line in (
-            f"make logs APP={last}".ljust(30) + "what its processes say",
-            "make verify".ljust(30) + "prove that the host is what was declared",
-            "make apply".ljust(30) + "converge again, after an edit in pillar/ or formulas/",
+            f"make logs{also} APP={last}".ljust(30) + "what its processes say",
+            f"make verify{also}".ljust(30) + "prove that the hosts are what was declared",
+            f"make apply{also}".ljust(30) + "converge again, after an edit in pillar/ or formulas/",
             f"podman exec -it {next(iter(hosts)).name} bash".ljust(30) + "look around",
-            "make down".ljust(30) + "remove it all",
+            f"make down{also}".ljust(30) + "remove it all",
         ):
             say(f"  {line}", markup=False, soft_wrap=True)
     return code
@@ -324,15 +416,16 @@ def example_apps() -> list[Path]:
     return sorted(path.parent for path in (ROOT / "examples").glob("*/Procfile"))
 
 
-def live_hosts() -> list[Host]:
-    """Return the hosts of ``make up`` that answer.
+def live(options: argparse.Namespace) -> tuple[Lab, list[Host]]:
+    """Return the lab of ``make up``, and its hosts that answer.
 
     :raises LabError: when there are none.
     """
-    hosts = [host for host in Lab.of_tree().hosts() if host.alive]
+    this = Lab.of_tree(options.environment)
+    hosts = [host for host in this.hosts() if host.alive]
     if not hosts:
         raise LabError("no host is up; run make up first")
-    return hosts
+    return this, hosts
 
 
 @contextlib.contextmanager

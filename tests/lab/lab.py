@@ -19,12 +19,14 @@ import yaml
 from tests.lab import image, machine
 from tests.lab.host import TREE, Host
 from tests.lab.podman import LabError, podman, reason
+from tests.lab.stand_in import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = "pillar/hosts.yaml"
 # The networks of labs that no inventory gives one, each a /24 of it.
 POOL = ipaddress.ip_network("10.78.0.0/16")
 NETWORK_LOCK = Path("/run/lock/saltern-lab-network")
+ENVIRONMENTS = ("dev", "staging", "production")
 # What is the lab's: by these labels it knows its own containers, networks and images.
 LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
 
@@ -34,14 +36,16 @@ class Lab:
     """Hosts that belong together.
 
     ``Lab.of_tree()`` is the one of ``make up``: the hosts of an environment, under their own names and at their own
-    addresses, over the tree itself. ``Lab.temporary(name)`` is for tests: a copy of the tree that a test may edit, a
-    free network, and containers named ``<name>-<id>``, so that any number of them live side by side.
+    addresses, over the tree itself in dev, and over a stand-in for it elsewhere. ``Lab.temporary(name)`` is for tests:
+    a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, so that any number
+    of them live side by side.
 
     :param name: the lab's name.
     :param environment: the environment whose hosts it boots.
     :param tree: the directory that its hosts see as /srv/saltern.
     :param prefix: what the containers' names begin with.
     :param subnet: its network's addresses, or ``None`` for free ones.
+    :param stand_in: what the hosts see in the place of the tree, or ``None`` where they see the tree itself.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Lab:
     prefix: str = ""
     subnet: ipaddress.IPv4Network | None = None
     temporary_directory: tempfile.TemporaryDirectory | None = None
+    stand_in: StandIn | None = None
 
     @classmethod
     def of_tree(cls, environment: str = "dev") -> "Lab":
@@ -59,13 +64,20 @@ class Lab:
 
         :raises LabError: when the inventory has no such hosts.
         """
-        subnet = subnet_of(inventory(ROOT), environment)
+        if environment not in ENVIRONMENTS:
+            raise LabError(f"ENV: '{environment}' is no environment; expected one of {', '.join(ENVIRONMENTS)}")
         other = os.environ.get("SALTERN_LAB")
-        if other:
-            return cls(
-                name=f"{other}-{environment}", environment=environment, tree=ROOT, prefix=f"{other}-", subnet=subnet
-            )
-        return cls(name=f"up-{environment}", environment=environment, tree=ROOT, subnet=subnet)
+        new = cls(
+            name=f"{other or 'up'}-{environment}",
+            environment=environment,
+            tree=ROOT,
+            prefix=f"{other}-" if other else "",
+            subnet=subnet_of(inventory(ROOT), environment),
+        )
+        if environment != "dev":
+            new.stand_in = StandIn(ROOT, ROOT / ".lab" / new.name, environment)
+            new.tree = new.stand_in.tree
+        return new
 
     @classmethod
     def temporary(cls, name: str, environment: str = "dev") -> "Lab":
@@ -104,6 +116,11 @@ class Lab:
         if run := os.environ.get("SALTERN_RUN"):
             labels[RUN] = run
         return labels
+
+    def refresh(self) -> None:
+        """Bring a stand-in for the tree up to the tree."""
+        if self.stand_in:
+            self.stand_in.copy(tree_files(ROOT))
 
     @property
     def ids(self) -> list[str]:
@@ -258,6 +275,9 @@ class Lab:
         command = [sys.executable, str(self.tree / "bin/issue-certificates"), self.environment, *options]
         if self.temporary_directory:
             command += ["--authority", f"{self.tree}-authority"]
+        if self.stand_in:
+            command += ["--authority", str(self.stand_in.authority)]
+            environ = self.stand_in.environ
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=os.environ | dict(environ or {})
         )
@@ -271,6 +291,8 @@ class Lab:
         if self.temporary_directory:
             self.temporary_directory.cleanup()
             shutil.rmtree(f"{self.tree}-authority", ignore_errors=True)
+        if self.stand_in:
+            shutil.rmtree(self.tree.parent, ignore_errors=True)
         return removed
 
     def refuse_foreign(self, kind: str, name: str, labels: dict[str, str]) -> None:
@@ -376,6 +398,16 @@ def copy_tree(source: Path, target: Path) -> None:
 
     :raises LabError: when it is no git work tree.
     """
+    for name in tree_files(source):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / name, target / name, follow_symlinks=False)
+
+
+def tree_files(source: Path) -> list[str]:
+    """Return the paths of the files of a git work tree that git knows or would add.
+
+    :raises LabError: when it is no git work tree.
+    """
     listed = subprocess.run(
         ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         capture_output=True,
@@ -384,8 +416,5 @@ def copy_tree(source: Path, target: Path) -> None:
     )
     if listed.returncode:
         raise LabError(f"{source}: {reason(listed)}")
-    for name in filter(None, listed.stdout.split("\0")):
-        # A file that was removed and not committed yet is still listed.
-        if os.path.lexists(source / name):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, target / name, follow_symlinks=False)
+    # A file that was removed and not committed yet is still listed.
+    return [name for name in filter(None, listed.stdout.split("\0")) if os.path.lexists(source / name)]

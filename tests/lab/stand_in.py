@@ -1,0 +1,207 @@
+"""The tree that the lab's hosts of staging and production see.
+
+It is a copy. Of the real hosts' keys, secrets and certificates the lab has nothing, and they stay what they are: the
+copy has others in their place, made for the lab's hosts.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import yaml
+
+from tests.lab.host import Host
+from tests.lab.podman import LabError, reason
+
+# A Unix socket's path has 107 bytes; see unix(7). The longest of gpg's agent:
+SOCKET = "S.gpg-agent.browser"
+PUBLIC_KEY = ("gpg", "--homedir", "/etc/salt/gpgkeys", "--armor", "--export")
+
+
+class StandIn:
+    """A copy of a tree for one environment's hosts in the lab.
+
+    :param source: the tree.
+    :param directory: where the copy is kept, as ``tree``, and what no host may see beside it.
+    :param environment: ``staging`` or ``production``.
+    """
+
+    def __init__(self, source: Path, directory: Path, environment: str):
+        self.source, self.environment = source, environment
+        self.tree, self.operator, self.authority = (directory / name for name in ("tree", "operator", "authority"))
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """What the copy has in the place of the tree's."""
+        kinds = [f"pillar/{kind}/{self.environment}" for kind in ("builds", "secrets", "certificates")]
+        return ("dist", "pillar/keys", f"{kinds[0]}.sls", f"{kinds[1]}.sls", kinds[2])
+
+    def copy(self, names: Iterable[str]) -> None:
+        """Bring the copy up to the tree, but for its own.
+
+        :param names: the files of the tree, as :func:`tests.lab.lab.tree_files` lists them.
+        """
+        wanted = {name for name in names if not self.is_own(name)}
+        for path in sorted(self.tree.rglob("*"), reverse=True):
+            name = str(path.relative_to(self.tree))
+            if path.is_dir() and not path.is_symlink():
+                if not any(path.iterdir()) and not self.is_own(name):
+                    path.rmdir()
+            elif name not in wanted and not self.is_own(name):
+                path.unlink()
+        for name in sorted(wanted):
+            target = self.tree / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(self.source / name, target, follow_symlinks=False)
+        for kind in ("hosts", "operators"):
+            (self.tree / "pillar/keys" / kind).mkdir(parents=True, exist_ok=True)
+        self.copy_builds()
+
+    def is_own(self, name: str) -> bool:
+        """Whether a path of the tree is one that the copy has for itself."""
+        return any(name == one or name.startswith(f"{one}/") for one in self.own)
+
+    def copy_builds(self) -> None:
+        """Take over the builds that are declared in the tree and not in the copy, and those that were made in it."""
+        name = f"pillar/builds/{self.environment}.sls"
+        declared, there = read(self.source / name), read(self.tree / name)
+        apps = {**(declared.get("app") or {}), **(there.get("app") or {})}
+        (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.tree / name).write_text(yaml.safe_dump({"app": apps}))
+        (self.tree / "dist").mkdir(exist_ok=True)
+        for path in (self.source / "dist").glob("*"):
+            if not (self.tree / "dist" / path.name).exists():
+                shutil.copy2(path, self.tree / "dist" / path.name)
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables with which a command is the operator's."""
+        return {"GNUPGHOME": str(self.operator)}
+
+    def gpg(self, *arguments: str) -> str:
+        """Run gpg as the operator."""
+        return self.run("gpg", "--batch", "--quiet", *arguments)
+
+    def run(self, *command: str, input: str = "") -> str:
+        """Run a command as the operator and return its output.
+
+        :raises LabError: with its reason.
+        """
+        done = subprocess.run(
+            command, input=input, capture_output=True, text=True, check=False, env=os.environ | self.environ
+        )
+        if done.returncode:
+            raise LabError(f"{self.environment}: {Path(command[0]).name}: {reason(done)}")
+        return done.stdout
+
+    def secret(self, *arguments: str, value: str = "") -> str:
+        """Run the copy's bin/secret as the operator."""
+        return self.run(sys.executable, str(self.tree / "bin/secret"), *arguments, input=value)
+
+    def write_secrets(self, hosts: Iterable[Host]) -> str:
+        """Encrypt what is secret in the environment to these hosts, and return in a few words what was done.
+
+        :param hosts: the environment's, bootstrapped.
+        """
+        self.make_operator()
+        keys = self.tree / "pillar/keys"
+        public = {f"hosts/{host.id}.asc": host.run(*PUBLIC_KEY).stdout for host in hosts}
+        public["operators/lab.asc"] = self.gpg("--armor", "--export")
+        is_changed = {str(path.relative_to(keys)) for path in keys.rglob("*.asc")} != public.keys()
+        for name, text in public.items():
+            if not (keys / name).exists() or (keys / name).read_text() != text:
+                is_changed = True
+                (keys / name).write_text(text)
+        for path in keys.rglob("*.asc"):
+            if str(path.relative_to(keys)) not in public:
+                path.unlink()
+        there = {".".join(path) for path in leaves(read(self.tree / f"pillar/secrets/{self.environment}.sls"))}
+        values = substitutes(self.source / "pillar", self.environment)
+        missing = {name: value for name, value in values.items() if name not in there}
+        try:
+            for name, value in sorted(missing.items()):
+                self.secret("set", "--environment", self.environment, name, value=value)
+            if is_changed and there:
+                self.secret("rekey", "--environment", self.environment)
+        finally:
+            self.stop_agent()
+        return f"{len(values)}, {len(missing)} new{', encrypted anew' if is_changed and there else ''}"
+
+    def stop_agent(self) -> None:
+        """End gpg's agent, which gpg starts by itself and leaves there."""
+        self.run("gpgconf", "--kill", "gpg-agent")
+
+    def make_operator(self) -> None:
+        """Make the operator's key, where there is none.
+
+        :raises LabError: where its place is too deep for gpg.
+        """
+        if len(os.fsencode(self.operator / SOCKET)) > 107:
+            raise LabError(f"{self.operator}: too long a path for gpg's agent; expected the tree at a shorter one")
+        if self.operator.is_dir():
+            return
+        self.operator.mkdir(parents=True, mode=0o700)
+        try:
+            self.gpg("--passphrase", "", "--quick-generate-key", "lab", "future-default", "default", "never")
+        except BaseException:
+            shutil.rmtree(self.operator)
+            raise
+
+
+def substitutes(pillar: Path, environment: str) -> dict[str, str]:
+    """Return values for what is secret in an environment, by setting: dev's, where it has one, and else random ones.
+
+    :param pillar: the root of the tree's pillar.
+    :param environment: ``staging`` or ``production``.
+    """
+    of_dev = dict(leaf_values(read(pillar / "secrets/dev.sls")))
+    names = {".".join(path) for path in leaves(read(pillar / f"secrets/{environment}.sls"))} | of_dev.keys()
+    apps: dict[str, dict] = {}
+    for name in ("common.sls", f"environments/{environment}.sls"):
+        for app, one in (read(pillar / name).get("app") or {}).items():
+            apps.setdefault(app, {}).update((one or {}).get("attach") or {})
+    # What several hosts must know, and one alone derives from its key.
+    for attach in apps.values():
+        for target in attach.values():
+            names |= {
+                f"{kind}.{plural}.{target[kind]}.password"
+                for kind, plural in (("postgres", "databases"), ("redis", "instances"))
+                if kind in target and "url" not in target
+            }
+    return {name: of_dev.get(name) or secrets.token_hex(20) for name in names}
+
+
+def leaf_values(said: Mapping) -> Iterator[tuple[str, str]]:
+    """Yield a pair of setting and text for each text that is said."""
+    for path in leaves(said):
+        value = said
+        for key in path:
+            value = value[key]
+        if isinstance(value, str):
+            yield ".".join(path), value
+
+
+def leaves(said: Mapping, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of all that is no mapping."""
+    for key, value in said.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, (*path, str(key)))
+        else:
+            yield (*path, str(key))
+
+
+def read(path: Path) -> dict:
+    """Return what a pillar file says, nothing where it is not there.
+
+    :raises LabError: when it cannot be read without rendering it.
+    """
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        return {}
+    except yaml.YAMLError as error:
+        raise LabError(f"{path}: {str(error).splitlines()[0]}; the lab reads it as YAML, without Jinja") from None
