@@ -290,8 +290,16 @@ def deploy(app):
             details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
             _take(DEPLOY, move, "serves", details)
         elif wanted["changes"]:
-            _take(SETTLE, move)
+            _take(MEND if is_ill(wanted["changes"]) else SETTLE, move)
         return move.number
+
+
+def is_ill(changes):
+    """Tell whether a process of the current release is to become healthy.
+
+    :param changes: see ``plan``.
+    """
+    return any(change["new"] == "healthy" for change in changes.values())
 
 
 @contextlib.contextmanager
@@ -535,6 +543,9 @@ DEPLOY = {
 
 # The steps that bring the current release to what it should be, scaling among them.
 SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "drain", "stop", "prune")}
+
+# And where a process says that it cannot serve: what it migrated may be gone, its database host made anew.
+MEND = {"release": DEPLOY["release"]} | SETTLE
 
 
 def _take_back(move, reason):

@@ -36,7 +36,7 @@ def test_it_refuses_an_id_that_the_inventory_does_not_have(bare, untouched):
     assert said.startswith(
         "id 'dve' is not in pillar/hosts.yaml: add a row for it, or give one that is there with --id ("
     )
-    assert said.endswith("(dev staging1 web1)")
+    assert said.endswith("(app1 app2 db1 dev proxy1 staging-app1 staging-db1)")
 
 
 def test_it_refuses_an_option_that_it_does_not_have(bare, untouched):

@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 
 from tests.keyring import Keyring
 from tests.lab import Lab, machine
@@ -12,6 +13,7 @@ from tests.lab import Lab, machine
 from .client import Client
 from .conftest import EXAMPLES, ROOT
 from .readme import COMMANDS
+from .test_9_roles import ROLES
 
 RELEASES = (
     "salt-call release.list tickets",
@@ -33,6 +35,8 @@ def operator():
 
 def test_a_server(tmp_path, operator, monkeypatch):
     with Lab.temporary("server", environment="production") as lab:
+        row = {"environment": "production", "roles": list(ROLES), "address": str(lab.subnet[10])}
+        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"web1": row}))
         host = lab.boot("web1")
         for app in EXAMPLES:
             lab.release(ROOT / "examples" / app, host.python)

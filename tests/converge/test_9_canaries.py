@@ -63,8 +63,8 @@ def canaries():
 def production(host, lab, tree, pillar, canaries):
     """The host, declared to be production's, with a canary in each secret setting, and its pillar."""
     operator = Keyring("operator")
-    hosts = yaml.safe_load((tree / "pillar/hosts.yaml").read_text())
-    hosts["dev"]["environment"], hosts["web1"]["environment"] = "production", "dev"
+    row = yaml.safe_load((tree / "pillar/hosts.yaml").read_text())["dev"]
+    hosts = {"dev": row | {"environment": "production"}, "web1": row | {"address": str(lab.subnet[99])}}
     (tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(hosts))
     lab.release(ROOT / "tests/apps/mirror", host.python)
     shutil.copy(tree / "pillar/builds/dev.sls", tree / "pillar/builds/production.sls")

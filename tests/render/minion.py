@@ -43,6 +43,18 @@ def certificates(minion_id, address):
     return {"authorities": [module.parted(authority)[1]], "certificate": certificate, "key": key}
 
 
+# What several hosts of an environment must know.
+PASSWORDS = {
+    "postgres": {"databases": {"faq": {"password": "of-faq"}, "tickets": {"password": "of-tickets"}}},
+    "redis": {"instances": {"tickets": {"password": "of-redis"}}},
+}
+# An inventory in which each host is alone in its environment.
+ALONE = {
+    name: {"environment": environment, "roles": ["database", "cache", "app", "proxy"], "address": f"10.77.{n}.10"}
+    for n, (name, environment) in enumerate({"dev": "dev", "staging1": "staging", "web1": "production"}.items())
+}
+
+
 class Host:
     """A host below a directory, on a copy of the tree's pillar that a test may change."""
 
@@ -73,6 +85,19 @@ class Host:
         """Lay settings over those that are declared, each where it belongs."""
         pillar.declare(self.pillar, environment, settings)
 
+    def introduce(self, keyring):
+        """Have it know the other hosts of its environment: passwords, and its certificate, encrypted to its key."""
+        row = yaml.safe_load((self.pillar / "hosts.yaml").read_text())[self.id]
+        (self.directory / "gpgkeys").symlink_to(keyring.directory)
+        given = certificates(self.id, row["address"])
+        given["key"] = keyring.encrypt(given["key"].encode())
+        files = {
+            f"secrets/{row['environment']}.sls": encrypted(PASSWORDS, keyring),
+            f"certificates/{row['environment']}/{self.id}.sls": {"certificates": given},
+        }
+        for name, said in files.items():
+            self.declare(name, "#!yaml|gpg\n" + yaml.safe_dump(said))
+
     def call(self, *arguments):
         """Run salt-call, and return its exit code and all that it printed."""
         command = [SALT_CALL, "--local", "--config-dir", self.directory, *arguments]
@@ -91,3 +116,10 @@ class Host:
         # Where states do not compile, Salt answers with the reasons.
         assert all(isinstance(state, dict) for state in answer), "\n".join(map(str, answer))
         return answer
+
+
+def encrypted(said, keyring):
+    """Return settings with each text encrypted."""
+    if isinstance(said, dict):
+        return {key: encrypted(value, keyring) for key, value in said.items()}
+    return keyring.encrypt(said.encode())

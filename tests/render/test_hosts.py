@@ -7,7 +7,9 @@ import re
 import pytest
 import yaml
 
-from .minion import BUILDS, ROOT, SUITES, Host, certificates
+from tests.keyring import Keyring
+
+from .minion import ALONE, BUILDS, ROOT, SUITES, Host, certificates
 
 HOSTS = yaml.safe_load((ROOT / "pillar/hosts.yaml").read_text())
 ROLES = ("database", "cache", "app", "proxy")
@@ -52,14 +54,30 @@ COMPILED |= {("without-a-role", "bookworm"): ""}
 COMPILED |= {("everything", suite): None for suite in SUITES}
 
 
+@pytest.fixture(scope="module")
+def keyring():
+    """The key of a host."""
+    keyring = Keyring("host")
+    yield keyring
+    keyring.close()
+
+
+def host_of_the_inventory(directory, name, keyring, suite="bookworm"):
+    """Return a host of the tree's inventory, with all that its environment must have."""
+    host, environment = Host(directory, name, suite), HOSTS[name]["environment"]
+    host.declare(f"builds/{environment}.sls", BUILDS)
+    if environment != "dev":
+        host.introduce(keyring)
+    return host
+
+
 @pytest.fixture(scope="module", params=COMPILED, ids="-".join)
-def states(request, tmp_path_factory):
+def states(request, keyring, tmp_path_factory):
     """The states of a host of each kind, in the order in which they would run."""
     name, suite = request.param
     directory = tmp_path_factory.mktemp(name)
     if name in HOSTS:
-        host = Host(directory, name, suite)
-        host.declare(f"builds/{HOSTS[name]['environment']}.sls", BUILDS)
+        host = host_of_the_inventory(directory, name, keyring, suite)
     else:
         role = COMPILED[request.param]
         host = Host(directory, "one", suite)
@@ -143,9 +161,8 @@ def test_a_role_opens_what_it_serves_to_those_who_need_it(tmp_path, role):
 
 
 @pytest.mark.parametrize("name", HOSTS)
-def test_drift_is_looked_for_everywhere_but_in_dev(tmp_path, name):
-    host = Host(tmp_path, name)
-    host.declare(f"builds/{HOSTS[name]['environment']}.sls", BUILDS)
+def test_drift_is_looked_for_everywhere_but_in_dev(tmp_path, keyring, name):
+    host = host_of_the_inventory(tmp_path, name, keyring)
     (timer,) = [state for state in host.states() if state["__id__"] == "drift-timer"]
     assert timer["enabled"] == (HOSTS[name]["environment"] != "dev")
 
@@ -168,6 +185,7 @@ def test_the_files_of_builds_and_of_secrets_need_not_be_there(tmp_path, builds, 
 
 def test_a_host_gets_the_builds_and_secrets_of_its_own_environment_alone(tmp_path):
     host = Host(tmp_path, "staging1")
+    host.declare("hosts.yaml", ALONE)
     host.declare("builds/staging.sls", BUILDS)
     host.declare("secrets/production.sls", {"app": {"faq": {"config": {"SECRET_KEY": "production's"}}}})
     assert "SECRET_KEY" not in host.ask("pillar.items", "unmask=True")["app"]["faq"]["config"]

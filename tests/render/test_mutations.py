@@ -1,6 +1,7 @@
 """Mutations of valid pillars: each is refused by path, or its highstate compiles. None ends in a traceback."""
 
 import collections
+import copy
 import json
 import logging
 import multiprocessing
@@ -15,7 +16,7 @@ import salt.pillar
 import salt.state
 import yaml
 
-from .minion import BUILDS, ROOT, Host, certificates
+from .minion import ALONE, BUILDS, ROOT, Host, certificates
 from .mutations import CANARY, CANARY_NUMBER, KINDS, mutations, written
 from .test_hosts import EVERYTHING
 
@@ -51,7 +52,7 @@ class Subject:
     """
 
     def __init__(self, directory, environment):
-        hosts = yaml.safe_load((ROOT / "pillar/hosts.yaml").read_text())
+        hosts = copy.deepcopy(ALONE)
         minion_id = next(name for name, row in hosts.items() if row["environment"] == environment)
         self.host = Host(directory, minion_id)
         self.host.merge(EVERYTHING, environment)

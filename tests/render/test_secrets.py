@@ -12,7 +12,7 @@ import yaml
 from tests.keyring import Keyring
 from tests.verify import declared
 
-from .minion import BUILDS, ROOT, Host, certificates
+from .minion import ALONE, BUILDS, ROOT, Host, certificates
 from .test_mistakes import assert_refused
 
 FILE = "pillar/secrets/production.sls"
@@ -56,6 +56,7 @@ def host(keys):
     """A host of production with its key. Its directory's path is short: see Keyring."""
     with tempfile.TemporaryDirectory(prefix="host-") as directory:
         host = Host(Path(directory), "web1")
+        host.declare("hosts.yaml", ALONE)
         host.declare("builds/production.sls", BUILDS)
         (host.directory / "gpgkeys").symlink_to(keys["web1"].directory)
         yield host
@@ -65,6 +66,7 @@ def host(keys):
 def without_key(tmp_path):
     """A host of production without a key."""
     host = Host(tmp_path, "web1")
+    host.declare("hosts.yaml", ALONE)
     host.declare("builds/production.sls", BUILDS)
     return host
 
