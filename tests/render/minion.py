@@ -45,8 +45,10 @@ def certificates(minion_id, address):
 
 # What several hosts of an environment must know.
 PASSWORDS = {
-    "postgres": {"databases": {"faq": {"password": "of-faq"}, "tickets": {"password": "of-tickets"}}},
-    "redis": {"instances": {"tickets": {"password": "of-redis"}}},
+    "postgres": {
+        "databases": {"faq": {"password": "of-faq-0123456789"}, "tickets": {"password": "of-tickets-0123456789"}}
+    },
+    "redis": {"instances": {"tickets": {"password": "of-redis-0123456789"}}},
 }
 # An inventory in which each host is alone in its environment.
 ALONE = {
