@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(config, items):
         if item.get_closest_marker("alike"):
             suite = item.callspec.params["suite"]
             turns = cases.setdefault(item.function, {})
-            turn = turns.setdefault(item.callspec.id.removeprefix(f"{suite}-"), len(turns))
+            turn = turns.setdefault(item.callspec.id.removeprefix(suite), len(turns))
             if SUITES[turn % len(SUITES)] != suite:
                 others.append(item)
     config.hook.pytest_deselected(items=others)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ import yaml
 from tests.lab.lab import copy_tree
 from tests.pillar import overlaid
 
+from . import readme
 from .conftest import ROOT
 from .readme import BLOCKS, COMMANDS
 
@@ -28,13 +28,9 @@ SUBNET = ("10.77.0.", "10.79.0.")
 def clone(tmp_path_factory, reader):
     """A clone of the tree, with an app of one's own beside it."""
     directory = tmp_path_factory.mktemp("readme")
-    copy_tree(ROOT, directory / "saltern")
+    readme.clone(directory / "saltern", *SUBNET)
     copy_tree(ROOT / "tests/apps/mirror", directory / "shop")
-    for name in ("saltern", "shop"):
-        for command in ("init -q", "add -A", "-c user.name=Reader -c user.email=reader@example.com commit -qm All"):
-            subprocess.run(["git", *command.split()], cwd=directory / name, check=True)
-    hosts = directory / "saltern/pillar/hosts.yaml"
-    hosts.write_text(hosts.read_text().replace(*SUBNET))
+    readme.commit(directory / "shop")
     yield directory / "saltern"
     subprocess.run(["make", "-s", "down"], cwd=directory / "saltern", env=reader, check=True)
     shutil.rmtree(directory)
@@ -42,9 +38,8 @@ def clone(tmp_path_factory, reader):
 
 @pytest.fixture(scope="module")
 def reader():
-    """The environment of the README's reader, whose make is no part of another one that runs the tests."""
-    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    return own | {"SALTERN_LAB": LAB}
+    """The environment of the README's reader."""
+    return readme.environ(LAB)
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +135,6 @@ def test_make_down_leaves_nothing(type_in):
     assert f"{LAB}-dev" not in names.stdout.split()
 
 
-def test_every_command_of_the_readme_is_run_here_or_on_the_server():
+def test_every_command_of_the_readme_is_run_here_or_in_its_other_tests():
     text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_7_readme*.py"))
     assert [command for command in COMMANDS if f'"{command}"' not in text] == []

@@ -95,12 +95,7 @@ def up(options: argparse.Namespace) -> int:
                 hosts.pop(host_id).remove()
                 step.outcome = "no longer in the inventory"
         hosts = side_by_side(steps, "boot", this.ids, lambda host_id, _: booted(this, host_id, suite))
-        side_by_side(
-            steps,
-            "bootstrap",
-            hosts,
-            lambda host_id, doing: (None, hosts[host_id].bootstrap(line=doing).removeprefix("bootstrap.sh: ")),
-        )
+        side_by_side(steps, "bootstrap", hosts, lambda host_id, doing: (None, bootstrapped(hosts[host_id], doing)))
         for app in example_apps():
             with steps.step(f"build {app.name}") as step:
                 build = this.release(app, next(iter(hosts.values())).python)
@@ -128,6 +123,11 @@ def side_by_side(
         outcomes = [outcome if len(ids) == 1 else f"{id} {outcome}" for id, (_, outcome) in found.items()]
         step.outcome = "; ".join(outcomes)
     return {id: result for id, (result, _) in found.items()}
+
+
+def bootstrapped(host: Host, doing: Callable[[str], None]) -> str:
+    """Bootstrap a host, and return what it said at last in a few words."""
+    return host.bootstrap(line=doing).removeprefix(f"bootstrap.sh: {host.id} is ").partition(";")[0]
 
 
 def let_know_each_other(steps: Steps, this: Lab, hosts: Iterable[Host]) -> None:
