@@ -110,7 +110,7 @@ def apply(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> int:
     """Run the testinfra suite, which changes nothing, against the lab's hosts or another one."""
-    hosts = options.host or ",".join(f"podman://{host.name}" for host in live_hosts())
+    hosts = options.host or ",".join(f"lab://{host.name}" for host in live_hosts())
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="saltern-verify-") as scratch:
         config = Path(scratch) / "ssh_config"
