@@ -120,7 +120,7 @@ def verify(tree):
 
     def run(host: Host, part: str = "") -> str:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/verify/{part}"]
-        command += [f"--hosts=podman://{host.name}", f"--tree={tree}"]
+        command += [f"--hosts=lab://{host.name}", f"--tree={tree}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
         return done.stdout

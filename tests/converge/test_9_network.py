@@ -91,7 +91,7 @@ class Network:
     def verify(self, host):
         """Run the suite of ``make verify`` as the operator."""
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
-        command += [f"--hosts=podman://{host.name}", f"--tree={self.tree}"]
+        command += [f"--hosts=lab://{host.name}", f"--tree={self.tree}"]
         environ = os.environ | {"GNUPGHOME": str(self.operator.directory)}
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environ, check=False)
         assert done.returncode == 0, done.stdout

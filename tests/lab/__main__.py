@@ -155,7 +155,7 @@ def verify(options: argparse.Namespace) -> int:
     tree, environ, hosts, stand_in = ROOT, {}, options.host, None
     if not hosts:
         this, there = live(options)
-        hosts, tree, stand_in = ",".join(f"podman://{host.name}" for host in there), this.tree, this.stand_in
+        hosts, tree, stand_in = ",".join(f"lab://{host.name}" for host in there), this.tree, this.stand_in
         environ = stand_in.environ if stand_in else {}
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="saltern-verify-") as scratch:

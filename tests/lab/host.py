@@ -1,6 +1,7 @@
 """One lab host: what can be done with it once it is booted."""
 
 import dataclasses
+import io
 import json
 import re
 import subprocess
@@ -8,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from tests.lab import machine
+from tests.lab import inside, machine
 from tests.lab.podman import LabError, exec_command, podman, reason
 
 # Where the tree lies on a host.
@@ -66,10 +67,10 @@ class Host:
         :param check: whether a failure is an error.
         :param input: what it reads from standard input.
         :param env: variables to add to its environment.
-        :raises LabError: when it fails and ``check`` holds; the whole output is in the error's notes.
+        :raises LabError: when the host is off; when it fails and ``check`` holds, with the whole output in its notes.
         """
-        command, environment = exec_command(self.name, argv, env, stdin=input is not None)
-        result = subprocess.run(command, input=input, env=environment, capture_output=True, text=True, check=False)
+        done = inside.run(self.name, argv, env, None if input is None else input.encode())
+        result = subprocess.CompletedProcess(argv, done.returncode, decoded(done.stdout), decoded(done.stderr))
         if check and result.returncode:
             raise failure(self, argv, result)
         return result
@@ -130,7 +131,7 @@ class Host:
         deadline = time.monotonic() + BOOT_TIMEOUT
         state = "off"
         while time.monotonic() < deadline:
-            result = self.run("systemctl", "is-system-running", check=False)
+            result = podman("exec", self.name, "systemctl", "is-system-running", check=False)
             state = result.stdout.strip() or "off"
             if state in ("running", "degraded"):
                 return state
@@ -253,6 +254,11 @@ class Host:
 def each_line(stream: Iterable[str], take: Callable[[str], None]) -> None:
     for text in stream:
         take(text.rstrip("\n"))
+
+
+def decoded(output: bytes) -> str:
+    """Return a command's output as text, each of its lines ended as Python ends them."""
+    return io.TextIOWrapper(io.BytesIO(output)).read()
 
 
 def plain(text: str) -> str:

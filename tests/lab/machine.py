@@ -52,7 +52,13 @@ def limit_options(open_files: int, processes: int) -> list[str]:
     files = OPEN_FILES if open_files == resource.RLIM_INFINITY else min(open_files, OPEN_FILES)
     # podman lowers its own limit to the number of process ids before it sets a container's.
     count = PROCESSES if processes == resource.RLIM_INFINITY else min(processes, PROCESSES)
-    return ["--ulimit", f"nofile={min(1024, files)}:{files}", "--ulimit", f"nproc={count}:{count}"]
+    soft, hard = open_files_below(files)
+    return ["--ulimit", f"nofile={soft}:{hard}", "--ulimit", f"nproc={count}:{count}"]
+
+
+def open_files_below(hard: int) -> tuple[int, int]:
+    """Return the soft and the hard limit of a host's open files, for a hard one. The soft one is systemd's own."""
+    return min(1024, hard), hard
 
 
 def authorities(directory: Path = AUTHORITIES) -> dict[str, bytes]:

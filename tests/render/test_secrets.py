@@ -103,6 +103,7 @@ def test_who_verifies_a_host_reads_its_secrets_with_their_own_key(tmp_path, keys
         ignored = shutil.ignore_patterns("builds", "secrets", "__pycache__")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     shutil.copy(ROOT / "bootstrap.sh", tmp_path)
+    (tmp_path / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE))
     message = keys["web1"].encrypt(b"hunter2", keys["web2"])
     for name, text in {"secrets": secrets_file({"A": message}), "builds": yaml.safe_dump(BUILDS)}.items():
         (tmp_path / f"pillar/{name}").mkdir()

@@ -1,6 +1,7 @@
 """The lab's decisions, none of which needs a container."""
 
 import ipaddress
+import os
 import resource
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab import __main__ as command_line
-from tests.lab import image, journal, lab, machine
+from tests.lab import image, inside, journal, lab, machine
 from tests.lab.host import plain
 from tests.lab.podman import LabError
 
@@ -167,6 +168,51 @@ def test_the_first_error_of_a_log_is_the_reason(log, said):
 )
 def test_a_host_is_never_given_more_than_this_machine_has(open_files, processes, options):
     assert machine.limit_options(open_files, processes)[1::2] == options
+
+
+@pytest.mark.parametrize(
+    ("mounts", "files"),
+    [
+        (["/ /sys/fs/cgroup rw - cgroup2 cgroup2 rw"], ["/sys/fs/cgroup/c/init.scope/cgroup.procs"]),
+        (
+            [
+                "/ /sys/fs/cgroup rw - tmpfs tmpfs rw",
+                "/ /sys/fs/cgroup/cpu rw shared:1 - cgroup cgroup rw,cpu,cpuacct",
+                "/machine /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd",
+                "/ /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer",
+                "/ /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw",
+            ],
+            [
+                "/sys/fs/cgroup/systemd/c/cgroup.procs",
+                "/sys/fs/cgroup/cpu/c/cgroup.procs",
+                "/sys/fs/cgroup/unified/c/init.scope/cgroup.procs",
+            ],
+        ),
+        (["/ / rw - ext4 /dev/vda rw"], []),
+    ],
+    ids=["unified", "both", "none"],
+)
+def test_a_process_joins_the_control_groups_that_are_mounted(mounts, files):
+    text = "9:name=systemd:/machine/c\n8:perf_event:/\n1:cpu,cpuacct:/c\n0::/c/init.scope\n"
+    mountinfo = "".join(f"{number} 20 0:{number} {mount}\n" for number, mount in enumerate(mounts))
+    assert inside.groups(text, mountinfo) == files
+
+
+def test_a_process_of_this_machine_is_no_way_into_a_container():
+    with pytest.raises(LabError, match="this machine's own"):
+        inside.entry_like(os.getpid(), os.getpid())
+
+
+def test_a_way_into_a_process_that_has_ended_leads_nowhere():
+    with subprocess.Popen(["unshare", "--mount", "sleep", "300"]) as process:
+        outside = os.open(f"/proc/{process.pid}", os.O_RDONLY)
+        entry = inside.Entry(outside, ("mnt",), {}, (), (), "0022")
+        assert entry.open
+        process.kill()
+    assert not entry.open
+    late = subprocess.run(entry.command(["true"]), capture_output=True, text=True, check=False)
+    os.close(outside)
+    assert (late.returncode, "cannot open" in late.stderr) == (1, True)
 
 
 def test_unified_control_groups_are_version_2(tmp_path):

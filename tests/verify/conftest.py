@@ -1,6 +1,6 @@
 """The suite that is run against converged hosts: ``make verify``. It changes nothing on them.
 
-testinfra asks each host from inside, over podman or ssh; ``outside`` is an HTTP client on this machine.
+testinfra asks each host from inside, a lab host or one over ssh; ``outside`` is an HTTP client on this machine.
 """
 
 import json
@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import requests
+import testinfra.backend
 
 from . import declared
+
+testinfra.backend.BACKENDS["lab"] = "tests.lab.backend.LabBackend"
 
 
 def pytest_addoption(parser):
@@ -62,7 +65,7 @@ def apps(settings, roles):
 def address(host, request):
     """Where this machine reaches the host."""
     kind, _, target = host.backend.get_pytest_id().partition("://")
-    if kind == "podman":
+    if kind in ("lab", "podman"):
         inspect = subprocess.run(["podman", "inspect", target], check=True, capture_output=True, text=True)
         networks = json.loads(inspect.stdout)[0]["NetworkSettings"]["Networks"]
         return next(network["IPAddress"] for network in networks.values())

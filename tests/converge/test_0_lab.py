@@ -1,0 +1,102 @@
+"""A command on a lab host is what ``podman exec`` would make it, and never one on this machine."""
+
+import dataclasses
+import subprocess
+
+import pytest
+
+from tests.lab import Host, LabError, inside
+from tests.lab.podman import exec_command, podman
+
+# What a process can see of itself. The soft limit of open files is not among it: runc 1.1 takes the hard one at times.
+SEEN = """
+tr '\\0' '\\n' </proc/$$/environ | sort
+sed -E 's/^(Max open files) +[0-9]+ +/\\1 /' /proc/$$/limits
+grep -E '^(Uid|Gid|Groups|Umask|Cap|NoNewPrivs|Seccomp|Sig(Blk|Ign)|Cpus_allowed|Mems_allowed):?' /proc/self/status
+cat /proc/$$/cgroup /proc/$$/oom_score_adj
+readlink /proc/$$/cwd /proc/$$/root /proc/$$/ns/*
+ls /proc/$$/fd
+if [ -p /proc/$$/fd/0 ]; then cat; else readlink /proc/$$/fd/0; fi
+[ -p /proc/$$/fd/1 ] && [ -p /proc/$$/fd/2 ]
+set -- $(cut -d')' -f2 /proc/$$/stat)
+echo "parent $2, group leader $(($3 == $$)), session leader $(($4 == $$)), terminal $5, nice ${17}"
+"""
+VALUES = {"PLAIN": "a", "ODD": "a 'b' \"c\" $d %e\\\n=\u00e4 ", "EMPTY": "", "PATH": "/usr/bin:/bin"}
+
+
+def by_podman(host: Host, *argv: str, env=None, input: str | None = None) -> tuple[int, str]:
+    """Run a command as podman does; return its exit code and its output."""
+    command, environment = exec_command(host.name, argv, env, stdin=input is not None)
+    done = subprocess.run(command, env=environment, input=input, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+def by_lab(host: Host, *argv: str, **options) -> tuple[int, str]:
+    """Run a command as the lab does; return its exit code and its output."""
+    done = host.run(*argv, check=False, **options)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("input", [None, "", "a line\n"], ids=["no input", "an empty input", "an input"])
+@pytest.mark.parametrize("env", [None, VALUES], ids=["no variables", "variables"])
+def test_a_command_has_what_podman_gives_it(bare, env, input):
+    code, seen = by_podman(bare, "sh", "-euc", SEEN, env=env, input=input)
+    assert (code, seen.count("\n") > 40) == (0, True)
+    same, ours = by_lab(bare, "sh", "-euc", SEEN, env=env, input=input)
+    assert ours.splitlines() == seen.splitlines()
+    assert same == 0
+
+
+@pytest.mark.alike
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("true",),
+        ("sh", "-c", "exit 3"),
+        ("sh", "-c", "kill -TERM $$"),
+        ("sh", "-c", "kill -KILL $$"),
+        ("sh", "-c", "kill -KILL 0"),
+        ("absent",),
+        ("/etc/passwd",),
+        ("sh", "-c", "sleep 300 & echo left"),
+        ("sh", "-c", "head -c 300000 /dev/zero | tr '\\0' x; echo error >&2"),
+    ],
+    ids=" ".join,
+)
+def test_a_command_ends_as_podmans_does(bare, argv):
+    assert by_lab(bare, *argv) == by_podman(bare, *argv)
+
+
+@pytest.mark.alike
+@pytest.mark.parametrize("script", ["cat", "head -c 1"])
+def test_a_command_reads_as_much_as_it_likes(bare, script):
+    text = "0123456789\n" * 100_000
+    assert by_lab(bare, "sh", "-c", script, input=text) == by_podman(bare, "sh", "-c", script, input=text)
+
+
+@pytest.mark.alike
+def test_no_value_is_on_a_command_line(bare):
+    code, titles = by_lab(bare, "sh", "-c", "cat /proc/[0-9]*/cmdline", env={"SECRET": "canary-4711"})
+    assert code == 0
+    assert "canary-4711" not in titles
+    entry = inside.way_into(bare.name)
+    assert "canary-4711" not in " ".join(entry.command(["true"]))
+
+
+@pytest.mark.alike
+def test_a_host_that_was_started_again_is_entered_anew_and_one_that_is_off_not_at_all(bare):
+    before = inside.way_into(bare.name)
+    assert before.open
+    podman("stop", "--time", "20", bare.name)
+    assert not before.open
+    with pytest.raises(LabError, match=bare.name):
+        bare.run("true", check=False)
+    # Nor by a way that was known before: what it leads to is gone, whoever has the number now.
+    for way in (before, dataclasses.replace(before, groups=())):
+        late = subprocess.run(way.command(["hostname"]), capture_output=True, text=True, check=False)
+        assert late.returncode != 0
+        assert (late.stdout, "cannot" in late.stderr) == ("", True)
+    podman("start", bare.name)
+    assert bare.wait() == "running"
+    assert bare.run("hostname").stdout == "dev\n"
+    assert inside.way_into(bare.name) is not before

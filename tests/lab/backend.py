@@ -1,0 +1,17 @@
+"""testinfra's way to ask a lab host, by the name ``lab://CONTAINER``: as :mod:`tests.lab.inside` does."""
+
+from testinfra.backend.base import BaseBackend, CommandResult
+
+from tests.lab import inside
+
+
+class LabBackend(BaseBackend):
+    """Asks a lab host."""
+
+    NAME = "lab"
+
+    def run(self, command: str, *args: str, **_) -> CommandResult:
+        """Run a shell command on the host, as root."""
+        command = self.get_command(command, *args)
+        done = inside.run(self.hostname, ["/bin/sh", "-c", command])
+        return self.result(done.returncode, self.encode(command), done.stdout, done.stderr)
