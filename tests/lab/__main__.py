@@ -86,7 +86,7 @@ def up(options: argparse.Namespace) -> int:
         this = Lab.of_tree(options.environment)
         this.refresh()
         hosts = {host.id: host for host in this.hosts()}
-        suite = agreed_suite(options.suite, hosts.values())
+        suite = agreed_suite(options.suite, list(hosts.values()))
         with steps.step(f"base image {suite}") as step:
             _, made = image.ensure(suite)
             step.outcome = "made" if made else "there"
