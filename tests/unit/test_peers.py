@@ -99,6 +99,20 @@ def test_a_host_that_takes_no_connection_is_told_from_one_that_is_slow(peers_scr
     assert asyncio.run(peers_script.ask(target)) == "takes no connection: Connection refused"
 
 
+LISTED = """\
+0      0         10.0.0.9:40001    10.0.0.1:8100  timer:(keepalive,1min,0)
+0      0         10.0.0.9:40002    10.0.0.1:8100
+0      312       10.0.0.9:40003    10.0.0.1:8100  timer:(on,1.2sec,3)
+0      312       10.0.0.9:40004    10.0.0.1:8100  timer:(on,190ms,0)
+0      900       10.0.0.9:40005    10.0.0.1:8100  timer:(on,400ms,2)
+"""
+
+
+def test_what_is_sent_again_and_again_is_stuck(peers_script):
+    assert peers_script.stuck(LISTED) == [40003, 40005]
+    assert peers_script.stuck("") == []
+
+
 SWITCHED = {
     "to be started": ({"shop": {}}, False, {"old": "off", "new": "running"}, ["enable", "start"]),
     "runs": ({"shop": {}}, True, None, []),

@@ -30,6 +30,8 @@ RELOAD_AGAIN = 5
 
 UNREACHABLE = "takes no connection"
 FAILURES = 2
+# Of one piece of data, some 0.6 s after it was first sent.
+SENT_AGAIN = 2
 PASSES = 3
 # So often the passes that are asked for are doubled, once for each time that a host went out within these seconds.
 DOUBLED = 5
@@ -178,6 +180,38 @@ async def ask(target):
     return None if int(status[1]) == target.status else f"answers {int(status[1])}, not {target.status}"
 
 
+async def let_go(target):
+    """End the connections on which a host that is gone does not even acknowledge what nginx has sent.
+
+    nginx would wait on each of them for as long as the app may take. So it asks another host where that is harmless,
+    and answers where it is not.
+    """
+    host, _, port = target.address.rpartition(":")
+    to = ["state", "established", "dst", host, "dport", "=", f":{port}"]
+    ports = stuck(await output_of("ss", "-tnoH", *to))
+    if ports:
+        among = " or ".join(f"sport = :{port}" for port in ports)
+        await output_of("ss", "-KtnH", *to, "and", "(", *among.split(), ")")
+        print(f"{target.app}: {len(ports)} connections to {target.id} were ended", flush=True)
+
+
+def stuck(listed):
+    """Return the local ports of connections whose data was sent again and again, in the form of ``ss -tno``."""
+    found = re.findall(r"^\s*\d+\s+\d+\s+\S+:(\d+)\s+\S+\s+timer:\(on,[^,]*,(\d+)\)", listed, re.MULTILINE)
+    return [int(port) for port, sent_again in found if int(sent_again) >= SENT_AGAIN]
+
+
+async def output_of(*command):
+    """Return what a command prints; nothing where it is not installed."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except FileNotFoundError:
+        return ""
+    return (await process.communicate())[0].decode(errors="replace")
+
+
 class Site:
     """A site's file and what is known of its app hosts."""
 
@@ -203,6 +237,7 @@ class Site:
             self.records.setdefault(target.id, Record(is_out=target.id in out))
             if target not in self.tasks:
                 self.tasks[target] = asyncio.create_task(self.watch(target))
+                self.tasks[target].add_done_callback(ended)
         self.settle()
 
     def end(self):
@@ -217,6 +252,8 @@ class Site:
             if target.id in self.records:
                 self.records[target.id].add(reason)
                 self.settle()
+                if reason == UNREACHABLE and self.records[target.id].is_out:
+                    await let_go(target)
             is_unreachable = reason and reason.startswith(UNREACHABLE)
             await asyncio.sleep(PAUSE_UNREACHABLE if is_unreachable else PAUSE)
 
@@ -247,6 +284,13 @@ class Site:
             return f"is in: it was ready {record.in_a_row} times in a row"
         others = sorted(other for other, one in self.records.items() if not one.is_out and other not in self.drained)
         return f"is out: it {record.reason}; in: {', '.join(others) or 'none'}"
+
+
+def ended(task):
+    """End with a task that failed: systemd starts this process anew, and all are asked again."""
+    if not task.cancelled():
+        task.print_stack()
+        os._exit(1)
 
 
 @contextlib.contextmanager
