@@ -2,3 +2,4 @@ include:
   - nginx.install
   - nginx.config
   - nginx.service
+  - nginx.peers

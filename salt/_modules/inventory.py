@@ -65,6 +65,21 @@ def mistakes(hosts, minion_id):
         owner = owners.setdefault(row["address"], name)
         if owner != name:
             found.append(f"hosts.{name}.address: is also the address of {owner}; expected one of its own")
+    return found + _drained(hosts)
+
+
+def _drained(hosts):
+    """List the drained hosts that cannot be spared, or have nothing that could be drained."""
+    found = []
+    for name, row in sorted(hosts.items()):
+        if not row.get("drain"):
+            continue
+        serving = [peer for peer in peers(hosts, name, "app") if not hosts[peer].get("drain")]
+        if "app" not in row["roles"]:
+            found.append(f"hosts.{name}.drain: has not the role app; expected it on an app host alone")
+        elif not serving:
+            environment = row["environment"]
+            found.append(f"hosts.{name}.drain: is set on every app host of {environment}; expected one that serves")
     return found
 
 

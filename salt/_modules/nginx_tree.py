@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import fcntl
 import os
 import re
 import shutil
@@ -12,6 +13,11 @@ import time
 from salt.exceptions import CommandExecutionError
 
 __load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "upstream", "upstream_path"]
+
+# Held by whoever writes which peers are out: a converge, and saltern-peers, which also reads what it writes anew.
+PEERS_LOCK = "/run/saltern/peers.lock"
+# What saltern-peers wrote it has nginx read by itself, at once.
+PEERS_SETTLE = 10
 
 # Until its first release an app has no process. nginx answers 502 and starts all the same.
 NO_PROCESS = "server 127.0.0.1:1 down;\n"
@@ -35,6 +41,8 @@ def rendered(main, site, apps):
     tree = {"nginx.conf": _render(main)}
     for app in apps:
         tree[f"sites/{app}.conf"] = _render(site, app=app)
+    for app, one in sorted(__pillar__["nginx"]["peers"].items()):
+        tree[f"peers/{app}.conf"] = peers(one)
     return tree
 
 
@@ -51,25 +59,90 @@ def changes(root, wanted):
     """Compare the live tree with the one that is wanted.
 
     Sites that are not wanted go, and their upstreams with them. Other upstreams belong to the releases, and are
-    only made where there are none.
+    only made where there are none. A peer that saltern-peers has taken out stays out.
 
     :param root: nginx's directory.
     :param wanted: text by path.
     :return: by path, the new text (``None`` where the file goes) and a diff.
+    :raises CommandExecutionError: when a drain would leave a site to hosts that are out.
 
     CLI Example: none, it serves the state ``nginx_tree.current``.
     """
     found = {}
-    servers = {path: path.replace("sites/", "upstreams/", 1) for path in wanted if path.startswith("sites/")}
-    leaving = {path for path in _listed(root, "upstreams") if path not in servers.values()}
-    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *_listed(root, "sites"), *leaving}}
+    servers = {path for text in wanted.values() for path in re.findall(r"^ *include (upstreams/.+);", text, re.M)}
+    there = {path for name in ("sites", "peers") for path in _listed(root, name)}
+    leaving = {path for path in _listed(root, "upstreams") if path not in servers}
+    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *there, *leaving}}
     for path in sorted(live):
-        if live[path] != wanted.get(path):
-            found[path] = {"text": wanted.get(path), "diff": _diff(live[path], wanted.get(path))}
-    for path in sorted(servers.values()):
+        text = wanted.get(path)
+        if text is not None and path.startswith("peers/"):
+            text = _with_those_out(path, text, live[path])
+        if live[path] != text:
+            found[path] = {"text": text, "diff": _diff(live[path], text)}
+    for path in sorted(servers):
         if _read(os.path.join(root, path)) is None:
             found[path] = {"text": NO_PROCESS, "diff": _diff(None, NO_PROCESS)}
     return found
+
+
+def _with_those_out(path, text, live):
+    """Write which of the peers that are wanted were out."""
+    out = peers_out(live or "") & {name for _, name, _, _ in PEER.findall(text)}
+    marked = mark(text, out)
+    if peers_in(marked) or text == NO_PROCESS:
+        return marked
+    if " is drained" in text:
+        raise CommandExecutionError(
+            f"{os.path.basename(path).removesuffix('.conf')}: {', '.join(sorted(out))} would be the last to serve and "
+            "out; bring back one of them before another host is drained (journalctl -u saltern-peers)"
+        )
+    return text
+
+
+def peers(one):
+    """Write the app hosts of a site, all of them in but for those that are drained.
+
+    :param one: the site's entry in the setting ``peers``.
+    :return: the text of the file, which saltern-peers reads too.
+    """
+    lines = [f"# saltern-peers asks each of them whether it is ready: {one['status']} within {one['timeout']} s.\n"]
+    for peer in one["servers"]:
+        state = " is drained" if peer["drained"] else ""
+        lines.append(f"server {peer['address']} down; # {peer['id']}{state}\n")
+    return mark("".join(lines), set()) if one["servers"] else NO_PROCESS
+
+
+# saltern-peers, which has Python's own library alone, has these three as well: formulas/nginx/files/peers.py.
+PEER = re.compile(r"^server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
+
+
+def mark(text, out):
+    """Write which peers are out.
+
+    One that is alone is never passed over: nginx would answer 502 for it, after a while in which it failed.
+
+    :param text: of the file with a site's peers.
+    :param out: the ids of those that are out.
+    :return: the text anew.
+    """
+    left = [name for _, name, drained, _ in PEER.findall(text) if not drained and name not in out]
+
+    def line(match):
+        address, name, drained, _ = match.groups()
+        rules = "max_fails=0" if left == [name] else "max_fails=2 fail_timeout=2s" if name in left else "down"
+        return f"server {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
+
+    return PEER.sub(line, text)
+
+
+def peers_out(text):
+    """Return the ids of the peers that are out."""
+    return {name for _, name, _, is_out in PEER.findall(text) if is_out}
+
+
+def peers_in(text):
+    """Return the ids of the peers that get requests."""
+    return {name for _, name, drained, is_out in PEER.findall(text) if not drained and not is_out}
 
 
 def upstream_path(app):
@@ -154,8 +227,18 @@ def promote(root, texts):
 
 
 def _write(root, texts):
-    for path, text in sorted(texts.items()):
-        _replace(os.path.join(root, path), text)
+    with _peers_kept() if any(path.startswith("peers/") for path in texts) else contextlib.nullcontext():
+        for path, text in sorted(texts.items()):
+            _replace(os.path.join(root, path), text)
+
+
+@contextlib.contextmanager
+def _peers_kept():
+    """Keep saltern-peers from writing meanwhile what it has read before. What it then reads is put right by it."""
+    os.makedirs(os.path.dirname(PEERS_LOCK), mode=0o700, exist_ok=True)
+    with open(PEERS_LOCK, "w", encoding="ascii") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def check(root, texts):
@@ -177,25 +260,25 @@ def check(root, texts):
 
 def _taken(root, texts):
     """Say which address of a candidate somebody else listens on; ``nginx -t`` does not look."""
-    own = {port for path in _listed(root, "sites") for port in _listens(_read(os.path.join(root, path)))}
+    own = {where for path in _listed(root, "sites") for where in _listens(_read(os.path.join(root, path)))}
     for text in map(texts.get, sorted(texts)):
-        for port in _listens(text):
-            if port not in own and not _is_free(port):
+        for address, port in _listens(text):
+            if (address, port) not in own and not _is_free(address, int(port)):
                 return (
-                    f"127.0.0.1:{port} is taken by another process; stop that (ss -ltnp) or give the app another port"
+                    f"{address}:{port} is taken by another process; stop that (ss -ltnp) or give the app another port"
                 )
     return ""
 
 
 def _listens(text):
-    return [int(port) for port in re.findall(r"^\s*listen 127\.0\.0\.1:(\d+)", text or "", re.MULTILINE)]
+    return re.findall(r"^\s*listen ([\d.]+):(\d+)\b", text or "", re.MULTILINE)
 
 
-def _is_free(port):
+def _is_free(address, port):
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True
@@ -280,9 +363,13 @@ def is_stale(root, paths):
     for pid in _workers():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             started.append(_started(pid))
-    files = [os.path.join(root, path) for path in paths]
-    times = [os.stat(path).st_mtime for path in files if os.path.exists(path)]
-    return bool(started) and any(max(started) < changed <= time.time() for changed in times)
+    now = time.time()
+    for path in paths:
+        until = now - PEERS_SETTLE if path.startswith("peers/") else now
+        with contextlib.suppress(FileNotFoundError):
+            if started and max(started) < os.stat(os.path.join(root, path)).st_mtime <= until:
+                return True
+    return False
 
 
 def _started(pid):

@@ -123,6 +123,7 @@ def completed(schemas, declared, hosts, minion_id):
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
     settings, mistakes = __salt__["attachment.derived"](settings, hosts, minion_id)
+    settings["nginx"] |= __salt__["balance.derived"](settings, hosts, minion_id)
     mistakes += __salt__["firewall.mistakes"](settings["firewall"])
     if not mistakes:
         settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)

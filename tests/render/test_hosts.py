@@ -310,4 +310,52 @@ def test_what_several_hosts_share_is_open_to_them_alone(tmp_path):
     assert host.states()
 
 
+SPREAD = {
+    "proxy1": {"environment": "dev", "roles": ["proxy"], "address": "10.0.0.1"},
+    "app1": {"environment": "dev", "roles": ["app"], "address": "10.0.0.2", "drain": True},
+    "app2": {"environment": "dev", "roles": ["app", "proxy"], "address": "10.0.0.3"},
+    "db1": {"environment": "dev", "roles": ["database", "cache"], "address": "10.0.0.4"},
+}
+SITES = {
+    "proxy1": (
+        ["proxy_pass http://faq.hosts$once;", "listen 80;", "proxy_read_timeout 65s;"],
+        ["listen 127", "listen 10", "upstreams/", "/.saltern/ready"],
+    ),
+    "app1": (
+        [
+            "listen 127.0.0.1:8200;",
+            "listen 10.0.0.2:8200;",
+            "proxy_pass http://faq;",
+            "return 503;",
+            "proxy_pass http://faq/healthz;",
+        ],
+        ["listen 80", ".hosts", "location = /robots.txt"],
+    ),
+    "app2": (
+        ["listen 10.0.0.3:8200;", "proxy_pass http://faq;", "proxy_pass http://faq.hosts$once;", "listen 80;"],
+        ["return 503;"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_site_is_on_the_proxies_and_its_front_on_the_app_hosts(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare("hosts.yaml", SPREAD)
+    host.declare("builds/dev.sls", BUILDS)
+    extra = {"site": {"extra": "location = /robots.txt {\n    return 204;\n}\n"}}
+    host.merge({"app": {"faq": extra}, "certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
+    text = host.ask("slsutil.renderer", "path=salt://nginx/files/site.conf.jinja", "default_renderer=jinja", "app=faq")
+    expected, others = SITES[name]
+    assert [one for one in expected if one not in text] == []
+    assert [one for one in others if one in text] == []
+    # Where the world comes in, and there alone.
+    assert text.count("location = /robots.txt") == text.count("listen 80;")
+    text = host.ask("slsutil.renderer", "path=salt://nginx/files/nginx.conf.jinja", "default_renderer=jinja")
+    believed = [] if name == "proxy1" else ["10.0.0.1/32", "10.0.0.3/32"]
+    assert sorted(re.findall(r"set_real_ip_from (.*);", text)) == believed
+    (watched,) = [state for state in host.states() if state["state"] == "peers"]
+    assert watched["fun"] == "watched"
+
+
 PASSWORDS = {word: EVERYTHING[word] for word in ("postgres", "redis")}

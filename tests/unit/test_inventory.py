@@ -58,6 +58,33 @@ def test_a_host_is_there_and_has_an_address_of_its_own(inventory, hosts, expecte
     assert inventory.mistakes(hosts, "one") == expected
 
 
+@pytest.mark.parametrize(
+    "drained, expected",
+    [
+        ([], []),
+        (["app1"], []),
+        (
+            ["app1", "app2"],
+            [
+                "hosts.app1.drain: is set on every app host of production; expected one that serves",
+                "hosts.app2.drain: is set on every app host of production; expected one that serves",
+            ],
+        ),
+        (["alone"], ["hosts.alone.drain: is set on every app host of staging; expected one that serves"]),
+        (["proxy1"], ["hosts.proxy1.drain: has not the role app; expected it on an app host alone"]),
+    ],
+)
+def test_an_environment_is_left_an_app_host_that_is_not_drained(inventory, drained, expected):
+    hosts = {
+        "app1": row("production", ["app"], "10.0.0.1"),
+        "app2": row("production", ["app", "proxy"], "10.0.0.2"),
+        "proxy1": row("production", ["proxy"], "10.0.0.3"),
+        "alone": row("staging", ["app"], "10.0.0.4"),
+    }
+    hosts = {name: one | {"drain": name in drained} for name, one in hosts.items()}
+    assert inventory.mistakes(hosts, "app1") == expected
+
+
 def test_peers_are_of_the_same_environment_and_sorted(inventory):
     hosts = {
         "b": row(roles=["app", "proxy"]),

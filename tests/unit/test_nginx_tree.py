@@ -10,13 +10,16 @@ import socket
 import pytest
 from salt.exceptions import CommandExecutionError
 
+SHOP = "upstream shop {\n    include upstreams/shop.conf;\n}\n"
+FAQ = SHOP.replace("shop", "faq")
+
 
 @pytest.fixture
 def root(tmp_path):
     """A live tree with one site."""
     for path, text in {
         "nginx.conf": "main\n",
-        "sites/shop.conf": "shop\n",
+        "sites/shop.conf": SHOP,
         "upstreams/shop.conf": "server 127.0.0.1:8001;\n",
     }.items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -24,15 +27,19 @@ def root(tmp_path):
     return tmp_path
 
 
-LIVE = {"nginx.conf": "main\n", "sites/shop.conf": "shop\n"}
+LIVE = {"nginx.conf": "main\n", "sites/shop.conf": SHOP}
 NO_PROCESS = "server 127.0.0.1:1 down;\n"
 CHANGES = {
     "nothing to do": (LIVE, {}),
     "another main file": (LIVE | {"nginx.conf": "new\n"}, {"nginx.conf": "new\n"}),
-    "another site": (LIVE | {"sites/shop.conf": "new\n"}, {"sites/shop.conf": "new\n"}),
+    "another site": (LIVE | {"sites/shop.conf": f"new {SHOP}"}, {"sites/shop.conf": f"new {SHOP}"}),
     "a new site has an upstream without processes": (
-        LIVE | {"sites/faq.conf": "faq\n"},
-        {"sites/faq.conf": "faq\n", "upstreams/faq.conf": NO_PROCESS},
+        LIVE | {"sites/faq.conf": FAQ},
+        {"sites/faq.conf": FAQ, "upstreams/faq.conf": NO_PROCESS},
+    ),
+    "a site on other hosts has no processes here": (
+        LIVE | {"sites/faq.conf": "include peers/faq.conf;\n", "peers/faq.conf": "server 10.0.0.1:8200;\n"},
+        {"sites/faq.conf": "include peers/faq.conf;\n", "peers/faq.conf": "server 10.0.0.1:8200;\n"},
     ),
     "a site goes, and its upstream with it": (
         {"nginx.conf": "main\n"},
@@ -69,6 +76,113 @@ def test_a_file_that_is_no_text_is_shown_as_text(nginx_tree, root):
 )
 def test_an_upstream_has_a_server_for_each_process_or_says_that_there_is_none(nginx_tree, ports, expected):
     assert nginx_tree.upstream(ports) == expected
+
+
+HEAD = "# saltern-peers asks each of them whether it is ready: 200 within 6 s.\n"
+
+
+def site(*drained, hosts=("app1", "app2", "app3")):
+    servers = [
+        {"id": name, "address": f"10.0.0.{number}:8100", "drained": name in drained}
+        for number, name in enumerate(hosts, 1)
+    ]
+    return {"status": 200, "timeout": 6, "servers": servers}
+
+
+PEERS = {
+    "all are in": (
+        site(),
+        set(),
+        "server 10.0.0.1:8100 max_fails=2 fail_timeout=2s; # app1\n"
+        "server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n"
+        "server 10.0.0.3:8100 max_fails=2 fail_timeout=2s; # app3\n",
+    ),
+    "one is drained": (
+        site("app1"),
+        set(),
+        "server 10.0.0.1:8100 down; # app1 is drained\n"
+        "server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n"
+        "server 10.0.0.3:8100 max_fails=2 fail_timeout=2s; # app3\n",
+    ),
+    "the last one is never passed over": (
+        site("app1"),
+        {"app1", "app3"},
+        "server 10.0.0.1:8100 down; # app1 is drained is out\n"
+        "server 10.0.0.2:8100 max_fails=0; # app2\n"
+        "server 10.0.0.3:8100 down; # app3 is out\n",
+    ),
+    "one host": (site(hosts=["app1"]), set(), "server 10.0.0.1:8100 max_fails=0; # app1\n"),
+}
+
+
+@pytest.mark.parametrize("one, out, expected", PEERS.values(), ids=PEERS)
+def test_peers_are_written_alike_by_a_converge_and_by_what_asks_them(nginx_tree, peers_script, one, out, expected):
+    text = nginx_tree.mark(nginx_tree.peers(one), out)
+    assert text == HEAD + expected
+    assert peers_script.mark(nginx_tree.peers(one), out) == text
+    assert nginx_tree.peers_out(text) == peers_script.peers_out(text) == out
+    assert nginx_tree.mark(text, set()) == nginx_tree.peers(one)
+    drained = {one["id"] for one in one["servers"] if one["drained"]}
+    assert nginx_tree.peers_in(text) == {one["id"] for one in one["servers"]} - drained - out
+    found = [(target.id, target.address, target.status, target.timeout) for target in peers_script.targets("x", text)]
+    assert found == [(one["id"], one["address"], 200, 6) for one in one["servers"]]
+
+
+def test_without_an_app_host_there_is_no_peer(nginx_tree, peers_script):
+    assert nginx_tree.peers(site(hosts=[])) == NO_PROCESS
+    assert peers_script.targets("x", NO_PROCESS) == []
+
+
+DRIFT = {
+    "one is out": (site(), {"app1"}, False),
+    "one is out, another to be drained": (site("app2"), {"app1"}, True),
+    "all are said to be out": (site(), {"app1", "app2", "app3"}, True),
+    "one that is gone was out": (site(hosts=["app1", "app2"]), {"app3"}, True),
+}
+
+
+@pytest.mark.parametrize("wanted, out, is_change", DRIFT.values(), ids=DRIFT)
+def test_who_is_out_is_no_difference_and_stays(nginx_tree, tmp_path, wanted, out, is_change):
+    (tmp_path / "peers").mkdir()
+    live = nginx_tree.mark(nginx_tree.peers(site()), out)
+    (tmp_path / "peers/shop.conf").write_text(live)
+    found = nginx_tree.changes(str(tmp_path), {"peers/shop.conf": nginx_tree.peers(wanted)})
+    assert found.keys() == ({"peers/shop.conf"} if is_change else set())
+    text = found["peers/shop.conf"]["text"] if found else live
+    kept = out & {one["id"] for one in wanted["servers"]}
+    assert nginx_tree.peers_out(text) == (kept if nginx_tree.peers_in(text) and len(kept) < 3 else set())
+    assert nginx_tree.peers_in(text)
+
+
+EDITS = {
+    "another address": ("10.0.0.1", "10.0.0.9"),
+    "a host is down": ("max_fails=2 fail_timeout=2s; # app2", "down; # app2"),
+    "a host is gone": ("server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n", ""),
+    "others rules": ("fail_timeout=2s; # app2", "fail_timeout=1h; # app2"),
+    "a host is called drained": ("# app2", "# app2 is drained"),
+}
+
+
+@pytest.mark.parametrize("old, new", EDITS.values(), ids=EDITS)
+def test_an_edit_of_the_peers_is_a_difference(nginx_tree, tmp_path, old, new):
+    (tmp_path / "peers").mkdir()
+    declared = nginx_tree.mark(nginx_tree.peers(site()), {"app3"})
+    (tmp_path / "peers/shop.conf").write_text(declared.replace(old, new))
+    assert old in declared
+    found = nginx_tree.changes(str(tmp_path), {"peers/shop.conf": nginx_tree.peers(site())})
+    assert {path: change["text"] for path, change in found.items()} == {"peers/shop.conf": declared}
+
+
+def test_a_drain_that_would_leave_nobody_who_is_in_is_refused(nginx_tree, tmp_path):
+    (tmp_path / "peers").mkdir()
+    live = nginx_tree.mark(nginx_tree.peers(site()), {"app1", "app3"})
+    (tmp_path / "peers/shop.conf").write_text(live)
+    with pytest.raises(CommandExecutionError) as raised:
+        nginx_tree.changes(str(tmp_path), {"peers/shop.conf": nginx_tree.peers(site("app2"))})
+    assert str(raised.value) == (
+        "shop: app1, app3 would be the last to serve and out; bring back one of them before another host is drained "
+        "(journalctl -u saltern-peers)"
+    )
 
 
 REASONS = {

@@ -396,7 +396,7 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 
 
 @pytest.fixture
-def compiled(settings, secrets, inventory, attachment, certificate, firewall, dunders, request, tmp_path):
+def compiled(settings, secrets, inventory, attachment, balance, certificate, firewall, dunders, request, tmp_path):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
     salt = {
@@ -405,6 +405,7 @@ def compiled(settings, secrets, inventory, attachment, certificate, firewall, du
         "inventory.peers": inventory.peers,
         "inventory.read": inventory.read,
         "attachment.derived": attachment.derived,
+        "balance.derived": balance.derived,
         "certificate.mistakes": certificate.mistakes,
         "secrets.certificates": secrets.certificates,
         "firewall.mistakes": firewall.mistakes,
@@ -417,6 +418,7 @@ def compiled(settings, secrets, inventory, attachment, certificate, firewall, du
     }
     dunders(settings, opts=roots, salt=salt)
     dunders(attachment, salt=salt)
+    dunders(balance, salt=salt)
     dunders(firewall, salt=salt)
     dunders(inventory, opts=roots)
 

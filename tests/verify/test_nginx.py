@@ -63,8 +63,48 @@ def test_a_body_over_the_limit_is_refused(outside, sites):
             assert answer.status_code == 413
 
 
-def test_services_are_served_to_this_host_only(host, settings, sites, address):
+def test_fronts_are_served_to_this_host_and_to_the_proxies_alone(host, settings, sites):
     for app in settings["nginx"]["fronts"]:
         port = settings["app"][app]["port"]
-        assert host.socket(f"tcp://127.0.0.1:{port}").is_listening, app
-        assert not host.socket(f"tcp://0.0.0.0:{port}").is_listening, app
+        listening = {text for text in host.socket.get_listening_sockets() if text.endswith(f":{port}")}
+        addresses = {"127.0.0.1", *settings["nginx"]["listen"]}
+        assert listening == {f"tcp://{address}:{port}" for address in addresses}, app
+
+
+READY = """
+import http.client, json, sys
+found = {}
+for where in sys.argv[1:]:
+    connection = http.client.HTTPConnection(where, timeout=30)
+    connection.request("GET", "/.saltern/ready")
+    found[where] = connection.getresponse().status
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def peers(settings):
+    """The app hosts of each site of the proxy, by app."""
+    found = settings["nginx"]["peers"]
+    if not found:
+        pytest.skip("the host is no proxy over several app hosts")
+    return found
+
+
+def test_each_app_host_that_is_not_drained_says_that_it_is_ready(python, peers):
+    for app, one in peers.items():
+        asked = [peer["address"] for peer in one["servers"] if not peer["drained"]]
+        assert python(READY, *asked) == dict.fromkeys(asked, one["status"]), app
+
+
+def test_all_app_hosts_that_are_not_drained_get_requests(host, peers):
+    for app, one in peers.items():
+        text = host.file(f"/etc/nginx/peers/{app}.conf").content_string
+        live = re.findall(r"^server (\S+) (?!down;)", text, re.MULTILINE)
+        assert live == [peer["address"] for peer in one["servers"] if not peer["drained"]], app
+
+
+def test_what_asks_the_app_hosts_runs_where_there_are_any(host, settings, sites):
+    is_wanted = bool(settings["nginx"]["peers"])
+    assert host.service("saltern-peers").is_running == is_wanted
+    assert host.service("saltern-peers").is_enabled == is_wanted

@@ -1,0 +1,20 @@
+"""What asks the app hosts of a proxy whether they are ready: it runs where there are any to choose from."""
+
+
+def watched(name):
+    """Have the service run, now and from every boot on, where a site is balanced over app hosts; or not at all.
+
+    :param name: the service's unit.
+    """
+    is_wanted = bool(__pillar__["nginx"]["peers"])
+    wanted = "running" if is_wanted else "off"
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
+    if all(bool(__salt__[f"service.{word}"](name)) == is_wanted for word in ("status", "enabled")):
+        return ret
+    ret["changes"][name] = {"old": "off" if is_wanted else "running", "new": wanted}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{name} would be {wanted}"}
+    for word in ("enable", "start") if is_wanted else ("stop", "disable"):
+        if not __salt__[f"service.{word}"](name):
+            return ret | {"changes": {}, "result": False, "comment": f"{name}: systemctl {word} fails"}
+    return ret

@@ -1,0 +1,84 @@
+"""A steady stream of requests from outside, each with what became of it."""
+
+import dataclasses
+import http.client
+import itertools
+import json
+import threading
+import time
+
+# Each third one is sent with POST.
+POSTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """One request.
+
+    :param number: its own.
+    :param method: ``GET`` or ``POST``.
+    :param start: when it began, in seconds since 1970.
+    :param seconds: how long it took.
+    :param status: of the answer, 0 where there was none.
+    """
+
+    number: int
+    method: str
+    start: float
+    seconds: float
+    status: int
+
+    @property
+    def failed(self) -> bool:
+        """Whether it was not answered as it should be. A question that was there already was sent twice."""
+        return self.status != (201 if self.method == "POST" else 200)
+
+
+class Stream:
+    """Requests to the app faq, one question each or a list of them, from the making until ``finish``.
+
+    :param address: of the proxy.
+    :param domain: what goes into the header Host.
+    :param first: the number of the first one.
+    """
+
+    def __init__(self, address: str, domain: str, first: int, threads: int = 8, pause: float = 0.06):
+        self.address, self.domain, self.pause = address, domain, pause
+        self.numbers, self.sent, self.over = itertools.count(first), [], threading.Event()
+        self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(threads)]
+        for thread in self.threads:
+            thread.start()
+        # Steady before anything happens.
+        time.sleep(1.5)
+
+    def run(self):
+        while not self.over.is_set():
+            self.sent.append(self.one(next(self.numbers)))
+            time.sleep(self.pause)
+
+    def one(self, number: int) -> Sent:
+        """Send one request, over a connection of its own."""
+        start, method, body = time.time(), "GET", None
+        headers = {"Host": self.domain, "Content-Type": "application/json"}
+        path = f"/v1/questions?limit=1&offset={number}"
+        if number % POSTS == 0:
+            method, path = "POST", f"/v1/create?{number}"
+            body = json.dumps({"question": f"Number {number}?", "source": f"stream:{number}"})
+        connection = http.client.HTTPConnection(self.address, timeout=40)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            status = answer.status
+        except (OSError, http.client.HTTPException):
+            status = 0
+        finally:
+            connection.close()
+        return Sent(number, method, start, time.time() - start, status)
+
+    def finish(self) -> list[Sent]:
+        """End it, once all are answered, and return the requests."""
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        return sorted(self.sent, key=lambda one: one.number)

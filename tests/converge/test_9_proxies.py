@@ -1,0 +1,427 @@
+"""A proxy over two app hosts: what becomes of requests when one of them dies, is cut off, hangs, or is drained."""
+
+import concurrent.futures
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+import websockets.sync.client
+import yaml
+
+from tests.lab import Lab, machine
+from tests.lab.podman import podman
+from tests.pillar import declare
+
+from .applied import apply
+from .client import Client
+from .conftest import ROOT
+from .stream import Stream
+
+ROLES = {"proxy1": ["proxy"], "app1": ["app"], "app2": ["app"], "db1": ["database", "cache"]}
+APPS = ("examples/faq", "tests/apps/mirror")
+SETTINGS = {
+    "app": {
+        "tickets": None,
+        "faq": {"formation": {"web": 2}, "health": {"timeout": 2}, "site": {"timeout": 20}},
+        "mirror": {
+            "port": 8300,
+            "domains": ["mirror.localhost"],
+            "formation": {"web": 1},
+            "site": {"timeout": 3, "body_size": "1m"},
+        },
+    },
+    "postgres": {"databases": {"faq": {"password": "faq-0123456789-0123456789"}}},
+}
+PEERS = "/etc/nginx/peers/faq.conf"
+# The seconds within which a host that takes no connections is out.
+OUT = 3
+
+
+class Fleet:
+    """The hosts, their lab, and what is asked of them."""
+
+    def __init__(self, lab, hosts):
+        self.lab, self.hosts, self.last = lab, hosts, 0
+        self.proxy1, self.app1, self.app2, self.db1 = map(hosts.get, ROLES)
+        self.mirror = Client(self.proxy1.address, "mirror.localhost")
+
+    def inventory(self, drained=()):
+        """Write the inventory, with hosts that are drained."""
+        rows = {
+            name: {"environment": "dev", "roles": roles, "address": self.hosts[name].address}
+            for name, roles in ROLES.items()
+        }
+        rows = {name: row | ({"drain": True} if name in drained else {}) for name, row in rows.items()}
+        (self.lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+
+    def peers(self):
+        """Return what the proxy sends to which app host: ``in``, ``drained``, ``out`` or both."""
+        lines = re.findall(r"; # (\S+)( is drained)?( is out)?$", self.proxy1.sh(f"cat {PEERS}").stdout, re.MULTILINE)
+        return {name: " ".join(f"{a} {b}".replace(" is", "").split()) or "in" for name, a, b in lines}
+
+    def await_peers(self, seconds=60, **expected):
+        """Wait until the proxy has its app hosts so."""
+        deadline = time.monotonic() + seconds
+        while (found := self.peers()) != expected:
+            assert time.monotonic() < deadline, (found, expected, self.journal())
+            time.sleep(0.2)
+
+    def journal(self):
+        """Return what saltern-peers has said."""
+        return self.proxy1.sh("journalctl -q -o cat -u saltern-peers | tail -n 20").stdout
+
+    def served(self, host):
+        """How many requests the front of an app host has answered."""
+        return int(host.sh("grep -c /v1/ /var/log/nginx/access.log || true").stdout)
+
+    @contextlib.contextmanager
+    def stream(self, what):
+        """Send requests meanwhile; check them, and print what became of them."""
+        stream = Stream(self.proxy1.address, "faq.localhost", self.last + 1)
+        seen = Seen(what)
+        try:
+            yield seen
+            time.sleep(2)
+        finally:
+            seen.sent = stream.finish()
+            self.last = seen.sent[-1].number
+        print(seen.told(self.proxy1.suite))
+        self.assert_none_was_sent_twice(seen.sent)
+
+    def assert_none_was_sent_twice(self, sent):
+        posts = [one for one in sent if one.method == "POST"]
+        # It would have been there already.
+        assert [one for one in posts if one.status == 200] == []
+        sources = ", ".join(f"'stream:{one.number}'" for one in posts)
+        query = f"SELECT source, count(*) FROM questions_question WHERE source IN ({sources}) GROUP BY 1"
+        command = ("psql", "-XAtq", "-d", "faq", "-c", query)
+        lines = self.db1.run("sh", "-c", 'cd / && exec runuser -u postgres -- "$@"', "sh", *command).stdout.split()
+        rows = dict(line.split("|") for line in lines)
+        assert set(rows.values()) == {"1"}
+        assert {f"stream:{one.number}" for one in posts if one.status == 201} <= rows.keys()
+
+
+class Seen:
+    """What became of the requests of a stream, and when something happened meanwhile."""
+
+    def __init__(self, what):
+        self.what, self.at, self.sent = what, None, []
+
+    def happens(self):
+        """Take note of the time."""
+        self.at = time.time()
+
+    @property
+    def failed(self):
+        return [one for one in self.sent if one.failed]
+
+    def since(self, seconds):
+        """Return those that failed and began so many seconds after it happened, or later."""
+        return [one for one in self.failed if one.start >= self.at + seconds]
+
+    def told(self, suite):
+        methods = {method: sum(one.method == method for one in self.failed) for method in ("GET", "POST")}
+        at = self.at or 0
+        flight = sum(one.start < at for one in self.failed)
+        slowest = max(one.seconds for one in self.sent)
+        return (
+            f"{suite}: {self.what:<42} {len(self.sent):>5} requests, failed: {len(self.failed)} "
+            f"({methods['GET']} GET, {methods['POST']} POST; {flight} in flight when it happened, "
+            f"{len(self.since(0)) if self.at else 0} later, {len(self.since(OUT)) if self.at else 0} after {OUT} s); "
+            f"slowest {slowest:.1f} s"
+        )
+
+
+@pytest.fixture(scope="module")
+def fleet(suite):
+    """The hosts, converged, and nothing to do any more."""
+    image = f"localhost/saltern-proxies:{suite}"
+    with contextlib.ExitStack() as stack, Lab.temporary(f"proxies-{suite}") as lab:
+        addresses = {name: str(lab.subnet[10 + index]) for index, name in enumerate(ROLES)}
+        rows = {
+            name: {"environment": "dev", "roles": roles, "address": addresses[name]} for name, roles in ROLES.items()
+        }
+        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        declare(lab.tree / "pillar", "dev", SETTINGS)
+        # Its config goes with it.
+        path = lab.tree / "pillar/secrets/dev.sls"
+        secrets = yaml.safe_load(path.read_text())
+        del secrets["app"]["tickets"]
+        path.write_text(yaml.safe_dump(secrets))
+        lab.issue_certificates()
+        first = lab.boot("app1", suite)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            bootstrapped = pool.submit(first.bootstrap)
+            for app in APPS:
+                lab.release(ROOT / app, first.python)
+            bootstrapped.result()
+            first.snapshot(image)
+            stack.callback(podman, "rmi", "--force", image)
+
+            def booted(name):
+                host = lab.boot(name, suite, image_name=image)
+                host.run("/srv/saltern/bootstrap.sh", "--id", name, env=machine.index_environment())
+                return host
+
+            others = [name for name in ROLES if name != "app1"]
+            hosts = dict(zip(others, pool.map(booted, others), strict=True)) | {"app1": first}
+            fleet = Fleet(lab, hosts)
+            # What apps attach first. Both app hosts migrate the one database at the same time.
+            for names in (("db1", "proxy1"), ("app1", "app2")):
+                for applied in pool.map(apply, [hosts[name] for name in names]):
+                    applied.succeeded()
+            fleet.await_peers(app1="in", app2="in")
+        yield fleet
+        # After the hosts that are booted from it; one after the other, since podman does not end several in time.
+        for host in hosts.values():
+            host.remove()
+
+
+def converged(host):
+    """Converge a host as a dry run says, and once more with nothing to do; return what changed."""
+    dry = apply(host, "test=True").succeeded().changed
+    changed = apply(host).succeeded().changed
+    assert dry == changed
+    apply(host).changed_nothing()
+    return changed
+
+
+def test_both_hosts_get_requests(fleet):
+    before = {host.id: fleet.served(host) for host in (fleet.app1, fleet.app2)}
+    with fleet.stream("two hosts"):
+        time.sleep(3)
+    share = {host.id: fleet.served(host) - before[host.id] for host in (fleet.app1, fleet.app2)}
+    print(f"{fleet.proxy1.suite}: {share}")
+    assert min(share.values()) > 0.3 * sum(share.values())
+
+
+def test_what_the_proxy_says_of_a_request_reaches_the_app(fleet):
+    forged = {
+        "X-Forwarded-For": "203.0.113.9",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "evil.example.com",
+        "X-Request-ID": "0" * 32,
+        "X-Real-IP": "203.0.113.9",
+    }
+    mine = str(fleet.lab.subnet[1])
+    for _ in range(4):
+        answer = fleet.mirror.get("/request?a=%2Fb", headers=forged)
+        got = dict(answer.json()["headers"])
+        assert {name: got[name.lower()] for name in forged if name != "X-Request-ID"} == {
+            "X-Forwarded-For": mine,
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Host": "mirror.localhost",
+            "X-Real-IP": mine,
+        }
+        assert got["host"] == "mirror.localhost"
+        assert re.fullmatch("[1-9a-f][0-9a-f]{31}|0[0-9a-f]{31}", got["x-request-id"])
+        assert got["x-request-id"] != "0" * 32
+        # One id at the client, at both hops, and in the app.
+        assert answer.headers["X-Request-ID"] == got["x-request-id"]
+        assert answer.json()["query"] == "a=%2Fb"
+    logs = [
+        host.sh(f"grep -c request_id={got['x-request-id']} /var/log/nginx/access.log || true").stdout.strip()
+        for host in fleet.hosts.values()
+        if host is not fleet.db1
+    ]
+    assert sorted(logs) == ["0", "1", "1"]
+
+
+def test_a_front_believes_none_but_the_proxies(fleet):
+    forged = ["-H", "X-Forwarded-For: 203.0.113.9", "-H", "X-Forwarded-Proto: https", "-H", f"X-Request-ID: {'1' * 32}"]
+    said = fleet.app1.run("curl", "-sS", *forged, "http://127.0.0.1:8300/request").stdout
+    got = dict(json.loads(said)["headers"])
+    assert (got["x-forwarded-for"], got["x-forwarded-proto"]) == ("127.0.0.1", "http")
+    assert got["x-request-id"] != "1" * 32
+    # Whether it is ready is for the proxies to ask, and for nobody who comes through them.
+    assert fleet.mirror.get("/.saltern/ready").status_code == 404
+    ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
+    assert fleet.app1.run(*ask, "http://127.0.0.1:8300/.saltern/ready").stdout == "404"
+    front = f"http://{fleet.app1.address}:8300/.saltern/ready"
+    assert fleet.proxy1.run(*ask, front).stdout == "200"
+    assert fleet.app2.run(*ask, "--max-time", "2", front, check=False).returncode == 28
+
+
+def test_bodies_websockets_and_open_connections_pass_both_hops(fleet):
+    assert fleet.mirror.post("/request", data=bytes(1 << 20)).json()["size"] == 1 << 20
+    assert fleet.mirror.post("/request", data=bytes((1 << 20) + 1)).status_code == 413
+    url = f"ws://{fleet.proxy1.address}/socket"
+    headers = {"Host": "mirror.localhost"}
+    with websockets.sync.client.connect(url, additional_headers=headers, proxy=None) as socket:
+        socket.send("both hops")
+        assert socket.recv(timeout=10) == "both hops"
+    for _ in range(4):
+        fleet.mirror.get("/request")
+    kept = [
+        host.sh("ss -Htn state established sport = :8300 | grep -vc 127.0.0.1").stdout.strip()
+        for host in (fleet.app1, fleet.app2)
+    ]
+    assert "0" not in kept
+
+
+@pytest.mark.alike
+def test_an_app_that_is_slow_takes_no_host_out(fleet):
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        slow = [pool.submit(Client(fleet.proxy1.address, "mirror.localhost").get, "/slow?9") for _ in range(12)]
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline:
+            assert fleet.mirror.get("/request").status_code == 200
+            time.sleep(0.1)
+        # Asked once, of one host, and given up there.
+        assert {one.result().status_code for one in slow} == {504}
+    assert fleet.peers() == {"app1": "in", "app2": "in"}
+
+
+def test_a_host_that_loses_its_power_takes_along_what_it_was_doing_and_no_more(fleet):
+    with fleet.stream("app1 loses its power") as seen:
+        podman("kill", "--signal", "KILL", fleet.app1.name)
+        seen.happens()
+        time.sleep(6)
+    # Nothing but what was in flight on it and may not be sent twice.
+    assert {one.method for one in seen.failed} <= {"POST"}
+    assert seen.since(0) == []
+    assert fleet.peers() == {"app1": "out", "app2": "in"}
+    assert re.search(r"^faq: app1 is out: it takes no connection.*; in: app2$", fleet.journal(), re.MULTILINE)
+
+
+@pytest.mark.alike
+def test_the_proxy_boots_and_serves_while_a_host_is_down(fleet):
+    # Who is out is no drift.
+    apply(fleet.proxy1).changed_nothing()
+    assert fleet.proxy1.reboot() == "running"
+    for _ in range(20):
+        assert fleet.mirror.get("/healthz").status_code == 200
+    assert fleet.peers() == {"app1": "out", "app2": "in"}
+
+
+def test_a_host_that_is_back_gets_requests_again(fleet):
+    with fleet.stream("app1 comes back") as seen:
+        podman("start", fleet.app1.name)
+        fleet.app1.wait()
+        fleet.await_peers(120, app1="in", app2="in")
+        before = fleet.served(fleet.app1)
+        time.sleep(2)
+    assert seen.failed == []
+    assert fleet.served(fleet.app1) > before
+
+
+CUT = """
+nft -f - <<RULES
+add table inet cut
+add chain inet cut all { type filter hook input priority -300; }
+add rule inet cut all iifname != "lo" drop
+RULES
+"""
+
+
+@pytest.mark.alike
+def test_a_host_that_is_cut_off_is_out_within_three_seconds(fleet):
+    with fleet.stream("app1 is cut off, nothing refuses") as seen:
+        fleet.app1.sh(CUT)
+        seen.happens()
+        time.sleep(8)
+        assert fleet.peers() == {"app1": "out", "app2": "in"}
+        fleet.app1.sh("nft delete table inet cut")
+        fleet.await_peers(app1="in", app2="in")
+    assert {one.method for one in seen.failed} <= {"POST"}
+    assert seen.since(0) == []
+
+
+@pytest.mark.alike
+def test_a_host_whose_processes_hang_is_out(fleet):
+    with fleet.stream("the processes of app1 hang") as seen:
+        fleet.app1.sh("pkill -STOP -u faq")
+        seen.happens()
+        fleet.await_peers(app1="out", app2="in")
+        gone = time.time()
+        time.sleep(2)
+        fleet.app1.sh("pkill -CONT -u faq")
+        fleet.await_peers(app1="in", app2="in")
+    print(f"{fleet.proxy1.suite}: out after {gone - seen.at:.1f} s")
+    assert [one for one in seen.failed if one.start > gone] == []
+    assert "faq: app1 is out: it does not answer within 3 s; in: app2" in fleet.journal()
+    # The other app of the host goes on there.
+    assert "mirror: app1" not in fleet.journal().rpartition("faq: app1 is out")[2]
+
+
+@pytest.mark.alike
+def test_a_host_without_a_process_is_out_and_says_so_itself(fleet):
+    program = "faq.v1.web.1 faq.v1.web.2"
+    with fleet.stream("app1 has no process") as seen:
+        fleet.app1.sh(f"supervisorctl stop {program}")
+        seen.happens()
+        fleet.await_peers(5, app1="out", app2="in")
+        fleet.app1.sh(f"supervisorctl start {program}")
+        fleet.await_peers(app1="in", app2="in")
+    assert {one.method for one in seen.failed} <= {"POST"}
+    assert seen.since(OUT) == []
+
+
+def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet):
+    with fleet.stream("app1 is drained, rebooted and put back") as seen:
+        fleet.inventory(drained=["app1"])
+        assert converged(fleet.proxy1) == {"nginx-config"}
+        assert fleet.peers()["app1"].startswith("drained")
+        assert converged(fleet.app1) == {"nginx-config"}
+        time.sleep(1)
+        before = fleet.served(fleet.app1)
+        assert fleet.app1.reboot() == "running"
+        apply(fleet.app1).changed_nothing()
+        assert fleet.served(fleet.app1) == before
+        fleet.inventory()
+        # The proxy first: until the host itself says that it is ready, it stays out.
+        assert converged(fleet.proxy1) == {"nginx-config"}
+        assert fleet.peers() == {"app1": "out", "app2": "in"}
+        assert converged(fleet.app1) == {"nginx-config"}
+        fleet.await_peers(app1="in", app2="in")
+        time.sleep(1)
+    assert seen.failed == []
+    assert fleet.served(fleet.app1) > before
+
+
+@pytest.mark.alike
+def test_the_last_host_is_not_drained(fleet):
+    fleet.inventory(drained=["app1", "app2"])
+    try:
+        applied = apply(fleet.proxy1)
+    finally:
+        fleet.inventory()
+    assert (applied.code != 0, applied.states) == (True, {})
+    assert applied.mistakes == [
+        f"hosts.{name}.drain: is set on every app host of dev; expected one that serves" for name in ("app1", "app2")
+    ]
+
+
+@pytest.mark.alike
+def test_an_edit_of_the_peers_is_drift_and_put_right(fleet):
+    before = fleet.proxy1.sh(f"cat {PEERS}").stdout
+    fleet.proxy1.sh(f"sed -i 's/max_fails=2 fail_timeout=2s; # app2/down; # app2/' {PEERS}; systemctl reload nginx")
+    assert fleet.proxy1.sh(f"cat {PEERS}").stdout != before
+    assert converged(fleet.proxy1) == {"nginx-config"}
+    assert fleet.proxy1.sh(f"cat {PEERS}").stdout == before
+
+
+def test_a_release_on_both_hosts_at_once_drops_no_request(fleet):
+    declare(fleet.lab.tree / "pillar", "dev", {"app": {"faq": {"config": {"ANOTHER": "value"}}}})
+    with (
+        fleet.stream("a release on both hosts at once") as seen,
+        concurrent.futures.ThreadPoolExecutor() as pool,
+    ):
+        changed = [applied.succeeded().changed for applied in pool.map(apply, (fleet.app1, fleet.app2))]
+    assert changed == [{"app-release-faq"}] * 2
+    assert seen.failed == []
+
+
+def test_all_hosts_are_as_declared(fleet):
+    for host in fleet.hosts.values():
+        apply(host).changed_nothing()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify/test_nginx.py"]
+    hosts = ",".join(f"podman://{fleet.hosts[name].name}" for name in ("proxy1", "app1", "app2"))
+    command += [f"--hosts={hosts}", f"--tree={fleet.lab.tree}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    print(f"{fleet.proxy1.suite}: {done.stdout.splitlines()[-1]}")
