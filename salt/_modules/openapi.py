@@ -159,8 +159,8 @@ def _expanded(value, document, depth=8):
 def breaks(old, new):
     """List what programs that are written for a document would miss in another one.
 
-    What is added breaks nothing: an operation, what a request may hold, what an answer holds. Bounds and enumerations of
-    answers are not compared: a reader is taken to bear a longer text.
+    What is added breaks nothing: an operation, what a request may hold, what an answer holds. Bounds and enumerations
+    of answers are not compared: a reader is taken to bear a longer text.
 
     :param old: the document that they are written for.
     :param new: the other one.
