@@ -117,25 +117,24 @@ def mistakes(app, provides, sha256, uses, before, after, breaks):
     found = []
     for version in sorted(provides.keys() | uses.keys()):
         users = uses.get(version, [])
-        if version in after:
-            reasons = breaks(version) if users and version in before else []
-            more = f" and {len(reasons) - TOLD} more" if reasons[TOLD:] else ""
-            said = f"breaks {version}, which {{}}: {'; '.join(reasons[:TOLD])}{more}" if reasons else ""
-            kept = "keeps it and adds another version"
-        elif version in before and users:
-            said, kept = f"drops {version}, which {{}}", "keeps it"
-        else:
-            found += [
-                f"app.{app}.provides.{version}: build {sha256[:12]} has no {path(version)}; expected the OpenAPI "
-                "document of that version in the app's tree, and a build that bin/build-release made of it"
-            ] * (version in provides)
+        reasons = breaks(version) if users and version in before and version in after else []
+        if version not in after and (version not in before or not users):
+            if version in provides:
+                found.append(
+                    f"app.{app}.provides.{version}: build {sha256[:12]} has no {path(version)}; expected the OpenAPI "
+                    "document of that version in the app's tree, and a build that bin/build-release made of it"
+                )
             continue
-        for who, variable in users if said else ():
+        if version in after and not reasons:
+            continue
+        verb, kept = ("breaks", "keeps it and adds another version") if reasons else ("drops", "keeps it")
+        more = f" and {len(reasons) - TOLD} more" if reasons[TOLD:] else ""
+        what = f": {'; '.join(reasons[:TOLD])}{more}" if reasons else ""
+        for who, variable in users:
             runs = " " in who
             use = f"{who} {'still has' if runs else 'attaches'} as {variable}"
-            end = "until that release is gone" if runs else "or detach it first"
-            comma = "" if runs else ","
-            found.append(f"app.{app}.build: {said.format(use)}; expected a build that {kept}{comma} {end}")
+            end = f"{kept} until that release is gone" if runs else f"{kept}, or detach it first"
+            found.append(f"app.{app}.build: {verb} {version}, which {use}{what}; expected a build that {end}")
     return found
 
 
