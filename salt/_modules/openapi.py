@@ -2,7 +2,7 @@
 
 import copy
 import re
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -128,15 +128,29 @@ def tried(document):
     return part
 
 
+def leads_to(document, reference):
+    """Return what a reference leads to, ``None`` where that is nothing.
+
+    :param document: the document that it is of.
+    :param reference: such as ``#/components/schemas/Question``.
+    """
+    found = document
+    for part in unquote(reference).removeprefix("#/").split("/"):
+        part = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and part.isdigit() and int(part) < len(found):
+            found = found[int(part)]
+        else:
+            found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
 def _resolved(value, document):
     """Follow a reference, and those that it leads to."""
     for _ in range(MAX_DEPTH):
         if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
             break
-        found = document
-        for part in value["$ref"].removeprefix("#").strip("/").split("/"):
-            part = part.replace("~1", "/").replace("~0", "~")
-            found = found[int(part)] if isinstance(found, list) else found.get(part, {})
+        found = leads_to(document, value["$ref"])
+        found = {} if found is None else found
         others = {key: item for key, item in value.items() if key not in ("$ref", "description", "summary")}
         # Since OpenAPI 3.1 a schema may say more beside a reference.
         value = {"allOf": [found, others]} if others else found

@@ -162,7 +162,8 @@ paths:
         200: {description: Items., content: {application/json: {schema: {$ref: "#/components/schemas/Items"}}}}
 components:
   schemas:
-    Items: {type: array, example: {$ref: an example}}
+    Items: {type: array, items: {$ref: "#/components/schemas/Any"}, example: {$ref: an example}}
+    Any: {}
 """
 
 
@@ -195,7 +196,10 @@ CONTRACTS = {
     "Swagger": (CONTRACT.replace("openapi: 3.1.0", "swagger: '2.0'"), "openapi: expected a version 3.0 or 3.1"),
     "no title": (CONTRACT.replace("title: shop, ", ""), 'openapi/v1.yaml: info: "title" is a required property'),
     "a status that is none": (CONTRACT.replace("200:", "ok:"), "openapi/v1.yaml: paths./v1/items.get.responses: "),
-    "a reference to nothing": (CONTRACT.replace("schemas/Items", "schemas/None"), "openapi/v1.yaml: "),
+    "a reference to nothing": (
+        CONTRACT.replace("schemas/Items", "schemas/None"),
+        "openapi/v1.yaml: $ref #/components/schemas/None: leads to nothing; expected what is in the document",
+    ),
     "a reference out of it": (
         CONTRACT.replace("#/components/schemas/Items", "shared.yaml#/Items"),
         "openapi/v1.yaml: $ref shared.yaml#/Items: leads out of the document; copy what it leads to",
