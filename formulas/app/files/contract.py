@@ -4,9 +4,9 @@
     contract <QUESTION
 
 It reads one mapping of JSON, which the module contract writes, and runs as the app's user. The documents hold only what
-may be called, so that nothing else can be. What is called follows from a document alone: its examples, and the ends
-of what its parameters may be; the same each time. It ends at the first answer that is another than the document's, or
-when its time is over.
+may be called, so that nothing else can be. What is called follows from a document: its examples, the ends of what its
+parameters may be, and an id that came in an answer; with the same data it is the same each time. It ends at the first
+answer that is another than the document's, or when its time is over.
 
 Its answer is a mapping of JSON: how many ``calls`` there were for each document, whether it came to the ``end`` of
 them, and what is ``wrong``, or nothing: ``version``, ``call``, ``expected``, ``came``. The journal has it too, as
