@@ -190,8 +190,10 @@ def dropped(app, sha256):
 
     CLI Example: none, it serves the module release.
     """
-    known = __salt__["release_store.build"](app, sha256).get("contracts") or {}
-    uses = attached(__pillar__["app"], app)
+    known = __salt__["release_store.build"](app, sha256).get("contracts")
+    uses = attached(__pillar__["app"], app) if known is not None else {}
+    # Of one from before there were contracts nothing is known.
+    known = known or {}
     return [
         f"{version}, which {who} attaches as {variable}"
         for version in sorted(uses.keys() - known.keys())

@@ -351,3 +351,19 @@ def test_a_command_that_says_nothing_is_told(contract, monkeypatch):
     monkeypatch.setattr(subprocess, "run", run("Traceback\nModuleNotFoundError: No module named 'schemathesis'\n"))
     with pytest.raises(CommandExecutionError, match=r"No module named 'schemathesis'; run bootstrap\.sh again$"):
         contract._answer("faq", {"seconds": 5})
+
+
+DROPPED = {
+    "all are in it": ({"v1": {}, "v2": {}}, []),
+    "one that is attached is not in it": ({"v2": {}}, ["v1, which tickets attaches as FAQ_API"]),
+    "one that nobody attaches is not in it": ({"v1": {}}, []),
+    "it is from before there were contracts": (None, []),
+}
+
+
+@pytest.mark.parametrize("known, expected", DROPPED.values(), ids=DROPPED)
+def test_a_rollback_knows_what_the_earlier_build_lacks(contract, dunders, known, expected):
+    build = {} if known is None else {"contracts": known}
+    pillar = {"app": {"faq": {"attach": {}}, "tickets": use("faq", "v1")}}
+    dunders(contract, salt={"release_store.build": lambda app, sha256: build}, pillar=pillar)
+    assert contract.dropped("faq", SHA256) == expected
