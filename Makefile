@@ -13,8 +13,8 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup tools up apply verify drift logs status down test lint unit render converge parity bench release docs \
-	secret secrets-rekey certificates lock clean
+.PHONY: help setup tools up apply verify drift logs status down test lint unit render converge parity contracts bench \
+	release docs secret secrets-rekey certificates lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
@@ -61,12 +61,22 @@ render: setup ## compile every role in every environment
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
 
-parity: setup ## show what differs between the environments, and between Debian 12 and 13; fails on what may not vary
-	@mkdir -p .lab/parity/var/cache/salt/master/proc
-	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/parity' 'log_level: quiet' 'job_cache: False' \
+# What a runner is run with, which looks across hosts that need not be there.
+define runner
+	@mkdir -p .lab/runners/var/cache/salt/master/proc
+	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/runners' 'log_level: quiet' 'job_cache: False' \
 		'runner_dirs: [$(CURDIR)/salt/_runners]' 'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' \
-		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/parity/master
-	@.venv/bin/salt-run --config-dir .lab/parity parity.show html=parity.html && echo "The same as a page: parity.html"
+		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/runners/master
+endef
+
+parity: setup ## show what differs between the environments, and between Debian 12 and 13; fails on what may not vary
+	$(runner)
+	@.venv/bin/salt-run --config-dir .lab/runners parity.show html=parity.html && echo "The same as a page: parity.html"
+
+contracts: setup ## show which app provides which versions, and who attaches them (ENV=production); fails on what is missing
+	$(runner)
+	@.venv/bin/salt-run --config-dir .lab/runners contracts.show '$(ENV)' html=contracts.html && \
+		echo "The same as a page, with a picture: contracts.html"
 
 bench: setup ## measure: what a release costs beside the app's own boot
 	$(PYTHON) -m bench.releases
@@ -108,7 +118,7 @@ tools: ## install .venv alone, as any user
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || $(LAB) down --images
-	rm -rf .venv .lab dist parity.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .lab dist parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

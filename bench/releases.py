@@ -49,7 +49,7 @@ print(sorted(taken)[10])
 
 def declare(lab: Lab, **changes) -> None:
     """Declare mirror with changed settings, beside its build."""
-    for said in ({"config": None}, MIRROR | changes):
+    for said in ({"config": None, "provides": None}, MIRROR | changes):
         pillar.declare(lab.tree / "pillar", "dev", {"app": {"mirror": said}})
 
 
@@ -82,6 +82,8 @@ def measure(lab: Lab, host: Host) -> dict[str, list[float]]:
         found["the app's boot"].append(float(host.run("python3", "-c", BOOT).stdout))
         declare(lab, config={"SHADE": f"c{run}"})
         found["a config change"].append(timed(host, *converge))
+        declare(lab, config={"SHADE": f"p{run}"}, provides={"v1": {"path": "/v1"}})
+        found["a config change, with a contract"].append(timed(host, *converge))
         found["a rollback"].append(timed(host, "salt-call", "release.rollback", "mirror", "force=True"))
         host.run("salt-call", "release.unhold", "mirror")
         build(lab, host, f"build {run}")
@@ -100,6 +102,7 @@ FIGURES = (
     "nothing to do",
     "the app's boot",
     "a config change",
+    "a config change, with a contract",
     "a new build",
     "a rollback",
     "a process start, 1 variable",

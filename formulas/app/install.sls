@@ -12,6 +12,13 @@ app-process:
     - mode: '0755'
     - makedirs: True
 
+app-contract:
+  file.managed:
+    - name: /usr/local/lib/saltern/contract
+    - source: salt://app/files/contract.py
+    - mode: '0755'
+    - makedirs: True
+
 {% for app in apps | sort %}
 app-name-{{ app }}:
   app_user.free:

@@ -27,6 +27,7 @@ app-release-{{ app }}:
     - require:
       - build: app-build-{{ app }}
       - file: app-process
+      - file: app-contract
       - certificate: certificates-authorities
       - service_config: supervisor-loaded
       - unit: nginx-service

@@ -3,6 +3,7 @@
 A build is complete or not there: it is made beside its place and renamed into it.
 """
 
+import contextlib
 import grp
 import hashlib
 import itertools
@@ -17,7 +18,7 @@ import zlib
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["is_unpacked", "unpack"]
+__load__ = ["foresee", "is_unpacked", "unpack"]
 
 ROOT = "/srv/apps"
 CACHE = "/var/cache/saltern"
@@ -75,7 +76,8 @@ def unpack(app):
                 "Declare the build that is meant, or put the right one there"
             )
         extract(tarball, staged)
-        _judge(app, staged)
+        build = _judge(app, staged)
+        __salt__["contract.judge"](app, declared["sha256"], build, lambda version: _document(staged, version))
         _make_venv(app, staged)
         os.chown(staged, 0, group)
         os.chmod(staged, 0o750)
@@ -88,6 +90,47 @@ def unpack(app):
         shutil.rmtree(staged, ignore_errors=True)
         if os.path.exists(fetched):
             os.unlink(fetched)
+
+
+def _document(staged, version):
+    with open(f"{staged}/{__salt__['contract.path'](version)}", encoding="utf-8") as stream:
+        return stream.read()
+
+
+def foresee(app):
+    """Refuse the declared build of an app for what it would do to others, where its tarball is at hand.
+
+    :param app: the app's name.
+    :raises CommandExecutionError: with the reason.
+
+    CLI Example: none, it serves the dry run of the state ``build.unpacked``.
+    """
+    declared = __pillar__["app"][app]["build"]
+    source = declared["source"]
+    tarball = __salt__["cp.cache_file"](source) if source.startswith("salt://") else source
+    # What is elsewhere is not fetched by a dry run, and what is another will be refused by its digest.
+    if tarball and os.path.isfile(tarball) and _sha256(tarball) == declared["sha256"]:
+        build, documents = described(tarball)
+        __salt__["contract.judge"](app, declared["sha256"], build, documents.__getitem__)
+
+
+def described(tarball):
+    """Read what a build says of itself, and the documents of the versions that it says it has.
+
+    :param tarball: path of a ``.tar.gz``.
+    :return: its ``build.json``, and the documents' texts by version. Both empty where it is no build.
+    """
+    documents, wanted = {}, {}
+    with contextlib.suppress(tarfile.TarError, OSError, EOFError, ValueError, zlib.error), tarfile.open(tarball) as tar:
+        # They stand in it by name, the wheels after them.
+        for member in itertools.takewhile(lambda one: one.name < "openapi0", tar):
+            if member.name == "build.json":
+                build = json.load(tar.extractfile(member))
+                wanted = {__salt__["contract.path"](version): version for version in build.get("contracts") or {}}
+            elif member.name in wanted:
+                documents[wanted[member.name]] = tar.extractfile(member).read().decode()
+        return build, documents
+    return {}, {}
 
 
 def _fetch(app, source, fetched):
@@ -183,7 +226,7 @@ def _refusal(member, links):
 
 
 def _judge(app, staged):
-    """Refuse a build that is not one, or not for this host."""
+    """Refuse a build that is not one, or not for this host; return what it says of itself."""
     try:
         with open(f"{staged}/build.json", encoding="utf-8") as stream:
             build = json.load(stream)
@@ -208,6 +251,7 @@ def _judge(app, staged):
     for name in ("Procfile", "requirements.txt"):
         if not os.path.isfile(f"{staged}/{name}"):
             raise CommandExecutionError(f"app.{app}.build: has no {name}; make it with bin/build-release")
+    return build
 
 
 def _python_version():

@@ -78,7 +78,8 @@ def plan(app):
     :param app: the app's name.
     :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes, what is
         ``held`` and the ``changes`` as a state reports them. Without changes there is nothing to do.
-    :raises CommandExecutionError: when the app is not declared, or the formation asks for what the build does not have.
+    :raises CommandExecutionError: when the app is not declared, the formation asks for what the build does not have, or
+        the build takes away what other apps attach.
 
     CLI Example:
 
@@ -93,10 +94,14 @@ def plan(app):
     if current is None or not (is_same or held):
         number = max(__salt__["release_store.numbers"](app), default=0) + 1
         _check_formation(app, one, one["build"]["sha256"])
+        _check_contracts(app, one["build"]["sha256"])
         ports = _ports(app, one, current, other=current is not None)
         changes = _novelty(app, one, current, number, ports)
         return {"number": number, "new": True, "ports": ports, "held": {}, "changes": changes}
-    _check_formation(app, one, __salt__["release_store.record"](app, current).get("build", ""))
+    sha256 = __salt__["release_store.record"](app, current).get("build", "")
+    _check_formation(app, one, sha256)
+    if is_same:
+        _check_contracts(app, sha256)
     ports = _ports(app, one, current)
     changes = _drift(app, current, ports)
     if is_same and __salt__["release_store.held"](app).get("until") == "another":
@@ -131,6 +136,13 @@ def _check_formation(app, one, sha256):
                 f"app.{app}.formation.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
                 f"expected one of {known}"
             )
+
+
+def _check_contracts(app, sha256):
+    """Refuse a build, where it is on the host, that other apps cannot live with; see the module contract."""
+    made = __salt__["release_store.build"](app, sha256)
+    if made:
+        __salt__["contract.judge"](app, sha256, made)
 
 
 def _is_same(app, number, one):
@@ -340,8 +352,9 @@ def _clear(move):
 
 def _stage(move):
     """Write the new release."""
-    environ = __salt__["attachment.environ"](move.app)
-    __salt__["release_store.stage"](move.app, move.number, move.one["build"]["sha256"], move.one["grace"], environ)
+    environ, sha256 = __salt__["attachment.environ"](move.app), move.one["build"]["sha256"]
+    provides = {version: one["path"] for version, one in move.one["provides"].items()}
+    __salt__["release_store.stage"](move.app, move.number, sha256, move.one["grace"], environ, provides)
 
 
 def _release(move):
@@ -412,6 +425,13 @@ def _health(move):
             process, reason = next(iter(reasons.items()))
             raise Refusal(f"{process} is not healthy within {health['grace']} s: {reason}", process)
         time.sleep(POLL)
+
+
+def _contract(move):
+    """Ask the web processes what the build's OpenAPI documents say that they answer."""
+    wrong, process = __salt__["contract.ask"](move.app, move.number, move.one["build"]["sha256"], move.ports)
+    if wrong:
+        raise Refusal(wrong, process)
 
 
 def _ask(app, port):
@@ -534,6 +554,7 @@ DEPLOY = {
     "release": _release,
     "start": _start,
     "health": _health,
+    "contract": _contract,
     "switch": _switch,
     "point": _point,
     "drain": _drain,
@@ -576,9 +597,9 @@ def rollback(app, number=None, force=False):
     :param app: the app's name.
     :param number: the release to go back to. Without it, the last one that served before the current one and was
         not itself left for an earlier one.
-    :param force: go back across a migration.
+    :param force: go back across a migration, or to a build without a version that is attached.
     :return: what was done.
-    :raises CommandExecutionError: when there is no such release, or a migration lies between.
+    :raises CommandExecutionError: when there is no such release, a migration lies between, or a version is not in it.
 
     CLI Example:
 
@@ -598,7 +619,13 @@ def rollback(app, number=None, force=False):
             raise CommandExecutionError(
                 f"{app}: {crossed}. If v{target} works with what that left, go back with force=True"
             )
-        _check_formation(app, one, __salt__["release_store.record"](app, target)["build"])
+        sha256 = __salt__["release_store.record"](app, target)["build"]
+        dropped = __salt__["contract.dropped"](app, sha256)
+        if dropped and not force:
+            raise CommandExecutionError(
+                f"{app}: v{target} lacks {'; '.join(dropped)}. If it can do without, go back with force=True"
+            )
+        _check_formation(app, one, sha256)
         move = Move(app, target, _ports(app, one, current, other=True), current, one)
         held = _hold(app, current, one)
         until = held.get("until", "another")

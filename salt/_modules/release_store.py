@@ -183,7 +183,7 @@ def leftovers(app):
 # --- Making a release -------------------------------------------------------------------------------------------------
 
 
-def stage(app, number, sha256, grace, variables):
+def stage(app, number, sha256, grace, variables, provides):
     """Write a release: it is there whole, or not at all.
 
     :param app: the app's name.
@@ -191,6 +191,7 @@ def stage(app, number, sha256, grace, variables):
     :param sha256: its build's digest.
     :param grace: seconds between SIGTERM and SIGKILL by process type.
     :param variables: its config, text by variable.
+    :param provides: the path of each version of its API, by version.
 
     CLI Example: none, it serves the module release.
     """
@@ -207,6 +208,7 @@ def stage(app, number, sha256, grace, variables):
         "migrations": made.get("migrations"),
         "reversible": made.get("reversible", False),
         "grace": grace,
+        "provides": provides,
         "variables": sorted(variables),
         "created": _now(),
     }

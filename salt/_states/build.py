@@ -13,9 +13,10 @@ def unpacked(name):
     if __salt__["build.is_unpacked"](name):
         return ret | {"comment": f"Build {build} is there"}
     ret["changes"] = {"build": {"old": None, "new": build}}
-    if __opts__["test"]:
-        return ret | {"result": None, "comment": f"Build {build} would be unpacked"}
     try:
+        if __opts__["test"]:
+            __salt__["build.foresee"](name)
+            return ret | {"result": None, "comment": f"Build {build} would be unpacked"}
         __salt__["build.unpack"](name)
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}

@@ -89,6 +89,12 @@ def test_the_environments_are_at_parity(type_in, clone):
     assert "<table>" in (clone / "parity.html").read_text()
 
 
+def test_who_provides_what_and_who_attaches_it(port, type_in, clone):
+    shown = type_in("make contracts")
+    assert re.search(r"faq\W+v1\W+/v1\W+faq 1\W+tickets as FAQ_API", shown), shown
+    assert "<svg" in (clone / "contracts.html").read_text()
+
+
 def test_make_drift_fails_when_a_host_has_drifted(port, clone, reader):
     subprocess.run(["podman", "exec", f"{LAB}-dev", "sh", "-c", "echo '# edited' >>/etc/nginx/nginx.conf"], check=True)
     done = subprocess.run(["make", "-s", "drift"], cwd=clone, env=reader, capture_output=True, text=True, check=False)

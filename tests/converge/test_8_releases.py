@@ -167,7 +167,7 @@ def test_no_job_is_lost_during_a_switch(host, pillar):
 
 # --- Interruption -----------------------------------------------------------------------------------------------------
 
-STEPS = ("clear", "stage", "release", "start", "health", "switch", "point", "drain", "stop", "prune")
+STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "point", "drain", "stop", "prune")
 STEP = "            step(move)\n"
 
 

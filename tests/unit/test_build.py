@@ -387,3 +387,48 @@ def test_a_server_that_does_not_answer_is_told(build, tmp_path, authority, monke
     # A port that nothing listens on, so that the connection is refused at once.
     with pytest.raises(CommandExecutionError, match=r"the server cannot be reached \(ConnectionError\)"):
         build._download("shop", "https://127.0.0.1:1/shop.tar.gz", str(tmp_path / "fetched"))
+
+
+# --- What a dry run knows of a build ----------------------------------------------------------------------------------
+
+
+def told(tarball, contracts, *members):
+    """Return what a dry run would judge of a tarball."""
+    record = json.dumps({"app": "shop", "contracts": contracts}).encode()
+    return tarball(member("Procfile"), member("build.json", content=record), *members, member("wheelhouse/x.whl"))
+
+
+def test_a_tarball_says_what_it_has(build, dunders, tarball):
+    dunders(build, salt={"contract.path": lambda version: f"openapi/{version}.yaml"})
+    documents = [member(f"openapi/{name}.yaml", content=name.encode()) for name in ("v1", "v2", "v3")]
+    path = told(tarball, {"v1": {}, "v3": {}}, *documents)
+    assert build.described(path) == (
+        {"app": "shop", "contracts": {"v1": {}, "v3": {}}},
+        {"v1": "v1", "v3": "v3"},
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"no tarball", gzip.compress(b"x" * 2000)])
+def test_of_what_is_no_build_a_dry_run_knows_nothing(build, tmp_path, content):
+    path = tmp_path / "shop.tar.gz"
+    path.write_bytes(content)
+    assert build.described(str(path)) == ({}, {})
+
+
+@pytest.mark.parametrize("source", ["here", "salt://here", "elsewhere", "https://builds.example.com/a.tar.gz", "other"])
+def test_a_dry_run_judges_what_is_at_hand(build, dunders, tarball, source):
+    path = told(tarball, {"v1": {}}, member("openapi/v1.yaml", content=b"paths: {}"))
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if source != "other" else "0" * 64
+    where = {"here": path, "other": path, "elsewhere": f"{path}.absent"}.get(source, source)
+    judged = []
+    dunders(
+        build,
+        salt={
+            "cp.cache_file": lambda source: path,
+            "contract.path": lambda version: f"openapi/{version}.yaml",
+            "contract.judge": lambda app, sha256, made, read: judged.append((app, sha256, read("v1"))),
+        },
+        pillar={"app": {"shop": {"build": {"source": where, "sha256": digest}}}},
+    )
+    build.foresee("shop")
+    assert judged == ([("shop", digest, "paths: {}")] if source in ("here", "salt://here") else [])

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -149,6 +150,77 @@ def refused(done, *words):
 
 
 # --- What a build is --------------------------------------------------------------------------------------------------
+
+
+CONTRACT = """\
+openapi: 3.1.0
+info: {title: shop, version: "1.2"}
+paths:
+  /v1/items:
+    get:
+      responses:
+        200: {description: Items., content: {application/json: {schema: {$ref: "#/components/schemas/Items"}}}}
+components:
+  schemas:
+    Items: {type: array, items: {$ref: "#/components/schemas/Any"}, example: {$ref: an example}}
+    Any: {}
+"""
+
+
+def test_a_build_says_which_contracts_it_has(shop, made, commit):
+    assert record(made(shop))["contracts"] == {}
+    others = {"openapi/README.md": "x", "openapi/shared.yaml": "- x", "other/v3.yaml": "x", "openapi/old/v4.yaml": "x"}
+    commit(shop, {"openapi/v1.yaml": CONTRACT, "openapi/v2.yaml": CONTRACT.replace("shop", "Läden"), **others})
+    said = record(made(shop))["contracts"]
+    digest = hashlib.sha256(CONTRACT.encode()).hexdigest()
+    assert said["v1"] == {"title": "shop", "version": "1.2", "sha256": digest}
+    assert (said.keys(), said["v2"]["title"]) == ({"v1", "v2"}, "Läden")
+
+
+def test_a_build_from_before_there_were_contracts_is_made_again(shop, command, made):
+    result = made(shop)
+    wanted = {"app": "shop"}
+    assert command.is_whole(result["path"], wanted)
+    with tarfile.open(result["path"], "w:gz") as tar:
+        text = json.dumps({"app": "shop", "wheels": {}}).encode()
+        info = tarfile.TarInfo("build.json")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    assert not command.is_whole(result["path"], wanted)
+
+
+CONTRACTS = {
+    "no YAML": ("a: b: c", "openapi/v1.yaml: line 1: no YAML; expected an OpenAPI document"),
+    "a list": ("- a", "openapi/v1.yaml: no mapping; expected an OpenAPI document"),
+    "no version of OpenAPI": ("info: {}", "openapi/v1.yaml: openapi: expected a version 3.0 or 3.1"),
+    "Swagger": (CONTRACT.replace("openapi: 3.1.0", "swagger: '2.0'"), "openapi: expected a version 3.0 or 3.1"),
+    "no title": (CONTRACT.replace("title: shop, ", ""), 'openapi/v1.yaml: info: "title" is a required property'),
+    "a status that is none": (CONTRACT.replace("200:", "ok:"), "openapi/v1.yaml: paths./v1/items.get.responses: "),
+    "a reference to nothing": (
+        CONTRACT.replace("schemas/Items", "schemas/None"),
+        "openapi/v1.yaml: $ref #/components/schemas/None: leads to nothing; expected what is in the document",
+    ),
+    "a reference out of it": (
+        CONTRACT.replace("#/components/schemas/Items", "shared.yaml#/Items"),
+        "openapi/v1.yaml: $ref shared.yaml#/Items: leads out of the document; copy what it leads to",
+    ),
+    "no operation": (
+        CONTRACT.partition("paths:")[0] + "paths: {}\n",
+        "openapi/v1.yaml: paths: describes no operation; expected one at least",
+    ),
+}
+
+
+@pytest.mark.parametrize("text, message", CONTRACTS.values(), ids=CONTRACTS)
+def test_a_contract_is_refused_that_is(text, message, shop, run, commit):
+    commit(shop, {"openapi/v1.yaml": text})
+    refused(run(shop), message)
+
+
+def test_the_examples_contracts_are_valid(command):
+    for version in ("v1", "v2"):
+        text = (ROOT / f"examples/faq/openapi/{version}.yaml").read_text()
+        assert command.read_document(version, text)["info"]["version"] == version[1:]
 
 
 def test_a_build_holds_the_code_the_wheels_and_what_they_are(shop, made, git):

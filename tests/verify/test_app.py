@@ -1,5 +1,6 @@
 """The apps: each process is what its release says, and nothing else."""
 
+import importlib.util
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,6 +35,15 @@ def releases(host, apps):
         record = json.loads(host.file(f"/srv/apps/{app}/{link}/release.json").content_string)
         found[app] = (int(link.removeprefix("releases/")), record)
     return found
+
+
+@pytest.fixture(scope="module")
+def openapi(tree):
+    """The module that reads OpenAPI documents."""
+    spec = importlib.util.spec_from_file_location("openapi", tree / "salt/_modules/openapi.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def by_process(running, app, releases):
@@ -84,6 +94,28 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
                     assert (url.scheme, url.username, url.path) == ("rediss", app, "/0")
                 else:
                     assert (url.scheme, url.path) == ("http", target["path"])
+
+
+def test_each_attached_version_answers_at_its_url(host, apps, running, releases, openapi):
+    asked = 0
+    for app, one in apps.items():
+        for variable, target in one["attach"].items():
+            if "service" not in target or "url" in target or not running[app]:
+                continue
+            build = f"/srv/apps/{target['service']}/builds/{releases[target['service']][1]['build'][:12]}"
+            file = host.file(f"{build}/openapi/{target['version']}.yaml")
+            assert file.exists, f"{target['service']} has no {target['version']}, which {app} attaches as {variable}"
+            url = urlsplit(next(iter(running[app].values()))["environ"][variable])
+            for name, operation in openapi.operations(openapi.parse(file.content_string)).items():
+                method, path = name.split(" ", 1)
+                is_plain = method == "GET" and not any(each.get("required") for each in operation["parameters"])
+                if is_plain and path.startswith(f"{url.path}/"):
+                    ask = "curl -s -o /dev/null -w '%%{http_code}' %s"
+                    status = host.check_output(ask, f"{url.scheme}://{url.netloc}{path}")
+                    assert status in operation["responses"], f"{app}: {variable}: {path}"
+                    asked += 1
+    if not asked:
+        pytest.skip("no app attaches a version of which something can be read without a parameter")
 
 
 def test_no_title_shows_a_secret(apps, running, python):

@@ -42,6 +42,8 @@ async def answer(scope, receive, send):
     match scope["path"]:
         case "/healthz":
             status = 503 if FAIL == "health" else 200
+        case "/v1/pid":
+            pass
         case "/environ":
             shown["environ"] = {name.decode(): base64.b64encode(value).decode() for name, value in os.environb.items()}
         case "/request":

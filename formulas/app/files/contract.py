@@ -1,0 +1,202 @@
+#!/opt/saltern/current/bin/python -I
+"""Ask the processes of a new release what its OpenAPI documents say that they answer.
+
+    contract <QUESTION
+
+It reads one mapping of JSON, which the module contract writes, and runs as the app's user. The documents hold only what
+may be called, so that nothing else can be. What is called follows from a document: its examples, the ends of what its
+parameters may be, and an id that came in an answer; with the same data it is the same each time. It ends at the first
+answer that is another than the document's, or when its time is over.
+
+Its answer is a mapping of JSON: how many ``calls`` there were for each document, whether it came to the ``end`` of
+them, and what is ``wrong``, or nothing: ``version``, ``call``, ``expected``, ``came``. The journal has it too, as
+APP[contract].
+"""
+
+import ctypes
+import json
+import os
+import sys
+import time
+from urllib.parse import urlsplit
+
+import schemathesis
+from schemathesis import engine
+from schemathesis.engine import events
+from schemathesis.engine.run import probes
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+
+LOG_INFO = 6
+
+# A call is told on one line.
+LONGEST = 100
+
+# It would call paths that no document has, to learn what it may put into headers and paths.
+probes.PROBES = ()
+
+
+def config(question, seconds):
+    """Return schemathesis's settings.
+
+    :param question: what was asked.
+    :param seconds: how long this may take.
+    """
+    return schemathesis.Config.from_dict(
+        {
+            # As nginx passes on what another app of this host asks for.
+            "headers": {"Host": question["host"], "X-Forwarded-Proto": "http", "User-Agent": "saltern"},
+            "max-time": max(int(seconds), 1),
+            "request-timeout": question["timeout"],
+            "max-redirects": 0,
+            "checks": {"enabled": False, **{check: {"enabled": True} for check in CHECKS}},
+            "generation": {"mode": "positive", "deterministic": True, "database": "none"},
+            "analysis": {"constants": {"enabled": False}},
+            "phases": {
+                "examples": {"enabled": True},
+                "coverage": {"enabled": True, "unexpected-methods": []},
+                "fuzzing": {"enabled": False},
+                "stateful": {"enabled": False},
+            },
+        }
+    )
+
+
+def tried(question, version, seconds):
+    """Try one document; return how many calls there were, whether that was all, and what is wrong or ``None``."""
+    schema = schemathesis.openapi.from_dict(question["documents"][version], config=config(question, seconds))
+    schema.config.update(base_url=question["origins"][version])
+    calls, is_whole = 0, True
+    for event in (stream := engine.from_schema(schema).execute()):
+        if isinstance(event, events.ScenarioFinished):
+            calls += len(event.recorder.interactions)
+            wrong = first_wrong(event.recorder)
+            if wrong:
+                stream.stop()
+                return calls, True, wrong | {"version": version}
+        elif isinstance(event, events.NonFatalError | events.FatalError):
+            stream.stop()
+            error = event.value if isinstance(event, events.NonFatalError) else event.exception
+            return calls, True, unasked(event, error, question) | {"version": version}
+        elif isinstance(event, events.EngineFinished):
+            is_whole = event.stop_reason == engine.StopReason.COMPLETED
+    return calls, is_whole, None
+
+
+def first_wrong(recorder):
+    """Return what was wrong first in a row of calls, or ``None``."""
+    for name, checks in recorder.checks.items():
+        for check in checks:
+            if check.failure_info:
+                call = recorder.interactions[name].request
+                where = urlsplit(call.uri)
+                path = f"{where.path}?{where.query}" if where.query else where.path
+                expected, came = told(check.failure_info.failure, recorder.interactions[name].response)
+                return {"call": shortened(f"{call.method} {path}"), "expected": expected, "came": came}
+    return None
+
+
+def shortened(text):
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def told(failure, response):
+    """Say what was expected and what came. Of an answer's content only where it is: it may be anybody's.
+
+    :param failure: what schemathesis found.
+    :param response: the answer.
+    """
+    status = f"{response.status_code}"
+    match type(failure).__name__:
+        case "ServerError":
+            return "no status from 500 on", status
+        case "UndefinedStatusCode":
+            return f"status {' or '.join(failure.defined_status_codes)}", status
+        case "UndefinedContentType":
+            return " or ".join(failure.defined_content_types), f"{status} with {shortened(failure.content_type)}"
+        case "MissingContentType":
+            return "a Content-Type", f"{status} without one"
+        case "MissingHeaders":
+            return f"the header {', '.join(failure.missing_headers)}", f"{status} without it"
+        case "JsonSchemaError":
+            return misfit(failure), f"{status} with another"
+        case "MalformedJson":
+            return "JSON", f"{status} with something else"
+    return "what the document says", f"{status}: {failure.title}"
+
+
+def misfit(failure):
+    """Say what the document expected at the place of an answer that does not fit it."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in failure.instance_path)
+    where, word = path.removeprefix(".") or "the body", str(failure.schema_path[-1] if failure.schema_path else "")
+    said = failure.schema.get(word)
+    if word == "required":
+        names = [name for name in said if name not in failure.instance]
+        return f"{', '.join(names)} in {where}"
+    if word == "type":
+        return f"{where} of type {' or '.join(said) if isinstance(said, list) else said}"
+    if word == "additionalProperties":
+        names = sorted(set(failure.instance) - set(failure.schema.get("properties", {})))
+        return f"{where} without {shortened(', '.join(names))}"
+    return f"{where} with {word} {shortened(json.dumps(said))}"
+
+
+def unasked(event, error, question):
+    """Say why there is no answer to judge."""
+    label = getattr(event, "label", None) or "the document"
+    kind = type(error).__name__
+    if "Timeout" in kind:
+        return {"call": label, "expected": f"an answer within {question['timeout']} s", "came": "none"}
+    return {"call": label, "expected": "an answer", "came": kind}
+
+
+def main(question):
+    """Try each document, in order, and return the answer."""
+    answer = {"calls": {}, "end": True, "wrong": None}
+    deadline = time.monotonic() + question["seconds"]
+    for version in sorted(question["documents"]):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            answer["end"] = False
+            break
+        calls, is_whole, wrong = tried(question, version, left)
+        answer["calls"][version] = calls
+        answer["end"] = answer["end"] and is_whole
+        if wrong:
+            answer["wrong"] = wrong
+            break
+    return answer
+
+
+def lines(question, answer):
+    """Write the answer for people."""
+    wrong = answer["wrong"]
+    for version, calls in answer["calls"].items():
+        name = f"v{question['release']} openapi/{version}.yaml"
+        if wrong and wrong["version"] == version:
+            yield f"{name}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}"
+        else:
+            yield f"{name}: {calls} calls, answered as it says"
+    if not answer["end"]:
+        yield f"v{question['release']}: what is left was not called: {question['seconds']} s are over"
+
+
+def journal(identifier, text):
+    """Write lines to the journal, see sd_journal_stream_fd(3)."""
+    fd = ctypes.CDLL("libsystemd.so.0").sd_journal_stream_fd(identifier.encode(), LOG_INFO, 0)
+    if fd >= 0:
+        os.write(fd, text.encode())
+        os.close(fd)
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    found = main(asked)
+    journal(f"{asked['app']}[contract]", "".join(f"{line}\n" for line in lines(asked, found)))
+    print(json.dumps(found))

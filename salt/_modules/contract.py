@@ -1,0 +1,268 @@
+"""Contracts: the versions of its API that an app provides, an OpenAPI document of each in its build, and who uses them.
+
+A build that takes away what another app of the environment uses is refused before it is on the host (``judge``). The
+processes of a new release are asked what its documents say that they answer, before nginx sends them anything
+(``ask``).
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+from urllib.parse import urlsplit
+
+from salt.exceptions import CommandExecutionError
+
+__load__ = ["ask", "dropped", "judge", "path"]
+
+ROOT = "/srv/apps"
+COMMAND = "/usr/local/lib/saltern/contract"
+LOOPBACK = "127.0.0.1"
+
+# Seconds in which the command starts, on a host that has much else to do.
+START = 60
+
+# So many of a document's breaks are told.
+TOLD = 3
+
+
+def path(version):
+    """Return where the document of a version lies in a build.
+
+    :param version: such as ``v1``.
+
+    CLI Example: none, it serves the module build.
+    """
+    return f"openapi/{version}.yaml"
+
+
+# --- What a build would do to others ----------------------------------------------------------------------------------
+
+
+def judge(app, sha256, build, read=None):
+    """Refuse a build without a document that it must have, or that takes away what somebody uses.
+
+    :param app: the app's name.
+    :param sha256: the build's digest.
+    :param build: what the build says of itself.
+    :param read: a function that returns the text of a version's document; of a build on the host it is not needed.
+    :raises CommandExecutionError: with a line for each mistake.
+
+    CLI Example: none, it serves the modules build and release.
+    """
+    one = __pillar__["app"][app]
+    read = read or (lambda version: _text(app, sha256, version))
+    current = __salt__["release_store.current"](app)
+    record = __salt__["release_store.record"](app, current) if current is not None else {}
+    live = __salt__["release_store.build"](app, record.get("build", "")) if record else {}
+    before, after = live.get("contracts") or {}, build.get("contracts") or {}
+    uses = attached(__pillar__["app"], app)
+    is_new = record.get("build") != sha256
+    if is_new:
+        for version, found in _running(app, one, record.get("provides") or {}).items():
+            known = {(who.partition(" ")[0], variable) for who, variable in uses.get(version, [])}
+            others = [use for use in found if (use[0].partition(" ")[0], use[1]) not in known]
+            uses.setdefault(version, []).extend(others)
+
+    def breaks(version):
+        if not is_new:
+            return []
+        old, new = _text(app, record["build"], version), read(version)
+        return [] if old == new else __salt__["openapi.breaks"](parsed(version, old), parsed(version, new))
+
+    def names(version):
+        return __salt__["openapi.operations"](parsed(version, read(version)))
+
+    def parsed(version, text):
+        try:
+            return __salt__["openapi.parse"](text)
+        except ValueError as error:
+            raise CommandExecutionError(f"app.{app}.build: {path(version)}: {error}; build it again") from error
+
+    found = mistakes(app, one["provides"], sha256, uses, before, after, breaks)
+    provided = {version: its["path"] for version, its in one["provides"].items()}
+    if not found and (is_new or record.get("provides") != provided):
+        found = _misplaced(app, one["provides"], names)
+    if found:
+        raise CommandExecutionError("\n".join(found))
+
+
+def attached(apps, provider):
+    """List who attaches an app as a service: app and variable, by version.
+
+    :param apps: the settings of all apps of the environment.
+    :param provider: the app's name.
+    """
+    found = {}
+    for app, one in sorted(apps.items()):
+        for variable, target in sorted(one["attach"].items()):
+            # With a URL it is somebody else's.
+            if target.get("service") == provider and "url" not in target:
+                found.setdefault(target["version"], []).append((app, variable))
+    return found
+
+
+def mistakes(app, provides, sha256, uses, before, after, breaks):
+    """List why a build cannot be taken.
+
+    :param app: the app's name.
+    :param provides: the versions that are declared.
+    :param sha256: the build's digest.
+    :param uses: who uses a version, and as which variable. A release that still runs, as ``tickets v3``.
+    :param before: the versions that the build of the serving release has a document of.
+    :param after: those that this one has.
+    :param breaks: a function that says what the new document of a version takes away.
+    :return: a message for each.
+    """
+    found = []
+    for version in sorted(provides.keys() | uses.keys()):
+        users = uses.get(version, [])
+        reasons = breaks(version) if users and version in before and version in after else []
+        if version not in after and (version not in before or not users):
+            if version in provides:
+                found.append(
+                    f"app.{app}.provides.{version}: build {sha256[:12]} has no {path(version)}; expected the OpenAPI "
+                    "document of that version in the app's tree, and a build that bin/build-release made of it"
+                )
+            continue
+        if version in after and not reasons:
+            continue
+        verb, kept = ("breaks", "keeps it and adds another version") if reasons else ("drops", "keeps it")
+        more = f" and {len(reasons) - TOLD} more" if reasons[TOLD:] else ""
+        what = f": {'; '.join(reasons[:TOLD])}{more}" if reasons else ""
+        for who, variable in users:
+            runs = " " in who
+            use = f"{who} {'still has' if runs else 'attaches'} as {variable}"
+            end = f"{kept} until that release is gone" if runs else f"{kept}, or detach it first"
+            found.append(f"app.{app}.build: {verb} {version}, which {use}{what}; expected a build that {end}")
+    return found
+
+
+def _misplaced(app, provides, operations):
+    """List the versions whose URL leads to nothing that their document describes."""
+    return [
+        f"app.{app}.provides.{version}.path: nothing of {path(version)} is below it; expected what its paths start with"
+        for version, one in sorted(provides.items())
+        if not any(name.partition(" ")[2].startswith(f"{one['path']}/") for name in operations(version))
+    ]
+
+
+def _text(app, sha256, version):
+    with open(f"{ROOT}/{app}/builds/{sha256[:12]}/{path(version)}", encoding="utf-8") as stream:
+        return stream.read()
+
+
+def _running(app, one, provided):
+    """List the releases of other apps on this host that have a version in their config, by version."""
+    # The path of a version that is no longer declared, the serving release still knows.
+    paths = provided | {version: its["path"] for version, its in one["provides"].items()}
+    own = (LOOPBACK, __pillar__["hosts"][__opts__["id"]]["address"])
+    found = {}
+    for other, number in __salt__["process.releases"]():
+        if other == app or _has_left(app, other, number):
+            continue
+        for variable, value in sorted(__salt__["release_store.environ"](other, number).items()):
+            with contextlib.suppress(ValueError):
+                where = urlsplit(value.decode("utf-8", "replace"))
+                if where.hostname in own and where.port == one["port"]:
+                    versions = [version for version, its in paths.items() if where.path.rstrip("/") == its]
+                    for version in versions:
+                        found.setdefault(version, []).append((f"{other} v{number}", variable))
+    return found
+
+
+def _has_left(app, other, number):
+    """Tell in a dry run whether another app's release would be gone when it is this one's turn."""
+    if not __opts__["test"] or other not in __pillar__["app"]:
+        return __opts__["test"]
+    # The apps have their turns by name.
+    with contextlib.suppress(CommandExecutionError):
+        return other < app and __salt__["release.plan"](other)["number"] != number
+    return False
+
+
+def dropped(app, sha256):
+    """List the versions that are attached and that a build on the host has no document of.
+
+    :param app: the app's name.
+    :param sha256: the build's digest.
+    :return: for each, which it is and who attaches it.
+
+    CLI Example: none, it serves the module release.
+    """
+    known = __salt__["release_store.build"](app, sha256).get("contracts")
+    uses = attached(__pillar__["app"], app) if known is not None else {}
+    # Of one from before there were contracts nothing is known.
+    known = known or {}
+    return [
+        f"{version}, which {who} attaches as {variable}"
+        for version in sorted(uses.keys() - known.keys())
+        for who, variable in uses[version]
+    ]
+
+
+# --- What a release answers -------------------------------------------------------------------------------------------
+
+
+def ask(app, number, sha256, ports):
+    """Ask a release's web processes what its documents say that they answer.
+
+    Only what reads is called, and what a document says is safe (``x-safe: true``). The documents are dealt out to the
+    processes in turn.
+
+    :param app: the app's name.
+    :param number: the release's number.
+    :param sha256: its build's digest.
+    :param ports: port, or ``None``, by process.
+    :return: what is wrong, in a sentence, and of which process; or two times ``None``.
+    :raises CommandExecutionError: when it cannot be asked.
+
+    CLI Example: none, it serves the module release.
+    """
+    one = __pillar__["app"][app]
+    known = __salt__["release_store.build"](app, sha256).get("contracts") or {}
+    versions = sorted(one["provides"].keys() & known.keys())
+    webs = sorted(process for process, port in ports.items() if port)
+    if not versions or not webs:
+        return None, None
+    processes = {version: webs[index % len(webs)] for index, version in enumerate(versions)}
+    documents = {version: __salt__["openapi.parse"](_text(app, sha256, version)) for version in versions}
+    question = {
+        "app": app,
+        "release": number,
+        "documents": {version: __salt__["openapi.tried"](document) for version, document in documents.items()},
+        "origins": {version: f"http://{LOOPBACK}:{ports[process]}" for version, process in processes.items()},
+        "host": f"{LOOPBACK}:{one['port']}",
+        "timeout": one["health"]["timeout"],
+        "seconds": one["contract"]["timeout"],
+    }
+    wrong = _answer(app, question)["wrong"]
+    if not wrong:
+        return None, None
+    version = wrong["version"]
+    return f"{path(version)}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}", processes[version]
+
+
+def _answer(app, question):
+    """Run the command as the app's user, and return its answer."""
+    command = ["setpriv", "--reuid", app, "--regid", app, "--clear-groups", "--pdeathsig", "TERM", COMMAND]
+    limit = question["seconds"] + START
+    environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(question),
+            cwd="/",
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+        return json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise CommandExecutionError(f"{COMMAND}: no answer after {limit} s; expected one") from None
+    except ValueError:
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        cure = "; run bootstrap.sh again" if "schemathesis" in said or not os.path.exists(COMMAND) else ""
+        raise CommandExecutionError(f"{COMMAND}: it said: {said}{cure}") from None
