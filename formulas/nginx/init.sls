@@ -1,4 +1,6 @@
 include:
   - nginx.install
+  - nginx.certificates
   - nginx.config
   - nginx.service
+  - nginx.acme

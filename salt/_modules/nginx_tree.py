@@ -11,7 +11,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "upstream", "upstream_path"]
+__load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "runs", "upstream", "upstream_path"]
 
 # Until its first release an app has no process. nginx answers 502 and starts all the same.
 NO_PROCESS = "server 127.0.0.1:1 down;\n"
@@ -50,8 +50,8 @@ def _render(source, **context):
 def changes(root, wanted):
     """Compare the live tree with the one that is wanted.
 
-    Sites that are not wanted go, and their upstreams with them. Other upstreams belong to the releases, and are
-    only made where there are none.
+    Sites that are not wanted go, with their upstreams and what is said of their certificates. Other upstreams belong to
+    the releases, and are only made where there are none.
 
     :param root: nginx's directory.
     :param wanted: text by path.
@@ -62,7 +62,8 @@ def changes(root, wanted):
     found = {}
     servers = {path: path.replace("sites/", "upstreams/", 1) for path in wanted if path.startswith("sites/")}
     leaving = {path for path in _listed(root, "upstreams") if path not in servers.values()}
-    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *_listed(root, "sites"), *leaving}}
+    leaving |= {*_listed(root, "sites"), *_listed(root, "tls")}
+    live = {path: _read(os.path.join(root, path)) for path in {*wanted, *leaving}}
     for path in sorted(live):
         if live[path] != wanted.get(path):
             found[path] = {"text": wanted.get(path), "diff": _diff(live[path], wanted.get(path))}
@@ -253,6 +254,14 @@ def reload():
         f"nginx did not take the new configuration within {RELOAD_TIMEOUT} s and goes on with the old one; "
         "/var/log/nginx/error.log says why"
     )
+
+
+def runs():
+    """Tell whether nginx runs.
+
+    CLI Example: none, it serves states.
+    """
+    return bool(_workers())
 
 
 def drain(timeout):

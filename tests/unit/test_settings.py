@@ -396,7 +396,9 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 
 
 @pytest.fixture
-def compiled(settings, secrets, inventory, attachment, certificate, firewall, dunders, request, tmp_path):
+def compiled(
+    settings, secrets, inventory, attachment, certificate, site_certificate, firewall, dunders, request, tmp_path
+):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
     salt = {
@@ -406,6 +408,7 @@ def compiled(settings, secrets, inventory, attachment, certificate, firewall, du
         "inventory.read": inventory.read,
         "attachment.derived": attachment.derived,
         "certificate.mistakes": certificate.mistakes,
+        "site_certificate.mistakes": site_certificate.mistakes,
         "secrets.certificates": secrets.certificates,
         "firewall.mistakes": firewall.mistakes,
         "firewall.openings": firewall.openings,
