@@ -12,7 +12,7 @@ import re
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["due", "gone", "issue", "pair", "remove"]
+__load__ = ["due", "gone", "issue", "pair", "refused", "remove"]
 
 CONFIG = "/etc/letsencrypt"
 WEBROOT = "/var/lib/saltern/acme"
@@ -170,6 +170,12 @@ def refused(app):
     """Say that a request was refused a short while ago; nothing where it may be made.
 
     :param app: the app's name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call acme.refused tickets
     """
     try:
         what = json.loads(_read(f"{REFUSED}/{app}.json") or "{}")

@@ -129,17 +129,24 @@ def promote(root, texts):
     """
     refused = {}
     if check(root, texts):
-        base = {path: text for path, text in texts.items() if text is None or not path.startswith("sites/")}
+        # A site goes with what is said of its certificate.
+        sites = {
+            path: {each: texts[each] for each in (path, path.replace("sites/", "tls/", 1)) if each in texts}
+            for path in sorted(texts)
+            if path.startswith("sites/") and texts[path] is not None
+        }
+        apart = {each for parts in sites.values() for each in parts}
+        base = {path: text for path, text in texts.items() if path not in apart}
         reason = check(root, base)
         if reason:
             raise CommandExecutionError(f"nginx refuses the configuration; the live one stays: {reason}")
         accepted = base
-        for path in sorted(set(texts) - set(base)):
-            reason = check(root, accepted | {path: texts[path]})
+        for path, parts in sites.items():
+            reason = check(root, accepted | parts)
             if reason:
                 refused[path] = reason
             else:
-                accepted = accepted | {path: texts[path]}
+                accepted = accepted | parts
         texts = accepted
     before = {path: _read(os.path.join(root, path)) for path in texts}
     _write(root, texts)

@@ -15,6 +15,8 @@ def issued(name):
     if not reason:
         return ret
     ret["changes"] = {name: {"old": reason, "new": "issued"}}
+    if said := __salt__["acme.refused"](name):
+        return ret | {"changes": {}, "result": False, "comment": said}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"A certificate would be asked for: {reason}"}
     try:
