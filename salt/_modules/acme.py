@@ -181,9 +181,7 @@ def refused(app):
         what = json.loads(_read(f"{REFUSED}/{app}.json") or "{}")
         until = datetime.datetime.fromisoformat(what["time"]) + PAUSE
         if what["command"] == command(app) and _now() < until <= _now() + PAUSE:
-            return (
-                f"{app} is not asked for again before {until:%H:%M} UTC, so as not to be locked out: {what['reason']}"
-            )
+            return f"{app} was refused, and is not asked for again before {until:%H:%M} UTC: {what['reason']}"
     except (ValueError, KeyError, TypeError):
         pass
     return ""
