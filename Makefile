@@ -105,6 +105,7 @@ certificates: tools ## issue or renew the certificates of an environment's hosts
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
 	$(COMPILE) requirements/build.in -o requirements/build.txt
 	$(COMPILE) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
+	$(COMPILE) requirements/scan.in -o requirements/scan.txt
 	$(COMPILE) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
 	for input in examples/*/requirements*.in tests/apps/*/requirements.in; do \
 		(cd "$${input%/*}" && input="$${input##*/}" && $(COMPILE) "$$input" -o "$${input%.in}.txt") || exit 1; \

@@ -1,5 +1,8 @@
 {% set nginx = salt['settings.load']('nginx') %}
 
+include:
+  - nginx.certificates
+
 # The whole tree is one state: nginx -t judges a tree, not a file.
 nginx-config:
   nginx_tree.current:
@@ -9,3 +12,16 @@ nginx-config:
     - apps: {{ (nginx.sites | list + nginx.fronts | list) | unique | sort | tojson }}
     - require:
       - pkg: nginx-package
+{% if nginx.sites %}
+    - watch:
+{% for app in nginx.sites | sort %}
+      - certificate: nginx-certificate-{{ app }}
+{% endfor %}
+{% endif %}
+
+# After nginx no longer asks for them.
+nginx-certificates-retired:
+  certificate.retired:
+    - name: /etc/ssl/saltern/sites
+    - require:
+      - nginx_tree: nginx-config

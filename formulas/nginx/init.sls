@@ -1,5 +1,7 @@
 include:
   - nginx.install
+  - nginx.certificates
   - nginx.config
   - nginx.service
+  - nginx.acme
   - nginx.peers

@@ -5,6 +5,12 @@
 drift:
   interval: 0
 
+# What `make up` has published is its HTTP, and nobody's browser knows the authority of a laptop's host. HTTPS is served
+# all the same.
+nginx:
+  tls:
+    redirect: False
+
 app:
   faq:
     domains: [faq.localhost]

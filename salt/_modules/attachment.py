@@ -106,7 +106,8 @@ def _reach(settings, peers, hosts, minion_id):
 
 
 def _site(one):
-    return {"domains": one["domains"], "port": one["port"], **one["site"]}
+    its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
+    return {"domains": one["domains"], "port": one["port"], **its}
 
 
 def _app_mistakes(app, one):

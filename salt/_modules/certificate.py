@@ -14,7 +14,7 @@ import secrets
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["authorities", "expiring", "mistakes", "pair", "write_authorities", "write_pair"]
+__load__ = ["authorities", "expiring", "issued_here", "mistakes", "own", "pair", "write_authorities", "write_pair"]
 
 DIRECTORY = "/etc/ssl/saltern"
 # The key and the certificate of a host's own authority.
@@ -69,6 +69,15 @@ def issue(authority, minion_id, address, now, days=DAYS):
     :param days: how long it is valid; no longer than the authority is.
     :return: a new key and its certificate in one text, in PEM.
     """
+    return issue_for(authority, minion_id, names_of(minion_id, address), now, days)
+
+
+def issue_for(authority, subject, names, now, days=DAYS):
+    """Issue a certificate for some names; see ``issue``.
+
+    :param subject: its common name, at most 64 characters.
+    :param names: domains and addresses.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -76,13 +85,12 @@ def issue(authority, minion_id, address, now, days=DAYS):
     signer, (issuer, *_) = _key(authority), _certificates(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     until = min(now + datetime.timedelta(days=days), issuer.not_valid_after_utc)
-    names = [_general(name) for name in names_of(minion_id, address)]
     certificate = (
-        _builder(_named(minion_id), issuer.subject, key.public_key(), now, until)
+        _builder(_named(subject), issuer.subject, key.public_key(), now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
     )
@@ -353,6 +361,33 @@ def _replace(path, text, user, mode):
     os.rename(f"{path}.new", path)
 
 
+def own():
+    """Return the certificate of the host's own authority, ``None`` where it is yet to be made.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call certificate.own
+    """
+    own = _own()
+    return own and parted(own)[1]
+
+
+def issued_here(subject, names):
+    """Issue a certificate by the host's own authority, which is made where there is none.
+
+    :param subject: its common name.
+    :param names: domains.
+    :return: a new key and its certificate in one text, in PEM.
+
+    CLI Example: none, it would print a private key.
+    """
+    if not _own():
+        _replace(OWN, new_authority(__opts__["id"], _now()), "root", 0o600)
+    return issue_for(_own(), subject[:64], names, _now())
+
+
 def expiring():
     """List the certificates of this host that should have been renewed long ago.
 
@@ -365,8 +400,9 @@ def expiring():
         salt-call certificate.expiring
     """
     found, roles = {}, __pillar__["hosts"][__opts__["id"]]["roles"]
-    services = [service for role, service in SERVICES.items() if role in roles]
-    for path in (f"{DIRECTORY}/{name}.pem" for name in ("ca", *services)):
+    names = ["ca", *(service for role, service in SERVICES.items() if role in roles)]
+    names += [f"sites/{app}" for app in __pillar__["nginx"]["sites"]]
+    for path in (f"{DIRECTORY}/{name}.pem" for name in names):
         with contextlib.suppress(ValueError):
             certificate = (text := _read(path)) and parted(text)[1]
             if certificate and left(certificate, _now()) < FORGOTTEN:

@@ -12,7 +12,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "upstream", "upstream_path"]
+__load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "runs", "upstream", "upstream_path"]
 
 # Held by whoever writes which peers are out: a converge, and saltern-peers, which also reads what it writes anew.
 PEERS_LOCK = "/run/saltern/peers.lock"
@@ -58,8 +58,8 @@ def _render(source, **context):
 def changes(root, wanted):
     """Compare the live tree with the one that is wanted.
 
-    Sites that are not wanted go, and their upstreams with them. Other upstreams belong to the releases, and are
-    only made where there are none. A peer that saltern-peers has taken out stays out.
+    Sites that are not wanted go, with their upstreams and what is said of their certificates. Other upstreams belong to
+    the releases, and are only made where there are none. A peer that saltern-peers has taken out stays out.
 
     :param root: nginx's directory.
     :param wanted: text by path.
@@ -70,7 +70,7 @@ def changes(root, wanted):
     """
     found = {}
     servers = {path for text in wanted.values() for path in re.findall(r"^ *include (upstreams/.+);", text, re.M)}
-    there = {path for name in ("sites", "peers") for path in _listed(root, name)}
+    there = {path for name in ("sites", "peers", "tls") for path in _listed(root, name)}
     leaving = {path for path in _listed(root, "upstreams") if path not in servers}
     live = {path: _read(os.path.join(root, path)) for path in {*wanted, *there, *leaving}}
     for path in sorted(live):
@@ -201,17 +201,24 @@ def promote(root, texts):
     """
     refused = {}
     if check(root, texts):
-        base = {path: text for path, text in texts.items() if text is None or not path.startswith("sites/")}
+        # A site goes with what is said of its certificate.
+        sites = {
+            path: {each: texts[each] for each in (path, path.replace("sites/", "tls/", 1)) if each in texts}
+            for path in sorted(texts)
+            if path.startswith("sites/") and texts[path] is not None
+        }
+        apart = {each for parts in sites.values() for each in parts}
+        base = {path: text for path, text in texts.items() if path not in apart}
         reason = check(root, base)
         if reason:
             raise CommandExecutionError(f"nginx refuses the configuration; the live one stays: {reason}")
         accepted = base
-        for path in sorted(set(texts) - set(base)):
-            reason = check(root, accepted | {path: texts[path]})
+        for path, parts in sites.items():
+            reason = check(root, accepted | parts)
             if reason:
                 refused[path] = reason
             else:
-                accepted = accepted | {path: texts[path]}
+                accepted = accepted | parts
         texts = accepted
     before = {path: _read(os.path.join(root, path)) for path in texts}
     _write(root, texts)
@@ -336,6 +343,14 @@ def reload():
         f"nginx did not take the new configuration within {RELOAD_TIMEOUT} s and goes on with the old one; "
         "/var/log/nginx/error.log says why"
     )
+
+
+def runs():
+    """Tell whether nginx runs.
+
+    CLI Example: none, it serves states.
+    """
+    return bool(_workers())
 
 
 def drain(timeout):

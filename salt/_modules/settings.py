@@ -101,7 +101,8 @@ def compiled(pillar, minion_id):
     # What could not be decrypted, or is in the wrong place, is not judged as well.
     named = {message.partition(": ")[0] for message in mistakes}
     settings, others = completed(schemas, declared, hosts, minion_id)
-    others = others or __salt__["certificate.mistakes"](settings, hosts, minion_id)
+    for module in () if others else ("certificate", "site_certificate"):
+        others += __salt__[f"{module}.mistakes"](settings, hosts, minion_id)
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
     if mistakes:
         return {}, sorted(mistakes)

@@ -27,6 +27,35 @@ def present(name, user):
     return _written(name, text, user, 0o600, lambda: __salt__["certificate.write_pair"](name, text, user))
 
 
+def site(name, app):
+    """Have the key and the certificates by which nginx serves an app in one file, for root alone.
+
+    :param name: the file.
+    :param app: the app.
+    """
+    text = __salt__["site_certificate.pair"](app)
+    return _written(name, text, "root", 0o600, lambda: __salt__["site_certificate.write"](app, text))
+
+
+def retired(name):
+    """Have no key of an app that nginx serves no more.
+
+    :param name: the directory.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "No other key is there"}
+    unused = __salt__["site_certificate.unused"]()
+    if not unused:
+        return ret
+    ret["changes"] = {path: {"old": "present", "new": None} for path in unused}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{', '.join(unused)} would be removed"}
+    try:
+        __salt__["site_certificate.retired"](unused)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": f"{', '.join(unused)} was removed"}
+
+
 def _written(name, text, user, mode, write):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is as it should be"}
     if text is not None and _is_there(name, text, user, mode):

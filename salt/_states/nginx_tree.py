@@ -2,12 +2,15 @@
 
 from salt.exceptions import CommandExecutionError
 
+RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
+
 
 def current(name, main, site, apps):
     """Bring nginx's configuration to what is declared, as far as nginx accepts it.
 
     The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
     changed site is tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
+    It ``watch``es the states that write the certificates.
 
     :param name: nginx's directory, ``/etc/nginx``.
     :param main: template of ``nginx.conf``.
@@ -16,14 +19,15 @@ def current(name, main, site, apps):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
     try:
-        wanted = __salt__["nginx_tree.rendered"](main, site, apps)
+        wanted = __salt__["nginx_tree.rendered"](main, site, apps) | __salt__["site_certificate.snippets"]()
         changes = __salt__["nginx_tree.changes"](name, wanted)
-        is_stale = not changes and __salt__["nginx_tree.is_stale"](name, wanted)
+        certificates = map(__salt__["site_certificate.path"], __pillar__["nginx"]["sites"])
+        is_stale = not changes and __salt__["nginx_tree.is_stale"](name, [*wanted, *certificates])
         if not changes and not is_stale:
             return ret
         ret["changes"] = {path: change["diff"] for path, change in changes.items()}
         if is_stale:
-            ret["changes"]["nginx"] = {"old": "older than its configuration", "new": "reloaded"}
+            ret["changes"] |= RELOADED
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
         if is_stale:
@@ -37,3 +41,17 @@ def current(name, main, site, apps):
         ret["comment"] = "\n".join(f"{path} stays as it was: {reason}" for path, reason in sorted(refused.items()))
         return ret
     return ret | {"comment": "The configuration was changed"}
+
+
+def mod_watch(name, **_):
+    """Reload a running nginx whose certificates were written; in a dry run, say so where they would be."""
+    ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
+    if not __salt__["nginx_tree.runs"]():
+        return ret
+    if __opts__["test"]:
+        return ret | {"changes": RELOADED, "result": None, "comment": "nginx would be reloaded"}
+    try:
+        __salt__["nginx_tree.reload"]()
+    except CommandExecutionError as error:
+        return ret | {"result": False, "comment": str(error)}
+    return ret | {"changes": RELOADED, "comment": "nginx was reloaded"}

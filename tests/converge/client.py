@@ -3,8 +3,20 @@
 import re
 
 import requests
+from requests.adapters import HTTPAdapter
 
 TIMEOUT = 30
+
+
+class OfDomain(HTTPAdapter):
+    """Reaches a host by its address, and asks by TLS for one domain and believes that one's certificate alone."""
+
+    def __init__(self, domain: str):
+        self.domain = domain
+        super().__init__()
+
+    def init_poolmanager(self, *arguments, **options) -> None:
+        super().init_poolmanager(*arguments, server_hostname=self.domain, assert_hostname=self.domain, **options)
 
 
 class Client:
@@ -12,13 +24,17 @@ class Client:
 
     :param address: the host's.
     :param domain: what goes into the header Host.
+    :param authority: a file with the certificate of whom it believes, by HTTPS; without one it asks by HTTP.
     """
 
-    def __init__(self, address: str, domain: str):
-        self.base = f"http://{address}"
+    def __init__(self, address: str, domain: str, authority: str | None = None):
+        self.base = f"{'https' if authority else 'http'}://{address}"
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.headers["Host"] = domain
+        if authority:
+            self.session.verify = authority
+            self.session.mount("https://", OfDomain(domain))
 
     def get(self, path: str, **options) -> requests.Response:
         """Ask for a path."""

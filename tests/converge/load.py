@@ -53,13 +53,22 @@ class Load:
     :param path: the page.
     :param requests: how many requests there must be before ``finish`` comes back.
     :param rate: requests a second that each of the two generators aims at.
+    :param scheme: ``http`` or ``https``; hey believes any certificate.
     """
 
-    def __init__(self, host: Host, domain: str, path: str = "/healthz", requests: int = 20_000, rate: int = 500):
+    def __init__(
+        self,
+        host: Host,
+        domain: str,
+        path: str = "/healthz",
+        requests: int = 20_000,
+        rate: int = 500,
+        scheme: str = "http",
+    ):
         workers = 10
         # hey takes a number of requests or a time; a time is cut short by an interrupt, and it still sums up.
         command = ["hey", "-z", "600s", "-c", str(workers), "-q", str(rate // workers), "-host", domain]
-        url = f"http://{host.address}{path}"
+        url = f"{scheme}://{host.address}{path}"
         self.host, self.requests = host, requests + OTHERS
         self.before = self.logged()
         self.generators = [

@@ -17,6 +17,7 @@ from . import readme
 from .conftest import ROOT
 from .readme import BLOCKS, COMMANDS
 
+PLACES = ("common.sls", "environments/dev.sls", "environments/production.sls")
 PILLAR = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml"]
 
 # Of its own: the developer's own lab may be up beside it.
@@ -103,7 +104,7 @@ def test_make_drift_fails_when_a_host_has_drifted(port, clone, reader):
 
 
 def test_an_app_of_ones_own(port, type_in, clone):
-    for path, settings in zip(("common.sls", "environments/dev.sls"), PILLAR, strict=True):
+    for path, settings in zip(PLACES, PILLAR, strict=True):
         file = clone / "pillar" / path
         file.write_text(yaml.safe_dump(overlaid(yaml.safe_load(file.read_text()), settings)))
     type_in("make release APP=../shop")

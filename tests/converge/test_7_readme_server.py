@@ -75,7 +75,9 @@ def test_a_server(tmp_path, operator, monkeypatch):
         assert "certificates/production/web1.sls: issued; " in in_the_clone("make certificates ENV=production")
         on_the_host("salt-call state.apply test=True")
         assert "Failed:     0" in on_the_host("salt-call state.apply")
-        assert Client(host.address, "tickets.example.com").get("/healthz").status_code == 200
+        own = tmp_path / "authority.pem"
+        own.write_text(host.sh("sed -n '/BEGIN CERT/,$p' /etc/ssl/saltern/authority.pem").stdout)
+        assert Client(host.address, "tickets.example.com", str(own)).get("/healthz").status_code == 200
 
         in_the_clone(secret, "another-key-of-tickets-0123456789-0123456789-0123456789\n")
         host.sh("salt-call state.apply")

@@ -15,6 +15,8 @@ from .conftest import EXAMPLES, ROOT
 ROLES = ("proxy", "cache", "database", "app")
 OTHERS = ("staging", "production")
 SECRETS = {"app": {app: {"config": {"SECRET_KEY": f"{app}-0123456789" * 5}} for app in EXAMPLES}}
+# Asked for by HTTP, as in dev.
+PLAIN = {"nginx": {"tls": {"redirect": False}}}
 # What two hosts must know. With all roles on one host its own key gives them.
 PASSWORDS = {
     "postgres": {"databases": {app: {"password": f"{app}-0123456789-0123456789"} for app in EXAMPLES}},
@@ -31,7 +33,7 @@ def server(suite):
             lab.release(ROOT / "examples" / app, host.python)
         for environment in OTHERS:
             shutil.copy(lab.tree / "pillar/builds/dev.sls", lab.tree / f"pillar/builds/{environment}.sls")
-            declare(lab.tree / "pillar", environment, SECRETS)
+            declare(lab.tree / "pillar", environment, SECRETS | PLAIN)
         declare(lab.tree / "pillar", "dev", PASSWORDS)
         host.bootstrap()
         yield lab, host

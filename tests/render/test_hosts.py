@@ -19,7 +19,15 @@ CANARY = "canary'\"\\<&>%$#{}!"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU\n-----END CERTIFICATE-----\n"
 EVERYTHING = {
     "base": {"packages": ["htop"], "ca_certificates": {"site": CERTIFICATE}},
-    "nginx": {"trusted_proxies": ["10.0.0.0/8"]},
+    "nginx": {
+        "trusted_proxies": ["10.0.0.0/8"],
+        "tls": {
+            "source": "acme",
+            "redirect": True,
+            "hsts": {"max_age": 31536000, "include_subdomains": True, "preload": True},
+            "acme": {"server": "https://acme.example.com/dir", "email": "ops@example.com", "agree_terms": True},
+        },
+    },
     "firewall": {
         "ssh": ["10.9.0.0/16", "2001:db8::/32"],
         "ssh_port": 2222,
@@ -200,10 +208,19 @@ TEMPLATES = {
         'ip saddr { 10.2.0.0/16 } tcp dport 9100 accept comment "allow metrics"\n    }\n}\n',
     ],
     ("firewall/files/firewall.service.jinja", ""): ["ExecStart=/usr/local/lib/saltern/firewall 2222\n"],
-    ("nginx/files/nginx.conf.jinja", ""): ["set_real_ip_from 10.0.0.0/8;", "10.0.0.0/8 1;", "gzip on;"],
+    ("nginx/files/nginx.conf.jinja", ""): [
+        "set_real_ip_from 10.0.0.0/8;",
+        "10.0.0.0/8 1;",
+        "gzip on;",
+        "listen 443 ssl http2 default_server;",
+        'https "max-age=31536000; includeSubDomains; preload";',
+    ],
     ("nginx/files/site.conf.jinja", "app=faq"): [
         "upstream faq {",
         "listen 127.0.0.1:8200;",
+        "listen [::]:443 ssl http2;",
+        "include tls/faq.conf;",
+        "location ^~ /.well-known/acme-challenge/ {",
         "server_name faq.localhost;",
     ],
     ("nginx/files/site.conf.jinja", "app=tickets"): [
@@ -254,6 +271,18 @@ def test_a_template_writes_what_is_declared(everything, template, argument):
 def test_every_template_is_rendered_here():
     found = {str(path.relative_to(ROOT / "formulas")) for path in (ROOT / "formulas").glob("*/files/**/*.jinja")}
     assert found == {template for template, _ in TEMPLATES}
+
+
+def test_what_is_said_of_https_is_that_of_the_debian(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    main = host.ask("slsutil.renderer", "path=salt://nginx/files/nginx.conf.jinja", "default_renderer=jinja")
+    assert "    http2 on;\n" in main
+    site = host.ask("slsutil.renderer", "path=salt://nginx/files/site.conf.jinja", "default_renderer=jinja", "app=faq")
+    assert "    listen 443 ssl;\n" in site
+    # HTTP serves in dev, and nothing is asked of an authority elsewhere.
+    assert "acme-challenge/)" not in main
+    assert "acme" not in site
 
 
 def test_redis_knows_the_digests_of_passwords_alone(everything):

@@ -155,10 +155,11 @@ def host(certificate, dunders, monkeypatch, tmp_path):
     me = pwd.getpwuid(os.getuid())
     monkeypatch.setattr(certificate.pwd, "getpwnam", {"root": me, "postgres": me}.__getitem__)
 
-    def set_to(now=NOW, address=ADDRESS, given=None, roles=("database",)):
+    def set_to(now=NOW, address=ADDRESS, given=None, roles=("database",), sites=()):
         monkeypatch.setattr(certificate, "_now", lambda: now)
         hosts = {"db1": {"environment": "dev", "address": address, "roles": list(roles)}}
         pillar = {"hosts": hosts, "certificates": given or {"authorities": []}}
+        pillar["nginx"] = {"sites": dict.fromkeys(sites)}
         dunders(certificate, pillar=pillar, opts={"id": "db1"})
         return certificate
 
@@ -235,6 +236,10 @@ def test_a_certificate_that_was_forgotten_is_listed_with_its_day(host, made):
     assert host(after(300)).expiring() == {path: "2027-01-02"}
     # Nobody serves it any more.
     assert host(after(300), roles=["app"]).expiring() == {}
+    (made / "sites").mkdir()
+    (made / "sites/shop.pem").write_text((made / "postgres.pem").read_text())
+    found = host(after(300), roles=["proxy"], sites=["shop", "faq"]).expiring()
+    assert found == {str(made / "sites/shop.pem"): "2027-01-02"}
     assert host(after(3000)).expiring().keys() == {path, str(made / "ca.pem")}
 
 
@@ -259,3 +264,15 @@ def test_no_answer_holds_a_key(host, made, dunders, certificate_states):
     assert certificate_states.authorities(str(made / "ca.pem"))["changes"] == {}
     (made / "ca.pem").unlink()
     assert certificate_states.authorities(str(made / "ca.pem"))["changes"]
+
+
+def test_the_hosts_own_authority_issues_for_any_domains_and_is_made_where_there_is_none(host, certificate, tmp_path):
+    one = host()
+    assert one.own() is None
+    text = one.issued_here("shop.example.com" * 5, ["shop.example.com", "www.example.com"])
+    key, own = certificate.parted(text)
+    names = ["shop.example.com", "www.example.com"]
+    assert certificate.amiss(key, own, [one.own()], names, NOW) == {}
+    authority = one.own()
+    one.issued_here("shop.example.com", names)
+    assert one.own() == authority

@@ -41,6 +41,10 @@ CHANGES = {
         LIVE | {"sites/faq.conf": "include peers/faq.conf;\n", "peers/faq.conf": "server 10.0.0.1:8200;\n"},
         {"sites/faq.conf": "include peers/faq.conf;\n", "peers/faq.conf": "server 10.0.0.1:8200;\n"},
     ),
+    "what is said of a certificate that nobody names goes": (
+        LIVE | {"tls/shop.conf": "shop\n"},
+        {"tls/shop.conf": "shop\n", "tls/gone.conf": None},
+    ),
     "a site goes, and its upstream with it": (
         {"nginx.conf": "main\n"},
         {"sites/shop.conf": None, "upstreams/shop.conf": None},
@@ -50,6 +54,9 @@ CHANGES = {
 
 @pytest.mark.parametrize("wanted, expected", CHANGES.values(), ids=CHANGES)
 def test_changes_are_what_differs(nginx_tree, root, wanted, expected):
+    for path in (path for path, text in expected.items() if text is None and path.startswith("tls/")):
+        (root / path).parent.mkdir()
+        (root / path).write_text("old\n")
     found = nginx_tree.changes(str(root), wanted)
     assert {path: change["text"] for path, change in found.items()} == expected
     assert all(change["diff"].startswith("--- live\n+++ candidate\n@@") for change in found.values())
@@ -236,6 +243,10 @@ PROMOTED = {
         {"nginx.conf": "new\n", "sites/faq.conf": "bad\n", "sites/shop.conf": "new\n"},
         {"sites/faq.conf": "bad in sites/faq.conf:1"},
     ),
+    "what is said of a bad site's certificate stays with it": (
+        {"sites/faq.conf": "bad\n", "tls/faq.conf": "faq\n", "sites/shop.conf": "new\n", "tls/shop.conf": None},
+        {"sites/faq.conf": "bad in sites/faq.conf:1"},
+    ),
     "all sites are bad": (
         {"sites/faq.conf": "bad\n", "sites/shop.conf": "bad\n"},
         {"sites/faq.conf": "bad in sites/faq.conf:1", "sites/shop.conf": "bad in sites/shop.conf:1"},
@@ -247,7 +258,8 @@ PROMOTED = {
 def test_what_nginx_accepts_goes_live_and_a_bad_site_stays_as_it_was(nginx_tree, judged, root, changes, refused):
     before = texts(root)
     assert nginx_tree.promote(str(root), changes) == refused
-    live = before | {path: text for path, text in changes.items() if path not in refused}
+    kept = {*refused, *(path.replace("sites/", "tls/") for path in refused)}
+    live = before | {path: text for path, text in changes.items() if path not in kept}
     assert texts(root) == {path: text for path, text in live.items() if text is not None}
     assert not any(os.path.exists(candidate) for candidate in judged)
 

@@ -396,7 +396,19 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 
 
 @pytest.fixture
-def compiled(settings, secrets, inventory, attachment, balance, certificate, firewall, dunders, request, tmp_path):
+def compiled(
+    settings,
+    secrets,
+    inventory,
+    attachment,
+    balance,
+    certificate,
+    site_certificate,
+    firewall,
+    dunders,
+    request,
+    tmp_path,
+):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
     salt = {
@@ -407,6 +419,7 @@ def compiled(settings, secrets, inventory, attachment, balance, certificate, fir
         "attachment.derived": attachment.derived,
         "balance.derived": balance.derived,
         "certificate.mistakes": certificate.mistakes,
+        "site_certificate.mistakes": site_certificate.mistakes,
         "secrets.certificates": secrets.certificates,
         "firewall.mistakes": firewall.mistakes,
         "firewall.openings": firewall.openings,

@@ -5,12 +5,15 @@ testinfra asks each host from inside, a lab host or one over ssh; ``outside`` is
 
 import json
 import subprocess
+import warnings
 from functools import cache
 from pathlib import Path
 
 import pytest
 import requests
 import testinfra.backend
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import InsecureRequestWarning
 
 from . import declared
 
@@ -77,15 +80,35 @@ def address(host, request):
     return "127.0.0.1"
 
 
+class OfDomain(HTTPAdapter):
+    """Reaches a host by its address and asks by TLS for one domain. Of the certificate test_https.py asks more."""
+
+    def __init__(self, domain):
+        self.domain = domain
+        super().__init__()
+
+    def init_poolmanager(self, *arguments, **options):
+        super().init_poolmanager(*arguments, server_hostname=self.domain, **options)
+
+
 @pytest.fixture(scope="module")
-def outside(address):
-    """A function that asks the host's proxy, from this machine, for a path of a domain."""
-    with requests.Session() as session:
+def outside(address, settings):
+    """A function that asks the host's proxy, from this machine, for a path of a domain.
+
+    By HTTPS where HTTP only leads there, and by HTTP where nothing is served by HTTPS.
+    """
+    known = {domain for one in settings["nginx"]["sites"].values() for domain in one["domains"]}
+    with requests.Session() as session, warnings.catch_warnings():
+        warnings.simplefilter("ignore", InsecureRequestWarning)
         session.trust_env = False
 
-        def ask(method, domain, path, **options):
+        def ask(method, domain, path, scheme=None, **options):
+            scheme = scheme or ("https" if settings["nginx"]["tls"]["redirect"] and domain in known else "http")
+            if scheme == "https":
+                session.mount(f"https://{address}", OfDomain(domain))
             headers = {"Host": domain} | options.pop("headers", {})
-            return session.request(method, f"http://{address}{path}", headers=headers, timeout=30, **options)
+            options = {"timeout": 30, "verify": False, "allow_redirects": False} | options
+            return session.request(method, f"{scheme}://{address}{path}", headers=headers, **options)
 
         yield ask
 

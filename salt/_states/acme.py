@@ -1,0 +1,46 @@
+"""Certificates by ACME; see the module ``acme``."""
+
+from salt.exceptions import CommandExecutionError
+
+
+def issued(name):
+    """Have a certificate of the declared authority for all domains of an app, which nginx serves.
+
+    One that cannot be had fails this state alone: nginx goes on with what it has.
+
+    :param name: the app.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has its certificate"}
+    reason = __salt__["acme.due"](name)
+    if not reason:
+        return ret
+    ret["changes"] = {name: {"old": reason, "new": "issued"}}
+    if said := __salt__["acme.refused"](name):
+        return ret | {"changes": {}, "result": False, "comment": said}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"A certificate would be asked for: {reason}"}
+    try:
+        __salt__["acme.issue"](name)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": f"{name} has a new certificate"}
+
+
+def retired(name, apps):
+    """Have certbot renew nothing for apps that have no certificate by ACME any more.
+
+    :param name: certbot's directory.
+    :param apps: those that have.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "certbot renews what is declared"}
+    gone = __salt__["acme.gone"](apps)
+    if not gone:
+        return ret
+    ret["changes"] = {app: {"old": "renewed", "new": None} for app in gone}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"The certificates of {', '.join(gone)} would be removed"}
+    try:
+        __salt__["acme.remove"](gone)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": f"The certificates of {', '.join(gone)} were removed"}

@@ -1,0 +1,425 @@
+"""HTTPS from outside: placeholder, ACME from the first certificate to renewal, given certificates, and the host's own.
+
+One host of dev with an app that needs no database. The authority that speaks ACME is Debian's pebble, on a second host,
+with a DNS of its own in which each domain is the first host.
+"""
+
+import concurrent.futures
+import datetime
+import importlib.util
+import json
+import re
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+import requests
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.lab import Lab
+from tests.pillar import declare
+
+from .applied import apply
+from .client import Client
+from .conftest import ROOT
+from .load import Load
+
+DOMAIN, SECOND, NOBODYS = "mirror.example.com", "www.mirror.example.com", "nowhere.mirror.example.com"
+APP = {"port": 8300, "formation": {"web": 1}, "domains": [DOMAIN], "health": {"grace": 30}}
+# Days for which pebble's certificates are valid.
+DAYS = 20
+PEM = "/etc/ssl/saltern/sites/mirror.pem"
+RENEWAL = "/etc/letsencrypt/renewal/saltern-mirror.conf"
+
+AUTHORITY = """
+set -e
+DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends pebble openssl >/dev/null 2>&1
+mkdir /etc/pebble
+cd /etc/pebble
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=authority \
+    -addext "subjectAltName=IP:$1" -keyout key.pem -out cert.pem 2>/dev/null
+cat >config.json
+unit() { name=$1; shift; printf '[Service]\\n%s\\nExecStart=%s\\n' "$ENVIRON" "$*" >/etc/systemd/system/$name.service; }
+ENVIRON= unit names /usr/bin/pebble-challtestsrv -defaultIPv4 $2 -defaultIPv6 '""' -http01 '""' -https01 '""' \
+    -tlsalpn01 '""' -doh '""'
+ENVIRON='Environment=PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 PEBBLE_AUTHZREUSE=0' \
+    unit pebble /usr/bin/pebble -config /etc/pebble/config.json -dnsserver 127.0.0.1:8053
+systemctl daemon-reload
+systemctl start names
+"""
+PEBBLE = {
+    "listenAddress": "0.0.0.0:14000",
+    "managementListenAddress": "0.0.0.0:15000",
+    "certificate": "/etc/pebble/cert.pem",
+    "privateKey": "/etc/pebble/key.pem",
+    "httpPort": 80,
+    "tlsPort": 443,
+    "ocspResponderURL": "",
+    "externalAccountBindingRequired": False,
+    "certificateValidityPeriod": DAYS * 86400,
+}
+
+
+class World:
+    """The host, the authority, and what people of the outside see of them."""
+
+    def __init__(self, lab, host, authority, directory):
+        self.lab, self.host, self.authority, self.directory = lab, host, authority, directory
+
+    def declare(self, **settings):
+        declare(self.lab.tree / "pillar", "dev", settings)
+
+    def tls(self, **settings):
+        self.declare(nginx={"tls": settings})
+
+    def file(self, name, text):
+        """Return a file with a certificate, for clients that believe it."""
+        path = self.directory / f"{name}.pem"
+        path.write_text(text)
+        return str(path)
+
+    def root(self):
+        """Return a file with pebble's root, which is another one after each of its starts."""
+        answer = requests.get(f"https://{self.authority.address}:15000/roots/0", timeout=10, verify=self.api)
+        return self.file("pebble", answer.text)
+
+    @property
+    def api(self):
+        return self.file("api", self.authority.sh("cat /etc/pebble/cert.pem").stdout)
+
+    def own(self):
+        """Return a file with the host's own authority."""
+        return self.file("own", self.host.sh("sed -n '/BEGIN CERT/,$p' /etc/ssl/saltern/authority.pem").stdout)
+
+    def names(self, what, **record):
+        """Change what the authority's DNS says."""
+        answer = requests.post(f"http://{self.authority.address}:8055/{what}", json=record, timeout=10)
+        assert answer.status_code == 200
+
+    def certificate(self, domain=DOMAIN):
+        """Return the certificate that nginx serves, whoever issued it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = socket.create_connection((self.host.address, 443), 10)
+        with plain, context.wrap_socket(plain, server_hostname=domain) as connection:
+            return x509.load_der_x509_certificate(connection.getpeercert(binary_form=True))
+
+    def masters_pid(self):
+        return self.host.sh("cat /run/nginx.pid").stdout
+
+    def orders(self):
+        """Return how many certificates the authority was asked for."""
+        return self.authority.sh("journalctl -u pebble --no-pager | grep -c 'POST /order-plz' || true").stdout
+
+
+def names_of(certificate):
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {*names.get_values_for_type(x509.DNSName)}
+
+
+def converged(host):
+    """Converge a host as a dry run says, and once more with nothing to do; return what changed."""
+    dry = apply(host, "test=True").succeeded().changed
+    changed = apply(host).succeeded().changed
+    assert dry == changed
+    apply(host).changed_nothing()
+    return changed
+
+
+@pytest.fixture(scope="module")
+def world(suite, tmp_path_factory):
+    """The host, bootstrapped, and the authority, which does not run yet."""
+    with Lab.temporary(f"https-{suite}") as lab:
+        address = {name: str(lab.subnet[10 + n]) for n, name in enumerate(("dev", "authority"))}
+        rows = {
+            "dev": {"environment": "dev", "roles": ["app", "proxy"], "address": address["dev"]},
+            "authority": {"environment": "staging", "roles": [], "address": address["authority"]},
+        }
+        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        host, authority = lab.boot("dev", suite), lab.boot("authority", suite)
+
+        def prepare_authority():
+            arguments = ("sh", "-c", AUTHORITY, "sh", authority.address, host.address)
+            authority.run(*arguments, input=json.dumps({"pebble": PEBBLE}))
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            list(pool.map(lambda work: work(), [prepare_authority, host.bootstrap]))
+        lab.release(ROOT / "tests/apps/mirror", host.python)
+        (lab.tree / "pillar/secrets/dev.sls").unlink()
+        world = World(lab, host, authority, tmp_path_factory.mktemp("https"))
+        directory = {"server": f"https://{authority.address}:14000/dir", "email": "ops@example.com"}
+        world.declare(
+            app={"mirror": APP, "faq": None, "tickets": None},
+            nginx={"tls": {"source": "acme", "redirect": True, "acme": directory | {"agree_terms": True}}},
+            base={"ca_certificates": {"authority": authority.sh("cat /etc/pebble/cert.pem").stdout}},
+        )
+        yield world
+
+
+@pytest.fixture(scope="module")
+def unreached(world):
+    """The dry run and the first converge, while nobody answers at the authority's address."""
+    return apply(world.host, "test=True").succeeded(), apply(world.host)
+
+
+@pytest.fixture(scope="module")
+def issued(world, unreached):
+    """What changed when the authority answered."""
+    world.authority.sh("systemctl start pebble")
+    return converged(world.host)
+
+
+def test_an_authority_that_is_not_reached_fails_one_state_and_https_has_a_placeholder(world, unreached):
+    dry, real = unreached
+    where = f"{world.authority.address}(:14000|/dir) is not reached: .*Connection refused"
+    assert real.failed.keys() == {"nginx-acme-mirror"}
+    assert re.fullmatch(f"mirror has no new certificate, nginx serves what it has: {where}", *real.failed.values())
+    assert dry.changed == real.changed | {"nginx-acme-mirror"}
+    assert world.certificate().issuer.rfc4514_string() == "CN=Saltern: no certificate yet"
+    answer = Client(world.host.address, DOMAIN).get("/a?b=c", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (308, f"https://{DOMAIN}/a?b=c")
+    # It is asked again at once: nothing has come of it there.
+    assert apply(world.host).failed == real.failed
+
+
+def test_the_placeholder_serves_and_nobody_is_told_to_keep_to_it(world, unreached):
+    text = world.host.sh(f"sed -n '/BEGIN CERT/,$p' {PEM}").stdout
+    answer = Client(world.host.address, DOMAIN, world.file("placeholder", text)).get("/healthz")
+    assert answer.status_code == 200
+    assert "Strict-Transport-Security" not in answer.headers
+
+
+def test_the_next_converge_has_the_certificate(world, issued):
+    assert issued == {"nginx-acme-mirror"}
+    answer = Client(world.host.address, DOMAIN, world.root()).get("/request")
+    assert answer.headers["Strict-Transport-Security"] == "max-age=86400"
+    headers = dict(answer.json()["headers"])
+    assert (headers["x-forwarded-proto"], headers["host"]) == ("https", DOMAIN)
+    # The challenge alone is not led away, and nothing else is there.
+    asked = Client(world.host.address, DOMAIN).get("/.well-known/acme-challenge/none", allow_redirects=False)
+    assert asked.status_code == 404
+
+
+def test_the_suite_of_make_verify_agrees(world, issued):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
+    command += [f"--hosts=podman://{world.host.name}", f"--tree={world.lab.tree}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    print(f"{world.host.suite}: {done.stdout.splitlines()[-1]}")
+
+
+def test_certbots_own_timer_renews_and_no_request_fails(world, issued):
+    before, pid = world.certificate().serial_number, world.masters_pid()
+    # As with one that is near its end: that is when certbot renews.
+    world.host.sh(f"sed -i 's/^.*renew_before_expiry = .*/renew_before_expiry = {DAYS + 5} days/' {RENEWAL}")
+    load = Load(world.host, DOMAIN, requests=2_000, rate=100, scheme="https")
+    assert world.certificate().serial_number == before
+    world.host.sh("systemctl start certbot.service")
+    assert world.certificate().serial_number != before
+    # hey says of a connection that nginx closes while it is idle that it failed; see formulas/nginx/README.md.
+    kept, fresh = load.finish()
+    print(f"{world.host.suite}: {kept.requests + fresh.requests} requests while it was renewed")
+    assert {*kept.statuses, *fresh.statuses} == {200}
+    assert fresh.errors == {}
+    assert world.masters_pid() == pid
+    assert Client(world.host.address, DOMAIN, world.root()).get("/healthz").status_code == 200
+    apply(world.host).changed_nothing()
+
+
+def test_a_renewal_that_was_interrupted_is_put_right_by_the_next_converge(world, issued):
+    text = world.host.sh(f"cat {PEM}").stdout
+    world.host.sh(f"cp -p {PEM} /root/now.pem; chmod -x /usr/local/lib/saltern/certificate-renewed")
+    world.host.sh("certbot renew --force-renewal -q", check=False)
+    assert world.host.sh(f"cat {PEM}").stdout == text
+    assert converged(world.host) == {"nginx-acme-hook", "nginx-certificate-mirror", "nginx-config"}
+    assert f"{world.certificate().serial_number:x}" == (
+        world.host.sh(f"openssl x509 -noout -serial -in {RENEWAL.replace('renewal', 'live')[:-5]}/cert.pem")
+        .stdout.strip()
+        .partition("=")[2]
+        .lower()
+        .lstrip("0")
+    )
+
+
+def test_a_domain_that_cannot_be_proved_is_named_and_not_asked_for_again_at_once(world, issued):
+    before = world.certificate()
+    world.names("set-servfail", host=NOBODYS)
+    world.declare(app={"mirror": {"domains": [DOMAIN, NOBODYS]}})
+    applied = apply(world.host)
+    assert applied.failed.keys() == {"nginx-acme-mirror"}
+    said = applied.failed["nginx-acme-mirror"]
+    assert said.startswith(f"mirror has no new certificate, nginx serves what it has: {NOBODYS}: ")
+    assert DOMAIN not in said.replace(NOBODYS, "")
+    orders = world.orders()
+    for arguments in (["test=True"], []):
+        again = apply(world.host, *arguments)
+        assert re.match("mirror was refused, and is not asked for again before ..:.. UTC: ", *again.failed.values())
+        assert again.changed == set()
+    assert world.orders() == orders
+    assert world.certificate() == before
+
+
+def test_a_domain_that_comes_is_in_the_next_certificate(world, issued):
+    world.declare(app={"mirror": {"domains": [DOMAIN, SECOND]}})
+    assert converged(world.host) == {"nginx-config", "nginx-acme-mirror"}
+    assert names_of(world.certificate(SECOND)) == {DOMAIN, SECOND}
+    assert Client(world.host.address, SECOND, world.root()).get("/healthz").status_code == 200
+
+
+def test_after_a_reboot_it_serves(world, issued):
+    before = world.certificate()
+    assert world.host.reboot() == "running"
+    assert world.certificate() == before
+    apply(world.host).changed_nothing()
+
+
+# --- Certificates of the pillar ---------------------------------------------------------------------------------------
+
+
+def module(path):
+    spec = importlib.util.spec_from_file_location("certificate", ROOT / path)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+CERTIFICATE = module("salt/_modules/certificate.py")
+NOW = datetime.datetime.now(datetime.UTC)
+BOUGHT = CERTIFICATE.new_authority("bought", NOW - datetime.timedelta(days=500))
+
+
+def bought(*domains, days_ago=0):
+    """Return the settings of an app with a certificate that somebody has sold."""
+    issued = NOW - datetime.timedelta(days=days_ago)
+    key, certificate = CERTIFICATE.parted(CERTIFICATE.issue_for(BOUGHT, domains[0], domains, issued))
+    return {"certificate": certificate, "key": key}
+
+
+GOOD = bought(f"*.{DOMAIN}", DOMAIN)
+MISTAKES = {
+    "a key of another": (
+        {"certificate": GOOD["certificate"], "key": bought(DOMAIN)["key"]},
+        "app.mirror.site.key: is that of another certificate; expected the one of app.<name>.site.certificate's first",
+    ),
+    "another domain": (
+        bought(SECOND),
+        f"app.mirror.site.certificate: is not for {DOMAIN}; expected one for all domains of the app",
+    ),
+    "expired": (
+        bought(DOMAIN, SECOND, days_ago=400),
+        "app.mirror.site.certificate: expired on ....-..-..; expected one that is valid",
+    ),
+    "half a key": (
+        GOOD | {"key": GOOD["key"][:100]},
+        "app.mirror.site.key: cannot be read; expected a private key in PEM, without a passphrase",
+    ),
+}
+
+
+@pytest.mark.alike
+@pytest.mark.parametrize("given, message", MISTAKES.values(), ids=MISTAKES)
+def test_a_certificate_that_cannot_serve_stops_the_run(given, message, world, issued):
+    before = world.certificate()
+    world.declare(app={"mirror": {"site": given}})
+    for arguments in (["test=True"], []):
+        applied = apply(world.host, *arguments)
+        assert applied.states == {}
+        (said,) = applied.mistakes
+        assert re.fullmatch(message, said)
+    world.declare(app={"mirror": {"site": dict.fromkeys(given)}})
+    assert world.certificate() == before
+
+
+def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
+    world.declare(app={"mirror": {"site": GOOD}})
+    assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config", "nginx-acme-retired"}
+    trusted = world.file("bought", CERTIFICATE.parted(BOUGHT)[1])
+    for domain in (DOMAIN, SECOND):
+        assert Client(world.host.address, domain, trusted).get("/healthz").status_code == 200
+    assert world.host.sh("ls /etc/letsencrypt/renewal /etc/letsencrypt/live | grep saltern || true").stdout == ""
+    assert "PRIVATE KEY" not in world.host.sh("cat /var/log/salt/minion 2>/dev/null || true").stdout
+
+
+def test_a_certificate_that_can_be_asked_about_is_stapled(world, issued):
+    """With a responder of OpenSSL's own on the authority's host."""
+    key, own = CERTIFICATE.parted(BOUGHT)
+    issuer = x509.load_pem_x509_certificate(own.encode())
+    signer = serialization.load_pem_private_key(key.encode(), None)
+    private = ec.generate_private_key(ec.SECP256R1())
+    where = x509.UniformResourceIdentifier(f"http://{world.authority.address}:2560")
+    ocsp = x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.OCSP, where)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, DOMAIN)]))
+        .issuer_name(issuer.subject)
+        .public_key(private.public_key())
+        .serial_number(0x1001)
+        .not_valid_before(NOW - datetime.timedelta(days=1))
+        .not_valid_after(NOW + datetime.timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(DOMAIN), x509.DNSName(SECOND)]), critical=False)
+        .add_extension(x509.AuthorityInformationAccess([ocsp]), critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    for name, text in (("ca.key", key), ("ca.pem", own)):
+        world.authority.run("tee", f"/etc/pebble/{name}", input=text)
+    world.authority.run(
+        "tee", "/etc/pebble/index.txt", input=f"V\t{NOW:%y}1231235959Z\t\t1001\tunknown\t/CN={DOMAIN}\n"
+    )
+    world.authority.sh(
+        "systemd-run -q --unit responder --property WorkingDirectory=/etc/pebble openssl ocsp -port 2560 "
+        "-index index.txt -CA ca.pem -rsigner ca.pem -rkey ca.key"
+    )
+    text = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    world.declare(app={"mirror": {"site": {"certificate": pem + own, "key": text.decode()}}})
+    assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config"}
+    asked = f"openssl s_client -connect 127.0.0.1:443 -servername {DOMAIN} -status </dev/null 2>/dev/null"
+    # nginx asks after the first handshake, and staples from then on.
+    assert any("OCSP Response Status: successful" in world.host.sh(f"{asked}; sleep 1").stdout for _ in range(10))
+
+
+# --- The host's own authority -----------------------------------------------------------------------------------------
+
+
+def test_the_hosts_own_authority_needs_nobody(world, issued):
+    world.declare(app={"mirror": {"site": dict.fromkeys(GOOD)}})
+    world.tls(source="authority")
+    changed = converged(world.host)
+    assert {"nginx-certificate-mirror", "nginx-config"} <= changed
+    for domain in (DOMAIN, SECOND):
+        assert Client(world.host.address, domain, world.own()).get("/healthz").status_code == 200
+
+
+def test_a_scanner_finds_mozillas_intermediate_configuration(world, issued, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", tmp_path], check=True)
+    install = [tmp_path / "bin/pip", "install", "-q", "--require-hashes", "-r", ROOT / "requirements/scan.txt"]
+    subprocess.run(install, check=True, capture_output=True)
+    command = [tmp_path / "bin/python", "-W", "ignore", "-m", "sslyze", "--mozilla_config", "intermediate"]
+    command += ["--certinfo", "--certinfo_ca_file", world.own(), "--sni", DOMAIN, f"{world.host.address}:443"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.findall(
+        r"^ +(.* cipher suites?.*|\* .*|.*OK - .*|TLS_\S+ .*|.*VULNERABLE.*)$", done.stdout, re.MULTILINE
+    )
+    print("\n".join(found))
+    assert "OK - Compliant." in done.stdout, done.stdout
+    assert done.returncode == 0
+
+
+def test_an_app_that_leaves_takes_its_keys_along(world, issued):
+    world.declare(app={"mirror": None})
+    apply(world.host).succeeded()
+    apply(world.host).changed_nothing()
+    assert world.host.sh("ls /etc/ssl/saltern/sites /etc/nginx/tls").stdout.split() == [
+        "/etc/nginx/tls:",
+        "/etc/ssl/saltern/sites:",
+    ]
+    with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized name"):
+        world.certificate()
