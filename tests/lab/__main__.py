@@ -5,6 +5,8 @@ import contextlib
 import fcntl
 import http.client
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,8 @@ from tests.lab.steps import Steps
 
 # Seconds in which an app that was just deployed must answer through the proxy.
 ANSWER_TIMEOUT = 30
+# By which nginx leads to HTTPS.
+PERMANENT_REDIRECT = 308
 # What asks a host for drift; see formulas/drift.
 DRIFT = "/usr/local/lib/saltern/drift"
 
@@ -346,8 +350,9 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
             for name, app in sorted(apps.items()):
                 for domain in app["domains"]:
                     step.doing(domain)
-                    path, answer, good = ask(port, domain, ["/", app.get("health", {}).get("path", "/healthz")])
-                    rows.append((name, f"http://{domain}:{port}{path}", answer))
+                    paths = ["/", app.get("health", {}).get("path", "/healthz")]
+                    url, answer, good = ask(host, port, domain, paths)
+                    rows.append((name, url, answer))
                     code = code if good else 1
             step.outcome = f"{len(rows)} answered" if not code else "not all answered well"
     say = steps.console.print
@@ -372,34 +377,55 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
     return code
 
 
-def ask(port: int, domain: str, paths: list[str]) -> tuple[str, str, bool]:
-    """Ask an app through the proxy, as a browser on this machine would.
+def ask(host: Host, port: int, domain: str, paths: list[str]) -> tuple[str, str, bool]:
+    """Ask an app through the proxy, as a browser on this machine would, by HTTPS where that is where HTTP leads.
 
-    :param port: the port of 127.0.0.1 that leads to the proxy.
+    :param host: the proxy.
+    :param port: the port of 127.0.0.1 that leads to it.
     :param domain: the app's domain.
     :param paths: the paths to ask for, until one is served.
-    :return: the path, what was answered, and whether it was an answer that serves.
+    :return: the URL, what was answered, and whether it was an answer that serves.
     """
     deadline = time.monotonic() + ANSWER_TIMEOUT
+    plain = f"http://{domain}:{port}"
     while True:
         for path in paths:
-            answer, good, retry = ask_once(port, domain, path)
-            if good:
-                return path, answer, True
-        if not retry or time.monotonic() > deadline:
-            return path, answer, False
+            status, answer = ask_once(
+                http.client.HTTPConnection("127.0.0.1", port, timeout=10), f"{domain}:{port}", path
+            )
+            base = f"https://{domain}" if status == PERMANENT_REDIRECT else plain
+            if status == PERMANENT_REDIRECT:
+                status, answer = ask_once(Https(host.address, domain), domain, path)
+            if 0 < status < 400:
+                return f"{base}{path}", answer, True
+        if 0 < status < 500 or time.monotonic() > deadline:
+            return f"{base}{path}", answer, False
         time.sleep(0.5)
 
 
-def ask_once(port: int, domain: str, path: str) -> tuple[str, bool, bool]:
-    """Ask once. Return what was answered, whether it serves, and whether asking again may help."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+class Https(http.client.HTTPSConnection):
+    """A connection to an address, for a domain. Whose certificate it has does not matter here: make verify asks."""
+
+    def __init__(self, address: str, domain: str):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        super().__init__(address, timeout=10, context=context)
+        self.domain, self.tls = domain, context
+
+    def connect(self) -> None:
+        """Connect, and name the domain."""
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        self.sock = self.tls.wrap_socket(plain, server_hostname=self.domain)
+
+
+def ask_once(connection: http.client.HTTPConnection, host: str, path: str) -> tuple[int, str]:
+    """Ask once. Return the status, 0 where there was no answer, and what was answered."""
     try:
-        connection.request("GET", path, headers={"Host": f"{domain}:{port}"})
+        connection.request("GET", path, headers={"Host": host})
         response = connection.getresponse()
-        return f"{response.status} {response.reason}", response.status < 400, response.status >= 500
+        return response.status, f"{response.status} {response.reason}"
     except (OSError, http.client.HTTPException) as error:
-        return f"no answer: {error or type(error).__name__}", False, True
+        return 0, f"no answer: {error or type(error).__name__}"
     finally:
         connection.close()
 
