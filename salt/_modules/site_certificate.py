@@ -185,6 +185,18 @@ def by_acme():
     return [app for app in sorted(__pillar__["nginx"]["sites"]) if source(app) == "acme"]
 
 
+def other_proxies():
+    """List the addresses of the environment's other proxies, which may be asked for an authority's challenge.
+
+    :return: addresses, sorted by host.
+
+    CLI Example: none, it serves templates.
+    """
+    hosts, own = __pillar__["hosts"], __opts__["id"]
+    names = __salt__["inventory.peers"](hosts, own, "proxy")
+    return [hosts[name]["address"] for name in names if name != own]
+
+
 # --- On a host --------------------------------------------------------------------------------------------------------
 
 
