@@ -39,7 +39,7 @@ RENEWAL = "/etc/letsencrypt/renewal/saltern-mirror.conf"
 AUTHORITY = """
 set -e
 DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null
-DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends pebble openssl >/dev/null 2>&1
+DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends pebble openssl python3 >/dev/null 2>&1
 mkdir /etc/pebble
 cd /etc/pebble
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=authority \
