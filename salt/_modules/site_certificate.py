@@ -12,19 +12,8 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = [
-    "by_acme",
-    "hsts",
-    "is_pair",
-    "mistakes",
-    "pair",
-    "path",
-    "retired",
-    "snippets",
-    "source",
-    "unused",
-    "write",
-]
+__load__ = ["by_acme", "hsts", "is_pair", "mistakes", "other_proxies", "pair", "path", "retired"]
+__load__ += ["snippets", "source", "unused", "write"]
 
 DIRECTORY = "/etc/ssl/saltern/sites"
 
