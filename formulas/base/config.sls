@@ -12,31 +12,38 @@ base-directory:
     - name: /usr/local/lib/saltern
     - mode: '0755'
 
+base-ca-directory:
+  file.directory:
+    - name: /usr/local/share/ca-certificates/saltern
+    - require:
+      - pkg: base-packages
+
 {% for name in base.ca_certificates | sort %}
 base-ca-certificate-{{ name }}:
   file.managed:
     - name: /usr/local/share/ca-certificates/saltern/{{ name }}.crt
     - contents_pillar: base:ca_certificates:{{ name }}
-    - makedirs: True
     - mode: '0644'
     - require:
-      - pkg: base-packages
-    - require_in:
       - file: base-ca-directory
+    - require_in:
+      - file: base-ca-retired
     - onchanges_in:
       - cmd: base-ca-certificates
 {% endfor %}
 
-# An authority that is no longer declared is no longer trusted.
-base-ca-directory:
+# An authority that is no longer declared is no longer trusted. Before the directory is there, in a dry run, Salt would
+# say a second time that it would be made.
+base-ca-retired:
   file.directory:
     - name: /usr/local/share/ca-certificates/saltern
     - clean: True
+    - onlyif: test -d /usr/local/share/ca-certificates/saltern
     - require:
-      - pkg: base-packages
+      - file: base-ca-directory
 
 base-ca-certificates:
   cmd.run:
     - name: update-ca-certificates
     - onchanges:
-      - file: base-ca-directory
+      - file: base-ca-retired

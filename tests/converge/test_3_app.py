@@ -423,7 +423,7 @@ def test_a_build_can_come_over_https_from_an_authority_of_the_site(host, lab, tr
     # An authority that is no longer declared is no longer trusted.
     pillar.merge(base={"ca_certificates": None})
     declare()
-    assert apply(host).succeeded().changed == {"base-ca-directory", "base-ca-certificates"}
+    assert apply(host).succeeded().changed == {"base-ca-retired", "base-ca-certificates"}
     assert certificate.strip() not in host.sh("cat /etc/ssl/certs/ca-certificates.crt").stdout
 
 

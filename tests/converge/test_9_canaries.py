@@ -36,8 +36,11 @@ SETTINGS = {
     "app.mirror.attach.MAIL_URL.url": "url",
     "postgres.databases.mirror.password": "postgres",
     "redis.instances.mirror.password": "redis",
+    # Both are keys, in which only base64 shows it.
     "certificates.key": "certificate",
+    "app.mirror.site.key": "certificate",
 }
+DOMAIN = "mirror.example.com"
 
 # Where they belong, and who may read them there besides root.
 RELEASE = r"/srv/apps/{app}/releases/\d+/env/\w+"
@@ -48,6 +51,7 @@ PLACES = {
     # Redis has its passwords' digests alone.
     r"/etc/ssl/saltern/postgres\.pem": ({"certificate"}, {"postgres"}),
     r"/etc/ssl/saltern/redis\.pem": ({"certificate"}, {"redis"}),
+    r"/etc/ssl/saltern/sites/mirror\.pem": ({"certificate"}, set()),
 }
 # The environments of an app's processes are its config.
 OWNERS = {"faq": {"faq"}, "tickets": {"tickets"}, "mirror": {"config", "url", "postgres", "redis"}}
@@ -75,11 +79,13 @@ def production(host, lab, tree, pillar, canaries):
         "operators/operator": operator.public,
     }.items():
         (tree / f"pillar/keys/{path}.asc").write_text(public)
-    key, given = certified(canaries.mark, host.address)
+    key, given, site = certified(canaries.mark, host.address)
     for setting, name in SETTINGS.items():
         write(tree, setting, key if name == "certificate" else canaries.value(name))
     environment = tree / "pillar/environments/production.sls"
-    said = overlaid(yaml.safe_load(environment.read_text()), {"certificates": given})
+    mirror = {"domains": [DOMAIN], "site": {"certificate": site}}
+    given = {"certificates": given, "app": {"mirror": mirror}}
+    said = overlaid(yaml.safe_load(environment.read_text()), given)
     environment.write_text(yaml.safe_dump(said))
     yield host
     operator.close()
@@ -88,7 +94,10 @@ def production(host, lab, tree, pillar, canaries):
 
 
 def certified(mark, address):
-    """Return a private key that holds the mark, in one line of its PEM, and what the pillar says beside it."""
+    """Return a private key that holds the mark, in one line of its PEM, and what the pillar says beside it.
+
+    That is of the host, and the certificate of a domain with the same key.
+    """
     spec = importlib.util.spec_from_file_location("certificate", ROOT / "salt/_modules/certificate.py")
     certificate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(certificate)
@@ -97,10 +106,11 @@ def certified(mark, address):
     key = ec.derive_private_key(int.from_bytes(f"canary--{mark}".encode()), ec.SECP256R1())
     with mock.patch.object(ec, "generate_private_key", lambda curve: key):
         own = certificate.parted(certificate.issue(authority, "dev", address, now))[1]
+        site = certificate.parted(certificate.issue_for(authority, "mirror", [DOMAIN], now))[1]
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
-    return text.decode(), {"authorities": [certificate.parted(authority)[1]], "certificate": own}
+    return text.decode(), {"authorities": [certificate.parted(authority)[1]], "certificate": own}, site
 
 
 def write(tree, setting, value):
@@ -184,6 +194,7 @@ def test_the_canaries_are_in_use(found):
     # A search that finds nothing where they belong proves nothing elsewhere.
     seen = {name for place in found if belongs(place) for name in named(place)}
     assert seen == set(SETTINGS.values())
+    assert "/etc/ssl/saltern/sites/mirror.pem" in {place.path for place in found}
 
 
 def test_no_output_holds_a_canary(ran, canaries):

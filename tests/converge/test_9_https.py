@@ -39,7 +39,7 @@ RENEWAL = "/etc/letsencrypt/renewal/saltern-mirror.conf"
 AUTHORITY = """
 set -e
 DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null
-DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends pebble openssl >/dev/null 2>&1
+DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends pebble openssl python3 >/dev/null 2>&1
 mkdir /etc/pebble
 cd /etc/pebble
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=authority \
@@ -270,6 +270,27 @@ def test_a_domain_that_comes_is_in_the_next_certificate(world, issued):
     assert converged(world.host) == {"nginx-config", "nginx-acme-mirror"}
     assert names_of(world.certificate(SECOND)) == {DOMAIN, SECOND}
     assert Client(world.host.address, SECOND, world.root()).get("/healthz").status_code == 200
+
+
+def test_the_challenge_of_another_proxy_is_passed_on_to_it(world, issued):
+    """The authority's host stands for the other proxy, with a web server of Python's own."""
+    path = "/.well-known/acme-challenge/elsewhere"
+    world.authority.sh(f"mkdir -p /root/web{path[:-10]}; echo there >/root/web{path}")
+    world.authority.sh("systemd-run -q --unit web python3 -m http.server --directory /root/web 80")
+    inventory = world.lab.tree / "pillar/hosts.yaml"
+    before = inventory.read_text()
+    rows = yaml.safe_load(before)
+    rows["authority"] |= {"environment": "dev", "roles": ["proxy"]}
+    inventory.write_text(yaml.safe_dump(rows))
+    apply(world.host, "nginx").succeeded()
+    client = Client(world.host.address, DOMAIN)
+    assert client.get(path).text == "there\n"
+    # It has been passed on once already.
+    assert client.get(path, headers={"X-Asked-By-Proxy": "1"}).status_code == 404
+    assert client.get(path + "-not").status_code == 404
+    inventory.write_text(before)
+    apply(world.host, "nginx").succeeded()
+    assert client.get(path).status_code == 404
 
 
 def test_after_a_reboot_it_serves(world, issued):

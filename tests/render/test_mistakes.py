@@ -61,6 +61,7 @@ def test_every_mistake_is_told_whatever_is_run(mistaken, command):
     assert "918273645" not in output
 
 
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU\n-----END CERTIFICATE-----\n"
 INVENTORY = (
     "expected mapping that is not empty (The inventory, pillar/hosts.yaml. A row for each host, named by its id)"
 )
@@ -122,6 +123,18 @@ PILLARS = {
             "firewall.allow.metrics.networks[0]: is no network; expected one such as 10.0.0.0/8 or 2001:db8::/32",
             "firewall.ssh[0]: has an address inside the network; expected its first one, such as 10.0.0.0/8, or a "
             "prefix of one host",
+        ],
+    ),
+    "HTTPS that cannot be": (
+        {
+            "environments/dev.sls": {
+                "nginx": {"tls": {"source": "acme"}},
+                "app": {"faq": {"site": {"certificate": CERTIFICATE}}},
+            }
+        },
+        [
+            "app.faq.site.key: missing; expected it beside certificate",
+            "nginx.tls.acme.agree_terms: expected True, once you have read the authority's terms of service",
         ],
     ),
     "an inventory that a pillar file changes": (
