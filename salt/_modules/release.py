@@ -28,6 +28,9 @@ POLL = 0.1
 # How often a process that has served is asked for its health before it is called unhealthy, and the seconds between.
 ASKED = 3
 PAUSE = 1
+# How often a migration is tried where other hosts may run it too, and the seconds between.
+RELEASE_ATTEMPTS = 3
+RELEASE_PAUSE = 2
 LOG_LINES = 15
 LOG_READ = 1000
 
@@ -361,6 +364,18 @@ def _release(move):
     """Run the process type ``release`` once, if there is one, and wait for its end."""
     if "release" not in __salt__["release_store.record"](move.app, move.number)["processes"]:
         return
+    # Another app host may migrate the same database just now. Who comes second fails, and then finds it done.
+    is_alone = __salt__["inventory.peers"](__pillar__["hosts"], __opts__["id"], "app") == [__opts__["id"]]
+    for attempt in range(1 if is_alone else RELEASE_ATTEMPTS):
+        time.sleep(RELEASE_PAUSE if attempt else 0)
+        returncode = _run_release(move)
+        if not returncode:
+            return
+    raise Refusal(ending(returncode), "release")
+
+
+def _run_release(move):
+    """Run the process type ``release``, and return how it ended."""
     timeout = move.one["release_timeout"]
     # It ends with the run that started it, so that no migration goes on behind the next one's back.
     user = ["setpriv", "--reuid", move.app, "--regid", move.app, "--clear-groups", "--pdeathsig", "TERM"]
@@ -371,8 +386,7 @@ def _release(move):
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise Refusal(f"not done after {timeout} s (app.{move.app}.release_timeout)", "release") from None
-    if process.returncode:
-        raise Refusal(ending(process.returncode), "release")
+    return process.returncode
 
 
 def ending(returncode):

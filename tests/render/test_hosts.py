@@ -354,14 +354,14 @@ SITES = {
         [
             "listen 127.0.0.1:8200;",
             "listen 10.0.0.2:8200;",
-            "proxy_pass http://faq;",
+            "proxy_pass http://faq$once;",
             "return 503;",
             "proxy_pass http://faq/healthz;",
         ],
         ["listen 80", ".hosts", "location = /robots.txt"],
     ),
     "app2": (
-        ["listen 10.0.0.3:8200;", "proxy_pass http://faq;", "proxy_pass http://faq.hosts$once;", "listen 80;"],
+        ["listen 10.0.0.3:8200;", "proxy_pass http://faq$once;", "proxy_pass http://faq.hosts$once;", "listen 80;"],
         ["return 503;"],
     ),
 }
