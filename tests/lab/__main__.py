@@ -366,14 +366,14 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
     else:
         last = rows[-1][0] if rows else "APP"
         say(f"\nUp in {steps.seconds:.0f} s. Next:", markup=False)
-        for line in (
-            f"make logs{also} APP={last}".ljust(30) + "what its processes say",
-            f"make verify{also}".ljust(30) + "prove that the hosts are what was declared",
-            f"make apply{also}".ljust(30) + "converge again, after an edit in pillar/ or formulas/",
-            f"podman exec -it {next(iter(hosts)).name} bash".ljust(30) + "look around",
-            f"make down{also}".ljust(30) + "remove it all",
+        for command, what in (
+            (f"make logs{also} APP={last}", "what its processes say"),
+            (f"make verify{also}", "prove that the hosts are what was declared"),
+            (f"make apply{also}", "converge again, after an edit in pillar/ or formulas/"),
+            (f"podman exec -it {next(iter(hosts)).name} bash", "look around"),
+            (f"make down{also}", "remove it all"),
         ):
-            say(f"  {line}", markup=False, soft_wrap=True)
+            say(f"  {command:<38}  {what}", markup=False, soft_wrap=True)
     return code
 
 
