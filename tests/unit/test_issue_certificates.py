@@ -282,3 +282,57 @@ def test_another_authority_than_the_one_that_has_issued_is_refused(issue, refuse
     (tmp_path / "data/saltern/authorities/production/authority.pem").chmod(0o640)
     (line,) = refused()
     assert "others may read it" in line
+
+
+DOMAINS = ["shop.example.com", "www.example.com"]
+SITE = ("production", "--site", f"tickets={','.join(DOMAINS)}")
+SECRETS, SETTINGS = "pillar/secrets/production.sls", "pillar/environments/production.sls"
+
+
+def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, site_certificate, certificate, tmp_path):
+    before = (tree / SETTINGS).read_text()
+    done = run(*SITE)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.partition(";")[0] for line in done.stdout.splitlines()] == [
+        f"{SETTINGS}: app.tickets.site.certificate is written",
+        f"{SECRETS}: app.tickets.site.key is written",
+    ]
+    own = yaml.safe_load((tree / SETTINGS).read_text())["app"]["tickets"]["site"]["certificate"]
+    message = yaml.safe_load((tree / SECRETS).read_text())["app"]["tickets"]["site"]["key"]
+    for name in ("db1", "app1.example.com", "bob"):
+        key = keys[name].decrypt(message).decode()
+        assert site_certificate.amiss(key, own, DOMAINS, site_certificate._now()) == {}
+    authority = (tmp_path / "data/saltern/authorities/production/authority.pem").read_text()
+    assert certificate.amiss(None, own, [certificate.parted(authority)[1]], DOMAINS, site_certificate._now()) == {}
+    # The comments and all else stay.
+    assert (tree / SETTINGS).read_text().startswith(before.splitlines()[0])
+    assert set(before.splitlines()) <= set((tree / SETTINGS).read_text().splitlines())
+    # Again, it is another one of the same authority.
+    assert run(*SITE).returncode == 0
+    assert yaml.safe_load((tree / SETTINGS).read_text())["app"]["tickets"]["site"]["certificate"] != own
+    assert (tmp_path / "data/saltern/authorities/production/authority.pem").read_text() == authority
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ("dev", *SITE[1:]),
+            "--site: the hosts of dev issue for their apps by themselves; expected another environment",
+        ),
+        (
+            ("production", "--site", "tickets=shop_example.com"),
+            "--site: expected an app and its domains, tickets=shop.example.com,www.example.com",
+        ),
+        (
+            ("production", "--site", "tickets"),
+            "--site: expected an app and its domains, tickets=shop.example.com,www.example.com",
+        ),
+    ],
+)
+def test_what_is_no_site_is_refused(tree, run, arguments, message):
+    before = (tree / SETTINGS).read_text()
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"issue-certificates: {message}\n")
+    assert (tree / SETTINGS).read_text() == before
+    assert not (tree / SECRETS).exists()
