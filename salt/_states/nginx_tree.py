@@ -1,5 +1,7 @@
 """nginx's configuration, as one tree that nginx has accepted."""
 
+import re
+
 from salt.exceptions import CommandExecutionError
 
 
@@ -8,6 +10,8 @@ def current(name, main, site, apps):
 
     The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
     changed site is tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
+    Where an app host is drained, it comes back once the requests that were in flight have been answered, or an app's
+    timeout is over, which a WebSocket may outlast.
 
     :param name: nginx's directory, ``/etc/nginx``.
     :param main: template of ``nginx.conf``.
@@ -29,6 +33,8 @@ def current(name, main, site, apps):
         if is_stale:
             __salt__["nginx_tree.reload"]()
         refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
+        if any(is_drain(change["diff"]) for path, change in changes.items() if path not in refused):
+            __salt__["nginx_tree.drain"](max(one["timeout"] for one in __pillar__["nginx"]["sites"].values()))
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     ret["changes"] = {path: diff for path, diff in ret["changes"].items() if path not in refused}
@@ -37,3 +43,11 @@ def current(name, main, site, apps):
         ret["comment"] = "\n".join(f"{path} stays as it was: {reason}" for path, reason in sorted(refused.items()))
         return ret
     return ret | {"comment": "The configuration was changed"}
+
+
+def is_drain(diff):
+    """Tell whether app hosts get no more requests with a change, since they are drained.
+
+    :param diff: of a file.
+    """
+    return bool(re.search(r"^\+server .*; # \S+ is drained", diff, re.MULTILINE))
