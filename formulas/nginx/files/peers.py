@@ -164,6 +164,8 @@ async def ask(target):
         return UNREACHABLE
     except OSError as error:
         return f"{UNREACHABLE}: {os.strerror(error.errno) if error.errno else error}"
+    except ValueError:
+        return "has no port"
     try:
         # No proxy says anything of whom the question is from: it is the host's own.
         writer.write(f"GET {PATH} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: saltern-peers\r\n\r\n".encode())
