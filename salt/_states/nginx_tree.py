@@ -1,5 +1,7 @@
 """nginx's configuration, as one tree that nginx has accepted."""
 
+import re
+
 from salt.exceptions import CommandExecutionError
 
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
@@ -11,6 +13,8 @@ def current(name, main, site, apps):
     The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
     changed site is tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
     It ``watch``es the states that write the certificates.
+    Where an app host is drained, it comes back once the requests that were in flight have been answered, or an app's
+    timeout is over, which a WebSocket may outlast.
 
     :param name: nginx's directory, ``/etc/nginx``.
     :param main: template of ``nginx.conf``.
@@ -33,6 +37,8 @@ def current(name, main, site, apps):
         if is_stale:
             __salt__["nginx_tree.reload"]()
         refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
+        if any(is_drain(change["diff"]) for path, change in changes.items() if path not in refused):
+            __salt__["nginx_tree.drain"](max(one["timeout"] for one in __pillar__["nginx"]["sites"].values()))
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     ret["changes"] = {path: diff for path, diff in ret["changes"].items() if path not in refused}
@@ -55,3 +61,11 @@ def mod_watch(name, **_):
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     return ret | {"changes": RELOADED, "comment": "nginx was reloaded"}
+
+
+def is_drain(diff):
+    """Tell whether app hosts get no more requests with a change, since they are drained.
+
+    :param diff: of a file.
+    """
+    return bool(re.search(r"^\+server .*; # \S+ is drained", diff, re.MULTILINE))

@@ -4,13 +4,14 @@ import concurrent.futures
 import contextlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
-import websockets.sync.client
 import yaml
+from websockets.sync.client import connect
 
 from tests.lab import Lab, machine
 from tests.lab.podman import podman
@@ -249,11 +250,10 @@ def test_a_front_believes_none_but_the_proxies(fleet):
 def test_bodies_websockets_and_open_connections_pass_both_hops(fleet):
     assert fleet.mirror.post("/request", data=bytes(1 << 20)).json()["size"] == 1 << 20
     assert fleet.mirror.post("/request", data=bytes((1 << 20) + 1)).status_code == 413
-    url = f"ws://{fleet.proxy1.address}/socket"
-    headers = {"Host": "mirror.localhost"}
-    with websockets.sync.client.connect(url, additional_headers=headers, proxy=None) as socket:
-        socket.send("both hops")
-        assert socket.recv(timeout=10) == "both hops"
+    connection = socket.create_connection((fleet.proxy1.address, 80), timeout=10)
+    with connect("ws://mirror.localhost/ws", sock=connection) as websocket:
+        websocket.send("both hops")
+        assert websocket.recv(timeout=10) == "both hops"
     for _ in range(4):
         fleet.mirror.get("/request")
     kept = [

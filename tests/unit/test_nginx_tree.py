@@ -192,6 +192,27 @@ def test_a_drain_that_would_leave_nobody_who_is_in_is_refused(nginx_tree, tmp_pa
     )
 
 
+@pytest.mark.parametrize("now, waits", [(site("app1"), [20]), (site(hosts=["app1", "app2"]), []), (site(), [])])
+def test_a_drain_waits_for_the_requests_in_flight(nginx_tree, nginx_tree_states, dunders, tmp_path, now, waits):
+    (tmp_path / "peers").mkdir()
+    (tmp_path / "peers/shop.conf").write_text(nginx_tree.peers(site()))
+    waited = []
+    salt = {
+        "nginx_tree.rendered": lambda *_: {"peers/shop.conf": nginx_tree.peers(now)},
+        "nginx_tree.changes": nginx_tree.changes,
+        "nginx_tree.is_stale": lambda *_: False,
+        "nginx_tree.promote": lambda *_: {},
+        "nginx_tree.drain": waited.append,
+    }
+    pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}}}
+    dunders(nginx_tree_states, salt=salt, pillar=pillar, opts={"test": True})
+    assert nginx_tree_states.current(str(tmp_path), "main", "site", [])["result"] is (None if now != site() else True)
+    assert waited == []
+    dunders(nginx_tree_states, opts={"test": False})
+    assert nginx_tree_states.current(str(tmp_path), "main", "site", [])["result"] is True
+    assert waited == waits
+
+
 REASONS = {
     "an error in a site": (
         '2026/01/01 00:00:00 [emerg] 7#7: unknown directive "x" in /tmp/c/sites/shop.conf:3\n'

@@ -93,6 +93,45 @@ def test_a_host_is_asked_whether_it_is_ready(peers_script, text, delay, expected
     assert re.match(r"GET /\.saltern/ready HTTP/1\.0\r\nHost: 127\.0\.0\.1\r\n", asked[0])
 
 
+FILE = """\
+# saltern-peers asks each of them whether it is ready: 200 within 6 s.
+server 127.0.0.1:1 max_fails=2 fail_timeout=2s; # app1
+server 127.0.0.1:PORT max_fails=2 fail_timeout=2s; # app2
+"""
+KEPT = {
+    "one is dead": (FILE, {"app1"}),
+    "the dead one was out": (FILE.replace("app1", "app1 is out"), {"app1"}),
+    "the one that is ready was out": (FILE.replace("app2", "app2 is out"), {"app1"}),
+    "nobody can be asked": (FILE.replace("200 within", "within").replace("app1", "app1 is out"), {"app1"}),
+    "no file any more": (None, None),
+}
+
+
+@pytest.mark.parametrize("text, expected", KEPT.values(), ids=KEPT)
+def test_who_is_out_stands_in_the_file(peers_script, monkeypatch, tmp_path, text, expected):
+    monkeypatch.setattr(peers_script, "DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(peers_script, "LOCK", str(tmp_path / "lock"))
+    path = tmp_path / "shop.conf"
+    path.write_text(FILE.replace("app1", "app1 is out"))
+
+    async def run():
+        async with answering("HTTP/1.1 200 OK\r\n\r\n") as (port, _):
+            site = peers_script.Site("shop")
+            if text is None:
+                site.look()
+                path.unlink()
+            else:
+                path.write_text(text.replace("PORT", str(port)))
+            for _ in range(25):
+                with contextlib.suppress(FileNotFoundError):
+                    site.look()
+                await asyncio.sleep(0.1)
+            site.end()
+
+    asyncio.run(run())
+    assert expected == (peers_script.peers_out(path.read_text()) if path.exists() else None)
+
+
 def test_a_host_that_takes_no_connection_is_told_from_one_that_is_slow(peers_script):
     # Nobody listens at port 1.
     target = peers_script.Target("shop", "app1", "127.0.0.1:1", 200, 1)

@@ -167,3 +167,32 @@ def test_a_password_is_masked_where_it_stands_alone_too(release):
     assert release.masked('for user "u": p@ssw0rd-123 or p%40ssw0rd-123', environ) == (
         'for user "u": <DATABASE_URL> or <DATABASE_URL>'
     )
+
+
+MIGRATED = {
+    "alone": (["one"], [0], 1, None),
+    "alone, and it fails": (["one"], [1], 1, "exit status 1"),
+    "another host was faster": (["one", "two"], [1, 0], 2, None),
+    "it fails everywhere": (["one", "two"], [1, 1, 2], 3, "exit status 2"),
+}
+
+
+@pytest.mark.parametrize("hosts, codes, runs, refused", MIGRATED.values(), ids=MIGRATED)
+def test_a_migration_is_tried_again_where_another_host_may_run_it_too(
+    release, dunders, monkeypatch, hosts, codes, runs, refused
+):
+    left = list(codes)
+    salt = {
+        "release_store.record": lambda app, number: record("a"),
+        "inventory.peers": lambda rows, own, role: hosts if role == "app" else [],
+    }
+    dunders(release, salt=salt, pillar={"hosts": {}}, opts={"id": "one"})
+    monkeypatch.setattr(release, "_run_release", lambda move: left.pop(0))
+    monkeypatch.setattr(release, "RELEASE_PAUSE", 0)
+    move = release.Move("shop", 1, {}, None, {})
+    if refused:
+        with pytest.raises(release.Refusal, match=refused):
+            release._release(move)
+    else:
+        release._release(move)
+    assert len(codes) - len(left) == runs

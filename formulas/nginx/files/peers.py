@@ -164,6 +164,8 @@ async def ask(target):
         return UNREACHABLE
     except OSError as error:
         return f"{UNREACHABLE}: {os.strerror(error.errno) if error.errno else error}"
+    except ValueError:
+        return "has no port"
     try:
         # No proxy says anything of whom the question is from: it is the host's own.
         writer.write(f"GET {PATH} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: saltern-peers\r\n\r\n".encode())
@@ -217,7 +219,7 @@ class Site:
 
     def __init__(self, app):
         self.app, self.path = app, f"{DIRECTORY}/{app}.conf"
-        self.records, self.tasks, self.drained, self.read_as = {}, {}, set(), None
+        self.records, self.tasks, self.drained, self.read_as = {}, {}, set(), ""
 
     def look(self):
         """Read the file where it is another one, and ask whom it names."""
@@ -266,14 +268,14 @@ class Site:
                 record.is_out = name in out
                 record.outs = [at for at in record.outs if now - MEMORY < at] + ([now] if record.is_out else [])
                 print(f"{self.app}: {name} {self.told(name)}", flush=True)
-        with locked():
-            try:
-                with open(self.path, encoding="utf-8", errors="replace") as stream:
-                    text = stream.read()
-            except FileNotFoundError:
-                return
+        # Of a file that names nobody whom it could ask, it knows nothing.
+        if not self.records or peers_out(self.read_as) == out:
+            return
+        with locked(), contextlib.suppress(FileNotFoundError):
+            with open(self.path, encoding="utf-8", errors="replace") as stream:
+                text = stream.read()
             # What is there besides those marks is a converge's to put right.
-            if peers_out(text) & self.records.keys() != out:
+            if mark(text, out) != text:
                 replace(self.path, mark(text, out))
                 reload.wanted = True
 
