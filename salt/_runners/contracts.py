@@ -52,7 +52,8 @@ def show(environment="dev", html=None):
     """
     try:
         with tempfile.TemporaryDirectory() as directory:
-            rows = listed(declared(_parity().Tree(__opts__, directory), environment), _documents)
+            tree = _parity().Tree(__opts__, directory)
+            rows = listed(declared(tree, environment), _documents)
         failed = any(row["wrong"] for row in rows)
         if html:
             text = page(environment, rows, failed)
@@ -81,12 +82,18 @@ def _parity():
 def declared(tree, environment):
     """Return what is declared of the apps of an environment.
 
-    :raises CommandExecutionError: when it has no host.
+    :raises CommandExecutionError: when it has no host, or the pillar has a mistake.
     """
     if environment not in tree.environments:
         known = ", ".join(tree.environments)
         raise CommandExecutionError(f"{environment}: no host of pillar/hosts.yaml is of it; expected one of {known}")
-    return tree.declared[tree.ids(environment)[0]].get("app") or {}
+    minion_id = tree.ids(environment)[0]
+    said = tree.declared[minion_id]
+    # That a version is attached which is not provided, the table shows.
+    mistakes = tree.functions(minion_id, "bookworm")["settings.check"](tree.schemas, said)
+    if mistakes:
+        raise CommandExecutionError("\n".join(f"{environment}: {mistake}" for mistake in mistakes))
+    return said.get("app") or {}
 
 
 def listed(apps, documents):

@@ -126,6 +126,14 @@ def test_where_nothing_is_provided_there_is_nothing_to_show(tree):
     assert "No app provides anything." in output
 
 
+def test_a_mistake_in_the_pillar_is_told_by_path(tree):
+    tree.merge(faq={"provides": {"v1": {"path": "v1"}, "first": {}}})
+    code, output = tree.show()
+    assert code == 1
+    assert "dev: app.faq.provides.v1.path: not acceptable; expected a path such as /v1" in output
+    assert "dev: app.faq.provides.first: " in output
+
+
 def test_an_environment_that_is_not_there_is_told(tree):
     code, output = tree.show("test")
     assert code == 1
