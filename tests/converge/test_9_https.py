@@ -47,7 +47,8 @@ apt-get -qq install --no-install-recommends pebble openssl python3 </dev/null >/
 mkdir /etc/pebble
 cd /etc/pebble
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=authority \
-    -addext "subjectAltName=IP:$1" -addext keyUsage=critical,digitalSignature,keyCertSign -keyout key.pem -out cert.pem 2>/dev/null
+    -addext "subjectAltName=IP:$1" -addext keyUsage=critical,digitalSignature,keyCertSign \
+    -keyout key.pem -out cert.pem 2>/dev/null
 cat >config.json
 unit() { name=$1; shift; printf '[Service]\\n%s\\nExecStart=%s\\n' "$ENVIRON" "$*" >/etc/systemd/system/$name.service; }
 ENVIRON= unit names /usr/bin/pebble-challtestsrv -defaultIPv4 $2 -defaultIPv6 '""' -http01 '""' -https01 '""' \
