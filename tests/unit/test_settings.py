@@ -21,8 +21,8 @@ def shop(**settings):
 
 
 APP_KEYS = (
-    "attach, build, config, contract, domains, formation, grace, health, keep_releases, port, provides, release_timeout, "
-    "site"
+    "attach, build, config, contract, domains, formation, grace, health, keep_releases, port, provides, "
+    "release_timeout, site"
 )
 BUILT = "expected a mapping of source and sha256, as bin/build-release --declare writes it"
 DOMAINS = "expected list without repeats (The names at which the proxy serves its web processes)"
