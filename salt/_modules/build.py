@@ -25,6 +25,9 @@ CACHE = "/var/cache/saltern"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 FORMAT = 1
 
+# What reading a file raises that is no build.
+UNREADABLE = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, AttributeError)
+
 
 def is_unpacked(app):
     """Tell whether the declared build of an app is on the host.
@@ -120,8 +123,8 @@ def described(tarball):
     :param tarball: path of a ``.tar.gz``.
     :return: its ``build.json``, and the documents' texts by version. Both empty where it is no build.
     """
-    documents, wanted = {}, {}
-    with contextlib.suppress(tarfile.TarError, OSError, EOFError, ValueError, zlib.error), tarfile.open(tarball) as tar:
+    build, documents, wanted = {}, {}, {}
+    with contextlib.suppress(*UNREADABLE), tarfile.open(tarball) as tar:
         # They stand in it by name, the wheels after them.
         for member in itertools.takewhile(lambda one: one.name < "openapi0", tar):
             if member.name == "build.json":

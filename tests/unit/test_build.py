@@ -408,6 +408,11 @@ def test_a_tarball_says_what_it_has(build, dunders, tarball):
     )
 
 
+def test_of_a_tarball_that_is_no_build_a_dry_run_knows_nothing(build, tarball):
+    assert build.described(tarball(member("Procfile"))) == ({}, {})
+    assert build.described(tarball(member("build.json", content=b"[]"))) == ({}, {})
+
+
 @pytest.mark.parametrize("content", [b"", b"no tarball", gzip.compress(b"x" * 2000)])
 def test_of_what_is_no_build_a_dry_run_knows_nothing(build, tmp_path, content):
     path = tmp_path / "shop.tar.gz"
