@@ -12,7 +12,8 @@ MIRROR = {
     "domains": ["mirror.localhost"],
     "formation": {"web": 1, "worker": 1},
     "health": {"settle": 1},
-    "attach": {"DATABASE_URL": {"postgres": "mirror"}, "REDIS_URL": {"redis": "mirror"}},
+    # Names of their own: of what other tests kept, another state has something to say.
+    "attach": {"DATABASE_URL": {"postgres": "mirror_dry"}, "REDIS_URL": {"redis": "mirror-dry"}},
 }
 
 CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
@@ -42,8 +43,8 @@ CHANGES = {
         {"app": {"mirror": MIRROR}},
         {
             *("app-user-mirror", "app-directory-mirror", "app-run-mirror", "app-build-mirror", "app-release-mirror"),
-            *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror"),
-            *("redis-config-mirror", "redis-data-mirror", "redis-service-mirror"),
+            *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
+            *("redis-config-mirror-dry", "redis-service-mirror-dry"),
             *SUPERVISORS_UNIT,
             "nginx-config",
         },
