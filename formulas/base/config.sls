@@ -33,14 +33,14 @@ base-ca-certificate-{{ name }}:
 {% endfor %}
 
 # An authority that is no longer declared is no longer trusted. Before the directory is there, in a dry run, Salt would
-# say a second time that it would be made.
+# say a second time that it would be made. What is in a directory that it required it would keep.
 base-ca-retired:
   file.directory:
     - name: /usr/local/share/ca-certificates/saltern
     - clean: True
     - onlyif: test -d /usr/local/share/ca-certificates/saltern
     - require:
-      - file: base-ca-directory
+      - pkg: base-packages
 
 base-ca-certificates:
   cmd.run:
