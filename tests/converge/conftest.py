@@ -24,11 +24,17 @@ SUITES = os.environ.get("SUITE", "bookworm trixie").split()
 EXAMPLES = ("faq", "tickets")
 
 
+# Modules whose hosts are their own.
+APART = ("test_6_examples", "test_9_roles")
+
+
 class BySuite(LoadScopeScheduling):
-    """Keeps the tests of one Debian in one process, beside those of the other, and then a module beside another."""
+    """Keeps the tests of one Debian's shared host in one process, and those of a module whose hosts are its own."""
 
     def _split_scope(self, nodeid):
-        return next((suite for suite in SUITES if f"[{suite}" in nodeid), nodeid.partition("::")[0])
+        module = nodeid.partition("::")[0]
+        suite = next((suite for suite in SUITES if f"[{suite}" in nodeid), "")
+        return f"{module} {suite}" if not suite or Path(module).stem in APART else suite
 
 
 def pytest_xdist_make_scheduler(config, log):
