@@ -148,7 +148,9 @@ def decided(records, drained, now):
     if serving - out:
         return out
     # That none of them answers well is no host's own trouble, or there is no other to turn to.
-    out -= {name for name in serving if not records[name].is_out}
+    # One that is back is better than they are, at its first good answer.
+    is_back = {name for name in serving if records[name].in_a_row and records[name].reason is None}
+    out -= {name for name in serving if not records[name].is_out} | is_back
     return out if serving - out else out - serving
 
 
