@@ -40,7 +40,7 @@ MEMORY = 600
 
 # --- The files, as the module nginx_tree writes them -----------------------------------------------------------------
 
-PEER = re.compile(r"^server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
+PEER = re.compile(r"^(?:# )?server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
 ASKED = re.compile(r"whether it is ready: (\d+) within (\d+) s\.$", re.MULTILINE)
 
 
@@ -51,7 +51,8 @@ def mark(text, out):
     def line(match):
         address, name, drained, _ = match.groups()
         rules = "max_fails=0" if left == [name] else "max_fails=2 fail_timeout=2s" if name in left else "down"
-        return f"server {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
+        start = "# server" if left and name not in left else "server"
+        return f"{start} {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
 
     return PEER.sub(line, text)
 
