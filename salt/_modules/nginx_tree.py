@@ -113,13 +113,14 @@ def peers(one):
 
 
 # saltern-peers, which has Python's own library alone, has these three as well: formulas/nginx/files/peers.py.
-PEER = re.compile(r"^server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
+PEER = re.compile(r"^(?:# )?server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
 
 
 def mark(text, out):
     """Write which peers are out.
 
-    One that is alone is never passed over: nginx would answer 502 for it, after a while in which it failed.
+    The others are no servers at all to nginx, and one that is left alone is never passed over: among several, be they
+    down, nginx would answer 502 where an open connection to it was just closed, or after it failed a few times.
 
     :param text: of the file with a site's peers.
     :param out: the ids of those that are out.
@@ -130,7 +131,8 @@ def mark(text, out):
     def line(match):
         address, name, drained, _ = match.groups()
         rules = "max_fails=0" if left == [name] else "max_fails=2 fail_timeout=2s" if name in left else "down"
-        return f"server {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
+        start = "# server" if left and name not in left else "server"
+        return f"{start} {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
 
     return PEER.sub(line, text)
 

@@ -68,4 +68,4 @@ def is_drain(diff):
 
     :param diff: of a file.
     """
-    return bool(re.search(r"^\+server .*; # \S+ is drained", diff, re.MULTILINE))
+    return bool(re.search(r"^\+(?:# )?server .*; # \S+ is drained", diff, re.MULTILINE))

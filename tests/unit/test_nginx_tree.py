@@ -107,16 +107,16 @@ PEERS = {
     "one is drained": (
         site("app1"),
         set(),
-        "server 10.0.0.1:8100 down; # app1 is drained\n"
+        "# server 10.0.0.1:8100 down; # app1 is drained\n"
         "server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n"
         "server 10.0.0.3:8100 max_fails=2 fail_timeout=2s; # app3\n",
     ),
     "the last one is never passed over": (
         site("app1"),
         {"app1", "app3"},
-        "server 10.0.0.1:8100 down; # app1 is drained is out\n"
+        "# server 10.0.0.1:8100 down; # app1 is drained is out\n"
         "server 10.0.0.2:8100 max_fails=0; # app2\n"
-        "server 10.0.0.3:8100 down; # app3 is out\n",
+        "# server 10.0.0.3:8100 down; # app3 is out\n",
     ),
     "one host": (site(hosts=["app1"]), set(), "server 10.0.0.1:8100 max_fails=0; # app1\n"),
 }

@@ -31,6 +31,7 @@ DECIDED = {
     "both fail at once: neither is to blame": ({"a": "xx", "b": "xx"}, set(), set()),
     "the second one fails: it is the last": ({"a": "-xx", "b": "xxxx"}, set(), {"a"}),
     "the first one is in again: the last one is no longer": ({"a": "-...", "b": "xxxx"}, set(), {"b"}),
+    "the last one fails and the first one is just back": ({"a": "-xx.", "b": "xxxx"}, set(), set()),
     "two of three": ({"a": "xx", "b": "xx", "c": "."}, set(), {"a", "b"}),
     "all others are drained": ({"a": "xx", "b": "..."}, {"b"}, set()),
     "the drained one fails": ({"a": "..", "b": "xx"}, {"b"}, {"b"}),

@@ -40,7 +40,7 @@ MEMORY = 600
 
 # --- The files, as the module nginx_tree writes them -----------------------------------------------------------------
 
-PEER = re.compile(r"^server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
+PEER = re.compile(r"^(?:# )?server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
 ASKED = re.compile(r"whether it is ready: (\d+) within (\d+) s\.$", re.MULTILINE)
 
 
@@ -51,7 +51,8 @@ def mark(text, out):
     def line(match):
         address, name, drained, _ = match.groups()
         rules = "max_fails=0" if left == [name] else "max_fails=2 fail_timeout=2s" if name in left else "down"
-        return f"server {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
+        start = "# server" if left and name not in left else "server"
+        return f"{start} {address} {rules}; # {name}{drained or ''}{' is out' if name in out else ''}"
 
     return PEER.sub(line, text)
 
@@ -148,7 +149,9 @@ def decided(records, drained, now):
     if serving - out:
         return out
     # That none of them answers well is no host's own trouble, or there is no other to turn to.
-    out -= {name for name in serving if not records[name].is_out}
+    # One that is back is better than they are, at its first good answer.
+    is_back = {name for name in serving if records[name].in_a_row and records[name].reason is None}
+    out -= {name for name in serving if not records[name].is_out} | is_back
     return out if serving - out else out - serving
 
 
