@@ -25,7 +25,10 @@ EXAMPLES = ("faq", "tickets")
 
 
 # Modules whose hosts are their own.
-APART = ("test_6_examples", "test_9_roles")
+APART = (
+    *("test_6_examples", "test_7_readme_production", "test_9_firewall", "test_9_https", "test_9_network"),
+    *("test_9_proxies", "test_9_roles"),
+)
 
 
 class BySuite(LoadScopeScheduling):
