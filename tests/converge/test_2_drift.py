@@ -36,8 +36,11 @@ EDITS = {
         "echo 'host all all all trust' >>$(ls /etc/postgresql/*/main/pg_hba.conf); psql -c 'SELECT pg_reload_conf()'",
         {"postgres-access", "postgres-access-loaded"},
     ),
-    "a certificate was removed": ("rm /etc/ssl/saltern/redis.pem", {"redis-certificate", "redis-certificate-served-tickets"}),
-    "a key was opened": ("chmod a+r /etc/ssl/saltern/postgres.pem", {"postgres-access-loaded"}),
+    "a certificate was removed": (
+        "rm /etc/ssl/saltern/redis.pem",
+        {"redis-certificate", "redis-certificate-served-tickets"},
+    ),
+    "a key was opened": ("chmod a+r /etc/ssl/saltern/postgres.pem", {"postgres-certificate", "postgres-access-loaded"}),
     "an authority was added": ("cat /etc/ssl/certs/ACC*.pem >>/etc/ssl/saltern/ca.pem", {"certificates-authorities"}),
     "a database was opened": ("psql -c 'GRANT CONNECT ON DATABASE faq TO PUBLIC'", {"postgres-attachment-faq"}),
     "a role was given powers": (

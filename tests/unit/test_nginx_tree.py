@@ -199,6 +199,8 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree, nginx_tree_states,
     waited = []
     salt = {
         "nginx_tree.rendered": lambda *_: {"peers/shop.conf": nginx_tree.peers(now)},
+        "site_certificate.snippets": dict,
+        "site_certificate.path": str,
         "nginx_tree.changes": nginx_tree.changes,
         "nginx_tree.is_stale": lambda *_: False,
         "nginx_tree.promote": lambda *_: {},

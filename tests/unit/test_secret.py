@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.keyring import Keyring
+from tests.render.minion import ALONE
 
 ROOT = Path(__file__).parents[2]
 NAME = "app.tickets.config.SECRET_KEY"
@@ -36,6 +37,7 @@ def tree(tmp_path, keys):
     for part in ("bin", "pillar", "formulas", "salt/_modules"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     (tmp_path / "pillar/secrets").mkdir()
+    (tmp_path / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE))
     for directory, names in {"hosts": ("web1", "staging1"), "operators": ("alice", "bob")}.items():
         (tmp_path / "pillar/keys" / directory).mkdir(parents=True, exist_ok=True)
         for name in names:
