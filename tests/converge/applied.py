@@ -63,3 +63,12 @@ def apply(host: Host, *arguments: str) -> Applied:
     states = {state["__id__"]: state for state in answer.values()}
     assert len(states) == len(answer), "two states have one ID"
     return Applied(done.returncode, states, [], output)
+
+
+def converged(host: Host) -> set[str]:
+    """Converge a host as a dry run says, and once more with nothing to do; return the states that changed."""
+    dry = apply(host, "test=True").succeeded().changed
+    changed = apply(host).succeeded().changed
+    assert dry == changed
+    apply(host).changed_nothing()
+    return changed

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from .applied import apply
+from .applied import apply, converged
 from .client import Client
 from .conftest import ROOT
 
@@ -55,15 +55,6 @@ def asked(host, statement):
 
 def value(host, variable):
     return host.sh(f"cat /srv/apps/mirror/current/env/{variable}").stdout
-
-
-def converged(host):
-    """Converge, and return what changed, once it is sure that a dry run said the same and that nothing is left."""
-    dry = apply(host, "test=True").succeeded().changed
-    changed = apply(host).succeeded().changed
-    assert dry == changed
-    apply(host).changed_nothing()
-    return changed
 
 
 def pids(host, *apps):

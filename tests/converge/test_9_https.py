@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.lab import Lab
 from tests.pillar import declare
 
-from .applied import apply
+from .applied import apply, converged
 from .client import Client
 from .conftest import ROOT
 from .load import Load
@@ -128,15 +128,6 @@ class World:
 def names_of(certificate):
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return {*names.get_values_for_type(x509.DNSName)}
-
-
-def converged(host):
-    """Converge a host as a dry run says, and once more with nothing to do; return what changed."""
-    dry = apply(host, "test=True").succeeded().changed
-    changed = apply(host).succeeded().changed
-    assert dry == changed
-    apply(host).changed_nothing()
-    return changed
 
 
 @pytest.fixture(scope="module")

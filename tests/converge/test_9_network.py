@@ -25,7 +25,7 @@ from tests.keyring import Keyring
 from tests.lab import Lab
 from tests.pillar import declare
 
-from .applied import apply
+from .applied import apply, converged
 from .client import Client
 from .conftest import EXAMPLES, ROOT
 from .load import Load
@@ -159,15 +159,6 @@ def open_to_all(host):
         yield
     finally:
         host.sh("nft -f /etc/saltern/firewall.nft")
-
-
-def converged(host):
-    """Converge a host as a dry run says, and once more with nothing to do; return what changed."""
-    dry = apply(host, "test=True").succeeded().changed
-    changed = apply(host).succeeded().changed
-    assert dry == changed
-    apply(host).changed_nothing()
-    return changed
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.lab import Lab, machine
 from tests.lab.podman import podman
 from tests.pillar import declare
 
-from .applied import apply
+from .applied import apply, converged
 from .client import Client
 from .conftest import ROOT
 from .stream import Stream
@@ -180,15 +180,6 @@ def fleet(suite):
         # After the hosts that are booted from it; one after the other, since podman does not end several in time.
         for host in hosts.values():
             host.remove()
-
-
-def converged(host):
-    """Converge a host as a dry run says, and once more with nothing to do; return what changed."""
-    dry = apply(host, "test=True").succeeded().changed
-    changed = apply(host).succeeded().changed
-    assert dry == changed
-    apply(host).changed_nothing()
-    return changed
 
 
 def test_both_hosts_get_requests(fleet):
