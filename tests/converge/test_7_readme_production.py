@@ -1,5 +1,6 @@
 """Production in the lab, as the README's reader has it: up, and a host removed, added, lost and rebuilt."""
 
+import json
 import re
 import subprocess
 import time
@@ -47,9 +48,9 @@ class Production:
 
     def client(self, domain):
         """Return a client of an app, which believes the proxy's own authority."""
-        command = ["podman", "exec", f"{LAB}-proxy1", "salt-call", "--out=newline_values_only", "certificate.own"]
+        command = ["podman", "exec", f"{LAB}-proxy1", "salt-call", "--out=json", "certificate.own"]
         own = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        self.authority.write_text(own)
+        self.authority.write_text(json.loads(own)["local"])
         return Client(PROXY, domain, str(self.authority))
 
     @property
