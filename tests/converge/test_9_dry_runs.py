@@ -37,8 +37,11 @@ CHANGES = {
         {"base": {"ca_certificates": {"test": CERTIFICATE}}},
         {"base-ca-certificate-test", "base-ca-certificates"},
     ),
-    "no authority": ({"base": {"ca_certificates": None}}, {"base-ca-directory", "base-ca-certificates"}),
-    "a new domain": ({"app": {"faq": {"domains": ["faq.localhost", "questions.localhost"]}}}, {"nginx-config"}),
+    "no authority": ({"base": {"ca_certificates": None}}, {"base-ca-retired", "base-ca-certificates"}),
+    "a new domain": (
+        {"app": {"faq": {"domains": ["faq.localhost", "questions.localhost"]}}},
+        {"nginx-certificate-faq", "nginx-config"},
+    ),
     "a new app": (
         {"app": {"mirror": MIRROR}},
         {
@@ -46,7 +49,7 @@ CHANGES = {
             *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
             *("redis-config-mirror-dry", "redis-service-mirror-dry"),
             *SUPERVISORS_UNIT,
-            "nginx-config",
+            *("nginx-certificate-mirror", "nginx-config"),
         },
     ),
     "a new attachment": (
@@ -57,11 +60,18 @@ CHANGES = {
         {"app": {"faq": {"attach": {"CACHE_URL": None}}}},
         {"redis-retired", *SUPERVISORS_UNIT, "app-release-faq"},
     ),
-    "a domain removed": ({"app": {"faq": {"domains": ["faq.localhost"]}}}, {"nginx-config"}),
+    "a domain removed": (
+        {"app": {"faq": {"domains": ["faq.localhost"]}}},
+        {"nginx-certificate-faq", "nginx-config"},
+    ),
     "a process type removed": ({"app": {"mirror": {"formation": {"worker": None}}}}, {"app-release-mirror"}),
     "an app removed": (
         {"app": {"mirror": None}},
-        {"app-retired", "postgres-retired", "redis-retired", *SUPERVISORS_UNIT, "nginx-config"},
+        {
+            *("app-retired", "postgres-retired", "redis-retired", "nginx-acme-retired"),
+            *SUPERVISORS_UNIT,
+            "nginx-config",
+        },
     ),
     "all put back": (
         None,
@@ -82,8 +92,8 @@ def test_a_dry_run_says_what_the_run_then_does_after(what, host, lab, pillar):
         pillar.merge(**settings)
     if what == "a new app":
         lab.release(ROOT / "tests/apps/mirror", host.python)
-    assert apply(host, "test=True").succeeded().changed == states
-    assert apply(host).succeeded().changed == states
+    dry, real = apply(host, "test=True").succeeded(), apply(host).succeeded()
+    assert dry.changed == real.changed == states
     for app in ("faq", "tickets"):
         assert Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200
 
