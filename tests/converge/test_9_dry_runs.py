@@ -68,7 +68,7 @@ CHANGES = {
     "an app removed": (
         {"app": {"mirror": None}},
         {
-            *("app-retired", "postgres-retired", "redis-retired", "nginx-acme-retired"),
+            *("app-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"),
             *SUPERVISORS_UNIT,
             "nginx-config",
         },
