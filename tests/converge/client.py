@@ -28,7 +28,8 @@ class Client:
     """
 
     def __init__(self, address: str, domain: str, authority: str | None = None):
-        self.base = f"{'https' if authority else 'http'}://{address}"
+        scheme = "https" if authority else "http"
+        self.base, self.origin = f"{scheme}://{address}", f"{scheme}://{domain}"
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.headers["Host"] = domain
@@ -54,6 +55,8 @@ class Client:
         form = self.get(page)
         form.raise_for_status()
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)[1]
-        answer = self.post(action, data=fields | {"csrfmiddlewaretoken": token})
+        # By HTTPS, Django asks whose page it was.
+        headers = {"Referer": self.origin + page}
+        answer = self.post(action, data=fields | {"csrfmiddlewaretoken": token}, headers=headers)
         assert answer.status_code == 302, answer.text
         return answer.headers["Location"]
