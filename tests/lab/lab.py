@@ -330,8 +330,7 @@ def taken_subnets() -> list[ipaddress.IPv4Network]:
     for route in json.loads(routes.stdout or "[]"):
         if route["dst"] != "default":
             found.append(ipaddress.ip_network(route["dst"]))
-    names = podman("network", "ls", "--format={{.Name}}").stdout.split()
-    for network in json.loads(podman("network", "inspect", *names).stdout) if names else []:
+    for network in json.loads(podman("network", "ls", "--format=json").stdout):
         found += [ipaddress.ip_network(each["subnet"]) for each in network.get("subnets") or []]
     return [network for network in found if network.version == 4]
 
