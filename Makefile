@@ -59,7 +59,7 @@ render: setup ## compile every role in every environment
 	$(PYTEST) -n 2 --dist loadfile tests/render
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
-	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 3 --dist loadscope tests/converge
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
 
 # What a runner is run with, which looks across hosts that need not be there.
 define runner
