@@ -22,8 +22,6 @@ from .applied import Applied, apply
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = os.environ.get("SUITE", "bookworm trixie").split()
 EXAMPLES = ("faq", "tickets")
-
-
 # Modules whose hosts are their own.
 APART = (
     *("test_6_examples", "test_7_readme_production", "test_9_firewall", "test_9_https", "test_9_network"),

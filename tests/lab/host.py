@@ -1,5 +1,6 @@
 """One lab host: what can be done with it once it is booted."""
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -116,11 +117,14 @@ class Host:
                 if progress:
                     errors.join()
             except BaseException:
-                self.sh(f'kill "$(cat {pid_file})"', check=False)
+                # On a host that is off there is nothing to end.
+                with contextlib.suppress(LabError):
+                    self.sh(f'kill "$(cat {pid_file})"', check=False)
                 process.kill()
                 raise
             finally:
-                self.run("rm", "-f", pid_file, check=False)
+                with contextlib.suppress(LabError):
+                    self.run("rm", "-f", pid_file, check=False)
         return code
 
     def wait(self) -> str:
