@@ -90,7 +90,10 @@ class Host:
     def introduce(self, keyring):
         """Have it know the other hosts of its environment: passwords, and its certificate, encrypted to its key."""
         row = yaml.safe_load((self.pillar / "hosts.yaml").read_text())[self.id]
-        (self.directory / "gpgkeys").symlink_to(keyring.directory)
+        config = yaml.safe_load((self.directory / "minion").read_text())
+        # The keyring's own path, which is short enough for the socket of gpg's agent.
+        config["gpg_keydir"] = str(keyring.directory)
+        (self.directory / "minion").write_text(yaml.safe_dump(config))
         given = certificates(self.id, row["address"])
         given["key"] = keyring.encrypt(given["key"].encode())
         files = {
