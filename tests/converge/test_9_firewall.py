@@ -39,7 +39,7 @@ LISTEN = """
 import asyncio, sys
 async def listen():
     for port in sys.argv[1:]:
-        await asyncio.start_server(lambda _, writer: writer.close(), "0.0.0.0", int(port))
+        await asyncio.start_server(lambda _, writer: writer.close(), ["0.0.0.0", "::"], int(port))
     await asyncio.Event().wait()
 asyncio.run(listen())
 """
@@ -111,13 +111,24 @@ def fleet(suite):
             host.remove()
 
 
-def connected(hosts):
-    """Try every port of every host, from every other host and from outside: the outcomes, by target and port."""
+def link_local(host):
+    """Return the IPv6 address by which the hosts of its network reach a host."""
+    (interface,) = json.loads(host.sh("ip -6 -json address show dev eth0 scope link").stdout)
+    return f"{interface['addr_info'][0]['local']}%eth0"
+
+
+def connected(hosts, ipv6=False):
+    """Try every port of every host, from every other host and from outside: the outcomes, by target and port.
+
+    :param hosts: by id.
+    :param ipv6: whether to try IPv6, which this machine has no address of in the lab's networks.
+    """
     targets = [(name, port) for name in hosts for port in PORTS]
+    addresses = {name: link_local(host) if ipv6 else host.address for name, host in hosts.items()}
 
     def tried(source):
         mine = [(name, port) for name, port in targets if name != source]
-        asked = [(hosts[name].address, port) for name, port in mine]
+        asked = [(addresses[name], port) for name, port in mine]
         command = ("python3", "-c", PROBE, json.dumps(asked))
         if source == OUTSIDE:
             done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -127,7 +138,7 @@ def connected(hosts):
         return source, dict(zip(mine, answers, strict=True))
 
     with ThreadPoolExecutor() as pool:
-        found = dict(pool.map(tried, [*hosts, OUTSIDE]))
+        found = dict(pool.map(tried, [*hosts] if ipv6 else [*hosts, OUTSIDE]))
     return {
         target: {source: answers[target] for source, answers in found.items() if target in answers}
         for target in targets
@@ -168,9 +179,10 @@ def rules(host):
     return host.sh("nft list table inet saltern").stdout
 
 
-def test_without_a_firewall_every_port_is_open(fleet):
+@pytest.mark.parametrize("ipv6", [False, True], ids=["IPv4", "IPv6"])
+def test_without_a_firewall_every_port_is_open(fleet, ipv6):
     _, hosts = fleet
-    assert {outcome for by in connected(hosts).values() for outcome in by.values()} == {"open"}
+    assert {outcome for by in connected(hosts, ipv6).values() for outcome in by.values()} == {"open"}
 
 
 def test_every_connection_is_allowed_or_dropped_as_declared(fleet):
@@ -182,6 +194,16 @@ def test_every_connection_is_allowed_or_dropped_as_declared(fleet):
     assert dry.changed == real["data"].changed
     apply(hosts["data"], "firewall", "test=True").changed_nothing()
     assert_as_declared(hosts)
+
+
+def test_ipv6_is_open_for_what_is_open_to_all_and_for_nothing_else(fleet):
+    _, hosts = fleet
+    found = connected(hosts, ipv6=True)
+    print(told(found))
+    assert found == {
+        (name, port): dict.fromkeys(set(hosts) - {name}, "open" if OPEN[name].get(port) == ALL else "dropped")
+        for name, port in found
+    }
 
 
 def test_it_is_so_after_a_reboot(fleet):
