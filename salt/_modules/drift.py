@@ -23,7 +23,10 @@ def states():
     if __salt__["state.running"]():
         return nothing
     answer = __salt__["state.apply"](test=True, concurrent=True)
-    return nothing if __salt__["state.running"]() else summary(answer, __salt__["certificate.expiring"]())
+    if __salt__["state.running"]():
+        return nothing
+    # Where the pillar has a mistake, nothing is known of certificates.
+    return summary(answer, __salt__["certificate.expiring"]() if isinstance(answer, dict) else {})
 
 
 def summary(answer, expiring):
