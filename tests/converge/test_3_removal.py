@@ -69,7 +69,7 @@ def kept(host):
 def test_a_domain_that_leaves_is_served_no_more(host, mirror, pillar):
     before = pids(host, "mirror.")
     pillar.merge(app={"mirror": {"domains": [DOMAIN]}})
-    assert converged(host) == {"nginx-config"}
+    assert converged(host) == {"nginx-config", "nginx-certificate-mirror"}
     assert Client(host.address, OTHER).get("/healthz").text == "No app has this domain.\n"
     assert mirror.get("/healthz").status_code == 200
     assert pids(host, "mirror.") == before
@@ -170,7 +170,8 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     time.sleep(1)
     assert apply(host).succeeded().changed == dry
     slow.join()
-    assert dry == {"nginx-config", "app-retired", "postgres-retired", "redis-retired"} | UNITS
+    gone = {"app-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"}
+    assert dry == {"nginx-config"} | gone | UNITS
     # The request in flight had its answer.
     assert answers == [200]
     assert mirror.get("/healthz").text == "No app has this domain.\n"
