@@ -120,7 +120,7 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
         case "a reload of nginx":
             pillar.merge(nginx={"gzip": False})
             assert apply(host).succeeded().changed == {"nginx-config"}
-            pillar.merge(nginx=None)
+            pillar.merge(nginx={"gzip": None})
             apply(host).succeeded()
     thread.join()
     assert slow == [200], "a request that was in flight"
