@@ -52,7 +52,6 @@ EDITS = {
         {"postgres-attachment-faq"},
     ),
     "nginx did not read its configuration": ("touch /etc/nginx/sites/faq.conf", {"nginx-config"}),
-    "nginx did not read the upstreams": ("touch /etc/nginx/upstreams/faq.conf", {"app-release-faq"}),
     "PostgreSQL did not read its access list": ("touch /etc/postgresql/*/main/pg_hba.conf", {"postgres-access-loaded"}),
     "a process was configured": (
         "sed -i s/8201/8250/ /etc/supervisor/conf.d/faq.v*.conf; supervisorctl update",
@@ -87,8 +86,9 @@ EDITS = {
     "the firewall was disabled": ("systemctl disable -q saltern-firewall", {"firewall-service"}),
     "an operator's tool was removed": ("apt-get -qq remove less", {"base-packages"}),
 }
-# These restart, stop or remove what others need, which then notice: one at a time.
+# Others notice these, or put them right by the way: they restart, stop or remove what others need. One at a time.
 ALONE = {
+    "nginx did not read the upstreams": ("touch /etc/nginx/upstreams/faq.conf", {"app-release-faq"}),
     "PostgreSQL did not read its configuration": (
         "touch /etc/postgresql/*/main/conf.d/saltern.conf",
         {"postgres-loaded"},
