@@ -1,7 +1,8 @@
 """Real hosts for the tests: booted bare, bootstrapped and converged as a user would do it, on each Debian.
 
 SUITE=bookworm or SUITE=trixie restricts the run to one. Cases that are marked ``alike`` are decided by code
-of our own, the same on each Debian: a run of both has each of them once, on one Debian and the other in turn.
+of our own, the same on each Debian: a run of both has each of them once, on one Debian and the other in turn, or on the
+one that the mark names.
 """
 
 import dataclasses
@@ -45,11 +46,13 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_collection_modifyitems(config, items):
     cases, others = {}, []
     for item in items:
-        if item.get_closest_marker("alike"):
+        mark = item.get_closest_marker("alike")
+        if mark and hasattr(item, "callspec"):
             suite = item.callspec.params["suite"]
             turns = cases.setdefault(item.function, {})
             turn = turns.setdefault(item.callspec.id.removeprefix(suite), len(turns))
-            if SUITES[turn % len(SUITES)] != suite:
+            (named,) = mark.args or [SUITES[turn % len(SUITES)]]
+            if suite != (named if named in SUITES else SUITES[0]):
                 others.append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]

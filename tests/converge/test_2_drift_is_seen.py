@@ -11,6 +11,8 @@ from tests.lab.__main__ import drifted
 from .applied import apply
 from .test_2_drift import wait_until_served
 
+pytestmark = pytest.mark.alike("bookworm")
+
 TIMER = "systemctl show saltern-drift.timer --value --property"
 # Never by itself while the tests run.
 INTERVAL = 10080

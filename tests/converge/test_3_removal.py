@@ -9,6 +9,8 @@ from .applied import apply, converged
 from .client import Client
 from .conftest import ROOT
 
+pytestmark = pytest.mark.alike("trixie")
+
 DOMAIN = "mirror.localhost"
 OTHER = "www.mirror.localhost"
 MIRROR = {

@@ -18,6 +18,8 @@ from .client import Client
 from .conftest import ROOT
 from .load import Load
 
+pytestmark = pytest.mark.alike
+
 DOMAIN = "mirror.localhost"
 MIRROR = {
     "port": 8300,
@@ -189,7 +191,6 @@ def nothing_is_left(host):
     assert "none" not in outcomes
 
 
-@pytest.mark.alike
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror, pillar, edited, tree):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"killed at {step}"}}})
@@ -204,7 +205,6 @@ def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror
     assert colour(mirror) == f"killed at {step}"
 
 
-@pytest.mark.alike
 @pytest.mark.parametrize("step", STEPS)
 def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}}})

@@ -21,6 +21,8 @@ from .applied import apply
 from .canary import Canaries
 from .conftest import ROOT
 
+pytestmark = pytest.mark.alike("trixie")
+
 MIRROR = {
     "port": 8300,
     "formation": {"web": 1, "worker": 1},

@@ -15,6 +15,8 @@ from .client import Client
 from .conftest import ROOT
 from .load import Load
 
+pytestmark = pytest.mark.alike("bookworm")
+
 SURVEY = {
     "port": 8400,
     "formation": {"worker": 1},
@@ -173,7 +175,6 @@ def declared(tree):
     path.write_text(text)
 
 
-@pytest.mark.alike
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_build_is_refused_that(what, host, faq, new_build, declared, release, rows):
     changes, state, message = REFUSED[what]

@@ -17,6 +17,8 @@ from tests.pillar import declare
 from .applied import apply
 from .test_9_roles import PASSWORDS
 
+pytestmark = pytest.mark.alike("bookworm")
+
 ROLES = {"front": ["proxy"], "web1": ["app"], "web2": ["app"], "data": ["database", "cache"]}
 # Of another environment, on the same network.
 OTHER = "other"

@@ -32,6 +32,8 @@ from .client import Client
 from .conftest import ROOT
 from .load import Load
 
+pytestmark = pytest.mark.alike("trixie")
+
 DOMAIN, SECOND, NOBODYS = "mirror.example.com", "www.mirror.example.com", "nowhere.mirror.example.com"
 APP = {"port": 8300, "formation": {"web": 1}, "domains": [DOMAIN], "health": {"grace": 30}}
 # Days for which pebble's certificates are valid.
@@ -345,7 +347,6 @@ MISTAKES = {
 }
 
 
-@pytest.mark.alike
 @pytest.mark.parametrize("given, message", MISTAKES.values(), ids=MISTAKES)
 def test_a_certificate_that_cannot_serve_stops_the_run(given, message, world, issued):
     before = world.certificate()

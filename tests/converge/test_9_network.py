@@ -31,6 +31,8 @@ from .conftest import EXAMPLES, ROOT
 from .load import Load
 from .test_1_lifecycle import answered_ticket, published
 
+pytestmark = pytest.mark.alike("bookworm")
+
 ROWS = {"db1": ["database", "cache"], "app1": ["app", "proxy"]}
 SECRETS = {
     "app.faq.config.SECRET_KEY": "faq-0123456789" * 5,

@@ -22,6 +22,8 @@ from .client import Client
 from .conftest import ROOT
 from .stream import Stream
 
+pytestmark = pytest.mark.alike("trixie")
+
 ROLES = {"proxy1": ["proxy"], "app1": ["app"], "app2": ["app"], "db1": ["database", "cache"]}
 APPS = ("examples/faq", "tests/apps/mirror")
 SETTINGS = {
@@ -254,7 +256,6 @@ def test_bodies_websockets_and_open_connections_pass_both_hops(fleet):
     assert "0" not in kept
 
 
-@pytest.mark.alike
 def test_an_app_that_is_slow_takes_no_host_out(fleet):
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         slow = [pool.submit(Client(fleet.proxy1.address, "mirror.localhost").get, "/slow?9") for _ in range(12)]
@@ -279,7 +280,6 @@ def test_a_host_that_loses_its_power_takes_along_what_it_was_doing_and_no_more(f
     assert re.search(r"^faq: app1 is out: it takes no connection.*; in: app2$", fleet.journal(), re.MULTILINE)
 
 
-@pytest.mark.alike
 def test_the_proxy_boots_and_serves_while_a_host_is_down(fleet):
     # Who is out is no drift.
     apply(fleet.proxy1).changed_nothing()
@@ -309,7 +309,6 @@ RULES
 """
 
 
-@pytest.mark.alike
 def test_a_host_that_is_cut_off_is_out_within_three_seconds(fleet):
     with fleet.stream("app1 is cut off, nothing refuses") as seen:
         fleet.app1.sh(CUT)
@@ -322,7 +321,6 @@ def test_a_host_that_is_cut_off_is_out_within_three_seconds(fleet):
     assert seen.since(0) == []
 
 
-@pytest.mark.alike
 def test_a_host_whose_processes_hang_is_out(fleet):
     with fleet.stream("the processes of app1 hang") as seen:
         fleet.app1.sh("pkill -STOP -u faq")
@@ -339,7 +337,6 @@ def test_a_host_whose_processes_hang_is_out(fleet):
     assert "mirror: app1" not in fleet.journal().rpartition("faq: app1 is out")[2]
 
 
-@pytest.mark.alike
 def test_a_host_without_a_process_is_out_and_says_so_itself(fleet):
     program = "faq.v1.web.1 faq.v1.web.2"
     with fleet.stream("app1 has no process") as seen:
@@ -376,7 +373,6 @@ def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet)
     assert fleet.served(fleet.app1) > before
 
 
-@pytest.mark.alike
 def test_the_last_host_is_not_drained(fleet):
     fleet.inventory(drained=["app1", "app2"])
     try:
@@ -389,7 +385,6 @@ def test_the_last_host_is_not_drained(fleet):
     ]
 
 
-@pytest.mark.alike
 def test_an_edit_of_the_peers_is_drift_and_put_right(fleet):
     before = fleet.proxy1.sh(f"cat {PEERS}").stdout
     fleet.proxy1.sh(f"sed -i 's/max_fails=2 fail_timeout=2s; # app2/down; # app2/' {PEERS}; systemctl reload nginx")

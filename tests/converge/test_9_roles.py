@@ -12,6 +12,8 @@ from .applied import apply
 from .client import Client
 from .conftest import EXAMPLES, ROOT
 
+pytestmark = pytest.mark.alike
+
 ROLES = ("proxy", "cache", "database", "app")
 OTHERS = ("staging", "production")
 SECRETS = {"app": {app: {"config": {"SECRET_KEY": f"{app}-0123456789" * 5}} for app in EXAMPLES}}
