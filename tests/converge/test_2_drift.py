@@ -139,9 +139,6 @@ def together(edits):
     return groups
 
 
-GROUPS = [*together(EDITS), *([what] for what in ALONE)]
-
-
 def serves(host):
     """Whether both apps answer through nginx."""
     return all(
@@ -157,8 +154,8 @@ def wait_until_served(host):
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("edits", GROUPS, ids=", ".join)
-def test_the_next_converge_puts_it_right_when(host, edits):
+def put_right(host, edits):
+    """Make edits, and converge: exactly what is to put them right does."""
     expected = set()
     for what in edits:
         script, states = (EDITS | ALONE)[what]
@@ -167,6 +164,17 @@ def test_the_next_converge_puts_it_right_when(host, edits):
     dry, real = apply(host, "test=True"), apply(host).succeeded()
     assert dry.changed == real.changed == expected
     assert serves(host)
+
+
+@pytest.mark.parametrize("edits", together(EDITS), ids=", ".join)
+def test_the_next_converge_puts_it_right_when(host, edits):
+    put_right(host, edits)
+
+
+@pytest.mark.alike
+@pytest.mark.parametrize("what", ALONE)
+def test_the_next_converge_puts_it_right_also_when(host, what):
+    put_right(host, [what])
 
 
 def test_a_killed_process_is_back_at_once_and_a_converge_has_nothing_to_do(host):

@@ -126,6 +126,7 @@ def as_before(host):
 
 
 # Each example is a converge of the host, so that they are few, each is large, and none is made smaller.
+@pytest.mark.alike("trixie")
 @hypothesis.settings(
     max_examples=4,
     deadline=None,
@@ -220,6 +221,7 @@ def test_a_config_change_is_a_new_release_and_nothing_else(host, mirror, pillar,
     apply(host).changed_nothing()
 
 
+@pytest.mark.alike("trixie")
 def test_only_so_many_releases_are_kept(host, mirror, pillar, release):
     for value in ("1", "2", "3"):
         pillar.merge(app={"mirror": {"config": {"COUNT": value}}})
@@ -236,6 +238,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("step", FAILURES)
 def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host, mirror, pillar, pids, release):
     number, before = release(), pids("mirror")
@@ -285,6 +288,7 @@ def declared(tree):
     path.write_text(text)
 
 
+@pytest.mark.alike("bookworm")
 def test_a_build_with_another_sha256_is_refused(host, mirror, declared, release):
     number = release()
     _, declare = declared
@@ -297,6 +301,7 @@ def test_a_build_with_another_sha256_is_refused(host, mirror, declared, release)
     assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
 
 
+@pytest.mark.alike("bookworm")
 def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
     _, declare = declared
     declare(source="/srv/saltern/dist/absent.tar.gz", sha256="0" * 64)
@@ -305,12 +310,14 @@ def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
     )
 
 
+@pytest.mark.alike("bookworm")
 def test_a_build_for_another_python_is_refused(host, lab, mirror, declared):
     other = {"3.11": "3.13", "3.13": "3.11"}[host.python]
     lab.release(ROOT / "tests/apps/mirror", other)
     assert f"is for Python {other}, this host has {host.python}" in apply(host).failed["app-build-mirror"]
 
 
+@pytest.mark.alike("bookworm")
 def test_a_truncated_build_is_refused(host, tree, mirror, declared):
     build, declare = declared
     whole = (tree / build["source"].removeprefix("/srv/saltern/")).read_bytes()
@@ -351,6 +358,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_tarball_is_refused_that_has(what, host, tree, mirror, declared, release):
     members, reason = HOSTILE[what]
@@ -365,6 +373,7 @@ def test_a_tarball_is_refused_that_has(what, host, tree, mirror, declared, relea
     assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
 
 
+@pytest.mark.alike("bookworm")
 def test_a_build_without_a_procfile_is_refused(host, tree, mirror, declared):
     build, declare = declared
     source = tree / build["source"].removeprefix("/srv/saltern/")
@@ -377,6 +386,7 @@ def test_a_build_without_a_procfile_is_refused(host, tree, mirror, declared):
     assert apply(host).failed["app-build-mirror"] == "app.mirror.build: has no Procfile; make it with bin/build-release"
 
 
+@pytest.mark.alike("bookworm")
 def test_a_source_that_cannot_be_reached_is_told(host, mirror, declared):
     _, declare = declared
     declare(source="https://127.0.0.1:9/mirror.tar.gz", sha256="0" * 64)
