@@ -117,6 +117,10 @@ def foresee(app):
         __salt__["contract.judge"](app, declared["sha256"], build, documents.__getitem__)
 
 
+# Bytes of an OpenAPI document, four for each of the characters that it may have.
+MAX_DOCUMENT = 8_000_000
+
+
 def described(tarball):
     """Read what a build says of itself, and the documents of the versions that it says it has.
 
@@ -131,7 +135,8 @@ def described(tarball):
                 build = json.load(tar.extractfile(member))
                 wanted = {__salt__["contract.path"](version): version for version in build.get("contracts") or {}}
             elif member.name in wanted:
-                documents[wanted[member.name]] = tar.extractfile(member).read().decode()
+                # More than this openapi.parse refuses.
+                documents[wanted[member.name]] = tar.extractfile(member).read(MAX_DOCUMENT + 1).decode(errors="replace")
         return build, documents
     return {}, {}
 
@@ -142,7 +147,9 @@ def _fetch(app, source, fetched):
         return _download(app, source, fetched)
     path = __salt__["cp.cache_file"](source) if source.startswith("salt://") else source
     if not path or not os.path.isfile(path):
-        raise CommandExecutionError(f"app.{app}.build.source: {source}: no such file; build it with bin/build-release")
+        raise CommandExecutionError(
+            f"app.{app}.build.source: {source}: no such file; put the build there that was declared"
+        )
     return path
 
 

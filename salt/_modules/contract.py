@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
@@ -21,6 +22,8 @@ LOOPBACK = "127.0.0.1"
 
 # Seconds in which the command starts, on a host that has much else to do.
 START = 60
+# Bytes of what the command may print.
+MAX_ANSWER = 65536
 
 # So many of a document's breaks are told.
 TOLD = 3
@@ -68,7 +71,16 @@ def judge(app, sha256, build, read=None):
         if not is_new:
             return []
         old, new = _text(app, record["build"], version), read(version)
-        return [] if old == new else __salt__["openapi.breaks"](parsed(version, old), parsed(version, new))
+        if old == new:
+            return []
+        try:
+            return __salt__["openapi.breaks"](parsed(version, old), parsed(version, new))
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            # What OpenAPI's own schema lets pass, and nobody thought of.
+            raise CommandExecutionError(
+                f"app.{app}.build: {path(version)}: cannot be compared with that of the release that serves "
+                f"({type(error).__name__}); expected an OpenAPI document; build it again"
+            ) from error
 
     def names(version):
         return __salt__["openapi.operations"](parsed(version, read(version)))
@@ -236,33 +248,65 @@ def ask(app, number, sha256, ports):
         "timeout": one["health"]["timeout"],
         "seconds": one["contract"]["timeout"],
     }
-    wrong = _answer(app, question)["wrong"]
-    if not wrong:
+    wrong = _answer(app, question)
+    if wrong is None:
         return None, None
     version = wrong["version"]
     return f"{path(version)}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}", processes[version]
 
 
 def _answer(app, question):
-    """Run the command as the app's user, and return its answer."""
-    command = ["setpriv", "--reuid", app, "--regid", app, "--clear-groups", "--pdeathsig", "TERM", COMMAND]
+    """Run the command as the app's user, and return what it found wrong, or ``None``.
+
+    The app's own processes may meddle with it: what it prints is taken for no more than text.
+    """
+    command = ["prlimit", f"--fsize={MAX_ANSWER}", "setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
+    command += ["--pdeathsig", "TERM", COMMAND]
     limit = question["seconds"] + START
     environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        try:
+            subprocess.run(
+                command,
+                input=json.dumps(question).encode(),
+                cwd="/",
+                env=environ,
+                stdout=output,
+                stderr=errors,
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CommandExecutionError(f"{COMMAND}: no answer after {limit} s; expected one") from None
+        printed, said = (_start(stream) for stream in (output, errors))
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(question),
-            cwd="/",
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-        return json.loads(done.stdout)
-    except subprocess.TimeoutExpired:
-        raise CommandExecutionError(f"{COMMAND}: no answer after {limit} s; expected one") from None
-    except ValueError:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        return judged(json.loads(printed), question["documents"])
+    except (ValueError, RecursionError):
+        said = (said.strip().splitlines() or ["nothing"])[-1]
         cure = "; run bootstrap.sh again" if "schemathesis" in said or not os.path.exists(COMMAND) else ""
         raise CommandExecutionError(f"{COMMAND}: it said: {said}{cure}") from None
+
+
+def _start(stream):
+    stream.seek(0)
+    return stream.read(MAX_ANSWER).decode(errors="replace")
+
+
+def judged(answer, versions):
+    """Return what an answer of the command says is wrong, or ``None``.
+
+    :param answer: what it printed, parsed.
+    :param versions: those that it was asked about.
+    :raises ValueError: when it is no answer.
+    """
+    if not isinstance(answer, dict) or "wrong" not in answer:
+        raise ValueError("no answer")
+    wrong = answer["wrong"]
+    if wrong is None:
+        return None
+    words = ("version", "call", "expected", "came")
+    if not isinstance(wrong, dict) or not all(isinstance(wrong.get(word), str) for word in words):
+        raise ValueError("no answer")
+    if wrong["version"] not in versions:
+        raise ValueError("of another version")
+    return {word: wrong[word] for word in words}

@@ -15,7 +15,8 @@ from salt.exceptions import CommandExecutionError
 __load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "runs", "upstream", "upstream_path"]
 
 # Held by whoever writes which peers are out: a converge, and saltern-peers, which also reads what it writes anew.
-PEERS_LOCK = "/run/saltern/peers.lock"
+# No app has a dot in its name: their releases have locks beside it.
+PEERS_LOCK = "/run/saltern/saltern.peers.lock"
 # What saltern-peers wrote it has nginx read by itself, at once.
 PEERS_SETTLE = 10
 
@@ -258,7 +259,9 @@ def check(root, texts):
     :return: the reason to refuse it, or an empty string.
     """
     with tempfile.TemporaryDirectory(prefix="nginx-candidate-") as candidate:
-        shutil.copytree(root, candidate, symlinks=True, dirs_exist_ok=True)
+        # What is just being written, by saltern-peers too, is no part of it, and may be gone in a moment.
+        unfinished = shutil.ignore_patterns("*.new")
+        shutil.copytree(root, candidate, symlinks=True, dirs_exist_ok=True, ignore=unfinished)
         for path, text in texts.items():
             _replace(os.path.join(candidate, path), text)
         done = __salt__["cmd.run_all"](

@@ -1,6 +1,7 @@
 """OpenAPI documents: what they describe, what of it may be tried, and what one takes away from another's readers."""
 
 import copy
+import itertools
 import re
 from urllib.parse import unquote, urlsplit
 
@@ -37,6 +38,10 @@ WHOLE = (
 # Deeper than this no schema is compared.
 MAX_DEPTH = 30
 
+# Characters that a document may have, and values, each time that an alias of YAML brings them in.
+MAX_SIZE = 2_000_000
+MAX_VALUES = 200_000
+
 
 # PyYAML's C loader is many times as fast. Not every build has it.
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -53,12 +58,14 @@ def parse(text):
 
     :param text: YAML, or JSON, which is YAML too.
     :return: the document. Its keys are text, as a status is that stands without quotes.
-    :raises ValueError: when it is no YAML of a mapping.
+    :raises ValueError: when it is no YAML of a mapping, or too large a one.
 
     CLI Example: none, it serves the module contract and bin/build-release.
     """
+    if len(text) > MAX_SIZE:
+        raise ValueError(f"larger than {MAX_SIZE // 1_000_000} MB")
     try:
-        found = _with_text_keys(yaml.load(text, _Loader))
+        found = _with_text_keys(yaml.load(text, _Loader), itertools.count(1))
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         raise ValueError(f"line {mark.line + 1}: no YAML" if mark else "no YAML") from error
@@ -67,10 +74,13 @@ def parse(text):
     return found
 
 
-def _with_text_keys(value):
+def _with_text_keys(value, counted):
+    """Return a copy of a value, of which no part stands in two places, with text for keys."""
+    if next(counted) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES} values")
     if isinstance(value, dict):
-        return {str(key): _with_text_keys(item) for key, item in value.items()}
-    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+        return {str(key): _with_text_keys(item, counted) for key, item in value.items()}
+    return [_with_text_keys(item, counted) for item in value] if isinstance(value, list) else value
 
 
 def operations(document):
@@ -157,14 +167,35 @@ def _resolved(value, document):
     return value
 
 
-def _expanded(value, document, depth=8):
-    """Return a value with the references in it followed, to some depth."""
-    value = _resolved(value, document)
-    if depth == 0:
-        return value
-    if isinstance(value, dict):
-        return {key: _expanded(item, document, depth - 1) for key, item in value.items()}
-    return [_expanded(item, document, depth - 1) for item in value] if isinstance(value, list) else value
+def _alike(one, other, one_document, other_document, seen=None):
+    """Tell whether two values say the same, with the references in them followed.
+
+    :param seen: the pairs of references that were followed, since what they lead to may hold them.
+    """
+    seen = set() if seen is None else seen
+    pair = _references(one, other)
+    if pair:
+        if pair in seen:
+            return True
+        seen.add(pair)
+    one, other = _resolved(one, one_document), _resolved(other, other_document)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            _alike(one[key], other[key], one_document, other_document, seen) for key in one
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(
+            _alike(*both, one_document, other_document, seen) for both in zip(one, other, strict=True)
+        )
+    return one == other
+
+
+def _references(one, other):
+    """Return where two references lead, or ``None`` where one of the two is none, or says more beside it."""
+    both = tuple(
+        value["$ref"] if isinstance(value, dict) and value.keys() == {"$ref"} else None for value in (one, other)
+    )
+    return both if all(isinstance(reference, str) for reference in both) else None
 
 
 # --- What a document takes away from another's readers ----------------------------------------------------------------
@@ -279,7 +310,7 @@ def _answer_breaks(before, own, old, new):
             if other is None:
                 found.append(f"answer {status}: {media} is gone")
             else:
-                reasons = _uncovered(other.get("schema", {}), one.get("schema", {}), new, old, False)
+                reasons = _reasons(other.get("schema", {}), one.get("schema", {}), new, old, False)
                 found += [f"answer {status}: {reason}" for reason in reasons]
         for header, one in said.get("headers", {}).items():
             names = {name.lower(): _resolved(header, new) for name, header in its.get("headers", {}).items()}
@@ -289,59 +320,94 @@ def _answer_breaks(before, own, old, new):
 
 
 def _request_breaks(before, own, old, new, where):
-    return [f"{where}: {reason}" for reason in _uncovered(before, own, old, new, True)]
+    return [f"{where}: {reason}" for reason in _reasons(before, own, old, new, True)]
 
 
-def _uncovered(sub, sup, sub_document, sup_document, is_request, at="", seen=()):
-    """List why something that one schema describes may not be what another one describes.
+def _reasons(sub, sup, sub_document, sup_document, is_request):
+    """List, in sentences, why something that one schema describes may not be what another one describes.
 
     :param sub: what is sent: the old schema of a request, the new one of an answer.
     :param sup: what is taken: the new schema of a request, the old one of an answer.
     :param is_request: whether it is a request, of which the new schema must take all that the old one did.
-    :param at: where this is, such as ``questions[].id``.
-    :param seen: the pairs that are being compared, since a schema may hold itself.
     """
-    pair = (id(sub), id(sup))
-    if pair in seen or len(seen) > MAX_DEPTH:
-        return []
-    seen = (*seen, pair)
-    sub, sup = _whole(sub, sub_document, is_request), _whole(sup, sup_document, is_request)
+    found = _uncovered(sub, sup, Comparison(sub_document, sup_document, is_request))
+    return list(dict.fromkeys(f"{at.removeprefix('.') or 'it'} {what}" for at, what in found))
 
-    def below(one, other, where):
-        return _uncovered(one, other, sub_document, sup_document, is_request, where, seen)
+
+class Comparison:
+    """Two documents, of which a schema of the one is compared with one of the other.
+
+    :param sub: the document of what is sent.
+    :param sup: the document of what is taken.
+    :param is_request: see ``_reasons``.
+    :param known: the pairs of references that were met. Schemas that hold each other are met again and again; what is
+        said of a pair is said once.
+    """
+
+    def __init__(self, sub, sup, is_request, known=()):
+        self.sub, self.sup, self.is_request, self.known = sub, sup, is_request, set(known)
+
+    def apart(self):
+        """Return another one, for a choice that may come to nothing."""
+        return Comparison(self.sub, self.sup, self.is_request, self.known)
+
+
+def _uncovered(sub, sup, of, depth=0):
+    """List why something that one schema describes may not be what another one describes; see ``_reasons``.
+
+    :param of: the comparison.
+    :param depth: how many schemas this is in.
+    :return: pairs of where, such as ``.questions[].id``, and what.
+    """
+    if depth > MAX_DEPTH:
+        return []
+    pair = _references(sub, sup)
+    if pair is None:
+        return _compared(sub, sup, of, depth)
+    if pair in of.known:
+        return []
+    of.known.add(pair)
+    return _compared(sub, sup, of, depth)
+
+
+def _compared(sub, sup, of, depth):
+    sub, sup = _whole(sub, of.sub, of.is_request), _whole(sup, of.sup, of.is_request)
+
+    def below(one, other, step="", of=of):
+        return [(f"{step}{at}", what) for at, what in _uncovered(one, other, of, depth + 1)]
 
     for word in ("oneOf", "anyOf"):
         if word in sub:
             rest = {key: value for key, value in sub.items() if key != word}
-            return list(dict.fromkeys(r for one in sub[word] for r in below({"allOf": [rest, one]}, sup, at)))
+            return [reason for one in sub[word] for reason in below(_both(rest, one), sup)]
     for word in ("oneOf", "anyOf"):
         if word in sup:
             rest = {key: value for key, value in sup.items() if key != word}
-            choices = [below(sub, {"allOf": [rest, one]}, at) for one in sup[word]]
+            choices = [below(sub, _both(rest, one), of=of.apart()) for one in sup[word]]
             return min(choices, key=len) if choices else []
 
-    found = _type_reasons(sub, sup, is_request, at)
+    found = _type_reasons(sub, sup, of.is_request)
     if found:
         return found
-    found = _required_reasons(sub, sup, is_request, at)
-    if is_request:
-        found += _narrowing_reasons(sub, sup, at)
+    found = _required_reasons(sub, sup, of.is_request)
+    if of.is_request:
+        found += _narrowing_reasons(sub, sup)
         for word in WHOLE:
-            if word in sup and _expanded(sub.get(word), sub_document) != _expanded(sup[word], sup_document):
-                found.append(f"{_named(at)} has another {word}")
+            if word in sup and not _alike(sub.get(word), sup[word], of.sub, of.sup):
+                found.append(("", f"has another {word}"))
     if "format" in sup and sub.get("format") != sup["format"]:
-        found.append(f"{_named(at)} has another format")
+        found.append(("", "has another format"))
     for name, one in sup.get("properties", {}).items():
         if name in sub.get("properties", {}):
-            found += below(sub["properties"][name], one, f"{at}.{name}".removeprefix("."))
-    for word, mark in (("items", "[]"), ("additionalProperties", "{}")):
+            found += below(sub["properties"][name], one, f".{name}")
+    for word, step in (("items", "[]"), ("additionalProperties", "{}")):
         if isinstance(sup.get(word), dict) and isinstance(sub.get(word), dict):
-            found += below(sub[word], sup[word], f"{at}{mark}")
+            found += below(sub[word], sup[word], step)
     return found
 
 
-def _named(at):
-    return at or "it"
+def _both(rest, one):
+    return {"allOf": [rest, one]} if rest else one
 
 
 def _types(schema):
@@ -352,7 +418,7 @@ def _types(schema):
     return found | {"integer"} if "number" in found else found
 
 
-def _type_reasons(sub, sup, is_request, at):
+def _type_reasons(sub, sup, is_request):
     others = _types(sub) - _types(sup)
     # Each integer is a number.
     shown = " or ".join(sorted(others - {"integer"} if "number" in others else others))
@@ -360,40 +426,39 @@ def _type_reasons(sub, sup, is_request, at):
         return []
     if sub.get("type") is None:
         allowed = " or ".join(sorted(_types(sup)))
-        return [f"{_named(at)} may only be {allowed}" if is_request else f"{_named(at)} may be more than {allowed}"]
-    return [f"{_named(at)} may no longer be {shown}" if is_request else f"{_named(at)} may be {shown} now"]
+        return [("", f"may only be {allowed}" if is_request else f"may be more than {allowed}")]
+    return [("", f"may no longer be {shown}" if is_request else f"may be {shown} now")]
 
 
-def _required_reasons(sub, sup, is_request, at):
+def _required_reasons(sub, sup, is_request):
     found = []
     for name in sup.get("required", []):
-        where = f"{at}.{name}".removeprefix(".")
         if name not in sub.get("required", []):
             is_there = is_request or name in sub.get("properties", {})
-            found.append(f"{where} {'is required' if is_request else 'may be missing' if is_there else 'is gone'}")
+            found.append((f".{name}", "is required" if is_request else "may be missing" if is_there else "is gone"))
     if is_request:
         # One that says nothing of its properties takes all.
         is_open = "properties" not in sup and sup.get("additionalProperties", True) is not False
         for name in () if is_open or isinstance(sup.get("additionalProperties"), dict) else sub.get("properties", {}):
             if name not in sup.get("properties", {}):
-                found.append(f"{at}.{name} is gone".removeprefix("."))
+                found.append((f".{name}", "is gone"))
         if sup.get("additionalProperties") is False and sub.get("additionalProperties", True) is not False:
-            found.append(f"{_named(at)} takes no other properties")
+            found.append(("", "takes no other properties"))
     return found
 
 
-def _narrowing_reasons(sub, sup, at):
+def _narrowing_reasons(sub, sup):
     found = []
     values = _values(sup)
     if values is not None:
         own = _values(sub)
         if own is None or any(value not in values for value in own):
-            found.append(f"{_named(at)} takes fewer values")
+            found.append(("", "takes fewer values"))
     for word, is_greater in BOUNDS.items():
         if word in sup and not _implies(sub.get(word), sup[word], is_greater):
-            found.append(f"{_named(at)} has another {word}")
+            found.append(("", f"has another {word}"))
     if sup.get("uniqueItems") and not sub.get("uniqueItems"):
-        found.append(f"{_named(at)} takes no repeats")
+        found.append(("", "takes no repeats"))
     return found
 
 
@@ -405,10 +470,14 @@ def _implies(own, other, is_greater):
     return own is not None and (own >= other if is_greater else own <= other)
 
 
-def _whole(schema, document, is_request):
-    """Return a schema with its references followed, what it is made of in one, and OpenAPI 3.0's words as 3.1's."""
-    if schema is True or not isinstance(schema, dict):
+def _whole(schema, document, is_request, made_of=()):
+    """Return a schema with its references followed, what it is made of in one, and OpenAPI 3.0's words as 3.1's.
+
+    :param made_of: the references that led here: one that is made of itself says nothing more by that.
+    """
+    if schema is True or not isinstance(schema, dict) or schema.get("$ref") in made_of:
         return {} if schema is not False else {"type": []}
+    made_of = (*made_of, schema["$ref"]) if "$ref" in schema else made_of
     schema = _resolved(schema, document)
     if not isinstance(schema, dict):
         return {} if schema is not False else {"type": []}
@@ -423,10 +492,11 @@ def _whole(schema, document, is_request):
     if schema.get("nullable") and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]
     for part in schema.get("allOf", []):
-        found = _merged(found, _whole(part, document, is_request))
+        found = _merged(found, _whole(part, document, is_request, made_of))
     hidden = "readOnly" if is_request else "writeOnly"
     properties = found.get("properties", {})
-    left_out = {name for name, one in properties.items() if _resolved(one, document).get(hidden) is True}
+    said = {name: _resolved(one, document) for name, one in properties.items()}
+    left_out = {name for name, one in said.items() if isinstance(one, dict) and one.get(hidden) is True}
     if left_out:
         found["properties"] = {name: one for name, one in properties.items() if name not in left_out}
         found["required"] = [name for name in found.get("required", []) if name not in left_out]

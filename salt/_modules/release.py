@@ -305,7 +305,9 @@ def deploy(app):
             details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
             _take(DEPLOY, move, "serves", details)
         elif wanted["changes"]:
-            _take(MEND if is_ill(wanted["changes"]) else SETTLE, move)
+            # A release that was gone back to has less to migrate than is there.
+            is_to_migrate = is_ill(wanted["changes"]) and not wanted["held"]
+            _take(MEND if is_to_migrate else SETTLE, move)
         return move.number
 
 

@@ -307,7 +307,9 @@ def test_a_source_that_is_not_there_is_told(build, dunders, tmp_path):
     for source in (str(tmp_path / "none.tar.gz"), str(tmp_path), "salt://builds/none.tar.gz"):
         with pytest.raises(CommandExecutionError) as raised:
             build._fetch("shop", source, "unused")
-        assert str(raised.value) == f"app.shop.build.source: {source}: no such file; build it with bin/build-release"
+        assert (
+            str(raised.value) == f"app.shop.build.source: {source}: no such file; put the build there that was declared"
+        )
 
 
 class Answers(http.server.BaseHTTPRequestHandler):

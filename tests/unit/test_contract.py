@@ -345,12 +345,46 @@ def test_what_came_of_it_is_told_in_lines(contract_command):
 
 
 def test_a_command_that_says_nothing_is_told(contract, monkeypatch):
-    def run(said):
-        return lambda *_, **__: subprocess.CompletedProcess([], 1, "", said)
-
-    monkeypatch.setattr(subprocess, "run", run("Traceback\nModuleNotFoundError: No module named 'schemathesis'\n"))
+    says(monkeypatch, b"", b"Traceback\nModuleNotFoundError: No module named 'schemathesis'\n")
     with pytest.raises(CommandExecutionError, match=r"No module named 'schemathesis'; run bootstrap\.sh again$"):
-        contract._answer("faq", {"seconds": 5})
+        contract._answer("faq", {"seconds": 5, "documents": {}})
+
+
+def says(monkeypatch, output, errors=b""):
+    """Have the command print something."""
+
+    def run(*_, stdout, stderr, **__):
+        stdout.write(output)
+        stderr.write(errors)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+WRONG = {"version": "v1", "call": "GET /", "expected": "JSON", "came": "200"}
+
+
+@pytest.mark.parametrize(
+    "answer, wrong",
+    [({"wrong": None}, None), ({"wrong": WRONG}, WRONG), ({"wrong": WRONG | {"more": 1}}, WRONG)],
+)
+def test_what_the_command_answers(contract, monkeypatch, answer, wrong):
+    says(monkeypatch, json.dumps(answer).encode())
+    assert contract._answer("faq", {"seconds": 5, "documents": {"v1": {}}}) == wrong
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        *(b"", b"[]", b"null", b"7", b'{"wrong": []}', b'{"wrong": {"version": 1}}', b"\xff\xfe", b"[" * 60_000),
+        json.dumps({"wrong": WRONG | {"version": "v9"}}).encode(),
+        b'{"wrong": null' + b" " * 100_000 + b"}",
+    ],
+    ids=range(10),
+)
+def test_what_an_app_may_have_made_of_its_answer_is_refused(contract, monkeypatch, output):
+    says(monkeypatch, output)
+    with pytest.raises(CommandExecutionError, match="contract: it said: "):
+        contract._answer("faq", {"seconds": 5, "documents": {"v1": {}}})
 
 
 DROPPED = {

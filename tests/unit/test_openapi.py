@@ -322,3 +322,72 @@ def test_a_document_is_read_as_json_would_be(openapi):
     for text, reason in (("- a", "no mapping"), ("a: b: c", "line 1: no YAML"), ("a: !x b", "line 1: no YAML")):
         with pytest.raises(ValueError, match=reason):
             openapi.parse(text)
+
+
+def woven(count, **last):
+    """Return a document whose schemas all refer to each other."""
+    names = [f"S{n}" for n in range(count)]
+    schemas = {
+        name: {
+            "type": "object",
+            "required": ["id"],
+            "properties": {other: {"$ref": f"#/components/schemas/{other}"} for other in names}
+            | {"id": {"type": "string"}},
+        }
+        for name in names
+    }
+    schemas[names[-1]]["properties"] |= last
+    answer = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}}
+    return {"paths": {"/s": {"get": {"responses": {"200": answer}}}}, "components": {"schemas": schemas}}
+
+
+def test_schemas_that_refer_to_each_other_are_compared_once(openapi):
+    assert openapi.breaks(woven(12), woven(12, more={"type": "string"})) == []
+    assert openapi.breaks(woven(12), woven(12, id={"type": "integer"})) == [
+        "GET /s: answer 200: S1.S2.S3.S4.S5.S6.S7.S8.S9.S10.S11.id may be integer now"
+    ]
+
+
+def test_what_is_compared_as_it_is_may_refer_to_each_other_too(openapi):
+    def asked(count, **last):
+        one = woven(count, **last)
+        body = {"content": {"application/json": {"schema": {"not": {"$ref": "#/components/schemas/S0"}}}}}
+        one["paths"]["/s"]["post"] = {"requestBody": body, "responses": {}}
+        return one
+
+    assert openapi.breaks(asked(12), asked(12)) == []
+    assert openapi.breaks(asked(12), asked(12, id={"type": "integer"})) == [
+        "GET /s: answer 200: S1.S2.S3.S4.S5.S6.S7.S8.S9.S10.S11.id may be integer now",
+        "POST /s: request: it has another not",
+    ]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"x": True}, {"x": False}, {"x": {"$ref": "#/components/schemas/Nothing"}}, {"x": {}}],
+    ids=["all", "nothing", "a reference to nothing", "an empty one"],
+)
+def test_a_schema_may_be_less_than_a_mapping(openapi, properties):
+    def saying(**more):
+        schema = {"type": "object", "properties": properties | more}
+        answer = {"content": {"application/json": {"schema": schema}}}
+        return {"paths": {"/s": {"get": {"responses": {"200": answer}}}}}
+
+    assert openapi.breaks(saying(), saying(y={"type": "string"})) == []
+
+
+def test_a_schema_that_is_made_of_itself_is_compared(openapi):
+    one = woven(1)
+    one["components"]["schemas"]["S0"]["allOf"] = [{"$ref": "#/components/schemas/S0"}]
+    assert openapi.breaks(one, copy.deepcopy(one)) == []
+
+
+def test_a_document_that_grows_when_it_is_read_is_refused(openapi):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]
+    with pytest.raises(ValueError, match="more than 200000 values"):
+        openapi.parse("\n".join(lines))
+    with pytest.raises(ValueError, match="larger than 2 MB"):
+        openapi.parse("a: " + "x" * 2_000_000)
+    with pytest.raises(ValueError, match="no YAML"):
+        openapi.parse("a: &a [*a]")

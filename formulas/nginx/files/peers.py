@@ -18,7 +18,7 @@ import sys
 import time
 
 DIRECTORY = "/etc/nginx/peers"
-LOCK = "/run/saltern/peers.lock"
+LOCK = "/run/saltern/saltern.peers.lock"
 PATH = "/.saltern/ready"
 
 # Seconds. Two connections that are not taken, and what lies between, are less than three.
