@@ -23,7 +23,7 @@ up: setup ## boot, bootstrap and converge the hosts of dev, with the example app
 apply: setup ## converge what is up, after an edit (ARGS=test=True: only say what would change)
 	@$(LAB) apply $(ARGS)
 
-verify: setup ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one; SSH_CONFIG=)
+verify: $(if $(HOST),tools,setup) ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one; SSH_CONFIG=)
 	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
 
 drift: setup ## ask all hosts what a converge would change; fails when there is anything

@@ -306,7 +306,7 @@ def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
     _, declare = declared
     declare(source="/srv/saltern/dist/absent.tar.gz", sha256="0" * 64)
     assert apply(host).failed["app-build-mirror"] == (
-        "app.mirror.build.source: /srv/saltern/dist/absent.tar.gz: no such file; build it with bin/build-release"
+        "app.mirror.build.source: /srv/saltern/dist/absent.tar.gz: no such file; put the build there that was declared"
     )
 
 

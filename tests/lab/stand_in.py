@@ -4,6 +4,7 @@ It is a copy. Of the real hosts' keys, secrets and certificates the lab has noth
 copy has others in their place, made for the lab's hosts.
 """
 
+import copy
 import os
 import secrets
 import shutil
@@ -60,6 +61,10 @@ class StandIn:
         for kind in ("hosts", "operators"):
             (self.tree / "pillar/keys" / kind).mkdir(parents=True, exist_ok=True)
         self.copy_builds()
+        path = self.tree / f"pillar/environments/{self.environment}.sls"
+        said = read(path)
+        if path.exists() and within(said) != said:
+            path.write_text("#!yaml\n" + yaml.safe_dump(within(said)))
 
     def is_own(self, name: str) -> bool:
         """Whether a path of the tree is one that the copy has for itself."""
@@ -170,9 +175,30 @@ def substitutes(pillar: Path, environment: str) -> dict[str, str]:
             names |= {
                 f"{kind}.{plural}.{target[kind]}.password"
                 for kind, plural in (("postgres", "databases"), ("redis", "instances"))
-                if kind in target and "url" not in target
+                if kind in target
             }
+    # The lab leaves these out; see within.
+    names = {name for name in names if not name.endswith((".url", ".site.key"))}
     return {name: of_dev.get(name) or secrets.token_hex(20) for name in names}
+
+
+def within(said: dict) -> dict:
+    """Return an environment's settings without what leads out of the lab, or holds outside it alone.
+
+    Resources that are somebody else's, where another is declared beside them, certificates that were bought, and the
+    authority that would be asked for others.
+
+    :param said: what the environment's file says.
+    """
+    said = copy.deepcopy(said)
+    if ((said.get("nginx") or {}).get("tls") or {}).get("source") == "acme":
+        said["nginx"]["tls"]["source"] = "authority"
+    for one in (said.get("app") or {}).values():
+        for target in ((one or {}).get("attach") or {}).values():
+            if target.keys() - {"url"}:
+                target.pop("url", None)
+        ((one or {}).get("site") or {}).pop("certificate", None)
+    return said
 
 
 def leaf_values(said: Mapping) -> Iterator[tuple[str, str]]:
