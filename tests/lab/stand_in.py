@@ -5,6 +5,7 @@ copy has others in their place, made for the lab's hosts.
 """
 
 import copy
+import hashlib
 import os
 import secrets
 import shutil
@@ -18,8 +19,8 @@ import yaml
 from tests.lab.host import Host
 from tests.lab.podman import LabError, reason
 
-# A Unix socket's path has 107 bytes; see unix(7). The longest of gpg's agent:
-SOCKET = "S.gpg-agent.browser"
+# Links to the operators' keys: the path of a socket of gpg's agent may have 107 bytes (unix(7)), a tree may lie deeper.
+LINKS = Path("/run/saltern-lab")
 PUBLIC_KEY = ("gpg", "--homedir", "/etc/salt/gpgkeys", "--armor", "--export")
 
 
@@ -84,8 +85,16 @@ class StandIn:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables with which a command is the operator's."""
-        return {"GNUPGHOME": str(self.operator)}
+        """The variables with which a command is the operator's, until ``stop_agent``."""
+        if not self.link.is_symlink():
+            LINKS.mkdir(mode=0o700, exist_ok=True)
+            self.link.symlink_to(self.operator)
+        return {"GNUPGHOME": str(self.link)}
+
+    @property
+    def link(self) -> Path:
+        """The short path by which gpg knows the operator's keys."""
+        return LINKS / hashlib.sha256(os.fsencode(self.operator)).hexdigest()[:12]
 
     def gpg(self, *arguments: str) -> str:
         """Run gpg as the operator."""
@@ -139,14 +148,10 @@ class StandIn:
     def stop_agent(self) -> None:
         """End gpg's agent, which gpg starts by itself and leaves there."""
         self.run("gpgconf", "--kill", "gpg-agent")
+        self.link.unlink(missing_ok=True)
 
     def make_operator(self) -> None:
-        """Make the operator's key, where there is none.
-
-        :raises LabError: where its place is too deep for gpg.
-        """
-        if len(os.fsencode(self.operator / SOCKET)) > 107:
-            raise LabError(f"{self.operator}: too long a path for gpg's agent; expected the tree at a shorter one")
+        """Make the operator's key, where there is none."""
         if self.operator.is_dir():
             return
         self.operator.mkdir(parents=True, mode=0o700)
