@@ -151,7 +151,7 @@ def test_a_tarball_with_a_wrong_byte_is_told_as_damaged(build, tarball, tmp_path
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"hello", gzip.compress(b"hello"), gzip.compress(b"x" * 5000)],
+    [b"", b"hello", gzip.compress(b"hello", mtime=0), gzip.compress(b"x" * 5000, mtime=0)],
     ids=["nothing", "text", "compressed text", "much compressed text"],
 )
 def test_what_is_no_tarball_is_told_as_damaged(build, tmp_path, content):
@@ -415,7 +415,7 @@ def test_of_a_tarball_that_is_no_build_a_dry_run_knows_nothing(build, tarball):
     assert build.described(tarball(member("build.json", content=b"[]"))) == ({}, {})
 
 
-@pytest.mark.parametrize("content", [b"", b"no tarball", gzip.compress(b"x" * 2000)])
+@pytest.mark.parametrize("content", [b"", b"no tarball", gzip.compress(b"x" * 2000, mtime=0)])
 def test_of_what_is_no_build_a_dry_run_knows_nothing(build, tmp_path, content):
     path = tmp_path / "shop.tar.gz"
     path.write_bytes(content)
