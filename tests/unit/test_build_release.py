@@ -751,4 +751,4 @@ def test_it_enters_the_trees_virtual_environment(tree):
 def test_without_it_one_line_says_what_to_do(tree):
     done = subprocess.run([sys.executable, "-IS", tree / "bin/build-release", "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"build-release: \w+ is not installed: .*; run make setup\n", done.stderr)
+    assert re.fullmatch(r"build-release: \w+ is not installed: .*; run make tools\n", done.stderr)
