@@ -1,8 +1,11 @@
 """The example apps' own tests, on a bare host of their own."""
 
+import pytest
+
 from tests.lab import Lab, machine
 
 
+@pytest.mark.alike
 def test_the_example_apps_pass_their_own_tests(suite):
     with Lab.temporary(f"examples-{suite}") as lab:
         host = lab.boot("dev", suite)
