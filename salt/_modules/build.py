@@ -136,7 +136,7 @@ def described(tarball):
                 wanted = {__salt__["contract.path"](version): version for version in build.get("contracts") or {}}
             elif member.name in wanted:
                 # More than this openapi.parse refuses.
-                documents[wanted[member.name]] = tar.extractfile(member).read(MAX_DOCUMENT + 1).decode(errors="replace")
+                documents[wanted[member.name]] = tar.extractfile(member).read(MAX_DOCUMENT + 1).decode()
         return build, documents
     return {}, {}
 

@@ -391,3 +391,17 @@ def test_a_document_that_grows_when_it_is_read_is_refused(openapi):
         openapi.parse("a: " + "x" * 2_000_000)
     with pytest.raises(ValueError, match="no YAML"):
         openapi.parse("a: &a [*a]")
+
+
+def test_what_was_met_in_a_choice_that_came_to_nothing_is_told_where_it_counts(openapi):
+    def saying(kind):
+        part = {"$ref": "#/components/schemas/Part"}
+        first = {"type": "object", "required": ["part", "first"], "properties": {"part": part}}
+        other = {"type": "object"}
+        properties = {"choice": {"oneOf": [first, other]}, "part": part}
+        answer = {"content": {"application/json": {"schema": {"type": "object", "properties": properties}}}}
+        schema = {"type": "object", "properties": {"id": {"type": kind}}}
+        paths = {"/s": {"get": {"responses": {"200": answer}}}}
+        return {"paths": paths, "components": {"schemas": {"Part": schema}}}
+
+    assert openapi.breaks(saying("string"), saying("integer")) == ["GET /s: answer 200: part.id may be integer now"]
