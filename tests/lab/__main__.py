@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import testinfra
 import yaml
 
 from tests.lab import image, journal, machine
@@ -167,12 +168,32 @@ def verify(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="saltern-verify-") as scratch:
         config = Path(scratch) / "ssh_config"
         config.write_text(ssh_config(options.ssh_config, scratch))
+        if options.host:
+            for name in options.host.split(","):
+                refuse_unreached(name, config)
         command = [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}", f"--ssh-config={config}"]
         command += [f"--tree={tree}"]
         code = subprocess.run(command, check=False, env=os.environ | environ).returncode
     if stand_in:
         stand_in.stop_agent()
     return code
+
+
+def refuse_unreached(name: str, config: Path) -> None:
+    """Ask a host elsewhere whether it is there, once, and not in each test.
+
+    :param name: testinfra's name of it.
+    :param config: the configuration of ssh.
+    :raises LabError: when it is not, with the reason.
+    """
+    try:
+        asked = testinfra.get_host(name, ssh_config=str(config)).run("true")
+    except (RuntimeError, ValueError, ImportError) as error:
+        # Of ssh's own failure testinfra hands on what ssh did.
+        asked = error.args[0] if error.args else error
+    if getattr(asked, "rc", 1):
+        said = str(getattr(asked, "stderr", "") or asked).strip().splitlines()[-1]
+        raise LabError(f"HOST: {name} cannot be asked: {said}; expected a host that ssh reaches, as ssh://root@web1")
 
 
 def drift(options: argparse.Namespace) -> int:

@@ -325,3 +325,14 @@ def test_what_is_not_a_git_tree_is_not_copied(tmp_path):
 
 def test_colours_are_not_part_of_a_line():
     assert plain("\x1b[0;36mSucceeded: 3\x1b[0;0m") == "Succeeded: 3"
+
+
+@pytest.mark.parametrize(
+    "name, reason",
+    [("ssh://root@nowhere.invalid", "nowhere.invalid"), ("nonsense://web1", "Unknown connection type 'nonsense'")],
+)
+def test_a_host_that_cannot_be_asked_is_refused_once(name, reason, tmp_path):
+    (config := tmp_path / "ssh_config").touch()
+    with pytest.raises(LabError, match=rf"^HOST: {name} cannot be asked: .*{reason}.*; expected a host that ssh"):
+        command_line.refuse_unreached(name, config)
+    command_line.refuse_unreached("local://", config)
