@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import ipaddress
 import os
+import re
 import shutil
 import tempfile
 
@@ -20,12 +21,19 @@ TABLE = "table inet saltern"
 UNIT = "saltern-firewall"
 
 POSTGRES_PORT = 5432
+# Of Salt's master: what it publishes, and what it is asked; see `publish_port` and `ret_port` of its configuration.
+MASTER_PORTS = {"publish": 4505, "request": 4506}
 HTTP_PORTS = {"http": 80, "https": 443}
 EVERYWHERE = ["0.0.0.0/0", "::/0"]
 
 # What is loaded and not yet confirmed, and what was live before it. Gone after a reboot, as what was loaded is.
 PENDING = "/run/saltern-firewall"
 CANDIDATE, PREVIOUS = f"{PENDING}/candidate.nft", f"{PENDING}/previous.nft"
+
+# What a set of the table has in it: of no matter to what is declared.
+ELEMENTS = re.compile(r"^\t\telements = \{.*?\}\n", re.DOTALL | re.MULTILINE)
+# How long a connection may be silent that was there before the table, and be known again.
+BEFORE = "1d"
 
 # The confirmation is the next state, and comes within a second. A host under load may be slower.
 ROLLBACK_UNIT = f"{UNIT}-rollback"
@@ -101,6 +109,10 @@ def opened(settings, hosts, minion_id, peers):
         for app, one in sorted(settings["app"].items()):
             if one["formation"].get("web"):
                 found.append((f"app {app}", "tcp", one["port"], of["proxy"] + (of["app"] if app in services else [])))
+    if "master" in roles:
+        # Of every environment: the inventory says whose master it may be.
+        minions = [f"{row['address']}/32" for name, row in sorted(hosts.items()) if name != minion_id]
+        found += [(f"master {name}", "tcp", port, minions) for name, port in MASTER_PORTS.items()]
     if "database" in roles:
         found.append(("postgres", "tcp", POSTGRES_PORT, of["app"]))
     if "cache" in roles:
@@ -148,6 +160,28 @@ def rules(openings):
         for source in [""] if one["networks"] == EVERYWHERE else sources:
             found.append(f'{source}{one["protocol"]} dport {one["port"]} accept comment "{one["name"]}"')
     return found
+
+
+def before(connections):
+    """Write the elements of the table's sets of connections that are there already.
+
+    The kernel keeps track of connections from the first rule on that asks for their state. One that has been silent
+    since then, such as a minion's to its master, would be cut off by the next packet that comes.
+
+    :param connections: triples of the other's address and port, and the own port.
+    :return: a script of nft, empty where there are none.
+    """
+    families = {4: set(), 6: set()}
+    for text, port, own in connections:
+        address = ipaddress.ip_address(text.partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        if not address.is_loopback:
+            families[address.version].add(f"{address} . {port} . {own} timeout {BEFORE}")
+    return "".join(
+        f"add element {TABLE.removeprefix('table ')} before{version} {{ {', '.join(sorted(some))} }}\n"
+        for version, some in families.items()
+        if some
+    )
 
 
 def shut_out(openings, port, listening, connections):
@@ -238,7 +272,7 @@ def load(text):
     _run(*command, "--timer-property=AccuracySec=1s", "sh", "-c", ROLLBACK)
     __context__[PENDING] = True
     try:
-        _run("nft", "-f", CANDIDATE)
+        _run("nft", "-f", "-", stdin=text + before(_connections()))
     except CommandExecutionError:
         _end_rollback()
         shutil.rmtree(PENDING)
@@ -272,8 +306,8 @@ def _end_rollback():
 
 
 def _live():
-    """Return the table that is live as nft lists it, empty where there is none."""
-    return _run("nft", "--stateless", "list", *TABLE.split(), check=False)
+    """Return the table that is live as nft lists it, with nothing in its sets. Empty where there is none."""
+    return ELEMENTS.sub("", _run("nft", "--stateless", "list", *TABLE.split(), check=False))
 
 
 def _listed(text):
@@ -296,6 +330,14 @@ def _run(*command, stdin=None, check=True):
         said = (done["stderr"] or done["stdout"] or f"exit code {done['retcode']}").strip()
         raise CommandExecutionError(f"{command[0]}: {said}")
     return f"{done['stdout']}\n"
+
+
+def _connections():
+    """Return the TCP connections that this host has; see ``before``."""
+    import psutil
+
+    there = [one for one in psutil.net_connections("tcp") if one.status == psutil.CONN_ESTABLISHED]
+    return [(one.raddr.ip, one.raddr.port, one.laddr.port) for one in there]
 
 
 def _of_sshd(port):

@@ -15,6 +15,7 @@ from tests.lab.podman import podman
 from tests.pillar import declare
 
 from .applied import apply
+from .bootstrapped import bootstrapped
 from .test_9_roles import PASSWORDS
 
 pytestmark = pytest.mark.alike("bookworm")
@@ -90,7 +91,7 @@ def fleet(suite):
         declare(lab.tree / "pillar", "dev", PASSWORDS | {"firewall": {"allow": allow}})
         lab.issue_certificates()
 
-        first = lab.boot("front", suite)
+        first = lab.boot("front", suite, image_name=bootstrapped(suite))
         first.bootstrap()
         first.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq install openssh-server nftables >/dev/null 2>&1")
         first.run("tee", "/root/listen.py", input=LISTEN)

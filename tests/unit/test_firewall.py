@@ -204,3 +204,24 @@ def test_who_would_be_shut_out_is_named(firewall, listening, connections, expect
     assert len(found) == len(expected)
     for message, start in zip(found, expected, strict=True):
         assert message.startswith(start)
+
+
+@pytest.mark.parametrize(
+    "connections, expected",
+    [
+        ([], ""),
+        ([("127.0.0.1", 5432, 40000), ("::1", 80, 40001)], ""),
+        (
+            [("10.0.0.1", 4505, 40000), ("::ffff:10.0.0.2", 22, 40001)],
+            "add element inet saltern before4 { 10.0.0.1 . 4505 . 40000 timeout 1d, "
+            "10.0.0.2 . 22 . 40001 timeout 1d }\n",
+        ),
+        (
+            [("fe80::1%eth0", 443, 40000), ("10.0.0.1", 443, 40001)],
+            "add element inet saltern before4 { 10.0.0.1 . 443 . 40001 timeout 1d }\n"
+            "add element inet saltern before6 { fe80::1 . 443 . 40000 timeout 1d }\n",
+        ),
+    ],
+)
+def test_connections_that_are_there_before_the_rules_are_known(firewall, connections, expected):
+    assert firewall.before(connections) == expected

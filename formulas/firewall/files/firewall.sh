@@ -1,5 +1,15 @@
 #!/bin/sh
 # Managed by Saltern (formula firewall). Loads the rules at boot. $1: the port of ssh.
+
+# The table that is live, without the connections that a converge found when it loaded it.
+listed() {
+    nft --stateless list table inet saltern 2>/dev/null | awk '/^\t\telements = {/ {left = 1} !left; /}$/ {left = 0}'
+}
+
+# A converge has loaded them already when it first starts the unit.
+declared=$(unshare --net sh -c "nft -f /etc/saltern/firewall.nft && nft --stateless list table inet saltern" 2>/dev/null)
+[ -z "$declared" ] || [ "$(listed)" != "$declared" ] || exit 0
+
 nft -f /etc/saltern/firewall.nft && exit
 
 # A file that was damaged leaves no host open, nor one that cannot be mended: ssh alone. The unit fails, and tells it.
