@@ -34,7 +34,8 @@ def derive(settings, hosts, minion_id, peers):
     :param peers: the ids of the environment's hosts by role.
     :return: ``servers``, the server blocks of each app; ``peers``, the app hosts that each site is balanced over, none
         where it is not; ``listen``, the addresses besides the loopback at which fronts are served, to ``proxies``,
-        which are networks; ``ready``, how they are asked whether they can serve; and whether the host is ``drained``.
+        which are networks; ``ready``, how they are asked whether they can serve; whether the host is ``drained``, or
+        ``alone``, the environment's only app host; and ``others``, where a proxy reaches the other proxies.
     """
     nginx, own = settings["nginx"], hosts[minion_id]
     is_balanced = "proxy" in own["roles"] and peers["app"] != [minion_id]
@@ -49,6 +50,10 @@ def derive(settings, hosts, minion_id, peers):
         "proxies": [f"{hosts[name]['address']}/32" for name in proxies] if is_asked else [],
         "ready": {app: _ready(settings["app"][app]) for app in nginx["fronts"] if is_asked},
         "drained": bool(own.get("drain")),
+        "alone": peers["app"] == [minion_id],
+        "others": [hosts[name]["address"] for name in peers["proxy"] if name != minion_id]
+        if "proxy" in own["roles"]
+        else [],
     }
 
 

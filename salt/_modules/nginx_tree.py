@@ -12,7 +12,8 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "drain", "is_stale", "promote", "reload", "rendered", "runs", "upstream", "upstream_path"]
+__load__ = ["changes", "drain", "is_stale", "peers_in", "peers_out", "promote", "reload", "rendered", "runs"]
+__load__ += ["upstream", "upstream_path"]
 
 # Held by whoever writes which peers are out: a converge, and saltern-peers, which also reads what it writes anew.
 # No app has a dot in its name: their releases have locks beside it.
@@ -139,12 +140,22 @@ def mark(text, out):
 
 
 def peers_out(text):
-    """Return the ids of the peers that are out."""
+    """Return the ids of the peers that are out.
+
+    :param text: of the file with a site's peers.
+
+    CLI Example: none, it serves the module drain.
+    """
     return {name for _, name, _, is_out in PEER.findall(text) if is_out}
 
 
 def peers_in(text):
-    """Return the ids of the peers that get requests."""
+    """Return the ids of the peers that get requests.
+
+    :param text: of the file with a site's peers.
+
+    CLI Example: none, it serves the module drain.
+    """
     return {name for _, name, drained, is_out in PEER.findall(text) if not drained and not is_out}
 
 

@@ -13,11 +13,12 @@ import pytest
 import yaml
 from websockets.sync.client import connect
 
-from tests.lab import Lab, machine
+from tests.lab import Lab
 from tests.lab.podman import podman
 from tests.pillar import declare
 
 from .applied import apply, converged
+from .bootstrapped import bootstrapped
 from .client import Client
 from .conftest import ROOT
 from .stream import Stream
@@ -142,8 +143,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def fleet(suite):
     """The hosts, converged, and nothing to do any more."""
-    image = f"localhost/saltern-proxies:{suite}"
-    with contextlib.ExitStack() as stack, Lab.temporary(f"proxies-{suite}") as lab:
+    with Lab.temporary(f"proxies-{suite}") as lab:
         addresses = {name: str(lab.subnet[10 + index]) for index, name in enumerate(ROLES)}
         rows = {
             name: {"environment": "dev", "roles": roles, "address": addresses[name]} for name, roles in ROLES.items()
@@ -156,22 +156,16 @@ def fleet(suite):
         del secrets["app"]["tickets"]
         path.write_text(yaml.safe_dump(secrets))
         lab.issue_certificates()
-        first = lab.boot("app1", suite)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            bootstrapped = pool.submit(first.bootstrap)
-            for app in APPS:
-                lab.release(ROOT / app, first.python)
-            bootstrapped.result()
-            first.snapshot(image)
-            stack.callback(podman, "rmi", "--force", image)
 
             def booted(name):
-                host = lab.boot(name, suite, image_name=image)
-                host.run("/srv/saltern/bootstrap.sh", "--id", name, env=machine.index_environment())
+                host = lab.boot(name, suite, image_name=bootstrapped(suite))
+                host.bootstrap()
                 return host
 
-            others = [name for name in ROLES if name != "app1"]
-            hosts = dict(zip(others, pool.map(booted, others), strict=True)) | {"app1": first}
+            hosts = dict(zip(ROLES, pool.map(booted, ROLES), strict=True))
+            for app in APPS:
+                lab.release(ROOT / app, hosts["app1"].python)
             fleet = Fleet(lab, hosts)
             # What apps attach first. Both app hosts migrate the one database at the same time.
             for names in (("db1", "proxy1"), ("app1", "app2")):
@@ -179,7 +173,7 @@ def fleet(suite):
                     applied.succeeded()
             fleet.await_peers(app1="in", app2="in")
         yield fleet
-        # After the hosts that are booted from it; one after the other, since podman does not end several in time.
+        # One after the other, since podman does not end several in time.
         for host in hosts.values():
             host.remove()
 

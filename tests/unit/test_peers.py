@@ -8,12 +8,15 @@ import pytest
 
 
 def records(peers_script, **answers):
-    """Return a record for each host, after answers: ``.`` is a good one, ``x`` a bad one; ``-`` in front is out."""
+    """Return a record for each host, after answers.
+
+    ``.`` is a good one, ``x`` a bad one, and ``d`` that it is drained; ``-`` in front is out.
+    """
     found = {}
     for name, said in answers.items():
         record = peers_script.Record(is_out=said.startswith("-"), outs=[0.0] if said.startswith("-") else [])
         for answer in said.removeprefix("-"):
-            record.add(None if answer == "." else "answers 503, not 200")
+            record.add({".": None, "d": peers_script.DRAINED, "x": "answers 503, not 200"}[answer])
         found[name] = record
     return found
 
@@ -37,6 +40,10 @@ DECIDED = {
     "the drained one fails": ({"a": "..", "b": "xx"}, {"b"}, {"b"}),
     "the drained one and the last one fail": ({"a": "xx", "b": "xx"}, {"b"}, {"b"}),
     "only one that is out is left": ({"a": "-xx", "b": "..."}, {"b"}, set()),
+    "one says that it is drained": ({"a": "..d", "b": "..."}, set(), {"a"}),
+    "one is drained no longer": ({"a": "-dd...", "b": "..."}, set(), set()),
+    "one is drained and the last one fails": ({"a": "-dd", "b": "xx"}, set(), {"a"}),
+    "all of them say that they are drained": ({"a": "d", "b": "d"}, set(), set()),
     "one alone": ({"a": "xxxx"}, set(), set()),
     "all are drained": ({"a": "..."}, {"a"}, set()),
 }
@@ -72,6 +79,7 @@ async def answering(text, delay=0.0):
 
 
 ANSWERS = {
+    "drained for a while": ("HTTP/1.1 423 \r\n\r\n", 0, "is drained"),
     "ready": ("HTTP/1.1 200 OK\r\n\r\n", 0, None),
     "no process": ("HTTP/1.1 502 Bad Gateway\r\n\r\n", 0, "answers 502, not 200"),
     "another good answer": ("HTTP/1.1 204 No Content\r\n\r\n", 0, "answers 204, not 200"),

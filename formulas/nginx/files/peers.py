@@ -2,9 +2,9 @@
 """Keep the sites of this proxy on the app hosts that take requests.
 
 It asks each app host that stands in /etc/nginx/peers, at its front, whether it is ready: twice a second, as long as
-this process runs. One that fails twice in a row is out, one that is out and answers well three times in a row is in
-again; one that goes to and fro must answer well for longer each time. The last one that is in stays in, whatever it
-answers. Who is out stands in the same files, which nginx includes and reads again at each change.
+this process runs. One that is drained, or fails twice in a row, is out; one that is out and answers well three times in
+a row is in again; one that fails again and again must answer well for longer each time. The last one that is in stays
+in, whatever it answers. Who is out stands in the same files, which nginx includes and reads again at each change.
 """
 
 import asyncio
@@ -28,6 +28,8 @@ PAUSE_UNREACHABLE = 0.1
 LOOK = 0.5
 RELOAD_AGAIN = 5
 
+# What a host answers that somebody has drained for a while, see the module drain. That is no failure of its own.
+DRAINED_STATUS, DRAINED = 423, "is drained"
 UNREACHABLE = "takes no connection"
 FAILURES = 2
 # Of one piece of data, some 0.6 s after it was first sent.
@@ -104,7 +106,7 @@ class Record:
     :param is_out: whether it gets no requests.
     :param in_a_row: how often it has answered as last time.
     :param reason: why it failed, or ``None``.
-    :param outs: when it went out.
+    :param outs: when it failed and so went out.
     """
 
     is_out: bool = False
@@ -127,7 +129,7 @@ class Record:
         :param now: seconds of the monotonic clock.
         """
         if self.reason is not None:
-            return self.is_out or self.in_a_row >= FAILURES
+            return self.is_out or self.in_a_row >= FAILURES or self.reason == DRAINED
         return self.is_out and self.in_a_row < self.passes(now)
 
     def passes(self, now):
@@ -182,6 +184,8 @@ async def ask(target):
     status = re.match(rb"HTTP/1\.[01] (\d{3}) ", line)
     if not status:
         return "gives no answer"
+    if int(status[1]) == DRAINED_STATUS:
+        return DRAINED
     return None if int(status[1]) == target.status else f"answers {int(status[1])}, not {target.status}"
 
 
@@ -269,7 +273,8 @@ class Site:
         for name, record in self.records.items():
             if (name in out) != record.is_out:
                 record.is_out = name in out
-                record.outs = [at for at in record.outs if now - MEMORY < at] + ([now] if record.is_out else [])
+                has_failed = record.is_out and record.reason != DRAINED
+                record.outs = [at for at in record.outs if now - MEMORY < at] + ([now] if has_failed else [])
                 print(f"{self.app}: {name} {self.told(name)}", flush=True)
         # Of a file that names nobody whom it could ask, it knows nothing.
         if not self.records or peers_out(self.read_as) == out:
