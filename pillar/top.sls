@@ -1,7 +1,6 @@
 {% set environment = salt['inventory.environment'](salt['inventory.read'](), opts.id) %}
 base:
   '*':
-    - inventory
     - common
 {% if environment %}
     - environments.{{ environment }}

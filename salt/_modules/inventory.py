@@ -1,33 +1,88 @@
 """The inventory: which machine is what, from pillar/hosts.yaml."""
 
+import contextlib
+import hashlib
+import json
 import os
 
 import salt.utils.yaml
 
-__load__ = ["environment", "mistakes", "peers", "read", "roles"]
+__load__ = ["environment", "keep", "known", "mistakes", "peers", "read", "row"]
 
 ENVIRONMENTS = ("dev", "staging", "production")
 
 # In the order in which a host converges.
-ROLES = ("database", "cache", "app", "proxy")
+ROLES = ("master", "database", "cache", "app", "proxy")
+
+
+# Of the inventory that was read and checked last, in Salt's cache. Of a thousand hosts both take a second, and a master
+# compiles the pillar of each.
+KEPT = "saltern-inventory.json"
 
 
 def read():
-    """Read ``pillar/hosts.yaml``, for the pillar's own files.
+    """Read ``pillar/hosts.yaml``.
 
     :return: what it says. Nothing where it cannot be read: ``settings.compiled`` says why.
 
     CLI Example: none, it serves the pillar's files.
     """
+    if (hosts := known()) is not None:
+        return hosts
+    text = _text()
+    try:
+        return None if text is None else salt.utils.yaml.safe_load(text.decode())
+    except (UnicodeDecodeError, salt.utils.yaml.YAMLError):
+        return None
+
+
+def _text():
     for root in __opts__["pillar_roots"]["base"]:
-        try:
-            with open(os.path.join(root, "hosts.yaml"), encoding="utf-8") as stream:
-                return salt.utils.yaml.safe_load(stream)
-        except FileNotFoundError:
-            continue
-        except (UnicodeDecodeError, salt.utils.yaml.YAMLError):
-            break
+        with contextlib.suppress(FileNotFoundError), open(os.path.join(root, "hosts.yaml"), "rb") as stream:
+            return stream.read()
     return None
+
+
+def known():
+    """Return the inventory, where this very one has been checked before, by this code against this schema.
+
+    :return: rows by host id, or ``None``.
+
+    CLI Example: none, it serves ``settings.compiled``.
+    """
+    try:
+        with open(os.path.join(__opts__["cachedir"], KEPT), encoding="utf-8") as stream:
+            kept = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    return kept["hosts"] if kept["digest"] == _digest() else None
+
+
+def keep(hosts):
+    """Have an inventory known that was checked.
+
+    :param hosts: what ``pillar/hosts.yaml`` says.
+
+    CLI Example: none, it serves ``settings.compiled``.
+    """
+    path = os.path.join(__opts__["cachedir"], KEPT)
+    # Without a cache to write to it is read and checked again the next time.
+    with contextlib.suppress(OSError):
+        with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as stream:
+            json.dump({"digest": _digest(), "hosts": hosts}, stream)
+        os.rename(f"{path}.{os.getpid()}", path)
+
+
+def _digest():
+    """Return a digest of all that decides what an inventory says, and whether it has the right form."""
+    here = os.path.dirname(__file__)
+    paths = [os.path.join(here, name) for name in ("inventory.py", "settings.py")]
+    paths += [os.path.join(root, "roles/settings.yaml") for root in __opts__["file_roots"]["base"]]
+    digest = hashlib.sha256(_text() or b"")
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:
+            digest.update(hashlib.sha256(stream.read()).digest())
+    return digest.hexdigest()
 
 
 def environment(hosts, minion_id):
@@ -65,6 +120,8 @@ def mistakes(hosts, minion_id):
         owner = owners.setdefault(row["address"], name)
         if owner != name:
             found.append(f"hosts.{name}.address: is also the address of {owner}; expected one of its own")
+        if "master" in row["roles"] and len(row["roles"]) > 1:
+            found.append(f"hosts.{name}.roles: master beside others; expected it alone: a master knows all secrets")
     return found + _drained(hosts)
 
 
@@ -97,15 +154,16 @@ def peers(hosts, minion_id, role):
     return sorted(name for name, row in hosts.items() if row["environment"] == own and role in row["roles"])
 
 
-def roles():
-    """Return the roles of this host, for ``top.sls``.
+def row(hosts, minion_id):
+    """Return what a host is told of the inventory: its own row, with its roles in the order in which they converge.
 
-    :return: role names: what apps attach before the apps.
+    Of the others' rows it is told what follows from them for itself.
 
-    CLI Example:
+    :param hosts: rows by host id.
+    :param minion_id: the host's id.
+    :return: a mapping of its id to its row.
 
-    .. code-block:: bash
-
-        salt-call inventory.roles
+    CLI Example: none, it serves ``settings.compiled``.
     """
-    return sorted(__pillar__["hosts"][__opts__["id"]]["roles"], key=ROLES.index)
+    own = hosts[minion_id]
+    return {minion_id: own | {"roles": sorted(own["roles"], key=ROLES.index)}}

@@ -72,8 +72,10 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
                 found[name][path] = reason
         if not any(found.values()):
             found[next(iter(found))] = {(): "could not be decrypted a moment ago, and can be now; run it again"}
-    # The host's own lies beside its configuration. An operator's, who verifies, has an agent that knows passphrases.
-    if good and os.path.dirname(directory) == os.path.dirname(__opts__["conf_file"]):
+    # The host's own lies beside its configuration. An operator's, who verifies, has an agent that knows passphrases; a
+    # master's serves the pillars that are compiled at the same time.
+    is_own = os.path.dirname(directory) == os.path.dirname(__opts__["conf_file"])
+    if good and is_own and __opts__.get("__role") != "master":
         _stop_agent(directory)
 
     said = [message for name, reasons in found.items() for message in told(reasons, name, environment, dotted)]

@@ -16,7 +16,18 @@ import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-__load__ = ["check", "compiled", "completed", "dotted", "load", "misplaced", "parted", "read_schemas", "unreadable"]
+__load__ = [
+    "check",
+    "compiled",
+    "completed",
+    "confined",
+    "dotted",
+    "load",
+    "misplaced",
+    "parted",
+    "read_schemas",
+    "unreadable",
+]
 
 # Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
 INVENTORY_KEY = "hosts"
@@ -71,26 +82,26 @@ def compiled(pillar, minion_id):
     CLI Example: none, it serves the external pillar ``settings``.
     """
     roots = __opts__["pillar_roots"]["base"]
-    if broken := unreadable(roots, ["hosts.yaml"]):
-        return {}, broken
-    environment = __salt__["inventory.environment"](pillar.get(INVENTORY_KEY), minion_id)
+    schemas = read_schemas(__opts__["file_roots"]["base"])
+    inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
+    if (hosts := __salt__["inventory.known"]()) is None:
+        if broken := unreadable(roots, ["hosts.yaml"]):
+            return {}, broken
+        hosts = __salt__["inventory.read"]()
+        if mistakes := check(inventory, {INVENTORY_KEY: hosts}):
+            return {}, mistakes
+        __salt__["inventory.keep"](hosts)
+    if mistakes := __salt__["inventory.mistakes"](hosts, minion_id):
+        return {}, mistakes
+    row = {INVENTORY_KEY: __salt__["inventory.row"](hosts, minion_id)}
+    environment = hosts[minion_id]["environment"]
     own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
     own.append(__salt__["secrets.certificates"](environment, minion_id))
     files = ["common.sls", *own]
     if broken := unreadable(roots, files) or unrendered(roots, files):
         raise CommandExecutionError("\n".join(broken))
-    schemas = read_schemas(__opts__["file_roots"]["base"])
-    inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
-    hosts = __salt__["inventory.read"]()
-    mistakes = check(inventory, {INVENTORY_KEY: hosts})
-    # What JSON or YAML cannot say, such as a very long name, does not even reach the pillar.
-    if INVENTORY_KEY not in pillar:
-        raise CommandExecutionError("\n".join(mistakes or ["hosts: missing; expected pillar/inventory.sls as it came"]))
-    mistakes += [] if mistakes else __salt__["inventory.mistakes"](hosts, minion_id)
-    if not mistakes and pillar[INVENTORY_KEY] != hosts:
-        mistakes = ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
-    if mistakes:
-        return {}, mistakes
+    if INVENTORY_KEY in pillar and (DECLARED_KEY not in pillar or pillar[INVENTORY_KEY] != row[INVENTORY_KEY]):
+        return {}, ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
     declared = {key: value for key, value in pillar.items() if key not in (INVENTORY_KEY, DECLARED_KEY)}
     # Salt 3008 compiles a pillar again over the one that it has, for pillar.items and for a pillar on the command line.
     # What the files do not mention is then what was completed the first time.
@@ -106,7 +117,8 @@ def compiled(pillar, minion_id):
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
     if mistakes:
         return {}, sorted(mistakes)
-    return settings | {DECLARED_KEY: sorted(declared)}, []
+    own = confined({"properties": schemas}, settings, hosts[minion_id]["roles"])
+    return row | own | {DECLARED_KEY: sorted(declared)}, []
 
 
 def completed(schemas, declared, hosts, minion_id):
@@ -129,6 +141,29 @@ def completed(schemas, declared, hosts, minion_id):
     if not mistakes:
         settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)
     return settings, mistakes
+
+
+def confined(schema, value, roles):
+    """Return settings without what is for hosts of other roles alone (``x-roles``).
+
+    A master compiles the pillar of every host: one that is stolen, or does not behave, learns what its own roles need.
+
+    :param schema: a JSON Schema of a mapping.
+    :param value: settings that it accepts.
+    :param roles: the host's.
+    :return: a new mapping. Of a mapping that is for others nothing but its name is left.
+
+    CLI Example: none, it serves ``settings.compiled``.
+    """
+    kept = {}
+    for key, item in value.items():
+        part = _part(schema, key)
+        if "x-roles" in part and set(part["x-roles"]).isdisjoint(roles):
+            if isinstance(item, dict):
+                kept[key] = {}
+        else:
+            kept[key] = confined(part, item, roles) if isinstance(item, dict) else item
+    return kept
 
 
 def unreadable(roots, names):

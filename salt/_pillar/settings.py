@@ -12,5 +12,14 @@ def ext_pillar(minion_id, pillar, *_args, **_kwargs):
     :param pillar: what the pillar files say.
     :return: a mapping of formula to settings, or ``{'_errors': [message, …]}``.
     """
-    compiled, mistakes = __salt__["settings.compiled"](pillar, minion_id)
+    # A master compiles one for its orchestrations as well, under an id of its own that is no host's.
+    is_own = __opts__.get("__role") == "master" and minion_id == __opts__["id"]
+    try:
+        compiled, mistakes = ({}, []) if is_own else __salt__["settings.compiled"](pillar, minion_id)
+    finally:
+        # Salt lays what is returned over the pillar, and so would keep what the host is not to be told: with a mistake
+        # too, and a minion can make one, by a pillar of its own (`pillar=`). Then it is not the pillar itself that is
+        # given here, which this module has as well.
+        for one in (pillar, __pillar__):
+            one.clear()
     return {"_errors": mistakes} if mistakes else compiled

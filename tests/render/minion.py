@@ -3,7 +3,6 @@
 import datetime
 import importlib.util
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from tests import pillar
+from tests.configuration import configuration
 
 ROOT = Path(__file__).parents[2]
 SALT_CALL = Path(sys.executable).with_name("salt-call")
@@ -19,17 +19,6 @@ SUITES = ("bookworm", "trixie")
 
 BUILD = {"source": "/srv/builds/app.tar.gz", "sha256": "0" * 64}
 BUILDS = {"app": {"faq": {"build": BUILD}, "tickets": {"build": BUILD}}}
-
-
-def minion_config(tree, minion_id):
-    """Return the configuration that bootstrap.sh writes.
-
-    :param tree: the directory that bootstrap.sh would lie in.
-    :param minion_id: the host's id.
-    """
-    text = (ROOT / "bootstrap.sh").read_text()
-    (config,) = re.findall(r"<<CONFIG\n(.*?)^CONFIG$", text, re.DOTALL | re.MULTILINE)
-    return yaml.safe_load(config.replace("$tree", str(tree)).replace("$id", minion_id))
 
 
 def certificates(minion_id, address):
@@ -64,7 +53,7 @@ class Host:
         self.id, self.directory, self.pillar = minion_id, directory, directory / "pillar"
         # The builds and the secrets of whoever runs the tests are not the tests'.
         shutil.copytree(ROOT / "pillar", self.pillar, ignore=shutil.ignore_patterns("builds", "secrets"))
-        config = minion_config(ROOT, minion_id) | {
+        config = configuration(ROOT, minion_id)["minion"] | {
             "pillar_roots": {"base": [str(self.pillar)]},
             "root_dir": str(directory / "root"),
             "gpg_keydir": str(directory / "gpgkeys"),

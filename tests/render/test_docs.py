@@ -24,7 +24,7 @@ TRACKED = subprocess.run(
     ["git", "ls-files", "pillar"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.split()
 # Two are templates: nobody sets anything there. Keys are no settings.
-TEMPLATES = {"pillar/top.sls", "pillar/inventory.sls"}
+TEMPLATES = {"pillar/top.sls"}
 PILLAR_FILES = sorted(name for name in TRACKED if name not in TEMPLATES and not name.startswith("pillar/keys/"))
 ENCRYPTED = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 

@@ -14,7 +14,8 @@ def row(environment="dev", roles=(), address="10.0.0.1"):
 def test_the_inventory_is_read_where_it_is_readable(inventory, dunders, tmp_path, content, expected):
     if content is not None:
         (tmp_path / "hosts.yaml").write_bytes(content)
-    dunders(inventory, opts={"pillar_roots": {"base": [str(tmp_path / "none"), str(tmp_path)]}})
+    roots = {"pillar_roots": {"base": [str(tmp_path / "none"), str(tmp_path)]}, "file_roots": {"base": []}}
+    dunders(inventory, opts=roots | {"cachedir": str(tmp_path)})
     assert inventory.read() == expected
 
 
@@ -105,12 +106,18 @@ def test_peers_are_of_the_same_environment_and_sorted(inventory):
         (["proxy", "cache"], ["cache", "proxy"]),
     ],
 )
-def test_what_apps_attach_comes_before_the_apps(inventory, dunders, roles, expected):
-    dunders(inventory, pillar={"hosts": {"one": row(roles=roles)}}, opts={"id": "one"})
-    assert inventory.roles() == expected
+def test_a_host_is_told_its_own_row_and_what_apps_attach_comes_before_the_apps(inventory, roles, expected):
+    hosts = {"one": row(roles=roles), "two": row(roles=["app"])}
+    assert inventory.row(hosts, "one") == {"one": row(roles=expected)}
 
 
 def test_the_roles_are_those_of_the_schema(inventory, hosts_schema):
     (host,) = hosts_schema["patternProperties"].values()
     assert sorted(host["properties"]["roles"]["items"]["enum"]) == sorted(inventory.ROLES)
     assert host["properties"]["environment"]["enum"] == list(inventory.ENVIRONMENTS)
+
+
+def test_a_master_has_no_other_role(inventory):
+    hosts = {"one": row(roles=["master"]), "two": row(roles=["master", "proxy"], address="10.0.0.2")}
+    (message,) = inventory.mistakes(hosts, "one")
+    assert message.startswith("hosts.two.roles: master beside others; expected it alone")

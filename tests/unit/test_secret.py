@@ -22,8 +22,8 @@ FILE = "pillar/secrets/production.sls"
 
 @pytest.fixture(scope="module")
 def keys():
-    """The keys of a host of production, one of staging, and two operators."""
-    keys = {name: Keyring(name) for name in ("web1", "staging1", "alice", "bob")}
+    """The keys of a host of production, one of staging, a Salt master, and two operators."""
+    keys = {name: Keyring(name) for name in ("web1", "staging1", "master1", "alice", "bob")}
     yield keys
     for key in keys.values():
         key.close()
@@ -371,6 +371,22 @@ def test_a_new_host_can_read_what_was_there_before_it(tree, keys, run, write):
         "operator bob",
     ]
     assert keys["staging1"].decrypt(messages(tree)[NAME]) == b"one"
+
+
+def test_a_master_can_read_for_all_and_its_minions_need_no_key(tree, keys, run, refused, write):
+    write(b"told by a master")
+    master = {"environment": "staging", "roles": ["master"], "address": "10.0.0.9"}
+    (tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE | {"master1": master}))
+    assert refused("check") == [
+        "pillar/keys/hosts/master1.asc: no such file; expected the public key that bootstrap.sh prints on it"
+    ]
+    (tree / "pillar/keys/hosts/master1.asc").write_text(keys["master1"].public)
+    (tree / "pillar/keys/hosts/web1.asc").unlink()
+    assert run("rekey").returncode == 0
+    assert run("check").returncode == 0
+    assert keys["master1"].decrypt(messages(tree)[NAME]) == b"told by a master"
+    assert keys["web1"].decrypt(messages(tree)[NAME]) is None
+    assert "host master1, operator alice, operator bob" in write(b"anew")
 
 
 def test_rekeying_the_same_readers_changes_nothing(tree, run, write):

@@ -65,9 +65,11 @@ def apps(settings, roles):
 
 
 @pytest.fixture(scope="module")
-def address(host, request):
+def address(host, request, settings, host_id):
     """Where this machine reaches the host."""
     kind, _, target = host.backend.get_pytest_id().partition("://")
+    if kind == "salt":
+        return settings["hosts"][host_id]["address"]
     if kind in ("lab", "podman"):
         inspect = subprocess.run(["podman", "inspect", target], check=True, capture_output=True, text=True)
         networks = json.loads(inspect.stdout)[0]["NetworkSettings"]["Networks"]

@@ -9,19 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from tests.configuration import configuration
+
 # What every process has besides its config; see formulas/app/files/process.py. PWD is the shell's.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "USER"}
-
-
-def minion_config(tree: Path, host_id: str) -> dict:
-    """Return the configuration that bootstrap.sh would write for a host.
-
-    :param tree: the tree to read everything from.
-    :param host_id: the host's id.
-    """
-    script = (tree / "bootstrap.sh").read_text()
-    text = script.split("<<CONFIG\n", 1)[1].split("\nCONFIG\n", 1)[0]
-    return yaml.safe_load(text.replace("$id", host_id).replace("$tree", str(tree)))
 
 
 def settings(tree: Path, host_id: str) -> dict:
@@ -35,7 +26,7 @@ def settings(tree: Path, host_id: str) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         extra = {"root_dir": scratch, "cachedir": "cache", "pki_dir": "pki", "sock_dir": "run", "log_file": "log"}
         extra["gpg_keydir"] = os.environ.get("GNUPGHOME") or str(Path("~/.gnupg").expanduser())
-        (Path(scratch) / "minion").write_text(yaml.safe_dump(minion_config(tree, host_id) | extra))
+        (Path(scratch) / "minion").write_text(yaml.safe_dump(configuration(tree, host_id)["minion"] | extra))
         command = [Path(sys.executable).parent / "salt-call", "--local", "-c", scratch, "-l", "quiet", "--out", "json"]
         command += ["--retcode-passthrough", "pillar.items", "unmask=True"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

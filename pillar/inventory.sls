@@ -1,1 +1,0 @@
-hosts: {{ salt['inventory.read']() | tojson }}
