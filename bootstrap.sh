@@ -1,10 +1,15 @@
 #!/bin/sh
-# Makes a bare Debian host one that Saltern can converge: Salt at the locked versions, configured for masterless use.
+# Makes a bare Debian host one that Saltern can converge: Salt at the locked versions, configured.
 #
-#   bootstrap.sh [--id ID]
+#   bootstrap.sh [--id ID] [--masterless | --master | --minion-of HOST --master-key FINGERPRINT]
 #
-# Run it as root from the tree, at the place where the tree will stay. Run again it changes nothing; with a new
-# requirements/salt.txt it installs that and then drops the old one.
+#   --masterless   the host converges from its own tree; so does one that is told nothing else
+#   --master       that, and other hosts converge from its tree too: it is their Salt master
+#   --minion-of    the host converges from the tree of the Salt master at that name or address, whose key has the
+#                  fingerprint that bootstrap.sh told there
+#
+# Run it as root from the tree, at the place where the tree will stay. Run again without options it changes nothing; with
+# a new requirements/salt.txt it installs that and then drops the old one.
 #
 # Honours HTTPS_PROXY, HTTP_PROXY, NO_PROXY, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and SSL_CERT_FILE.
 set -eu
@@ -31,13 +36,26 @@ inventory=$tree/pillar/hosts.yaml
 prefix=/opt/saltern
 changed=no
 id=
+mode=
+master=
+master_key=
 
 while [ $# -gt 0 ]; do
     case $1 in
+        --*=*) value=${1#*=}; option=${1%%=*}; shift; set -- "$option" "$value" "$@" ;;
         --id) [ $# -ge 2 ] || die "--id: expected a host of pillar/hosts.yaml after it"; id=$2; shift 2 ;;
-        --id=*) id=${1#--id=}; shift ;;
+        --masterless | --master)
+            [ -z "$mode" ] || die "$1: expected one of --masterless, --master and --minion-of"
+            mode=${1#--}; shift ;;
+        --minion-of)
+            [ $# -ge 2 ] || die "--minion-of: expected the master's name or address after it"
+            [ -z "$mode" ] || die "$1: expected one of --masterless, --master and --minion-of"
+            mode=minion; master=$2; shift 2 ;;
+        --master-key)
+            [ $# -ge 2 ] || die "--master-key: expected the fingerprint of the master's key after it"
+            master_key=$2; shift 2 ;;
         -h | --help) usage; exit 0 ;;
-        *) die "$1: unknown option; expected --id ID" ;;
+        *) die "$1: unknown option; expected --id ID, --masterless, --master or --minion-of HOST --master-key FINGERPRINT" ;;
     esac
 done
 
@@ -67,6 +85,26 @@ ids=$(sed -n 's/^["'\'']\{0,1\}\([A-Za-z0-9][A-Za-z0-9._-]*\)["'\'']\{0,1\}:.*/\
 # shellcheck disable=SC2086,SC2116 # one line of them
 echo "$ids" | grep -qxF -- "$id" ||
     die "id '$id' is not in pillar/hosts.yaml: add a row for it, or give one that is there with --id ($(echo $ids))"
+
+# What it was told the last time holds on.
+said() {
+    sed -n "s/^$1: //p" /etc/salt/minion 2>/dev/null | head -n 1
+}
+was=masterless
+! head -n 1 /etc/salt/master 2>/dev/null | grep -q '^# Written by bootstrap.sh' || was=master
+[ "$(said file_client)" != remote ] || was=minion
+[ -n "$mode" ] || mode=$was
+if [ "$mode" = minion ]; then
+    [ -n "$master" ] || master=$(said master)
+    [ -n "$master_key" ] || [ "$(said master)" != "$master" ] || master_key=$(said master_finger)
+    echo "$master" | grep -qxE '[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?' ||
+        die "--minion-of: '$master' is no name and no address of a host"
+    echo "$master_key" | grep -qxE '([0-9a-f]{2}:){31}[0-9a-f]{2}' ||
+        die "--master-key: expected the fingerprint of $master's key, 32 pairs of hexadecimal digits with colons between" \
+            "them, as bootstrap.sh --master tells it there"
+elif [ -n "$master_key" ]; then
+    die "--master-key: is a minion's; expected it beside --minion-of"
+fi
 
 # --- What apt provides ----------------------------------------------------------------------------------------------
 
@@ -145,7 +183,8 @@ if [ ! -e "$venv/.complete" ]; then
     VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes --build-constraints "$build_lock" "$lock" >"$log" 2>&1 ||
         index_failed "Salt" "$log"
     rm -rf "$log" "$venv/uv.txt" "$prefix/.cache"
-    # Python warns on every run of a module that Salt imports. Imported already, it is not warned of again.
+    # Python warns on every run of a module that Salt imports. Imported already, it is not warned of again. At its very
+    # end salt-run logs what it left open, when no log is left to be written to: Python would print that.
     packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     # Salt lists the directories of its modules more than eighty times in a run, and looks at each file there: byte code
     # beside them would double that.
@@ -154,7 +193,10 @@ import sys; sys.pycache_prefix = f"{sys.prefix}/pycache"
 import saltern_quiet
 CUSTOMIZE
     cat >"$packages/saltern_quiet.py" <<'CUSTOMIZE'
+import logging
 import warnings
+
+logging.lastResort = logging.NullHandler()
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -188,6 +230,19 @@ install_file() {
     rm -f "$candidate"
 }
 
+# Salt's own commands, which are a master's.
+for command in salt salt-run salt-key; do
+    if [ "$mode" = master ]; then
+        install_file /usr/local/bin/$command 0755 <<COMMAND
+#!/bin/sh
+umask 022
+exec $prefix/current/bin/$command "\$@"
+COMMAND
+    elif [ "$was" = master ]; then
+        rm -f /usr/local/bin/$command
+    fi
+done
+
 # What a converge makes must not depend on the shell that it came from: under a umask of 077 the apps could not read their
 # builds, and su and cron leave /usr/sbin out of the PATH, where nginx and useradd are.
 install_file /usr/local/bin/salt-call 0755 <<COMMAND
@@ -200,14 +255,8 @@ COMMAND
 # --- Its configuration ------------------------------------------------------------------------------------------------
 
 mkdir -p /etc/salt
-install_file /etc/salt/minion 0644 <<CONFIG
-# Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/minion.d/*.conf
-id: $id
-file_client: local
-master_type: disable
-
-file_roots:
-  base: [$tree/salt, $tree/formulas]
+roots="file_roots:
+  base: [$tree/salt, $tree/formulas, $tree/dist]
 pillar_roots:
   base: [$tree/pillar]
 
@@ -215,25 +264,85 @@ pillar_roots:
 module_dirs: [$tree/salt/_modules]
 states_dirs: [$tree/salt/_states]
 pillar_dirs: [$tree/salt/_pillar]
-autoload_dynamic_modules: False
 
 # Checks the pillar of every run before anything is touched.
 ext_pillar:
   - settings: {}
+
+# The key that decrypts pillar/secrets.
+gpg_keydir: /etc/salt/gpgkeys"
+if [ "$mode" = minion ]; then
+    # A minion remembers the key of the master that it has met.
+    [ "$(said master_finger)" = "$master_key" ] || rm -f /etc/salt/pki/minion/minion_master.pub
+    source="file_client: remote
+master: $master
+master_finger: $master_key
+
+# A run waits for its master this long, and then says that there is none. The service tries again by itself.
+master_tries: 1
+auth_tries: 2
+auth_timeout: 10
+random_reauth_delay: 5"
+else
+    source="file_client: local
+master_type: disable
+
+$roots
+autoload_dynamic_modules: False"
+fi
+install_file /etc/salt/minion 0644 <<CONFIG
+# Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/minion.d/*.conf
+id: $id
+$source
 
 # Grains that cost time and that no state asks for.
 enable_fqdns_grains: False
 enable_gpu_grains: False
 lazy_loader_strict_matching: True
 
-# The key that decrypts pillar/secrets.
-gpg_keydir: /etc/salt/gpgkeys
-
 # A mistake in a pillar file is in the answer, in one line. The log would put its traceback around that, secrets and all.
 state_output: changes
 log_level: quiet
 log_level_logfile: warning
 CONFIG
+
+if [ "$mode" = master ]; then
+    install_file /etc/salt/master 0644 <<CONFIG
+# Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/master.d/*.conf
+user: root
+
+$roots
+runner_dirs: [$tree/salt/_runners]
+
+# A minion's key is accepted by its fingerprint: salt-run minions.accept.
+auto_accept: False
+open_mode: False
+
+# What a minion asks for counts for nothing in what it is told, and none has another do anything.
+on_demand_ext_pillar: []
+peer: {}
+peer_run: {}
+# Nor is what the minions are told kept on this disk, where it would be plain text. What they answer is, for an hour.
+minion_data_cache: False
+keep_jobs_seconds: 3600
+
+# A host that is busy is not one that is gone.
+timeout: 15
+gather_job_timeout: 30
+
+lazy_loader_strict_matching: True
+# Of many hosts, what changed and what failed.
+state_output: changes
+state_verbose: False
+log_level: quiet
+log_level_logfile: warning
+CONFIG
+    # There may be secrets in what the minions answer.
+    mkdir -p /var/cache/salt/master
+    chmod 0700 /var/cache/salt/master
+elif [ "$was" = master ]; then
+    rm -f /etc/salt/master
+fi
 
 # The key from which this host derives the passwords that only it needs. Made once, and kept.
 if [ ! -s /etc/salt/host.key ]; then
@@ -263,6 +372,69 @@ if [ ! -d $keys ]; then
     $export_key
 else
     say "the key by which $id reads secrets: $export_key"
+fi
+
+# --- Its master, or its minions ----------------------------------------------------------------------------------------
+
+# Has one of Salt's two services run, and only where it should: a service that reads what was changed is started anew.
+# $1: master or minion; $2: what ends with it, as systemd's KillMode says that.
+service() {
+    unit=/etc/systemd/system/salt-$1.service
+    if [ "$mode" != "$1" ]; then
+        [ "$was" = "$1" ] || return 0
+        systemctl -q disable --now "salt-$1" >/dev/null 2>&1
+        rm -f "$unit"
+        systemctl daemon-reload
+        changed=yes
+        return 0
+    fi
+    install_file "$unit" 0644 <<UNIT
+# Written by bootstrap.sh, which overwrites it. Your own additions: systemctl edit salt-$1
+[Unit]
+Description=The Salt $1 of Saltern
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify
+NotifyAccess=all
+ExecStart=$prefix/current/bin/salt-$1
+Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+UMask=0022
+KillMode=$2
+Restart=on-failure
+RestartSec=5
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+    systemctl daemon-reload
+    if [ "$changed" = yes ] || ! systemctl -q is-active "salt-$1"; then
+        systemctl -q enable "salt-$1"
+        systemctl restart "salt-$1" || die "salt-$1 does not start: journalctl -u salt-$1 and /var/log/salt/$1 say why"
+        changed=yes
+    fi
+}
+
+# Prints the fingerprint of a key of Salt, once the service has made it. $1: its file.
+fingerprint() {
+    for _ in $(seq 60); do
+        [ -s "$1" ] && break
+        sleep 0.5
+    done
+    [ -s "$1" ] || die "$1: not made within 30 s; journalctl -u salt-$mode says why"
+    "$prefix/current/bin/python" -c 'import sys, salt.utils.crypt as c; print(c.pem_finger(sys.argv[1], sum_type="sha256"))' "$1"
+}
+
+service master mixed
+# A run that a minion has begun goes on when the minion is started anew.
+service minion process
+if [ "$mode" = master ]; then
+    own=$(fingerprint /etc/salt/pki/master/master.pub)
+    say "the fingerprint of this master's key: $own"
+elif [ "$mode" = minion ]; then
+    own=$(fingerprint /etc/salt/pki/minion/minion.pub)
+    say "accept this minion on $master, once: salt-run minions.accept $id $own"
 fi
 
 if [ "$changed" = yes ]; then

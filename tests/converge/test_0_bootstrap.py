@@ -40,7 +40,17 @@ def test_it_refuses_an_id_that_the_inventory_does_not_have(bare, untouched):
 
 
 def test_it_refuses_an_option_that_it_does_not_have(bare, untouched):
-    assert refused(bare, "--ids", "dev") == "--ids: unknown option; expected --id ID"
+    assert refused(bare, "--ids", "dev") == (
+        "--ids: unknown option; expected --id ID, --masterless, --master or --minion-of HOST --master-key FINGERPRINT"
+    )
+    assert refused(bare, "--master", "--masterless") == (
+        "--masterless: expected one of --masterless, --master and --minion-of"
+    )
+    assert refused(bare, "--minion-of", "10.0.0.1", "--master-key", "1f:3c").startswith(
+        "--master-key: expected the fingerprint of 10.0.0.1's key, 32 pairs of hexadecimal digits"
+    )
+    assert refused(bare, "--minion-of", "a b").startswith("--minion-of: 'a b' is no name and no address of a host")
+    assert refused(bare, "--master-key", "1f:3c") == "--master-key: is a minion's; expected it beside --minion-of"
     assert refused(bare, "--id") == "--id: expected a host of pillar/hosts.yaml after it"
 
 

@@ -1,0 +1,2 @@
+include:
+  - master.service
