@@ -63,7 +63,12 @@ def unpack(app):
     declared = __pillar__["app"][app]["build"]
     target = _path(app, declared["sha256"])
     directory = os.path.dirname(target)
-    group = grp.getgrnam(app).gr_gid
+    try:
+        group = grp.getgrnam(app).gr_gid
+    except KeyError:
+        raise CommandExecutionError(
+            f"{app}: has no user on this host yet; expected a converge of all of it first"
+        ) from None
     os.makedirs(directory, exist_ok=True)
     os.chown(directory, 0, group)
     os.chmod(directory, 0o750)

@@ -11,6 +11,7 @@ import fcntl
 import http.client
 import os
 import pwd
+import re
 import signal
 import subprocess
 import time
@@ -18,7 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["deploy", "dying", "hold", "list_", "log", "plan", "rollback", "show", "unhold"]
+__load__ = ["deploy", "dying", "hold", "list_", "log", "migrate", "migrated", "plan", "rollback", "show", "unhold"]
+__load__ += ["verify"]
 __func_alias__ = {"list_": "list"}
 __outputter__ = {"list": "table", "log": "table"}
 
@@ -31,6 +33,11 @@ PAUSE = 1
 # How often a migration is tried where other hosts may run it too, and the seconds between.
 RELEASE_ATTEMPTS = 3
 RELEASE_PAUSE = 2
+# Which build has been migrated from another host; for the next release alone, and gone after a boot.
+MIGRATED = "/run/saltern/migrated-{app}"
+# What in a process's log tells of an error, in the words of Python's logging and of most servers.
+ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b|\[(error|critical)\]|^Traceback \(most recent call last\):")
+ACCESS = re.compile(r"\"[A-Z]+ \S+ HTTP/\d")
 LOG_LINES = 15
 LOG_READ = 1000
 
@@ -301,14 +308,141 @@ def deploy(app):
         wanted = plan(app)
         current = __salt__["release_store.current"](app)
         move = Move(app, wanted["number"], wanted["ports"], current, _settings(app))
-        if wanted["new"]:
-            details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
-            _take(DEPLOY, move, "serves", details)
-        elif wanted["changes"]:
-            # A release that was gone back to has less to migrate than is there.
-            is_to_migrate = is_ill(wanted["changes"]) and not wanted["held"]
-            _take(MEND if is_to_migrate else SETTLE, move)
+        try:
+            if wanted["new"]:
+                details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
+                _take(DEPLOY, move, "serves", details)
+            elif wanted["changes"]:
+                # A release that was gone back to has less to migrate than is there.
+                is_to_migrate = is_ill(wanted["changes"]) and not wanted["held"]
+                _take(MEND if is_to_migrate else SETTLE, move)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(MIGRATED.format(app=app))
         return move.number
+
+
+def migrate(app):
+    """Run the process type ``release`` of what is declared, as a release does, and leave what serves as it is.
+
+    :param app: the app's name.
+    :return: what was done.
+    :raises CommandExecutionError: when the app is held, the build is not on the host yet, or it failed, with what it
+        logged last.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.migrate tickets
+    """
+    with _locked(app):
+        wanted, one = _movable(app), _settings(app)
+        if not wanted["new"]:
+            return f"{app}: v{wanted['number']} is what is declared; nothing to migrate"
+        sha256 = one["build"]["sha256"]
+        if not __salt__["release_store.build"](app, sha256):
+            raise CommandExecutionError(
+                f"{app}: build {sha256[:12]} is not on this host yet; converge its state app-build"
+            )
+        current = __salt__["release_store.current"](app)
+        move = Move(app, wanted["number"], wanted["ports"], current, one)
+        _take({name: DEPLOY[name] for name in ("clear", "stage", "release")}, move)
+        __salt__["release_store.sweep"](app)
+    return f"{app}: build {sha256[:12]} has run its process release"
+
+
+def migrated(app, sha256):
+    """Take note that another host has run the process type ``release`` of a build: this one's next release does not.
+
+    :param app: the app's name.
+    :param sha256: the build's digest.
+    :raises CommandExecutionError: when the app is held.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.migrated tickets 3a7bd3e2360a…
+    """
+    _movable(app)
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    with open(MIGRATED.format(app=app), "w", encoding="ascii") as stream:
+        stream.write(sha256)
+    return True
+
+
+def _movable(app):
+    """Return what is to be done (see ``plan``) for an app that a release is to bring on.
+
+    :raises CommandExecutionError: when it is held.
+    """
+    wanted = plan(app)
+    if wanted["held"]:
+        raise CommandExecutionError(
+            f"{app}: v{wanted['number']} is held, and what is declared would not come to serve; expected another build "
+            f"or config in the pillar than the one that was left, or first release.unhold {app}"
+        )
+    return wanted
+
+
+def verify(*apps):
+    """Ask the releases that serve whether they are as declared, healthy, as their contracts say, and without errors.
+
+    :param apps: the apps' names, all of this host's where none is given.
+    :return: what serves, by app.
+    :raises CommandExecutionError: with what is wrong, and what its processes logged of it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.verify
+        salt-call release.verify tickets
+    """
+    return {app: _verified(app) for app in apps or sorted(__pillar__["app"])}
+
+
+def _verified(app):
+    _settings(app)
+    wanted = plan(app)
+    number = wanted["number"]
+    if wanted["changes"]:
+        what = ", ".join(sorted(wanted["changes"]))
+        raise CommandExecutionError(f"{app}: v{number} is not as declared ({what}); salt-call state.apply says why")
+    if dead := dying(app, number):
+        raise CommandExecutionError(f"{app}: {'; '.join(dead)}")
+    move = Move(app, number, wanted["ports"], number, _settings(app))
+    try:
+        _contract(move)
+    except Refusal as error:
+        raise CommandExecutionError(f"{app}: v{number}: {error}") from error
+    if lines := _errors(app, number):
+        text = "\n".join(f"  {line}" for line in lines[-LOG_LINES:])
+        text = masked(text, __salt__["attachment.environ"](app))
+        raise CommandExecutionError(f"{app}: v{number} has logged {len(lines)} errors, at last:\n{text}")
+    return f"v{number} serves, without an error in its log"
+
+
+def _errors(app, number):
+    """Return the lines that tell of errors, in the log of a release's processes.
+
+    They count since the processes were started, or since the host was drained, where that is later.
+    """
+    up = max((one["up"] for one in __salt__["process.info"](app, number).values()), default=0)
+    since = max(time.time() - up - 1, __salt__["drain.since"]())
+    command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_READ), "--since", f"@{int(since)}"]
+    command += [f"_UID={pwd.getpwnam(app).pw_uid}"]
+    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+    return errors_in(lines)
+
+
+def errors_in(lines):
+    """Return the lines that tell of an error.
+
+    :param lines: of a log. What somebody has asked for stands in a line of an access log, and tells of nothing.
+    """
+    return [line for line in lines if ERROR.search(line) and not ACCESS.search(line)]
 
 
 def is_ill(changes):
@@ -364,11 +498,11 @@ def _stage(move):
 
 def _release(move):
     """Run the process type ``release`` once, if there is one, and wait for its end."""
-    if "release" not in __salt__["release_store.record"](move.app, move.number)["processes"]:
+    record = __salt__["release_store.record"](move.app, move.number)
+    if "release" not in record["processes"] or _read(MIGRATED.format(app=move.app)) == record.get("build", ""):
         return
     # Another app host may migrate the same database just now. Who comes second fails, and then finds it done.
-    is_alone = __salt__["inventory.peers"](__pillar__["hosts"], __opts__["id"], "app") == [__opts__["id"]]
-    for attempt in range(1 if is_alone else RELEASE_ATTEMPTS):
+    for attempt in range(1 if __pillar__["nginx"]["alone"] else RELEASE_ATTEMPTS):
         time.sleep(RELEASE_PAUSE if attempt else 0)
         returncode = _run_release(move)
         if not returncode:
@@ -605,7 +739,7 @@ def _take_back(move, reason):
 # --- Going back -------------------------------------------------------------------------------------------------------
 
 
-def rollback(app, number=None, force=False):
+def rollback(app, number=None, force=False, declared=False):
     """Go back to an earlier release, its config included, and hold the app there.
 
     It holds until the pillar asks for another build or config than the one that was left.
@@ -614,6 +748,8 @@ def rollback(app, number=None, force=False):
     :param number: the release to go back to. Without it, the last one that served before the current one and was
         not itself left for an earlier one.
     :param force: go back across a migration, or to a build without a version that is attached.
+    :param declared: go back from what is declared alone, as for a fleet: a host that has gone back already stays, and
+        one on which what is declared never came to serve stays too, and is held.
     :return: what was done.
     :raises CommandExecutionError: when there is no such release, a migration lies between, or a version is not in it.
 
@@ -629,6 +765,13 @@ def rollback(app, number=None, force=False):
         current = __salt__["release_store.current"](app)
         if current is None:
             raise CommandExecutionError(f"{app}: no release serves; expected one to go back from")
+        if declared and _hold(app, current, one):
+            return f"{app}: v{current} serves and is held already"
+        if declared and not _is_same(app, current, one):
+            __salt__["release_store.hold"](app, current, None, "unhold")
+            __salt__["release_store.note"](app, "held", current)
+            why = f"what is declared does not serve; held until release.unhold {app}"
+            return f"{app}: v{current} stays: {why}"
         target = _target(app, current, number)
         crossed = _crossed(app, current, target)
         if crossed and not force:

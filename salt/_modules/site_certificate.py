@@ -12,7 +12,7 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["by_acme", "hsts", "is_pair", "mistakes", "other_proxies", "pair", "path", "retired"]
+__load__ = ["by_acme", "hsts", "is_pair", "mistakes", "pair", "path", "retired"]
 __load__ += ["snippets", "source", "unused", "write"]
 
 DIRECTORY = "/etc/ssl/saltern/sites"
@@ -172,18 +172,6 @@ def by_acme():
     CLI Example: none, it serves a state file.
     """
     return [app for app in sorted(__pillar__["nginx"]["sites"]) if source(app) == "acme"]
-
-
-def other_proxies():
-    """List the addresses of the environment's other proxies, which may be asked for an authority's challenge.
-
-    :return: addresses, sorted by host.
-
-    CLI Example: none, it serves templates.
-    """
-    hosts, own = __pillar__["hosts"], __opts__["id"]
-    names = __salt__["inventory.peers"](hosts, own, "proxy")
-    return [hosts[name]["address"] for name in names if name != own]
 
 
 # --- On a host --------------------------------------------------------------------------------------------------------

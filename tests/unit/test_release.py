@@ -184,9 +184,8 @@ def test_a_migration_is_tried_again_where_another_host_may_run_it_too(
     left = list(codes)
     salt = {
         "release_store.record": lambda app, number: record("a"),
-        "inventory.peers": lambda rows, own, role: hosts if role == "app" else [],
     }
-    dunders(release, salt=salt, pillar={"hosts": {}}, opts={"id": "one"})
+    dunders(release, salt=salt, pillar={"nginx": {"alone": hosts == ["one"]}}, opts={"id": "one"})
     monkeypatch.setattr(release, "_run_release", lambda move: left.pop(0))
     monkeypatch.setattr(release, "RELEASE_PAUSE", 0)
     move = release.Move("shop", 1, {}, None, {})
@@ -196,3 +195,18 @@ def test_a_migration_is_tried_again_where_another_host_may_run_it_too(
     else:
         release._release(move)
     assert len(codes) - len(left) == runs
+
+
+@pytest.mark.parametrize(
+    "line, is_error",
+    [
+        ("2026-11-22 ERROR shop.views: no such table", True),
+        ("Traceback (most recent call last):", True),
+        ("[2026-11-22 10:00:00 +0000] [12] [error] worker failed", True),
+        ("INFO errors: 0", False),
+        ('10.0.0.1 - - [22/Nov/2026] "GET /ERROR?x=1 HTTP/1.1" 404 12', False),
+        ('INFO:     10.0.0.1:4711 - "GET /Traceback HTTP/1.1" 200 OK', False),
+    ],
+)
+def test_what_tells_of_an_error(release, line, is_error):
+    assert release.errors_in([line]) == [line] * is_error

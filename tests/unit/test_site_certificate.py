@@ -247,17 +247,3 @@ def test_only_one_that_can_be_asked_about_is_stapled(site_certificate, certifica
     )
     text = certificate.issue_for(authority, "shop", DOMAINS, NOW)
     assert site_certificate.snippet("/p", text) == BASE + "ssl_stapling on;\n" + STRICT
-
-
-def test_the_other_proxies_are_those_of_the_environment(site_certificate, inventory, dunders):
-    rows = {
-        name: {"environment": environment, "roles": roles, "address": name}
-        for name, environment, roles in (
-            ("one", "dev", ["app", "proxy"]),
-            ("two", "dev", ["proxy"]),
-            ("three", "dev", ["app"]),
-            ("four", "staging", ["proxy"]),
-        )
-    }
-    dunders(site_certificate, pillar={"hosts": rows}, opts={"id": "one"}, salt={"inventory.peers": inventory.peers})
-    assert site_certificate.other_proxies() == ["two"]

@@ -1,0 +1,179 @@
+"""Draining an app host for a while: it says of itself that it takes no requests, and the proxies turn to the others.
+
+What stays longer than a run or a reboot is said in the inventory, with ``drain: true``.
+"""
+
+import json
+import os
+import time
+
+from salt.exceptions import CommandExecutionError
+
+__load__ = ["begin", "end", "is_drained", "since", "undo", "wait"]
+
+# nginx looks whether it is there; see formulas/nginx/files/site.conf.jinja. It says which releases served when the host
+# was drained, and is gone after a boot.
+MARK = "/run/saltern-drained"
+PEERS = "/etc/nginx/peers"
+POLL = 0.2
+
+
+def begin():
+    """Say that this host takes no requests for its apps. Its workers go on.
+
+    :return: what was done, in words.
+    :raises CommandExecutionError: when it is no app host.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drain.begin
+    """
+    if "app" not in __pillar__["hosts"][__opts__["id"]]["roles"]:
+        raise CommandExecutionError(f"{__opts__['id']}: has not the role app; expected an app host")
+    if is_drained():
+        return "takes no requests already"
+    with open(f"{MARK}.new", "w", encoding="utf-8") as stream:
+        json.dump(_serving(), stream)
+    os.rename(f"{MARK}.new", MARK)
+    return "takes no requests"
+
+
+def end():
+    """Say that this host takes requests again.
+
+    :return: what was done, in words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drain.end
+    """
+    try:
+        os.unlink(MARK)
+    except FileNotFoundError:
+        return "takes requests already"
+    return "takes requests again"
+
+
+def undo():
+    """Say that this host takes requests again, where the releases that serve are those from before it was drained.
+
+    :return: what was done, in words.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drain.undo
+    """
+    try:
+        with open(MARK, encoding="utf-8") as stream:
+            before = json.load(stream)
+    except FileNotFoundError:
+        return "takes requests"
+    # What did not answer in time may still be under way.
+    if __salt__["saltutil.is_running"]("state.*") or __salt__["saltutil.is_running"]("release.*"):
+        return "takes no requests, and its run is still under way; drain.end has it take them then"
+    if _serving() == before:
+        end()
+        return "takes requests again, with the releases from before"
+    return "takes no requests; drain.end has it take them as it is"
+
+
+def _serving():
+    """Return which release serves, by app."""
+    return {app: __salt__["release_store.current"](app) for app in sorted(__pillar__["app"])}
+
+
+def is_drained():
+    """Tell whether this host was drained with ``drain.begin``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drain.is_drained
+    """
+    return os.path.exists(MARK)
+
+
+def since():
+    """Tell when this host was drained with ``drain.begin``.
+
+    :return: seconds since 1970, 0 where it is not.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drain.since
+    """
+    try:
+        return os.stat(MARK).st_mtime
+    except FileNotFoundError:
+        return 0
+
+
+def wait(hosts, out=True, timeout=60):
+    """On a proxy, wait until it sends no requests to some app hosts, and has answers to those that it has sent; or
+    until it sends them some again.
+
+    :param hosts: their ids.
+    :param out: whether they are to get none.
+    :param timeout: seconds.
+    :return: seconds that it took.
+    :raises CommandExecutionError: when it is not so in time, with what stands in the way.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call drain.wait '[app1]'
+        salt-call drain.wait '[app1]' out=False
+    """
+    started = time.monotonic()
+    while True:
+        others = contrary(_sites(), hosts, out)
+        if not others:
+            break
+        if time.monotonic() > started + timeout:
+            word = "still sends requests to" if out else "sends no requests to"
+            listed = "; ".join(f"{app}: {', '.join(names)}" for app, names in sorted(others.items()))
+            raise CommandExecutionError(
+                f"{__opts__['id']} {word} some hosts after {timeout} s ({listed}): journalctl -u saltern-peers says "
+                "why. The last host that takes requests is never taken out"
+            )
+        time.sleep(POLL)
+    if out:
+        # The workers of nginx that have sent the last ones end with them.
+        __salt__["nginx_tree.drain"](max(1, int(timeout - (time.monotonic() - started))))
+    return round(time.monotonic() - started, 1)
+
+
+def contrary(sites, hosts, out):
+    """Find where hosts get requests that should not, or the other way round.
+
+    :param sites: the text of each app's file of peers.
+    :param hosts: their ids.
+    :param out: whether they are to get none.
+    :return: the ids, by app.
+    """
+    found = {}
+    for app, text in sites.items():
+        serving = __salt__["nginx_tree.peers_in"](text)
+        there = set(hosts) & (serving | __salt__["nginx_tree.peers_out"](text))
+        wrong = there & serving if out else there - serving
+        if wrong:
+            found[app] = sorted(wrong)
+    return found
+
+
+def _sites():
+    sites = {}
+    for name in os.listdir(PEERS) if os.path.isdir(PEERS) else ():
+        with open(os.path.join(PEERS, name), encoding="utf-8") as stream:
+            sites[name.removesuffix(".conf")] = stream.read()
+    return sites

@@ -1,0 +1,21 @@
+# All hosts of an environment, what others attach first: salt-run state.orchestrate orch.converge pillar='{environment: production}'
+{% from 'orch/batches.jinja' import begun %}
+{% set plan = salt['fleet.converge'](pillar) %}
+
+{{ begun('orch-converge', plan) }}
+
+{% if not plan.mistakes %}
+{% for together in plan.order %}
+orch-converge-told-{{ together | join('-') }}:
+  fleet.told:
+    - name: {{ (together | join(', ') ~ ' converges, of ' ~ plan.hosts | length ~ ' hosts') | tojson }}
+
+orch-converge-{{ together | join('-') }}:
+  salt.state:
+    - tgt: {{ together | tojson }}
+    - tgt_type: list
+    - expect_minions: True
+    - highstate: True
+    - failhard: True
+{% endfor %}
+{% endif %}

@@ -1,0 +1,44 @@
+# A rolling release: salt-run state.orchestrate orch.release pillar='{app: tickets, environment: production}'
+{% from 'orch/batches.jinja' import batches, begun %}
+{% set plan = salt['fleet.release'](pillar) %}
+
+{{ begun('orch-release', plan) }}
+
+{% if not plan.mistakes %}
+# What is the same for all comes first, while all of them serve: the build, and once for the fleet its migrations.
+orch-release-build:
+  salt.function:
+    - name: state.single
+    - tgt: {{ plan.apps | tojson }}
+    - tgt_type: list
+    - expect_minions: True
+    - arg: [build.unpacked, {{ plan.app | tojson }}]
+    - failhard: True
+
+orch-release-migrated:
+  salt.function:
+    - name: release.migrate
+    - tgt: [{{ plan.apps | first | tojson }}]
+    - tgt_type: list
+    - expect_minions: True
+    - arg: [{{ plan.app | tojson }}]
+    - failhard: True
+
+orch-release-known:
+  salt.function:
+    - name: release.migrated
+    - tgt: {{ plan.apps | tojson }}
+    - tgt_type: list
+    - expect_minions: True
+    - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
+    - failhard: True
+
+{% call(batch, name) batches('orch-release', plan, 'salt') %}
+orch-release-done-{{ name }}:
+  salt.state:
+    - tgt: {{ batch | tojson }}
+    - tgt_type: list
+    - expect_minions: True
+    - highstate: True
+{% endcall %}
+{% endif %}

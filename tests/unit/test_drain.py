@@ -1,0 +1,61 @@
+"""Which hosts get requests that should not."""
+
+import pytest
+
+SERVING = "server 10.0.0.1:8100 down; # app1\nserver 10.0.0.2:8100 down; # app2\n"
+OUT = "server 10.0.0.1:8100 max_fails=0; # app1\n# server 10.0.0.2:8100 down; # app2 is out\n"
+
+
+@pytest.mark.parametrize(
+    "text, hosts, out, expected",
+    [
+        (SERVING, ["app2"], True, {"tickets": ["app2"]}),
+        (OUT, ["app2"], True, {}),
+        (OUT, ["app2"], False, {"tickets": ["app2"]}),
+        (SERVING, ["app2"], False, {}),
+        (SERVING, ["app1", "app2"], True, {"tickets": ["app1", "app2"]}),
+        (SERVING, ["app9"], True, {}),
+        (SERVING, ["app9"], False, {}),
+    ],
+)
+def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expected):
+    functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in ("peers_in", "peers_out")}
+    dunders(drain, salt=functions)
+    assert drain.contrary({"tickets": text}, hosts, out) == expected
+
+
+@pytest.fixture
+def releases(drain, dunders, monkeypatch, tmp_path):
+    """Which release serves, by app, on a host that is not drained."""
+    found = {"faq": 3, "tickets": 7}
+    monkeypatch.setattr(drain, "MARK", str(tmp_path / "mark"))
+    pillar = {"app": dict.fromkeys(found), "hosts": {"app1": {"roles": ["app"]}, "db1": {"roles": ["database"]}}}
+    salt = {"release_store.current": found.get, "saltutil.is_running": lambda fun: found.get(fun, [])}
+    dunders(drain, pillar=pillar, opts={"id": "app1"}, salt=salt)
+    return found
+
+
+def test_a_host_that_is_as_it_was_is_put_back(drain, releases):
+    assert drain.undo() == "takes requests"
+    assert drain.begin() == "takes no requests"
+    assert drain.begin() == "takes no requests already"
+    assert drain.undo() == "takes requests again, with the releases from before"
+    assert not drain.is_drained()
+
+
+@pytest.mark.parametrize("run", ["state.*", "release.*"])
+def test_a_host_whose_run_goes_on_stays_out(drain, releases, run):
+    drain.begin()
+    releases[run] = [{"pid": 1}]
+    assert drain.undo().startswith("takes no requests, and its run is still under way")
+    assert drain.is_drained()
+
+
+def test_a_host_with_another_release_stays_out_until_somebody_puts_it_back(drain, releases):
+    drain.begin()
+    releases["faq"] = 4
+    # Drained a second time, by the next attempt, it is still known what served when all was well.
+    drain.begin()
+    assert drain.undo() == "takes no requests; drain.end has it take them as it is"
+    assert drain.is_drained()
+    assert (drain.end(), drain.end()) == ("takes requests again", "takes requests already")
