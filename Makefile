@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup tools up apply verify drift logs status down test lint unit render converge parity contracts bench \
+.PHONY: help setup tools up apply verify drift logs status down test lint unit render converge fleet parity contracts bench \
 	release docs secret secrets-rekey certificates lock clean
 
 ##@ The lab
@@ -55,11 +55,15 @@ lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, sta
 unit: setup ## test functions
 	$(PYTEST) -n 2 --dist loadfile tests/unit
 
-render: setup ## compile every role in every environment
-	$(PYTEST) -n 2 --dist loadfile tests/render
+render: setup ## compile every role in every environment, on the host itself and by a Salt master
+	$(PYTEST) -n 2 --dist loadfile tests/render tests/fleet
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
+
+fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=trixie)
+	$(PYTEST) -n 2 --dist loadfile tests/fleet
+	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/converge/test_9_fleet.py
 
 # What a runner is run with, which looks across hosts that need not be there.
 define runner
@@ -78,8 +82,10 @@ contracts: setup ## show which app provides which versions, and who attaches the
 	@.venv/bin/salt-run --config-dir .lab/runners contracts.show '$(ENV)' html=contracts.html && \
 		echo "The same as a page, with a picture: contracts.html"
 
-bench: setup ## measure: what a release costs beside the app's own boot
+bench: setup ## measure: what a release costs beside the app's own boot, what a fleet of hosts costs its master
 	$(PYTHON) -m bench.releases
+	$(PYTHON) -m bench.growth
+	$(PYTHON) -m bench.minions
 
 ##@ Your apps and your tree
 release: setup ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)

@@ -25,8 +25,8 @@ SUITES = os.environ.get("SUITE", "bookworm trixie").split()
 EXAMPLES = ("faq", "tickets")
 # Modules whose hosts are their own.
 APART = (
-    *("test_6_examples", "test_7_readme_production", "test_9_firewall", "test_9_https", "test_9_network"),
-    *("test_9_proxies", "test_9_roles"),
+    *("test_6_examples", "test_7_readme_production", "test_9_firewall", "test_9_fleet", "test_9_https"),
+    *("test_9_network", "test_9_proxies", "test_9_roles"),
 )
 
 

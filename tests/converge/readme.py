@@ -2,9 +2,9 @@
 
 import os
 import re
-import subprocess
 
 from tests.lab.lab import copy_tree
+from tests.worktree import commit
 
 from .conftest import ROOT
 
@@ -25,12 +25,6 @@ def clone(directory, *subnet):
     hosts = directory / "pillar/hosts.yaml"
     hosts.write_text(hosts.read_text().replace(*subnet))
     return directory
-
-
-def commit(directory):
-    """Make a directory a git work tree with one commit of all that is in it."""
-    for command in ("init -q", "add -A", "-c user.name=Reader -c user.email=reader@example.com commit -qm All"):
-        subprocess.run(["git", *command.split()], cwd=directory, check=True)
 
 
 def environ(lab):

@@ -93,7 +93,7 @@ def test_the_run_stops_before_anything_is_touched_at(what, host, pillar):
 def test_a_row_of_the_inventory_that_is_wrong_stops_the_run(host, edited):
     edited("pillar/hosts.yaml", "roles: [database, cache, app, proxy]", "roles: [database, cash, app, proxy]")
     assert apply(host).mistakes == [
-        "hosts.dev.roles[1]: expected one of database, cache, app, proxy; did you mean 'cache'?",
+        "hosts.dev.roles[1]: expected one of master, database, cache, app, proxy; did you mean 'cache'?",
     ]
 
 

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import shutil
-import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.lab.podman import podman
+from tests.worktree import commit
 
 from .applied import apply
 from .client import Client
@@ -58,8 +58,7 @@ def new_build(host, lab, tmp_path):
             path = code / name.replace("__", "/")
             path.parent.mkdir(exist_ok=True)
             path.with_suffix(".py").write_text(content)
-        for command in ("init -q", "add -A", "-c user.name=A -c user.email=a@example.com commit -qm All"):
-            subprocess.run(["git", *command.split()], cwd=code, check=True)
+        commit(code)
         lab.release(code, host.python)
 
     return make

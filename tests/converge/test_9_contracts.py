@@ -6,9 +6,10 @@ faq provides v1 and v2. tickets attaches v1, survey v2, each with nothing but a 
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
+
+from tests.worktree import commit
 
 from .applied import apply
 from .client import Client
@@ -48,8 +49,7 @@ def new_build(host, lab, tmp_path_factory):
             text = path.read_text() if path.exists() else ""
             assert old in text, f"{name} does not hold {old!r}"
             path.write_text(text.replace(old, new) if old else new)
-        for command in ("init -q", "add -A", "-c user.name=A -c user.email=a@example.com commit -qm All"):
-            subprocess.run(["git", *command.split()], cwd=code, check=True)
+        commit(code)
         lab.release(code, host.python)
 
     return make

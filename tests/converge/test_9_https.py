@@ -28,6 +28,7 @@ from tests.lab import Lab
 from tests.pillar import declare
 
 from .applied import apply, converged
+from .bootstrapped import bootstrapped
 from .client import Client
 from .conftest import ROOT
 from .load import Load
@@ -142,7 +143,8 @@ def world(suite, tmp_path_factory):
             "authority": {"environment": "staging", "roles": [], "address": address["authority"]},
         }
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
-        host, authority = lab.boot("dev", suite), lab.boot("authority", suite)
+        host = lab.boot("dev", suite, image_name=bootstrapped(suite))
+        authority = lab.boot("authority", suite)
 
         def prepare_authority():
             arguments = ("sh", "-c", AUTHORITY, "sh", authority.address, host.address)

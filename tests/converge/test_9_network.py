@@ -26,6 +26,7 @@ from tests.lab import Lab
 from tests.pillar import declare
 
 from .applied import apply, converged
+from .bootstrapped import bootstrapped
 from .client import Client
 from .conftest import EXAMPLES, ROOT
 from .load import Load
@@ -76,7 +77,7 @@ class Network:
         rows["other"] = {"environment": "dev", "roles": []}
         rows = {name: row | {"address": addresses[name]} for name, row in rows.items()}
         (self.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
-        self.db1, self.app1, self.other = (lab.boot(name, suite) for name in rows)
+        self.db1, self.app1, self.other = (lab.boot(name, suite, image_name=bootstrapped(suite)) for name in rows)
         self.faq = Client(self.app1.address, "faq.staging.example.com")
         self.tickets = Client(self.app1.address, "tickets.staging.example.com")
 

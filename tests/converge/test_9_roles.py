@@ -9,6 +9,7 @@ from tests.lab import Lab
 from tests.pillar import declare
 
 from .applied import apply
+from .bootstrapped import bootstrapped
 from .client import Client
 from .conftest import EXAMPLES, ROOT
 
@@ -30,7 +31,7 @@ PASSWORDS = {
 def server(suite):
     """A bootstrapped host whose roles and environment are yet to be said, and its lab."""
     with Lab.temporary(f"roles-{suite}") as lab:
-        host = lab.boot("dev", suite)
+        host = lab.boot("dev", suite, image_name=bootstrapped(suite))
         for app in EXAMPLES:
             lab.release(ROOT / "examples" / app, host.python)
         for environment in OTHERS:

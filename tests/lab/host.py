@@ -150,9 +150,10 @@ class Host:
         listed = self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend", check=False).stdout
         return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
-    def bootstrap(self, line: Callable[[str], None] | None = None) -> str:
+    def bootstrap(self, *options: str, line: Callable[[str], None] | None = None) -> str:
         """Run bootstrap.sh as on a server and return its last line.
 
+        :param options: further options, such as ``--master``.
         :param line: takes each line that it prints, as it comes.
         :raises LabError: with the line in which it says what is wrong.
         """
@@ -163,7 +164,9 @@ class Host:
             if line:
                 line(text)
 
-        code = self.stream(f"{TREE}/bootstrap.sh", "--id", self.id, env=machine.index_environment(), line=take)
+        code = self.stream(
+            f"{TREE}/bootstrap.sh", "--id", self.id, *options, env=machine.index_environment(), line=take
+        )
         last = said[-1] if said else f"exit code {code}, no reason given"
         if code:
             raise LabError(f"{self.id}: {last}")

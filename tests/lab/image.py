@@ -13,6 +13,8 @@ from tests.lab import machine
 from tests.lab.podman import LabError, command, podman
 
 REPOSITORY = "localhost/saltern-lab"
+# Hosts of the tests that were bootstrapped; see tests/converge/bootstrapped.py.
+BOOTSTRAPPED = f"{REPOSITORY}-bootstrapped"
 RECIPE_LABEL = "saltern.recipe"
 LOCKS = Path("/run/lock")
 # A bare host: it boots, it has a network and it can check a certificate. No Python.
@@ -121,8 +123,8 @@ def build(wanted: Recipe, name: str) -> None:
 
 
 def remove() -> list[str]:
-    """Remove the base images of all suites, and return the names of what was removed."""
-    there = [f"{REPOSITORY}:{suite}" for suite in machine.SUITES]
+    """Remove the images of all suites, and return the names of what was removed."""
+    there = [f"{repository}:{suite}" for repository in (BOOTSTRAPPED, REPOSITORY) for suite in machine.SUITES]
     return [name for name in there if podman("rmi", name, check=False).returncode == 0]
 
 

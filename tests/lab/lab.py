@@ -202,7 +202,12 @@ class Lab:
         return row["address"]
 
     def boot(
-        self, host_id: str, suite: str = "bookworm", image_name: str | None = None, port: int | None = None
+        self,
+        host_id: str,
+        suite: str = "bookworm",
+        image_name: str | None = None,
+        port: int | None = None,
+        reboots: bool = False,
     ) -> Host:
         """Boot a new host and wait for its systemd.
 
@@ -210,6 +215,7 @@ class Lab:
         :param suite: its Debian.
         :param image_name: the image to boot, from :meth:`Host.snapshot`; the bare base image where it is not given.
         :param port: a port of this machine's loopback that leads to the host's port 80, or ``None``.
+        :param reboots: whether it comes back by itself where it is told so from inside, or loses its first process.
         :raises LabError: when it cannot be booted; nothing of it is left then.
         """
         self.open_network()
@@ -220,6 +226,7 @@ class Lab:
         arguments += [f"--label={key}={value}" for key, value in labels.items()]
         arguments += [f"--network={self.network}", f"--network-alias={host_id}", f"--ip={host.address}"]
         arguments += [f"--publish=127.0.0.1:{port}:80"] if port else []
+        arguments += ["--restart=always"] if reboots else []
         arguments += ["--privileged", "--systemd=always", *machine.limits(), f"--volume={self.tree}:{TREE}:ro"]
         started = podman("run", *arguments, image_name, *machine.init_command(suite), check=False)
         if started.returncode:
@@ -243,11 +250,12 @@ class Lab:
             return False
         return True
 
-    def release(self, app: Path, python: str) -> dict:
+    def release(self, app: Path, python: str, source: str = f"{TREE}/dist") -> dict:
         """Build an app's working tree and declare the build in this lab's environment.
 
         :param app: the app's directory.
         :param python: the version of the hosts' Python, such as ``3.11``.
+        :param source: where the hosts find the build.
         :return: what bin/build-release says of the build: its app, version, path and sha256.
         :raises LabError: with its reason.
         """
@@ -255,7 +263,7 @@ class Lab:
             [
                 *(str(ROOT / "bin/build-release"), str(app), "--worktree", "--python", python),
                 *("--output", str(self.tree / "dist")),
-                *("--declare", str(self.tree / f"pillar/builds/{self.environment}.sls"), "--source", f"{TREE}/dist"),
+                *("--declare", str(self.tree / f"pillar/builds/{self.environment}.sls"), "--source", source),
             ],
             capture_output=True,
             text=True,

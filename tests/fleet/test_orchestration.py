@@ -1,0 +1,40 @@
+"""What an orchestration refuses, before it touches a host."""
+
+import json
+
+import pytest
+
+
+def orchestrated(master, name, **asked):
+    """Run an orchestration, and return its exit code and what it printed."""
+    done = master.salt_run_cli().run("state.orchestrate", name, f"pillar={json.dumps(asked)}", _timeout=60)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ({}, "app: missing; expected pillar="),
+        (
+            {"app": "tickets", "environment": "prod"},
+            "environment: no host is in prod; expected one of production, staging",
+        ),
+        (
+            {"app": "shop", "environment": "production"},
+            "app: no app of production has the name shop; expected one of faq",
+        ),
+    ],
+)
+def test_what_is_asked_wrong_is_refused(master, asked, message):
+    code, said = orchestrated(master, "orch.release", **asked)
+    assert code != 0
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_minions_that_are_down_stop_it_before_anything_is_touched(master):
+    code, said = orchestrated(master, "orch.release", app="tickets", environment="production")
+    assert code != 0
+    assert "app1, proxy1: no answer within 10 s; nothing was touched" in said or "app1: no answer" in said
+    assert "orch-release-build" not in said
+    assert "Traceback" not in said
