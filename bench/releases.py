@@ -16,6 +16,7 @@ from rich.table import Table
 from tests import pillar
 from tests.lab import Host, Lab
 from tests.lab.lab import ROOT
+from tests.worktree import commit
 
 RUNS = 5
 MIRROR = {"port": 8300, "domains": ["mirror.localhost"], "formation": {"web": 2}, "config": {"SHADE": "0"}}
@@ -67,8 +68,7 @@ def build(lab: Lab, host: Host, text: str) -> None:
         subprocess.run(["cp", "-r", ROOT / "tests/apps/mirror", code], check=True)
         with (code / "mirror.py").open("a") as stream:
             stream.write(f"\n# {text}\n")
-        for command in ("init -q", "add -A", "-c user.name=A -c user.email=a@example.com commit -qm All"):
-            subprocess.run(["git", *command.split()], cwd=code, check=True)
+        commit(code)
         lab.release(code, host.python)
 
 
