@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 .NOTPARALLEL:
-.PHONY: help setup tools up apply verify drift logs status down test lint unit render converge fleet parity contracts bench \
+.PHONY: help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts bench \
 	release docs secret secrets-rekey certificates lock clean
 
 ##@ The lab
@@ -40,7 +40,7 @@ down: setup ## remove the hosts and their network (HOST=app1: that one)
 	@$(LAB) down $(if $(HOST),--host '$(HOST)')
 
 ##@ Tests
-test: lint unit render converge ## all of these, in this order
+test: lint unit render vagrant converge ## all of these, in this order
 
 lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, stale docs, who can read secrets
 	.venv/bin/ruff check .
@@ -58,12 +58,20 @@ unit: setup ## test functions
 render: setup ## compile every role in every environment, on the host itself and by a Salt master
 	$(PYTEST) -n 2 --dist loadfile tests/render tests/fleet
 
+vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, and what it refuses
+	@tests/lab/setup --vagrant
+	$(PYTEST) tests/vagrant
+
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
 
 fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=trixie)
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
 	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/converge/test_9_fleet.py
+
+vagrant-check: ## boot the Vagrantfile's dev host, converge, verify and destroy it; emulated, so up to 40 minutes (SUITE=trixie)
+	@tests/lab/setup --machines
+	$(PYTHON) -m tests.vagrant check $(if $(SUITE),--suite '$(SUITE)')
 
 # What a runner is run with, which looks across hosts that need not be there.
 define runner
@@ -73,9 +81,12 @@ define runner
 		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/runners/master
 endef
 
-parity: setup ## show what differs between the environments, and between Debian 12 and 13; fails on what may not vary
+parity: setup ## show what differs between environments, Debian 12 and 13, and Vagrant's hosts; fails on what may not vary
 	$(runner)
-	@.venv/bin/salt-run --config-dir .lab/runners parity.show html=parity.html && echo "The same as a page: parity.html"
+	@if command -v vagrant >/dev/null; then $(PYTHON) -m tests.vagrant hosts .lab/vagrant.json; else rm -f .lab/vagrant.json; \
+		echo "Vagrant: not compared, since there is none here"; fi
+	@.venv/bin/salt-run --config-dir .lab/runners parity.show html=parity.html \
+		$$([ ! -e .lab/vagrant.json ] || echo vagrant=.lab/vagrant.json) && echo "The same as a page: parity.html"
 
 contracts: setup ## show which app provides which versions, and who attaches them (ENV=production); fails on what is missing
 	$(runner)
@@ -88,7 +99,8 @@ bench: setup ## measure: what a release costs beside the app's own boot, what a 
 	$(PYTHON) -m bench.minions
 
 ##@ Your apps and your tree
-release: setup ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
+# As root with all that the lab needs, which a user who only has virtual machines does not.
+release: $(if $(filter 0,$(shell id -u)),setup,tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
 		bin/build-release "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \

@@ -48,10 +48,12 @@ def __virtual__():
     return (True, "") if Table else (False, "parity needs the library rich: run it with make parity")
 
 
-def show(html=None):
-    """Compare the roles of all environments of the inventory, and those of Debian 12 and 13.
+def show(html=None, vagrant=None):
+    """Compare the roles of all environments of the inventory, those of Debian 12 and 13, and Vagrant's hosts.
 
     :param html: a file to write the tables to, as a page that needs no other file.
+    :param vagrant: a file that ``tests/vagrant`` writes: what Vagrant makes of the Vagrantfile; without one that is not
+        compared.
     :return: ``retcode``, 1 where something differs that is not declared to vary, and ``parity``: the tables as text, or
         as data where a form such as ``--out json`` is asked for.
 
@@ -65,7 +67,7 @@ def show(html=None):
     """
     try:
         with tempfile.TemporaryDirectory() as directory:
-            tables = compared(Tree(__opts__, directory))
+            tables = compared(Tree(__opts__, directory), vagrant)
     except SaltException as error:
         # After an empty line it shows what it read, in which there may be secrets.
         return _answer(1, str(error).partition("\n\n")[0])
@@ -414,18 +416,57 @@ def note(cells, differences, first, undeclared):
                 cells[column].append(line)
 
 
-def compared(tree):
-    """Compare a tree's environments, and the Debians.
+def compared(tree, vagrant=None):
+    """Compare a tree's environments, the Debians, and the hosts that Vagrant would make.
 
     :param tree: a ``Tree``.
-    :return: two tables: each a ``title``, ``columns`` and ``rows`` of a ``name`` and ``cells``, see ``note``.
+    :param vagrant: see ``show``.
+    :return: tables: each a ``title``, ``columns`` and ``rows`` of a ``name`` and ``cells``, see ``note``.
     """
     found = {minion_id: compiled(tree.own(minion_id)) for minion_id in tree.declared}
     rows = [_settings(tree), *_states(tree, found), *_variables(tree)]
-    return [
+    tables = [
         {"title": "Environments", "columns": tree.environments, "rows": rows},
         {"title": "Debian releases", "columns": [*map(debian, DEBIANS)], "rows": [*_debians(tree, found)]},
     ]
+    if vagrant:
+        tables.append({"title": "Hosts", "columns": ["Vagrant"], "rows": [*_machines(tree, vagrant)]})
+    return tables
+
+
+def _machines(tree, path):
+    """Compare the inventory with the machines that Vagrant would make: a row for each host.
+
+    A machine has the roles of the host that it is bootstrapped as, by the pillar of the tree that it is given.
+
+    :param path: a file with what Vagrant says.
+    :raises CommandExecutionError: when it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            machines = {one["id"]: one for one in salt.utils.json.load(stream)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CommandExecutionError(
+            f"vagrant={path}: {error}; expected what Vagrant says, as make parity asks"
+        ) from None
+    for minion_id in sorted(tree.hosts | machines):
+        row, one = tree.hosts.get(minion_id), machines.get(minion_id)
+        texts = []
+        if not row or not one:
+            texts.append("is not in the inventory" if one else "Vagrant makes no such host")
+        else:
+            bootstrapped = {"environment": one["environment"], "hostname": one["hostname"], "address": one["address"]}
+            expected = {"environment": row["environment"], "hostname": minion_id, "address": row["address"]}
+            wrong = [key for key in expected if bootstrapped[key] != expected[key]]
+            texts += [f"{key} {bootstrapped[key]}, and the inventory has {expected[key]}" for key in wrong]
+            told = [tree.hosts.get(name, {}).get("roles", []) for name in one["told"]]
+            if one["told"] != [minion_id]:
+                roles = ", ".join(sorted({role for roles in told for role in roles})) or "no roles"
+                texts.append(f"is bootstrapped as {', '.join(one['told']) or 'nothing'}, with {roles}")
+            if not one["own_tree"]:
+                texts.append(f"is given another tree: {one['tree']}")
+        what = f"{minion_id}: {row['address']}, {', '.join(row['roles'])}" if row else minion_id
+        yield {"name": what, "cells": {"Vagrant": [{"text": text, "undeclared": True} for text in texts]}}
 
 
 def _settings(tree):

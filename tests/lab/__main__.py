@@ -1,4 +1,4 @@
-"""The lab's command line, behind the Makefile's targets: up, apply, verify, drift, logs, status, down."""
+"""The lab's command line, behind the Makefile's targets, and behind the Vagrantfile: stand-in."""
 
 import argparse
 import contextlib
@@ -19,9 +19,10 @@ import testinfra
 import yaml
 
 from tests.lab import image, journal, machine
-from tests.lab.host import Host
+from tests.lab.host import PYTHON, Host
 from tests.lab.lab import ROOT, RUN, Lab, free_port, inventory, remove_labelled
 from tests.lab.podman import LabError, podman, reason
+from tests.lab.stand_in import PUBLIC_KEY
 from tests.lab.stand_in import read as pillar_file
 from tests.lab.steps import Steps
 
@@ -40,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        # A host elsewhere is asked over ssh, as whoever asks.
-        if os.geteuid() and not (options.command is verify and options.host):
+        # A host elsewhere is asked over ssh, and a virtual machine's tree made, as whoever does it.
+        if os.geteuid() and not (options.command is stand_in or (options.command is verify and options.host)):
             raise LabError("not root: the lab boots privileged containers; run make with sudo, or as root")
         return options.command(options) or 0
     except LabError as error:
@@ -68,6 +69,8 @@ def parser() -> argparse.ArgumentParser:
         return each
 
     add("up", up).add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
+    stand_in_parser = add("stand-in", stand_in)
+    stand_in_parser.add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
     add("apply", apply).add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
     verify_parser = add("verify", verify)
     verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
@@ -141,11 +144,32 @@ def let_know_each_other(steps: Steps, this: Lab, hosts: Iterable[Host]) -> None:
     """Write the secrets and the certificates that the hosts of an environment need."""
     if this.stand_in:
         with steps.step("secrets") as step:
-            step.outcome = this.stand_in.write_secrets(hosts)
+            keys = {host.id: host.run(*PUBLIC_KEY).stdout for host in hosts}
+            step.outcome = this.stand_in.write_secrets(keys)
     if len(this.ids) > 1:
         with steps.step("certificates") as step:
             lines = [line for line in this.issue_certificates().splitlines() if line.startswith("pillar/")]
             step.outcome = f"{len(lines)}, {sum(': unchanged;' not in line for line in lines)} new"
+
+
+def stand_in(options: argparse.Namespace) -> None:
+    """Make the tree that virtual machines see, with builds of the examples, keys, secrets and certificates for them."""
+    with only_one():
+        steps = Steps()
+        this = Lab.of_tree(options.environment, "vagrant")
+        if not this.stand_in:
+            raise LabError("ENV: dev's hosts see the tree itself; expected staging or production")
+        suite = agreed_suite(options.suite, [])
+        this.refresh()
+        for app in example_apps(this.tree):
+            with steps.step(f"build {app.name}") as step:
+                build = this.release(app, PYTHON[suite])
+                step.outcome = f"{build['version']}, sha256 {build['sha256'][:12]}"
+        with steps.step("secrets") as step:
+            keys = {host_id: this.stand_in.make_host_key(host_id) for host_id in this.ids}
+            step.outcome = this.stand_in.write_secrets(keys)
+        with steps.step("certificates"):
+            this.issue_certificates()
 
 
 def apply(options: argparse.Namespace) -> None:

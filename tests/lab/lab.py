@@ -57,18 +57,20 @@ class Lab:
     stand_in: StandIn | None = None
 
     @classmethod
-    def of_tree(cls, environment: str = "dev") -> "Lab":
+    def of_tree(cls, environment: str = "dev", name: str = "up") -> "Lab":
         """Return the lab of ``make up`` for an environment.
 
         With SALTERN_LAB set it is another one, of that name, which can be up at the same time.
 
+        :param environment: whose hosts it has.
+        :param name: another name, where it is not for ``make up``.
         :raises LabError: when the inventory has no such hosts.
         """
         if environment not in ENVIRONMENTS:
             raise LabError(f"ENV: '{environment}' is no environment; expected one of {', '.join(ENVIRONMENTS)}")
         other = os.environ.get("SALTERN_LAB")
         new = cls(
-            name=f"{other or 'up'}-{environment}",
+            name=f"{other or name}-{environment}",
             environment=environment,
             tree=ROOT,
             prefix=f"{other}-" if other else "",

@@ -11,16 +11,16 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
 
-from tests.lab.host import Host
 from tests.lab.podman import LabError, reason
 
 # Links to the operators' keys: the path of a socket of gpg's agent may have 107 bytes (unix(7)), a tree may lie deeper.
-LINKS = Path("/run/saltern-lab")
+LINKS = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}") if os.getuid() else "/run") / "saltern-lab"
 PUBLIC_KEY = ("gpg", "--homedir", "/etc/salt/gpgkeys", "--armor", "--export")
 
 
@@ -34,7 +34,8 @@ class StandIn:
 
     def __init__(self, source: Path, directory: Path, environment: str):
         self.source, self.environment = source, environment
-        self.tree, self.operator, self.authority = (directory / name for name in ("tree", "operator", "authority"))
+        self.tree, self.operator = directory / "tree", directory / "operator"
+        self.authority, self.hosts = directory / "authority", directory / "hosts"
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ class StandIn:
     def environ(self) -> dict[str, str]:
         """The variables with which a command is the operator's, until ``stop_agent``."""
         if not self.link.is_symlink():
-            LINKS.mkdir(mode=0o700, exist_ok=True)
+            LINKS.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.link.symlink_to(self.operator)
         return {"GNUPGHOME": str(self.link)}
 
@@ -116,14 +117,14 @@ class StandIn:
         """Run the copy's bin/secret as the operator."""
         return self.run(sys.executable, str(self.tree / "bin/secret"), *arguments, input=value)
 
-    def write_secrets(self, hosts: Iterable[Host]) -> str:
+    def write_secrets(self, public_keys: Mapping[str, str]) -> str:
         """Encrypt what is secret in the environment to these hosts, and return in a few words what was done.
 
-        :param hosts: the environment's, bootstrapped.
+        :param public_keys: the keys of the environment's hosts, by id.
         """
         self.make_operator()
         keys = self.tree / "pillar/keys"
-        public = {f"hosts/{host.id}.asc": host.run(*PUBLIC_KEY).stdout for host in hosts}
+        public = {f"hosts/{host_id}.asc": key for host_id, key in public_keys.items()}
         public["operators/lab.asc"] = self.gpg("--armor", "--export")
         is_changed = {str(path.relative_to(keys)) for path in keys.rglob("*.asc")} != public.keys()
         for name, text in public.items():
@@ -144,6 +145,31 @@ class StandIn:
         finally:
             self.stop_agent()
         return f"{len(values)}, {len(missing)} new{', encrypted anew' if is_changed and there else ''}"
+
+    def make_host_key(self, host_id: str) -> str:
+        """Make the key of a host that is yet to be, where there is none, as bootstrap.sh does. Return the public one.
+
+        :param host_id: the host's id.
+        """
+        directory = self.hosts / host_id
+        if not directory.is_dir():
+            new = self.hosts / f"{host_id}.new"
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True, mode=0o700)
+            (new / "gpg.conf").write_text("trust-model always\nno-auto-check-trustdb\nlock-never\n")
+            LINKS.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=LINKS) as scratch:
+                link = Path(scratch) / "new"
+                link.symlink_to(new)
+                gpg = ("gpg", "--homedir", str(link), "--batch", "--quiet", "--passphrase", "")
+                self.run(*gpg, "--quick-generate-key", host_id, "ed25519", "cert,sign", "never")
+                listed = self.run("gpg", "--homedir", str(link), "--with-colons", "--list-keys").splitlines()
+                fingerprint = next(line.split(":")[9] for line in listed if line.startswith("fpr"))
+                self.run(*gpg, "--quick-add-key", fingerprint, "cv25519", "encr", "never")
+                (new / "public.asc").write_text(self.run("gpg", "--homedir", str(link), "--armor", "--export"))
+                self.run("gpgconf", "--homedir", str(link), "--kill", "gpg-agent")
+            new.rename(directory)
+        return (directory / "public.asc").read_text()
 
     def stop_agent(self) -> None:
         """End gpg's agent, which gpg starts by itself and leaves there."""

@@ -229,3 +229,38 @@ def test_what_does_not_compile_is_told(tree, path, old, new, message):
     code, output = tree.show()
     assert code == 1
     assert message in output
+
+
+def test_vagrant_s_hosts_are_the_inventory_s(tree):
+    rows = yaml.safe_load((tree.directory / "pillar/hosts.yaml").read_text())
+    machines = [
+        {
+            **{"id": name, "environment": row["environment"], "hostname": name, "address": row["address"]},
+            **{"told": [name], "tree": ".", "own_tree": True},
+        }
+        for name, row in rows.items()
+    ]
+    said = tree.directory / "vagrant.json"
+    said.write_text(json.dumps(machines))
+    code, output = tree.show(f"vagrant={said}")
+    assert code == 0
+    assert all(f"{name}: {row['address']}, {', '.join(row['roles'])}" in output for name, row in rows.items())
+
+    first, second = machines[:2]
+    first |= {"address": "10.0.0.1", "told": [second["id"]]}
+    said.write_text(json.dumps([*machines[:-1], machines[-1] | {"id": "stranger"}]))
+    code, output = tree.show("--out", "json", f"vagrant={said}")
+    assert code == 1
+    (table,) = [table for table in json.loads(output)["parity"] if table["title"] == "Hosts"]
+    found = {row["name"]: [line["text"] for line in row["cells"]["Vagrant"]] for row in table["rows"]}
+    roles = ", ".join(sorted(rows[second["id"]]["roles"]))
+    row = rows[first["id"]]
+    assert found[f"{first['id']}: {row['address']}, {', '.join(row['roles'])}"] == [
+        f"address 10.0.0.1, and the inventory has {row['address']}",
+        f"is bootstrapped as {second['id']}, with {roles}",
+    ]
+    assert found["stranger"] == ["is not in the inventory"]
+
+    said.write_text("{")
+    code, output = tree.show(f"vagrant={said}")
+    assert code == 1 and f"vagrant={said}: " in output

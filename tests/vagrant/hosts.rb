@@ -1,0 +1,32 @@
+# Prints as JSON what Vagrant itself makes of the Vagrantfile: for each machine its id, environment, hostname, address,
+# box and forwarded ports, the ids that bootstrap.sh is told, and which tree it is given.
+#
+#   SALTERN_ENV=staging ruby tests/vagrant/hosts.rb DIRECTORY
+
+require "json"
+require "tmpdir"
+
+# Vagrant tells it of a Vagrantfile's Ruby; it says nothing to us.
+$VERBOSE = nil
+ENV["VAGRANT_HOME"] ||= Dir.mktmpdir("saltern-vagrant-").tap { |made| at_exit { FileUtils.rm_rf(made) } }
+require "vagrant"
+
+place = ENV.fetch("SALTERN_ENV", "dev")
+begin
+  environment = Vagrant::Environment.new(cwd: ARGV.fetch(0), ui_class: Vagrant::UI::Silent)
+  found = environment.machine_names.map do |name|
+    config = environment.vagrantfile.machine_config(name, nil, nil)[:config].vm
+    _, network = config.networks.find { |kind, _| kind == :private_network }
+    told = config.provisioners.map { |one| one.config.inline[/bootstrap\.sh --id (\S+)/, 1] }.compact
+    tree = config.synced_folders.values.find { |folder| folder[:guestpath] == "/srv/saltern" }&.fetch(:hostpath)
+    {
+      id: name.to_s, environment: place, hostname: config.hostname, address: network && network[:ip], told: told,
+      box: config.box, ports: config.networks.select { |kind, _| kind == :forwarded_port }
+        .reject { |_, port| port[:id] == "ssh" }.to_h { |_, port| [port[:guest], port[:host]] },
+      tree: tree, own_tree: [".", ".lab/vagrant-#{place}/tree"].include?(tree),
+    }
+  end
+  puts JSON.generate(found)
+rescue Vagrant::Errors::VagrantError => error
+  abort error.message
+end
