@@ -285,16 +285,15 @@ def check(options: argparse.Namespace) -> None:
     step = this.steps.step
     this.log.unlink(missing_ok=True)
     with daemons():
-        with step(f"box {options.suite}") as one:
-            one.outcome = this.box()
         if (TREE / ".vagrant").exists():
             with step("what is left of another check"):
                 this.vagrant("destroy", "--force")
         shutil.rmtree(TREE, ignore_errors=True)
         TREE.mkdir()
         copy_tree(ROOT, TREE)
-        (TREE / ".venv").symlink_to(ROOT / ".venv")
         subprocess.run(["git", "init", "-q", str(TREE)], check=True)
+        with step(f"box {options.suite}") as one:
+            one.outcome = this.box()
         try:
             walk(this)
         finally:
