@@ -27,9 +27,8 @@ firewall-unit-read:
       - file: firewall-unit
 
 firewall-service:
-  service.running:
+  unit.running:
     - name: saltern-firewall
-    - enable: True
     - order: last
     - require:
       - service_config: firewall-unit-read

@@ -3,16 +3,21 @@
 import base64
 import contextlib
 import datetime
+import glob
 import hashlib
 import hmac
 import json
 import os
+import pwd
 import re
 import shutil
+import subprocess
 
 from salt.exceptions import CommandExecutionError
 
 __load__ = ["access_is_read", "admitted", "close", "kept", "plan", "run"]
+
+OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
 
 # What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
 ITERATIONS = 4096
@@ -239,17 +244,27 @@ def run(statements):
 
     CLI Example: none.
     """
-    done = __salt__["cmd.run_all"](
-        ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-"],
-        stdin="\n".join(statements),
-        runas="postgres",
-        cwd="/",
-        python_shell=False,
-        output_loglevel="quiet",
-    )
-    if done["retcode"]:
-        raise CommandExecutionError(f"psql: {done['stderr'] or 'failed'}")
-    return done["stdout"]
+    # Debian's psql is a script that looks for a version, which takes longer than what it runs.
+    newest = max(glob.glob("/usr/lib/postgresql/*/bin/psql"), key=lambda path: int(path.split("/")[4]), default="psql")
+    try:
+        user = pwd.getpwnam("postgres")
+        done = subprocess.run(
+            [newest, *OPTIONS],
+            input="\n".join(statements),
+            capture_output=True,
+            text=True,
+            check=False,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
+            cwd="/",
+            env={"PATH": os.defpath, "HOME": user.pw_dir, "LC_ALL": "C.UTF-8"},
+        )
+    except (OSError, KeyError) as error:
+        raise CommandExecutionError(f"psql: {error}") from None
+    if done.returncode:
+        raise CommandExecutionError(f"psql: {done.stderr.strip() or 'failed'}")
+    return done.stdout.strip()
 
 
 def access_is_read(version, cluster, certificate):

@@ -1,19 +1,33 @@
 """Whether a service has what is on the disk, as systemd knows it."""
 
 import datetime
+import os
+import subprocess
 import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["is_read", "read", "restart", "started"]
+__load__ = ["is_read", "read", "restart", "shown", "started"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 
 
-def _shown(unit, *names):
+def shown(unit, *names):
+    """Return properties of a unit, as systemd has them now.
+
+    :param unit: its name.
+    :param names: the properties' names.
+    :return: values by name; of a unit that is not there, those that systemd makes up.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call service_config.shown nginx ActiveState UnitFileState
+    """
     command = ["systemctl", "show", "--timestamp=us+utc", "-p", ",".join(names), unit]
-    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
+    return dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
 
 
 def started(unit, recorded=True):
@@ -29,27 +43,27 @@ def started(unit, recorded=True):
 
         salt-call service_config.started nginx
     """
-    shown = _shown(unit, "ActiveState", *TIMESTAMPS)
-    if shown.get("ActiveState") != "active":
+    properties = shown(unit, "ActiveState", *TIMESTAMPS)
+    if properties.get("ActiveState") != "active":
         return None
     if not recorded:
-        shown["ActiveEnterTimestamp"] = ""
-    return moment(shown, time.time(), time.monotonic())
+        properties["ActiveEnterTimestamp"] = ""
+    return moment(properties, time.time(), time.monotonic())
 
 
-def moment(shown, now, monotonic):
+def moment(properties, now, monotonic):
     """Return when a unit became active, so that the times of files can be compared with it.
 
     A file has the time of the clock as it was when it was written, and so has what systemd recorded of the unit. Where
     the clock was set in between, what the monotonic one says of it now may be right instead. The later of the two
     counts: nothing is restarted because a clock was set.
 
-    :param shown: the unit's properties.
+    :param properties: the unit's.
     :param now: seconds since 1970.
     :param monotonic: seconds of the monotonic clock.
     :return: seconds since 1970; 0 where systemd does not say.
     """
-    recorded, since_boot = map(shown.get, TIMESTAMPS)
+    recorded, since_boot = map(properties.get, TIMESTAMPS)
     found = [now - monotonic + int(since_boot) / 1_000_000] if since_boot not in (None, "0") else []
     if recorded:
         found.append(datetime.datetime.strptime(f"{recorded}+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z").timestamp())
@@ -68,7 +82,7 @@ def is_read(unit):
 
         salt-call service_config.is_read supervisor
     """
-    return _shown(unit, "NeedDaemonReload").get("NeedDaemonReload") != "yes"
+    return shown(unit, "NeedDaemonReload").get("NeedDaemonReload") != "yes"
 
 
 def read():

@@ -14,7 +14,8 @@ def switched(name, enabled, status):
     """
     wanted = "running" if enabled else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    is_right = [bool(__salt__[f"service.{word}"](name)) == enabled for word in ("status", "enabled")]
+    shown = __salt__["service_config.shown"](name, "ActiveState", "UnitFileState")
+    is_right = [(shown.get("ActiveState") == "active") == enabled, (shown.get("UnitFileState") == "enabled") == enabled]
     if not all(is_right):
         ret["changes"][name] = {"old": "off" if enabled else "running", "new": wanted}
     if not enabled and os.path.exists(status):

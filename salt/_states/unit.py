@@ -1,6 +1,7 @@
-"""Units that a Debian package enables and starts when it is installed.
+"""Units that run, and start at boot, as Salt's own states of services have them.
 
-Salt's own states would say, in a dry run before the package is there, that they would start what the package starts.
+Those would say, in a dry run before a package is there, that they would start what the package starts. And they ask
+systemd eight times for what it tells at once.
 """
 
 import os
@@ -12,24 +13,35 @@ def enabled(name, package):
     :param name: the unit.
     :param package: the package that brings it.
     """
-    return _left_to_package(name, package) or __states__["service.enabled"](name)
+    return _left_to_package(name, package) or _right(name, enable=True) or __states__["service.enabled"](name)
 
 
-def running(name, package, started_if=None, enable=True):
+def running(name, package=None, started_if=None, enable=True):
     """Have a unit run, now and after a boot.
 
     :param name: the unit.
-    :param package: the package that brings it.
+    :param package: the package that brings it and starts it, or ``None`` where none starts it.
     :param started_if: a path; where it is not there, the package does not start the unit, an instance that is yet to
         be.
     :param enable: whether it is started at boot by itself, and not by another unit.
     """
     left = _left_to_package(name, package) if started_if is None or os.path.exists(started_if) else None
-    return left or __states__["service.running"](name, enable=enable or None)
+    right = left or _right(name, active=True, enable=enable)
+    return right or __states__["service.running"](name, enable=enable or None)
+
+
+def _right(name, active=False, enable=False):
+    """Return what there is to say of a unit that is as it should be, or ``None``."""
+    shown = __salt__["service_config.shown"](name, "ActiveState", "UnitFileState")
+    wanted = {"ActiveState": "active"} if active else {}
+    wanted |= {"UnitFileState": "enabled"} if enable else {}
+    if any(shown.get(key) != value for key, value in wanted.items()):
+        return None
+    return {"name": name, "changes": {}, "result": True, "comment": f"{name} is {' and '.join(wanted.values())}"}
 
 
 def _left_to_package(name, package):
     """Return what a dry run has to say while the package is not there, or ``None``."""
-    if not __opts__["test"] or __salt__["pkg.version"](package):
+    if not __opts__["test"] or not package or __salt__["pkg.version"](package):
         return None
     return {"name": name, "changes": {}, "result": True, "comment": f"The package {package} starts {name}"}

@@ -3,7 +3,9 @@
 import base64
 import hashlib
 import hmac
+import pwd
 import re
+import subprocess
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -159,14 +161,24 @@ def test_a_host_without_psql_is_told(postgres_attachment, dunders, without_psql)
         postgres_attachment.plan("stock", "shop")
 
 
-def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(postgres_attachment, dunders):
-    asked = []
+@pytest.fixture
+def psql(postgres_attachment, monkeypatch):
+    """What psql is asked, as command, input and options; and what it answers: an exit code and two texts."""
+    asked, answer = [], [0, '{"role": null, "database": null}\n', ""]
 
-    def run_all(command, stdin, **options):
-        asked.append((command, stdin, options))
-        return {"retcode": 0, "stdout": '{"role": null, "database": null}', "stderr": ""}
+    def run(command, input, **options):
+        asked.append((command, input, options))
+        return subprocess.CompletedProcess(command, *answer)
 
-    salt = {"attachment.password": lambda kind, name: PASSWORD, "cmd.run_all": run_all}
+    monkeypatch.setattr(postgres_attachment.subprocess, "run", run)
+    monkeypatch.setattr(postgres_attachment.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(postgres_attachment.pwd, "getpwnam", lambda name: pwd.getpwuid(0))
+    return asked, answer
+
+
+def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(postgres_attachment, dunders, psql):
+    asked, _ = psql
+    salt = {"attachment.password": lambda kind, name: PASSWORD}
     dunders(postgres_attachment, salt=salt, opts={"test": False})
     _, statements = postgres_attachment.plan("it's", "o'shop")
     postgres_attachment.run(statements)
@@ -175,14 +187,12 @@ def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(post
     for command, _, options in asked:
         assert PASSWORD not in str(command)
         assert "SCRAM" not in str(command)
-        assert options["runas"] == "postgres"
-        assert options["output_loglevel"] == "quiet"
+        assert (options["user"], options["group"]) == (pwd.getpwuid(0).pw_uid, pwd.getpwuid(0).pw_gid)
+        assert PASSWORD not in str(options["env"])
 
 
-def test_postgres_own_message_is_told(postgres_attachment, dunders):
-    dunders(
-        postgres_attachment, salt={"cmd.run_all": lambda *_, **__: {"retcode": 3, "stderr": "ERROR:  no", "stdout": ""}}
-    )
+def test_postgres_own_message_is_told(postgres_attachment, psql):
+    psql[1][:] = 3, "", "ERROR:  no\n"
     with pytest.raises(CommandExecutionError, match=r"^psql: ERROR:  no$"):
         postgres_attachment.run(["SELECT 1;"])
 

@@ -114,11 +114,12 @@ class Check:
             **machine.index_environment(),
         }
 
-    def vagrant(self, *arguments: str, step: Step | None = None) -> str:
+    def vagrant(self, *arguments: str, step: Step | None = None, may_fail: bool = False) -> str:
         """Run a command of Vagrant over the copy. Return what it said, which is in the log too.
 
         :param arguments: the command.
         :param step: what to tell of what goes on.
+        :param may_fail: whether a failure is no error.
         :raises LabError: when it fails, with the last lines.
         """
         said: list[str] = []
@@ -139,7 +140,7 @@ class Check:
                 log.write(line)
                 log.flush()
                 said.append(line)
-        if running.returncode:
+        if running.returncode and not may_fail:
             last = "".join(line for line in said[-60:] if "[INFO" not in line)
             error = LabError(f"vagrant {' '.join(arguments)} ended with {running.returncode}; {self.log} has all of it")
             print(last, file=sys.stderr)
@@ -185,6 +186,24 @@ class Check:
         counted = changes(self.vagrant("provision", step=step))
         step.outcome = f"{counted} changed"
         return counted
+
+    def refusal(self, release: str, expected: str) -> str:
+        """Have the machine say that it is another Debian, and converge. Return the line by which it was refused.
+
+        :param release: what it says, in words of os-release(5).
+        :param expected: what the line must hold.
+        :raises LabError: when it was not refused so.
+        """
+        self.vagrant("ssh", "--command", f"echo {release} | tr ' ' '\\n' | sudo tee /etc/os-release.other >/dev/null")
+        self.vagrant("ssh", "--command", "sudo mv -T /etc/os-release.other /etc/os-release")
+        try:
+            said = self.vagrant("provision", may_fail=True)
+        finally:
+            self.vagrant("ssh", "--command", "sudo ln -sfn ../usr/lib/os-release /etc/os-release")
+        found = [line.strip() for line in said.splitlines() if expected in line]
+        if not found or "Running provisioner: converge" in said:
+            raise LabError(f"{release}: expected to be refused with: {expected}")
+        return found[0]
 
     def release(self) -> None:
         """Build the apps of the copy, as its Makefile does.
@@ -327,6 +346,8 @@ def walk(this: Check) -> None:
         if "Running provisioner" in this.vagrant("up", step=one):
             raise LabError("vagrant up provisioned once more; expected nothing to do")
         one.outcome = "nothing done"
+    with step("a Debian that is not supported") as one:
+        one.outcome = this.refusal("ID=debian VERSION_ID=11", "not a supported Debian: found 'debian 11'")
     with step("vagrant provision") as one:
         if this.provision(one):
             raise LabError("a second converge changed something; the log has what")

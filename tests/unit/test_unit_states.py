@@ -1,0 +1,62 @@
+"""A unit that is as it should be is asked about once; all else is Salt's own states'."""
+
+import pytest
+
+RIGHT = {"ActiveState": "active", "UnitFileState": "enabled"}
+
+
+@pytest.fixture
+def states(unit_states, dunders):
+    """The states on a host, as ``run(function, shown, …)``: what they return, and what Salt's own were asked."""
+
+    def run(function, shown, test=False, packages=("stock",), **arguments):
+        asked = []
+
+        def of_salt(word):
+            return lambda name, **options: asked.append((word, name, options)) or {"comment": word}
+
+        dunders(
+            unit_states,
+            salt={
+                "service_config.shown": lambda name, *properties: shown,
+                "pkg.version": lambda name: "1.0" if name in packages else "",
+            },
+            states={f"service.{word}": of_salt(word) for word in ("running", "enabled")},
+            opts={"test": test},
+        )
+        return getattr(unit_states, function)("stock", **arguments), asked
+
+    return run
+
+
+@pytest.mark.parametrize("test", [False, True], ids=["run", "dry run"])
+def test_of_one_that_is_right_nothing_more_is_asked(states, test):
+    for function in ("running", "enabled"):
+        ret, asked = states(function, RIGHT, test=test, package="stock")
+        assert (ret["result"], ret["changes"], asked) == (True, {}, [])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ActiveState": "failed"}, {"ActiveState": "activating"}, {"UnitFileState": "masked"}]
+)
+def test_one_that_is_not_is_salt_s(states, wrong):
+    ret, asked = states("running", RIGHT | wrong, package="stock")
+    assert asked == [("running", "stock", {"enable": True})]
+    assert ret == {"comment": "running"}
+
+
+def test_one_that_another_unit_starts_need_not_be_enabled(states):
+    assert states("running", RIGHT | {"UnitFileState": "disabled"}, package="stock", enable=False)[1] == []
+    asked = states("running", {"ActiveState": "inactive"}, package="stock", enable=False)[1]
+    assert asked == [("running", "stock", {"enable": None})]
+
+
+def test_what_is_to_be_enabled_need_not_run(states):
+    assert states("enabled", RIGHT | {"ActiveState": "inactive"}, package="stock")[1] == []
+    assert states("enabled", {"UnitFileState": "disabled"}, package="stock")[1] == [("enabled", "stock", {})]
+
+
+def test_a_dry_run_leaves_to_a_package_that_is_not_there_what_it_starts(states):
+    ret, asked = states("running", {}, test=True, packages=(), package="stock")
+    assert (ret["result"], ret["comment"], asked) == (True, "The package stock starts stock", [])
+    assert states("running", {}, test=True, packages=(), package=None)[1] == [("running", "stock", {"enable": True})]
