@@ -7,7 +7,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["is_read", "read", "restart", "shown", "started"]
+__load__ = ["is_read", "is_switched", "read", "restart", "shown", "started"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 
@@ -83,6 +83,23 @@ def is_read(unit):
         salt-call service_config.is_read supervisor
     """
     return shown(unit, "NeedDaemonReload").get("NeedDaemonReload") != "yes"
+
+
+def is_switched(unit, on):
+    """Tell whether a unit runs, now and from every boot on, or does neither.
+
+    :param unit: its name.
+    :param on: which of these is asked.
+    :return: a boolean; ``False`` where it is something in between.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call service_config.is_switched saltern-peers True
+    """
+    found = shown(unit, "ActiveState", "UnitFileState")
+    return {found.get("ActiveState") == "active", found.get("UnitFileState") == "enabled"} == {bool(on)}
 
 
 def read():

@@ -14,9 +14,8 @@ def switched(name, enabled, status):
     """
     wanted = "running" if enabled else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    shown = __salt__["service_config.shown"](name, "ActiveState", "UnitFileState")
-    is_right = [(shown.get("ActiveState") == "active") == enabled, (shown.get("UnitFileState") == "enabled") == enabled]
-    if not all(is_right):
+    is_right = __salt__["service_config.is_switched"](name, enabled)
+    if not is_right:
         ret["changes"][name] = {"old": "off" if enabled else "running", "new": wanted}
     if not enabled and os.path.exists(status):
         ret["changes"][status] = {"old": "present", "new": None}
@@ -25,7 +24,7 @@ def switched(name, enabled, status):
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{name} would be {wanted}"}
     steps = []
-    if not all(is_right):
+    if not is_right:
         steps += [(word, name) for word in (("enable", "start") if enabled else ("stop", "disable"))]
     if not enabled:
         # What the timer has started may be waiting for this converge to end, and would write the status after it.

@@ -9,7 +9,7 @@ def watched(name):
     is_wanted = bool(__pillar__["nginx"]["peers"])
     wanted = "running" if is_wanted else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    if all(bool(__salt__[f"service.{word}"](name)) == is_wanted for word in ("status", "enabled")):
+    if __salt__["service_config.is_switched"](name, is_wanted):
         return ret
     ret["changes"][name] = {"old": "off" if is_wanted else "running", "new": wanted}
     if __opts__["test"]:

@@ -175,8 +175,7 @@ def timer(drift_timer, dunders, tmp_path):
 
     def run(enabled, running, test=False, works=True):
         done = []
-        shown = {"ActiveState": "active", "UnitFileState": "enabled"} if running else {"ActiveState": "inactive"}
-        functions = {"service_config.shown": lambda name, *properties: shown}
+        functions = {"service_config.is_switched": lambda name, on: running == on}
         for word in ("start", "stop", "enable", "disable"):
             functions[f"service.{word}"] = lambda name, word=word: done.append(f"{word} {name}") or works
         dunders(drift_timer, salt=functions, opts={"test": test})

@@ -177,7 +177,7 @@ def test_it_runs_where_there_is_one_to_choose(peers_states, dunders, peers, runs
     def doing(word):
         return lambda name: done.append(word) or True
 
-    salt = {f"service.{word}": lambda name: runs for word in ("status", "enabled")}
+    salt = {"service_config.is_switched": lambda name, on: runs == on}
     salt |= {f"service.{word}": doing(word) for word in ("enable", "start", "stop", "disable")}
     dunders(peers_states, salt=salt, pillar={"nginx": {"peers": peers}}, opts={"test": test})
     ret = peers_states.watched("saltern-peers")

@@ -50,3 +50,21 @@ def test_a_clock_that_is_set_makes_nothing_older(service_config_module, recorded
 def test_what_systemd_does_not_say_is_long_ago(service_config_module):
     shown = {"ActiveEnterTimestamp": "", "ActiveEnterTimestampMonotonic": "0"}
     assert service_config_module.moment(shown, NOW, 1000) == 0
+
+
+@pytest.mark.parametrize(
+    "active, enabled, on, off",
+    [
+        ("active", "enabled", True, False),
+        ("inactive", "disabled", False, True),
+        ("inactive", "", False, True),
+        # In between: neither is true of it.
+        ("active", "disabled", False, False),
+        ("failed", "enabled", False, False),
+    ],
+)
+def test_a_unit_is_on_or_off_or_neither(service_config_module, monkeypatch, active, enabled, on, off):
+    shown = {"ActiveState": active, "UnitFileState": enabled}
+    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names: shown)
+    assert service_config_module.is_switched("some.timer", True) is on
+    assert service_config_module.is_switched("some.timer", False) is off
