@@ -69,9 +69,9 @@ fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a mas
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
 	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/converge/test_9_fleet.py
 
-vagrant-check: ## boot the Vagrantfile's dev host, converge, verify and destroy it; emulated, so up to 40 minutes (SUITE=trixie)
+vagrant-check: ## boot the Vagrantfile's dev host, converge, verify and destroy it; emulated, so up to an hour (SUITE=trixie KEEP=1)
 	@tests/lab/setup --machines
-	$(PYTHON) -m tests.vagrant check $(if $(SUITE),--suite '$(SUITE)')
+	$(PYTHON) -m tests.vagrant check $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
 # What a runner is run with, which looks across hosts that need not be there.
 define runner
@@ -93,10 +93,10 @@ contracts: setup ## show which app provides which versions, and who attaches the
 	@.venv/bin/salt-run --config-dir .lab/runners contracts.show '$(ENV)' html=contracts.html && \
 		echo "The same as a page, with a picture: contracts.html"
 
-bench: setup ## measure: what a release costs beside the app's own boot, what a fleet of hosts costs its master
-	$(PYTHON) -m bench.releases
-	$(PYTHON) -m bench.growth
-	$(PYTHON) -m bench.minions
+bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
+	@for part in $(or $(PART),converge first releases apps growth minions); do \
+		echo "$(PYTHON) -m bench.$$part"; $(PYTHON) -m "bench.$$part" || exit 1; done
+	$(PYTHON) -m bench.report
 
 ##@ Your apps and your tree
 # As root with all that the lab needs, which a user who only has virtual machines does not.

@@ -11,9 +11,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
+from bench.report import Result
 from tests.lab import Host, Lab, machine
 from tests.lab.lab import ROOT
 from tests.lab.steps import Steps
@@ -151,15 +150,21 @@ def main() -> int:
             part: float(hosts[host].run("sh", "-c", RESIDENT, "resident", part).stdout)
             for part, host in (("master", MASTER), ("minion", CROWD))
         }
-    title = f"{MINIONS} minions, seconds"
-    table = Table("", "in all", "a minion", "CPU, master", "CPU, minions", "the master's share", title=title)
+    rows = []
     for name, one in found.items():
         share = one["master"] / (one["master"] + one["minions"])
         cells = (one["seconds"], one["seconds"] / MINIONS, one["master"], one["minions"])
-        table.add_row(name, *(f"{cell:.2f}" for cell in cells), f"{share:.0%}")
-    console = Console(width=120)
-    console.print(table)
-    console.print(f"memory: the master {memory['master']:.0f} MiB, a minion {memory['minion'] / MINIONS:.0f} MiB")
+        rows.append([name, *(f"{cell:.2f}" for cell in cells), f"{share:.0%}"])
+    Result(
+        part="minions",
+        title=f"{MINIONS} minions of one master",
+        columns=["seconds", "in all", "a minion", "CPU, master", "CPU, minions", "the master's share"],
+        rows=rows,
+        notes=[
+            "One run, master and minions on the same machine. "
+            f"Memory: the master {memory['master']:.0f} MiB, a minion {memory['minion'] / MINIONS:.0f} MiB."
+        ],
+    ).keep()
     return 0
 
 

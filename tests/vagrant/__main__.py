@@ -24,6 +24,7 @@ from tests.lab.image import recipe
 from tests.lab.lab import ENVIRONMENTS, ROOT, copy_tree, free_port, inventory
 from tests.lab.podman import LabError, podman, reason
 from tests.lab.steps import Step, Steps
+from tests.pillar import declare
 from tests.vagrant import box
 
 # All that a check leaves: Vagrant's own home with the box, and a copy of the tree.
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         if function is hosts:
             each.add_argument("file", type=Path, help="the file to write")
         else:
+            each.add_argument("--keep", action="store_true", help="leave the machine there where something fails")
             each.add_argument("--suite", default="bookworm", choices=machine.SUITES, help="the machine's Debian")
     options = parser.parse_args(arguments)
     try:
@@ -158,12 +160,7 @@ class Check:
         box.make(self.suite, path)
         self.vagrant("box", "add", "--force", "--provider", "libvirt", "--name", name, str(path))
         path.unlink()
-        # libvirt keeps a copy of each box's disk, by the box's name and version.
-        subprocess.run(
-            ["virsh", "-c", "qemu:///system", "vol-delete", "--pool", "default", volume(name)],
-            capture_output=True,
-            check=False,
-        )
+        forget_disks(name)
         mark.write_text(digest)
         return "made"
 
@@ -253,9 +250,12 @@ def changes(said: str) -> int:
     return int(found[2] or 0)
 
 
-def volume(name: str) -> str:
-    """Return libvirt's name of the disk of a box that has no versions."""
-    return f"{name.replace('/', '-VAGRANTSLASH-')}_vagrant_box_image_0_box.img"
+def forget_disks(box_name: str) -> None:
+    """Remove the disks of former boxes of a name, of which libvirt keeps copies."""
+    command, before = ["virsh", "-c", "qemu:///system"], f"{box_name.replace('/', '-VAGRANTSLASH-')}_vagrant_box_image_"
+    listed = subprocess.run([*command, "vol-list", "default"], capture_output=True, text=True, check=False).stdout
+    for name in (line.split()[0] for line in listed.splitlines() if line.strip().startswith(before)):
+        subprocess.run([*command, "vol-delete", "--pool", "default", name], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
@@ -313,12 +313,23 @@ def check(options: argparse.Namespace) -> None:
         subprocess.run(["git", "init", "-q", str(TREE)], check=True)
         with step(f"box {options.suite}") as one:
             one.outcome = this.box()
+        # An emulated processor is some ten times slower, and so is what an app does until it answers.
+        slow = {"health": {"timeout": 60, "grace": 600}, "contract": {"timeout": 600}}
+        declare(TREE / "pillar", "dev", {"app": dict.fromkeys(("faq", "tickets"), slow)})
         try:
             walk(this)
-        finally:
-            with step("vagrant destroy"):
-                this.vagrant("destroy", "--force")
-        shutil.rmtree(TREE)
+        except LabError:
+            if not options.keep:
+                destroy(this)
+            raise
+        destroy(this)
+
+
+def destroy(this: Check) -> None:
+    """Leave nothing of the machine and of the copy of the tree."""
+    with this.steps.step("vagrant destroy"):
+        this.vagrant("destroy", "--force")
+    shutil.rmtree(TREE)
 
 
 def walk(this: Check) -> None:

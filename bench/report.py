@@ -1,0 +1,127 @@
+"""What the parts of ``make bench`` found: on the terminal as they end, and all of it in docs/benchmarks.md.
+
+Each part keeps its result in .lab/bench, so that one part can be run again alone.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import sys
+import textwrap
+from pathlib import Path
+
+import pygal
+from rich.console import Console
+from rich.table import Table
+
+from tests.lab.lab import ROOT
+
+KEPT = ROOT / ".lab/bench"
+DOCUMENT = ROOT / "docs/benchmarks.md"
+ORDER = ("converge", "first", "releases", "apps", "growth", "minions")
+HEAD = """\
+# Benchmarks
+
+`make bench` writes this file. All figures of a table are of one run, taken in turn, so that a busy machine is as busy
+for one as for the other: the ratios mean something elsewhere, the seconds do not.
+"""
+
+
+@dataclasses.dataclass
+class Result:
+    """What a part found.
+
+    :param part: its name, one of ``ORDER``.
+    :param title: of its table.
+    :param columns: the columns' names, the first of them the rows'.
+    :param rows: of texts.
+    :param notes: sentences about what was measured, and what to read off it.
+    :param bars: of a chart, by label; empty for none.
+    :param unit: of the bars.
+    """
+
+    part: str
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = dataclasses.field(default_factory=list)
+    bars: dict[str, float] = dataclasses.field(default_factory=dict)
+    unit: str = "seconds"
+    taken: str = ""
+
+    def keep(self) -> None:
+        """Print the table, and keep it for the document."""
+        table = Table(*self.columns, title=self.title, title_justify="left")
+        for row in self.rows:
+            table.add_row(*row)
+        console = Console(width=max(100, Console().width), highlight=False)
+        console.print(table)
+        for note in self.notes:
+            console.print(note, soft_wrap=True)
+        KEPT.mkdir(parents=True, exist_ok=True)
+        self.taken = f"{datetime.date.today()}, on {machine()}"
+        (KEPT / f"{self.part}.json").write_text(json.dumps(dataclasses.asdict(self), indent=1))
+
+
+def machine() -> str:
+    """Say what this machine is, in a few words."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}, Linux {platform.release().split('-')[0]}"
+
+
+def chart(result: Result) -> str:
+    """Draw a result's bars. Return the picture's name, beside the document."""
+    style = pygal.style.Style(background="transparent", plot_background="transparent", colors=("#1b7f3b",))
+    drawn = pygal.HorizontalBar(
+        show_legend=False,
+        print_values=True,
+        style=style,
+        height=60 + 40 * len(result.bars),
+        width=800,
+        value_formatter=lambda value: f"{value:.1f}",
+        title=f"{result.title}, {result.unit}",
+        no_prefix=True,
+        js=[],
+    )
+    # The first comes last, from below.
+    labels = list(reversed(result.bars))
+    drawn.x_labels = labels
+    drawn.add("", [round(result.bars[label], 2) for label in labels])
+    name = f"benchmarks-{result.part}.svg"
+    (DOCUMENT.parent / name).write_bytes(drawn.render())
+    return name
+
+
+def written(results: list[Result]) -> str:
+    """Return the document."""
+    parts = [HEAD]
+    for result in results:
+        parts.append(f"## {result.title}\n")
+        parts.append(
+            "\n".join(f"| {' | '.join(row)} |" for row in (result.columns, ["---"] * len(result.columns), *result.rows))
+            + "\n"
+        )
+        if result.bars:
+            parts.append(f"![{result.title}]({chart(result)})\n")
+        parts.append(
+            "\n\n".join(textwrap.fill(note, 118) for note in [*result.notes, f"Taken on {result.taken}."]) + "\n"
+        )
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Write docs/benchmarks.md of what is kept. Return an exit code."""
+    found = [KEPT / f"{part}.json" for part in ORDER]
+    results = [Result(**json.loads(path.read_text())) for path in found if path.exists()]
+    if not results:
+        print("bench: nothing was measured yet; run make bench", file=sys.stderr)
+        return 1
+    DOCUMENT.write_text(written(results))
+    print(f"{Path(DOCUMENT).relative_to(ROOT)}: {', '.join(result.part for result in results)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
