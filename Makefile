@@ -94,7 +94,7 @@ contracts: setup ## show which app provides which versions, and who attaches the
 		echo "The same as a page, with a picture: contracts.html"
 
 bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
-	@for part in $(or $(PART),converge first releases apps growth minions); do \
+	@for part in $(or $(PART),converge first releases serving apps growth minions); do \
 		echo "$(PYTHON) -m bench.$$part"; $(PYTHON) -m "bench.$$part" || exit 1; done
 	$(PYTHON) -m bench.report
 
@@ -125,6 +125,9 @@ lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest ve
 	$(COMPILE) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
 	$(COMPILE) requirements/scan.in -o requirements/scan.txt
 	$(COMPILE) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
+	for input in bench/contenders/*.in; do \
+		$(subst 3.11,3.13,$(COMPILE)) "$$input" -o "$${input%.in}.txt" || exit 1; \
+	done
 	for input in examples/*/requirements*.in tests/apps/*/requirements.in; do \
 		(cd "$${input%/*}" && input="$${input##*/}" && $(COMPILE) "$$input" -o "$${input%.in}.txt") || exit 1; \
 	done
