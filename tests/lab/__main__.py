@@ -168,8 +168,11 @@ def stand_in(options: argparse.Namespace) -> None:
         with steps.step("secrets") as step:
             keys = {host_id: this.stand_in.make_host_key(host_id) for host_id in this.ids}
             step.outcome = this.stand_in.write_secrets(keys)
-        with steps.step("certificates"):
-            this.issue_certificates()
+        try:
+            with steps.step("certificates"):
+                this.issue_certificates()
+        finally:
+            this.stand_in.stop_agent()
 
 
 def apply(options: argparse.Namespace) -> None:
