@@ -7,7 +7,7 @@ PYTEST := $(PYTHON) -m pytest
 ENV ?= dev
 # The examples by name; APP may be another app's directory too.
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
-HOST_PYTHON ?= $(if $(filter trixie,$(SUITE)),3.13,3.11)
+HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
 # What `make lock` writes keeps the versions it has, unless UPGRADE=1.
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
@@ -23,8 +23,8 @@ up: setup ## boot, bootstrap and converge the hosts of dev, with the example app
 apply: setup ## converge what is up, after an edit (ARGS=test=True: only say what would change)
 	@$(LAB) apply $(ARGS)
 
-verify: $(if $(HOST),tools,setup) ## prove that a host is what was declared; changes nothing (HOST=ssh://root@web1: that one; SSH_CONFIG=)
-	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
+verify: $(if $(HOST)$(VAGRANT),tools,setup) ## prove that hosts are what was declared (HOST=ssh://root@web1: that one; SSH_CONFIG=; VAGRANT=1)
+	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(VAGRANT),--vagrant) $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
 
 drift: setup ## ask all hosts what a converge would change; fails when there is anything
 	@$(LAB) drift
@@ -139,7 +139,7 @@ tools: ## install .venv alone, as any user
 	@tests/lab/setup --tools </dev/null
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
-	@[ ! -e .venv/.complete ] || $(LAB) down --images
+	@[ ! -e .venv/.complete ] || [ "$$(id -u)" -ne 0 ] || $(LAB) down --images
 	rm -rf .venv .lab dist parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -30,6 +30,8 @@ from tests.lab.steps import Steps
 ANSWER_TIMEOUT = 30
 # By which nginx leads to HTTPS.
 PERMANENT_REDIRECT = 308
+# Vagrant reaches its machines by ssh, from a network that no pillar knows.
+MACHINES = {"firewall": {"ssh": ["0.0.0.0/0", "::/0"], "ssh_port": 22}}
 # What asks a host for drift; see formulas/drift.
 DRIFT = "/usr/local/lib/saltern/drift"
 
@@ -42,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         # A host elsewhere is asked over ssh, and a virtual machine's tree made, as whoever does it.
-        if os.geteuid() and not (options.command is stand_in or (options.command is verify and options.host)):
+        if os.geteuid() and not (
+            options.command is stand_in or (options.command is verify and (options.host or options.vagrant))
+        ):
             raise LabError("not root: the lab boots privileged containers; run make with sudo, or as root")
         return options.command(options) or 0
     except LabError as error:
@@ -74,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("apply", apply).add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
     verify_parser = add("verify", verify)
     verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
+    verify_parser.add_argument("--vagrant", action="store_true", help="the virtual machines that Vagrant runs here")
     verify_parser.add_argument("--ssh-config", help="the configuration of ssh to use, in place of the user's own")
     add("drift", drift)
     logs_parser = add("logs", logs)
@@ -156,7 +161,7 @@ def stand_in(options: argparse.Namespace) -> None:
     """Make the tree that virtual machines see, with builds of the examples, keys, secrets and certificates for them."""
     with only_one():
         steps = Steps()
-        this = Lab.of_tree(options.environment, "vagrant")
+        this = Lab.of_tree(options.environment, "vagrant", MACHINES)
         if not this.stand_in:
             raise LabError("ENV: dev's hosts see the tree itself; expected staging or production")
         suite = agreed_suite(options.suite, [])
@@ -186,17 +191,20 @@ def apply(options: argparse.Namespace) -> None:
 
 def verify(options: argparse.Namespace) -> int:
     """Run the testinfra suite, which changes nothing, against the lab's hosts or another one."""
-    tree, environ, hosts, stand_in = ROOT, {}, options.host, None
+    tree, environ, hosts, stand_in, own = ROOT, {}, options.host, None, options.ssh_config
     if not hosts:
-        this, there = live(options)
+        this, there = (Lab.of_tree(options.environment, "vagrant"), []) if options.vagrant else live(options)
         hosts, tree, stand_in = ",".join(f"lab://{host.name}" for host in there), this.tree, this.stand_in
         environ = stand_in.environ if stand_in else {}
     sys.stdout.flush()
     with tempfile.TemporaryDirectory(prefix="saltern-verify-") as scratch:
         config = Path(scratch) / "ssh_config"
-        config.write_text(ssh_config(options.ssh_config, scratch))
-        if options.host:
-            for name in options.host.split(","):
+        if options.vagrant:
+            own = f"{scratch}/vagrant"
+            hosts = machines(options.environment, Path(own))
+        config.write_text(ssh_config(own, scratch))
+        if options.host or options.vagrant:
+            for name in hosts.split(","):
                 refuse_unreached(name, config)
         command = [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}", f"--ssh-config={config}"]
         command += [f"--tree={tree}"]
@@ -204,6 +212,27 @@ def verify(options: argparse.Namespace) -> int:
     if stand_in:
         stand_in.stop_agent()
     return code
+
+
+def machines(environment: str, config: Path) -> str:
+    """Return testinfra's names of the virtual machines that Vagrant runs, and write how ssh reaches them.
+
+    :param environment: whose they are.
+    :param config: the file to write.
+    :raises LabError: when there are none, with what Vagrant says.
+    """
+    environ = os.environ | {"SALTERN_ENV": environment}
+    try:
+        asked = subprocess.run(
+            ["vagrant", "ssh-config"], cwd=ROOT, capture_output=True, text=True, check=False, env=environ
+        )
+    except FileNotFoundError:
+        raise LabError("VAGRANT: Vagrant is not installed here") from None
+    config.write_text(asked.stdout)
+    names = [line.split()[1] for line in asked.stdout.splitlines() if line.startswith("Host ")]
+    if not names:
+        raise LabError(f"VAGRANT: no machine of {environment} runs: {' '.join(asked.stderr.split()) or 'vagrant up'}")
+    return ",".join(f"ssh://{name}?sudo=true" for name in names)
 
 
 def refuse_unreached(name: str, config: Path) -> None:

@@ -57,27 +57,28 @@ class Lab:
     stand_in: StandIn | None = None
 
     @classmethod
-    def of_tree(cls, environment: str = "dev", name: str = "up") -> "Lab":
+    def of_tree(cls, environment: str = "dev", name: str = "", settings: Mapping | None = None) -> "Lab":
         """Return the lab of ``make up`` for an environment.
 
         With SALTERN_LAB set it is another one, of that name, which can be up at the same time.
 
         :param environment: whose hosts it has.
         :param name: another name, where it is not for ``make up``.
+        :param settings: what the hosts of a stand-in have otherwise; see :class:`StandIn`.
         :raises LabError: when the inventory has no such hosts.
         """
         if environment not in ENVIRONMENTS:
             raise LabError(f"ENV: '{environment}' is no environment; expected one of {', '.join(ENVIRONMENTS)}")
-        other = os.environ.get("SALTERN_LAB")
+        other = "" if name else os.environ.get("SALTERN_LAB")
         new = cls(
-            name=f"{other or name}-{environment}",
+            name=f"{name or other or 'up'}-{environment}",
             environment=environment,
             tree=ROOT,
             prefix=f"{other}-" if other else "",
             subnet=subnet_of(inventory(ROOT), environment),
         )
         if environment != "dev":
-            new.stand_in = StandIn(ROOT, ROOT / ".lab" / new.name, environment)
+            new.stand_in = StandIn(ROOT, ROOT / ".lab" / new.name, environment, settings)
             new.tree = new.stand_in.tree
         return new
 

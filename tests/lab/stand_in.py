@@ -30,10 +30,11 @@ class StandIn:
     :param source: the tree.
     :param directory: where the copy is kept, as ``tree``, and what no host may see beside it.
     :param environment: ``staging`` or ``production``.
+    :param settings: by formula, what its hosts have otherwise than the environment says.
     """
 
-    def __init__(self, source: Path, directory: Path, environment: str):
-        self.source, self.environment = source, environment
+    def __init__(self, source: Path, directory: Path, environment: str, settings: Mapping | None = None):
+        self.source, self.environment, self.settings = source, environment, settings or {}
         self.tree, self.operator = directory / "tree", directory / "operator"
         self.authority, self.hosts = directory / "authority", directory / "hosts"
 
@@ -65,18 +66,27 @@ class StandIn:
         self.copy_builds()
         path = self.tree / f"pillar/environments/{self.environment}.sls"
         said = read(path)
-        if path.exists() and within(said) != said:
-            path.write_text("#!yaml\n" + yaml.safe_dump(within(said)))
+        wanted = within(said)
+        for formula, settings in self.settings.items():
+            wanted[formula] = (wanted.get(formula) or {}) | settings
+        if wanted != said:
+            path.write_text("#!yaml\n" + yaml.safe_dump(wanted))
 
     def is_own(self, name: str) -> bool:
         """Whether a path of the tree is one that the copy has for itself."""
         return any(name == one or name.startswith(f"{one}/") for one in self.own)
 
     def copy_builds(self) -> None:
-        """Take over the builds that are declared in the tree and not in the copy, and those that were made in it."""
+        """Take over the builds that are declared in the tree, and those that were made in it.
+
+        The examples' are the copy's. What the pillar does not declare any more has none.
+        """
         name = f"pillar/builds/{self.environment}.sls"
-        declared, there = read(self.source / name), read(self.tree / name)
-        apps = {**(declared.get("app") or {}), **(there.get("app") or {})}
+        declared, there = (read(root / name).get("app") or {} for root in (self.source, self.tree))
+        said = [read(self.source / f"pillar/{one}.sls") for one in ("common", f"environments/{self.environment}")]
+        known = {app for one in said for app in one.get("app") or {}}
+        apps = there | {app: one for app, one in declared.items() if not (self.source / "examples" / app).is_dir()}
+        apps = {app: one for app, one in (declared | apps).items() if app in known}
         (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
         (self.tree / name).write_text(yaml.safe_dump({"app": apps}))
         (self.tree / "dist").mkdir(exist_ok=True)
@@ -134,8 +144,13 @@ class StandIn:
         for path in keys.rglob("*.asc"):
             if str(path.relative_to(keys)) not in public:
                 path.unlink()
-        there = {".".join(path) for path in leaves(read(self.tree / f"pillar/secrets/{self.environment}.sls"))}
+        written = self.tree / f"pillar/secrets/{self.environment}.sls"
+        there = {".".join(path) for path in leaves(read(written))}
         values = substitutes(self.source / "pillar", self.environment)
+        if there - values.keys():
+            # Of an app that has left the pillar.
+            written.unlink()
+            there = set()
         missing = {name: value for name, value in values.items() if name not in there}
         try:
             for name, value in sorted(missing.items()):
@@ -152,7 +167,9 @@ class StandIn:
         :param host_id: the host's id.
         """
         directory = self.hosts / host_id
-        if not directory.is_dir():
+        if not (directory / "public.asc").exists():
+            # An empty one is Vagrant's, which makes what it would bring over.
+            shutil.rmtree(directory, ignore_errors=True)
             new = self.hosts / f"{host_id}.new"
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True, mode=0o700)

@@ -9,11 +9,17 @@ require "tmpdir"
 # Vagrant tells it of a Vagrantfile's Ruby; it says nothing to us.
 $VERBOSE = nil
 ENV["VAGRANT_HOME"] ||= Dir.mktmpdir("saltern-vagrant-").tap { |made| at_exit { FileUtils.rm_rf(made) } }
-require "vagrant"
+begin
+  require "vagrant"
+rescue LoadError => error
+  abort "Vagrant's library cannot be loaded: #{error.message}; expected Vagrant as a package of Debian"
+end
 
 place = ENV.fetch("SALTERN_ENV", "dev")
 begin
-  environment = Vagrant::Environment.new(cwd: ARGV.fetch(0), ui_class: Vagrant::UI::Silent)
+  # Nothing is left in the tree, where it would be whoever's who asked.
+  options = { cwd: ARGV.fetch(0), ui_class: Vagrant::UI::Silent, local_data_path: ENV.fetch("VAGRANT_HOME") }
+  environment = Vagrant::Environment.new(options)
   found = environment.machine_names.map do |name|
     config = environment.vagrantfile.machine_config(name, nil, nil)[:config].vm
     _, network = config.networks.find { |kind, _| kind == :private_network }
@@ -23,7 +29,7 @@ begin
       id: name.to_s, environment: place, hostname: config.hostname, address: network && network[:ip], told: told,
       box: config.box, ports: config.networks.select { |kind, _| kind == :forwarded_port }
         .reject { |_, port| port[:id] == "ssh" }.to_h { |_, port| [port[:guest], port[:host]] },
-      tree: tree, own_tree: [".", ".lab/vagrant-#{place}/tree"].include?(tree),
+      tree: tree, own_tree: tree == (place == "dev" ? "." : ".lab/vagrant-#{place}/tree"),
     }
   end
   puts JSON.generate(found)

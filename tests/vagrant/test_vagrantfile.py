@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -97,7 +98,7 @@ def test_ports_of_the_laptop_lead_to_the_proxies_alone():
         ({"SALTERN_MEMORY": "2G"}, "SALTERN_MEMORY: '2G' is no number from 512 to 1048576"),
         ({"SALTERN_CPUS": "0"}, "SALTERN_CPUS: '0' is no number from 1 to 256"),
         ({"SALTERN_PORT": "99999"}, "SALTERN_PORT: '99999' is no number from 1 to 65535"),
-        ({"SALTERN_LOG": "loud"}, "SALTERN_LOG: 'loud' is none that Saltern knows; expected one of error, info, debug"),
+        ({"SALTERN_LOG": "loud"}, "SALTERN_LOG: 'loud' is none that Saltern knows; expected one of quiet, info, debug"),
     ],
 )
 def test_a_variable_that_cannot_be_is_refused(vagrant, variables, said):
@@ -128,6 +129,43 @@ def test_an_inventory_that_cannot_be_is_refused(tree, vagrant, text, said):
 def test_without_a_build_nothing_is_booted(vagrant):
     code, output = vagrant("up", "--provider", "libvirt")
     assert code and "pillar/builds/dev.sls: no app has a build yet; run make release first" in output
+    assert "not created" in vagrant("status")[1]
+
+
+def built(tree, name, is_there=True):
+    """Declare a build of an app, and put it where it belongs."""
+    (tree / "dist").mkdir()
+    if is_there:
+        (tree / "dist" / name).touch()
+    (tree / "pillar/builds").mkdir()
+    said = {"app": {"faq": {"build": {"source": f"/srv/saltern/dist/{name}", "sha256": "0" * 64}}}}
+    (tree / "pillar/builds/dev.sls").write_text(yaml.safe_dump(said))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_there", "said"),
+    [
+        (
+            "faq-1-py3.13.tar.gz",
+            True,
+            "app.faq.build: faq-1-py3.13.tar.gz is not for py3.11 of bookworm; run make release",
+        ),
+        ("faq-1-py3.11.tar.gz", False, "dist/faq-1-py3.11.tar.gz: not there; run make release SUITE=bookworm APP=faq"),
+    ],
+)
+def test_a_build_that_the_machine_could_not_run_is_refused(tree, vagrant, name, is_there, said):
+    built(tree, name, is_there)
+    code, output = vagrant("up", "--provider", "libvirt")
+    assert code and said in output
+    assert "not created" in vagrant("status")[1]
+
+
+def test_a_port_that_is_taken_is_refused(tree, vagrant):
+    built(tree, "faq-1-py3.11.tar.gz")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, output = vagrant("up", "--provider", "libvirt", SALTERN_PORT=str(port))
+    assert code and f"SALTERN_PORT: port {port} of 127.0.0.1 is in use" in output
     assert "not created" in vagrant("status")[1]
 
 

@@ -4,6 +4,7 @@ testinfra asks each host from inside, a lab host or one over ssh; ``outside`` is
 """
 
 import json
+import os
 import subprocess
 import warnings
 from functools import cache
@@ -82,6 +83,17 @@ def address(host, request, settings, host_id):
     return "127.0.0.1"
 
 
+@pytest.fixture(scope="module")
+def ports(host, address):
+    """The ports at which this machine reaches the host's 80 and 443, by scheme.
+
+    A machine of VirtualBox is reached by way of this machine's loopback alone, ssh as well as what is forwarded.
+    """
+    if host.backend.get_pytest_id().startswith("ssh://") and address.startswith("127."):
+        return {"http": os.environ.get("SALTERN_PORT", "8080"), "https": os.environ.get("SALTERN_HTTPS_PORT", "8443")}
+    return {"http": "80", "https": "443"}
+
+
 class OfDomain(HTTPAdapter):
     """Reaches a host by its address and asks by TLS for one domain. Of the certificate test_https.py asks more."""
 
@@ -94,7 +106,7 @@ class OfDomain(HTTPAdapter):
 
 
 @pytest.fixture(scope="module")
-def outside(address, settings):
+def outside(address, ports, settings):
     """A function that asks the host's proxy, from this machine, for a path of a domain.
 
     By HTTPS where HTTP only leads there, and by HTTP where nothing is served by HTTPS.
@@ -107,10 +119,10 @@ def outside(address, settings):
         def ask(method, domain, path, scheme=None, **options):
             scheme = scheme or ("https" if settings["nginx"]["tls"]["redirect"] and domain in known else "http")
             if scheme == "https":
-                session.mount(f"https://{address}", OfDomain(domain))
+                session.mount(f"https://{address}:{ports[scheme]}", OfDomain(domain))
             headers = {"Host": domain} | options.pop("headers", {})
             options = {"timeout": 30, "verify": False, "allow_redirects": False} | options
-            return session.request(method, f"{scheme}://{address}{path}", headers=headers, **options)
+            return session.request(method, f"{scheme}://{address}:{ports[scheme]}{path}", headers=headers, **options)
 
         yield ask
 

@@ -34,7 +34,7 @@ def source(settings):
 
 
 @pytest.fixture(scope="module")
-def handshake(address):
+def handshake(address, ports):
     """A function that connects by TLS and returns the certificate, the protocol and the one that is spoken over it."""
 
     def connect(domain, **limits):
@@ -47,7 +47,7 @@ def handshake(address):
             warnings.simplefilter("ignore", DeprecationWarning)
             for name, value in limits.items():
                 setattr(context, name, value)
-        plain = socket.create_connection((address, 443), 10)
+        plain = socket.create_connection((address, int(ports["https"])), 10)
         with plain, context.wrap_socket(plain, server_hostname=domain) as connection:
             certificate = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True))
             return certificate, connection.version(), connection.selected_alpn_protocol()
