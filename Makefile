@@ -12,6 +12,9 @@ HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
+# As root with all that the lab needs, which a user who only has virtual machines does not.
+own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
+
 .NOTPARALLEL:
 .PHONY: help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts bench \
 	release docs secret secrets-rekey certificates lock clean
@@ -81,7 +84,7 @@ define runner
 		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/runners/master
 endef
 
-parity: setup ## show what differs between environments, Debian 12 and 13, and Vagrant's hosts; fails on what may not vary
+parity: $(own_tools) ## show what differs between environments, Debian 12 and 13, and Vagrant's hosts; fails on what may not vary
 	$(runner)
 	@if command -v vagrant >/dev/null; then $(PYTHON) -m tests.vagrant hosts .lab/vagrant.json; else rm -f .lab/vagrant.json; \
 		echo "Vagrant: not compared, since there is none here"; fi
@@ -99,8 +102,7 @@ bench: setup ## measure converges, releases and a fleet, beside what else there 
 	$(PYTHON) -m bench.report
 
 ##@ Your apps and your tree
-# As root with all that the lab needs, which a user who only has virtual machines does not.
-release: $(if $(filter 0,$(shell id -u)),setup,tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
+release: $(own_tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
 		bin/build-release "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \

@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
+    except PermissionError as error:
+        print(f"lab: {error.filename}: is not this user's; run this as whoever made it, or remove it", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("lab: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
