@@ -232,4 +232,7 @@ def result(found: dict[str, list[list[float]]]) -> Result:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except LabError as error:
+        sys.exit(f"bench: {error}")
