@@ -81,6 +81,8 @@ def hooks(scratch: str) -> list[str]:
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 saltern-box\n",
         "etc/fstab": "/dev/vda / ext4 errors=remount-ro 0 1\n",
         "etc/systemd/network/20-wired.network": NETWORK,
+        # Names come from DNS: a port that asks the neighbours is one that nobody declared.
+        "etc/systemd/resolved.conf.d/dns.conf": "[Resolve]\nLLMNR=no\nMulticastDNS=no\n",
         "etc/sudoers.d/vagrant": "vagrant ALL=(ALL) NOPASSWD: ALL\n",
         "etc/ssh/sshd_config.d/vagrant.conf": "UseDNS no\n",
         "home/vagrant/.ssh/authorized_keys": insecure_key(),
