@@ -4,9 +4,9 @@ import shutil
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from bench.releases import timed
 from bench.report import Result
 from tests import pillar
 from tests.lab import Host, Lab
@@ -37,17 +37,10 @@ def declare(lab: Lab, host: Host, count: int, variables: int, scratch: Path) -> 
         pillar.declare(lab.tree / "pillar", "dev", {"app": {name: one | {"config": values}}})
 
 
-def timed(host: Host, command: tuple[str, ...]) -> float:
-    """Run a command on the host, and return its seconds."""
-    started = time.monotonic()
-    host.run(*command)
-    return time.monotonic() - started
-
-
 def measure(host: Host) -> dict[str, float]:
     """Return the medians of a ping, of a compile, and of a converge with nothing to do, taken in turn."""
     commands = {"ping": PING, "compile": COMPILE, "converge": CONVERGE}
-    taken = [{name: timed(host, command) for name, command in commands.items()} for _ in range(ROUNDS)]
+    taken = [{name: timed(host, *command) for name, command in commands.items()} for _ in range(ROUNDS)]
     return {name: statistics.median(one[name] for one in taken) for name in commands}
 
 

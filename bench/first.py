@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 
+from bench.releases import timed
 from bench.report import Result
 from tests.lab import Host, Lab
 from tests.lab.lab import ROOT
@@ -40,13 +41,6 @@ for status in /proc/[0-9]*/smaps_rollup; do
     cat "$status"
 done 2>/dev/null | awk '/^Pss:/ {used += $2} END {printf "%.1f", used / 1024}'
 """
-
-
-def timed(host: Host, *command: str) -> float:
-    """Run a command on a host, and return its seconds."""
-    started = time.monotonic()
-    host.run(*command)
-    return time.monotonic() - started
 
 
 def ours(lab: Lab) -> tuple[dict[str, float], list[str]]:
