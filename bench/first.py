@@ -10,7 +10,7 @@ import time
 
 from bench.releases import timed
 from bench.report import Result
-from tests.lab import Host, Lab
+from tests.lab import Lab
 from tests.lab.lab import ROOT
 from tests.lab.steps import Steps
 
