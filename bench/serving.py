@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 from bench.report import Result
-from tests import pillar
 from tests.lab import Host, Lab
 from tests.lab.lab import ROOT
 from tests.lab.podman import LabError
@@ -46,7 +45,7 @@ def prepared(lab: Lab) -> Host:
     """Boot, bootstrap and converge a host with the app, of one process, and the view in it."""
     host = lab.boot("dev")
     host.bootstrap()
-    pillar.declare(lab.tree / "pillar", "dev", {"app": {"tickets": None}})
+    lab.release(ROOT / "examples/tickets", host.python)
     with tempfile.TemporaryDirectory() as scratch:
         code = Path(scratch) / APP
         shutil.copytree(ROOT / "examples" / APP, code)
