@@ -87,7 +87,7 @@ def test_no_value_is_on_a_command_line(bare):
 def test_a_host_that_was_started_again_is_entered_anew_and_one_that_is_off_not_at_all(bare):
     before = inside.way_into(bare.name)
     assert before.open
-    podman("stop", "--time", "20", bare.name)
+    podman("stop", "--time", "120", bare.name)
     assert not before.open
     with pytest.raises(LabError, match=bare.name):
         bare.run("true", check=False)

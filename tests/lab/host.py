@@ -17,6 +17,8 @@ from tests.lab.podman import LabError, exec_command, podman, reason
 TREE = "/srv/saltern"
 # Seconds in which systemd must be up, on a busy machine.
 BOOT_TIMEOUT = 120
+# Seconds in which systemd ends what runs before podman kills it: more than any unit may take, as on a machine.
+SHUTDOWN_TIMEOUT = 120
 # The Python of each suite.
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 
@@ -240,7 +242,7 @@ class Host:
 
     def reboot(self) -> str:
         """Restart the host and wait for its systemd. Return systemd's state."""
-        podman("restart", "--time", "20", self.name)
+        podman("restart", "--time", str(SHUTDOWN_TIMEOUT), self.name)
         return self.wait()
 
     def snapshot(self, image: str) -> str:
