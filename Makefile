@@ -97,7 +97,7 @@ contracts: setup ## show which app provides which versions, and who attaches the
 		echo "The same as a page, with a picture: contracts.html"
 
 bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
-	@for part in $(or $(PART),converge first releases serving apps growth minions); do \
+	@for part in $(or $(PART),converge first releases deploys serving apps growth minions); do \
 		echo "$(PYTHON) -m bench.$$part"; $(PYTHON) -m "bench.$$part" || exit 1; done
 	$(PYTHON) -m bench.report
 

@@ -287,6 +287,9 @@ else
     source="file_client: local
 master_type: disable
 
+# No minion runs here, which Salt would tell of each package that was installed; it waits a second for none to answer.
+local: True
+
 $roots
 autoload_dynamic_modules: False"
 fi

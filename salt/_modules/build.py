@@ -3,9 +3,13 @@
 A build is complete or not there: it is made beside its place and renamed into it.
 """
 
+import base64
 import contextlib
+import csv
+import filecmp
 import grp
 import hashlib
+import importlib.util
 import itertools
 import json
 import os
@@ -21,9 +25,11 @@ from salt.exceptions import CommandExecutionError
 __load__ = ["foresee", "is_unpacked", "unpack"]
 
 ROOT = "/srv/apps"
-CACHE = "/var/cache/saltern"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 FORMAT = 1
+# How many builds are looked at for what a new one has too: what was deployed last is most like what comes now.
+NEWEST = 5
+COMPILE = ("/usr/bin/python3", "-IS", "-m", "compileall", "-q")
 
 # What reading a file raises that is no build.
 UNREADABLE = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, AttributeError)
@@ -277,35 +283,120 @@ def _python_version():
 def _make_venv(app, staged):
     """Make the virtual environment from the wheelhouse, with no index.
 
-    It is relocatable, since the build is renamed into its place; wheels that two builds share are one file on the disk.
+    It is relocatable, since the build is renamed into its place; what another build has too is one file on the disk.
     Root does this, so nothing of the build is run: no source is built, and the byte code is made by the system's
     Python, which neither looks for modules in the build (-I) nor reads the .pth files of its wheels (-S).
     """
     from uv import find_uv_bin
 
-    uv = find_uv_bin()
+    uv, cache = find_uv_bin(), f"{staged}/.cache"
     environ = {
         "PATH": "/usr/bin:/bin",
         "HOME": "/root",
-        "UV_CACHE_DIR": f"{CACHE}/uv",
+        "UV_CACHE_DIR": cache,
         "UV_NO_CONFIG": "1",
         "UV_OFFLINE": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     }
-    os.makedirs(CACHE, mode=0o700, exist_ok=True)
-    install = ["pip", "install", "-q", "--python", ".venv", "--no-index", "--find-links", "wheelhouse"]
-    for command in (
-        [uv, "venv", "-q", "--relocatable", "--no-project", "--python", "/usr/bin/python3", ".venv"],
-        [uv, *install, "--no-build", "--require-hashes", "-r", "requirements.txt"],
-        # What cannot be compiled cannot be imported either; that is the app's to say, at its start.
-        ["/usr/bin/python3", "-IS", "-m", "compileall", "-q", "-j", "0", "."],
-    ):
-        # The app's user reads what is made here, whatever the umask of the shell that salt-call came from.
-        done = subprocess.run(
-            command, cwd=staged, env=environ, umask=0o022, capture_output=True, text=True, check=False
-        )
-        if done.returncode and "compileall" not in command:
-            lines = "; ".join(done.stderr.strip().splitlines()[-4:])
-            raise CommandExecutionError(f"app.{app}.build: its virtual environment cannot be made: {lines}")
-    # uv's own, and open to everybody.
-    os.unlink(f"{staged}/.venv/.lock")
+    make = [uv, "venv", "-q", "--relocatable", "--no-project", "--python", "/usr/bin/python3", ".venv"]
+    fill = [uv, "pip", "install", "-q", "--python", ".venv", "--no-index", "--find-links", "wheelhouse", "--no-build"]
+    fill += ["--require-hashes", "-r", "requirements.txt"]
+    is_linked = _link_wheels(pathlib.Path(staged))
+    _run(app, [*make, *(["--allow-existing"] if is_linked else [])], staged, environ)
+    if not is_linked:
+        _run(app, fill, staged, environ)
+        # uv's own, and open to everybody.
+        os.unlink(f"{staged}/.venv/.lock")
+    shutil.rmtree(cache)
+    # What is there and fits its source stays. What cannot be compiled cannot be imported either; that is the app's to
+    # say, at its start. With all processors, where there is much of it.
+    _run(None, [*COMPILE, "-j", "1" if is_linked else "0", "."], staged, environ)
+
+
+def _run(app, command, staged, environ):
+    """Run a command in the directory of a build; it may fail where no app is named."""
+    # The app's user reads what is made here, whatever the umask of the shell that salt-call came from.
+    done = subprocess.run(command, cwd=staged, env=environ, umask=0o022, capture_output=True, text=True, check=False)
+    if done.returncode and app:
+        lines = "; ".join(done.stderr.strip().splitlines()[-4:])
+        raise CommandExecutionError(f"app.{app}.build: its virtual environment cannot be made: {lines}")
+
+
+# --- What two builds share --------------------------------------------------------------------------------------------
+
+
+def _link_wheels(staged):
+    """Link what the same wheels brought into another build, with its byte code.
+
+    Most builds have the wheels of the last one, and to install and compile these takes longer than all else of a
+    build. The files are those that the wheels say that they have, by digest, and no others: an edit by hand is not
+    taken over. Byte code says itself by which size and time it belongs to a file, which is the same one.
+
+    :param staged: the directory of the build, a path.
+    :return: whether there was such a build.
+    """
+    builds = sorted(pathlib.Path(ROOT).glob("*/builds/[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for build in builds[:NEWEST]:
+        with contextlib.suppress(OSError, ValueError):
+            if _has_wheels_of(build, staged) and (brought := _brought(build / ".venv")):
+                _link_all(brought, build / ".venv", staged / ".venv")
+                return True
+    return False
+
+
+def _has_wheels_of(build, staged):
+    """Tell whether a build was made of the same wheels, for the same Python, to the byte."""
+    names = ["requirements.txt", *(f"wheelhouse/{name}" for name in sorted(os.listdir(staged / "wheelhouse")))]
+    return (
+        sorted(os.listdir(build / "wheelhouse")) == sorted(os.listdir(staged / "wheelhouse"))
+        and json.loads((build / "build.json").read_text())["python"] == _python_version()
+        and filecmp.cmpfiles(build, staged, names, shallow=False)[0] == names
+    )
+
+
+def _brought(venv):
+    """Return the files that wheels brought into a virtual environment; none where one is not as it came.
+
+    :param venv: a path.
+    :return: paths relative to it, and byte code that was made of them.
+    """
+    recorded = {}
+    for record in venv.glob("lib/*/site-packages/*.dist-info/RECORD"):
+        directory = record.parent.parent.relative_to(venv)
+        with record.open(newline="") as stream:
+            for name, digest, *_ in csv.reader(stream):
+                recorded[os.path.normpath(directory / name)] = digest
+        recorded[str(record.relative_to(venv))] = ""
+    there = [path for path in venv.glob("lib/*/site-packages/**/*") if path.is_symlink() or not path.is_dir()]
+    byte_code = [str(path.relative_to(venv)) for path in there if path.suffix == ".pyc"]
+    modules = {str(path.relative_to(venv)) for path in there if path.suffix != ".pyc"}
+    if modules != {path for path in recorded if path.startswith("lib/")}:
+        return []
+    for path, digest in recorded.items():
+        is_record = path.endswith(".dist-info/RECORD") and not digest
+        if not path.startswith(("lib/", "bin/")) or (venv / path).is_symlink():
+            return []
+        if not is_record and digest != _recorded_digest(venv / path):
+            return []
+    return [*recorded, *(path for path in byte_code if importlib.util.source_from_cache(path) in modules)]
+
+
+def _recorded_digest(path):
+    """Return the digest of a file as a wheel's RECORD has it."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest()).rstrip(b"=").decode()
+    return f"sha256={digest}"
+
+
+def _link_all(paths, old, new):
+    """Link files, by paths relative to two directories, from one into the other, which is new: all of them, or none."""
+    before = os.umask(0o022)
+    try:
+        for directory in sorted({os.path.dirname(path) for path in paths}):
+            os.makedirs(new / directory, exist_ok=True)
+        for path in paths:
+            os.link(old / path, new / path)
+    except OSError:
+        shutil.rmtree(new)
+        raise
+    finally:
+        os.umask(before)

@@ -1,5 +1,7 @@
 """Builds: which tarballs are refused, and what the others become."""
 
+import base64
+import errno
 import gzip
 import hashlib
 import http.server
@@ -10,6 +12,7 @@ import random
 import ssl
 import stat
 import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -227,14 +230,18 @@ def wheel(directory, name, files):
     meta = {
         "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
         "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        "RECORD": "",
     }
+    members = files | {f"{name}-1.dist-info/{key}": text for key, text in meta.items()}
+    digests = {
+        member: base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()) for member, text in members.items()
+    }
+    rows = [f"{member},sha256={digest.decode().rstrip('=')},\n" for member, digest in digests.items()]
+    record = f"{name}-1.dist-info/RECORD"
     path = directory / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for member, content in sorted(
-            (files | {f"{name}-1.dist-info/{key}": text for key, text in meta.items()}).items()
-        ):
-            archive.writestr(member, content)
+        for member, content in (members | {record: "".join([*rows, f"{record},,\n"])}).items():
+            # With no time of its own: the same files are the same wheel.
+            archive.writestr(zipfile.ZipInfo(member), content)
     return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
@@ -255,8 +262,7 @@ def source_distribution(directory, name, code):
 @pytest.fixture
 def venv_of(build, staged, monkeypatch):
     """Return a function that makes the virtual environment of a staged build, under a umask that hides all."""
-    cache = staged.parent / "cache"
-    monkeypatch.setattr(build, "CACHE", str(cache))
+    monkeypatch.setattr(build, "ROOT", str(staged.parent / "apps"))
     (staged / "wheelhouse").mkdir()
 
     def make():
@@ -300,6 +306,100 @@ def test_the_apps_user_can_read_what_is_made_under_any_umask(venv_of, staged):
     for path in [staged / ".venv", *(staged / ".venv").rglob("*"), *(staged / "__pycache__").rglob("*")]:
         wanted = 0o555 if path.is_dir() else 0o444
         assert path.stat().st_mode & wanted == wanted, path
+
+
+@pytest.fixture
+def again(venv_of, staged):
+    """Return a build that was made, of one wheel, and a function that makes another of the same or another wheel."""
+    before = staged.parent / "apps/shop/builds/before"
+    before.parent.mkdir(parents=True)
+
+    def make(code="A = 1"):
+        (staged / "wheelhouse").mkdir(parents=True, exist_ok=True)
+        files = {"lib.py": code, "lib-1.dist-info/entry_points.txt": "[console_scripts]\nlib = lib:A\n"}
+        (staged / "requirements.txt").write_text(wheel(staged / "wheelhouse", "lib", files))
+        manifest = {"python": build_python}
+        (staged / "build.json").write_text(json.dumps(manifest))
+        venv_of()
+        assert not (staged / ".cache").exists() and not (staged / ".venv/.lock").exists()
+        command = [staged / ".venv/bin/python", "-c", "import lib; print(lib.A)"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    build_python = "{}.{}".format(*sys.version_info)
+    make()
+    staged.rename(before)
+    return before, make
+
+
+def one(directory, pattern):
+    (path,) = directory.glob(f".venv/{pattern}")
+    return path
+
+
+MODULE = "lib/*/site-packages/lib.py"
+BYTE_CODE = "lib/*/site-packages/__pycache__/lib.*.pyc"
+
+
+def test_what_the_same_wheels_brought_is_linked_with_its_byte_code(again, staged):
+    before, make = again
+    assert make() == "1"
+    for pattern in (MODULE, BYTE_CODE, "bin/lib", "lib/*/site-packages/lib-1.dist-info/RECORD"):
+        assert one(staged, pattern).samefile(one(before, pattern))
+    for path in [staged / ".venv", *(staged / ".venv").rglob("*")]:
+        wanted = 0o555 if path.is_dir() else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
+
+
+def test_byte_code_that_does_not_fit_is_made_anew_and_another_builds_left_alone(again, staged):
+    before, make = again
+    one(before, BYTE_CODE).write_bytes(b"no byte code")
+    assert make() == "1"
+    assert one(before, BYTE_CODE).read_bytes() == b"no byte code"
+    assert len(one(staged, BYTE_CODE).read_bytes()) > 50
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda before: one(before, MODULE).write_text("A = 'by hand'"),
+        lambda before: one(before, MODULE).unlink(),
+        lambda before: one(before, MODULE).with_name("more.py").write_text("A = 'by hand'"),
+        lambda before: one(before, MODULE).with_name("link.py").symlink_to("lib.py"),
+        lambda before: one(before, "bin/lib").write_text("by hand"),
+        lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").open("a").write("../../../../x,,\n"),
+        lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").write_text("no record"),
+        lambda before: (before / "build.json").write_text('{"python": "2.7"}'),
+        lambda before: (before / "build.json").unlink(),
+        lambda before: next((before / "wheelhouse").iterdir()).write_bytes(b"no wheel"),
+    ],
+    ids=["edited", "missing", "added", "a link", "a script", "outside", "no record", "Python", "no build", "wheel"],
+)
+def test_a_build_that_is_not_as_it_was_made_is_not_linked_to(again, staged, change):
+    before, make = again
+    change(before)
+    assert make() == "1"
+    assert not list((staged / ".venv").glob("lib/*/site-packages/more.py"))
+    assert one(staged, BYTE_CODE).stat().st_nlink == 1
+
+
+def test_a_build_of_another_wheel_is_not_linked_to(again, staged):
+    _, make = again
+    assert make("A = 2") == "2"
+
+
+def test_where_nothing_can_be_linked_all_is_made(again, build, staged, monkeypatch):
+    _, make = again
+    links = []
+
+    def link(old, new):
+        if len(links) == 2:
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(new))
+        links.append(os.symlink(old, new))
+
+    monkeypatch.setattr(build.os, "link", link)
+    assert make() == "1"
+    assert len(links) == 2
+    assert not one(staged, MODULE).is_symlink()
 
 
 def test_a_source_that_is_not_there_is_told(build, dunders, tmp_path):
