@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["ask", "dropped", "judge", "path"]
+__load__ = ["ask", "begin", "dropped", "judge", "path"]
 
 ROOT = "/srv/apps"
 COMMAND = "/usr/local/lib/saltern/contract"
@@ -216,7 +216,19 @@ def dropped(app, sha256):
 # --- What a release answers -------------------------------------------------------------------------------------------
 
 
-def ask(app, number, sha256, ports):
+def begin(app, sha256):
+    """Start the command that asks, before there is anything to ask: to import what it needs takes it seconds.
+
+    :param app: the app's name.
+    :param sha256: the digest of the build whose documents it is for.
+    :return: an ``Asker``, to be closed; ``None`` where there is nothing to ask.
+
+    CLI Example: none, it serves the module release.
+    """
+    return Asker(app) if _versions(app, sha256) else None
+
+
+def ask(app, number, sha256, ports, asker=None):
     """Ask a release's web processes what its documents say that they answer.
 
     Only what reads is called, and what a document says is safe (``x-safe: true``). The documents are dealt out to the
@@ -226,14 +238,14 @@ def ask(app, number, sha256, ports):
     :param number: the release's number.
     :param sha256: its build's digest.
     :param ports: port, or ``None``, by process.
+    :param asker: what ``begin`` returned, if it was called.
     :return: what is wrong, in a sentence, and of which process; or two times ``None``.
     :raises CommandExecutionError: when it cannot be asked.
 
     CLI Example: none, it serves the module release.
     """
     one = __pillar__["app"][app]
-    known = __salt__["release_store.build"](app, sha256).get("contracts") or {}
-    versions = sorted(one["provides"].keys() & known.keys())
+    versions = _versions(app, sha256)
     webs = sorted(process for process, port in ports.items() if port)
     if not versions or not webs:
         return None, None
@@ -248,43 +260,67 @@ def ask(app, number, sha256, ports):
         "timeout": one["health"]["timeout"],
         "seconds": one["contract"]["timeout"],
     }
-    wrong = _answer(app, question)
+    with contextlib.closing(asker or Asker(app)) as asking:
+        wrong = asking.answer(question)
     if wrong is None:
         return None, None
     version = wrong["version"]
     return f"{path(version)}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}", processes[version]
 
 
-def _answer(app, question):
-    """Run the command as the app's user, and return what it found wrong, or ``None``.
+def _versions(app, sha256):
+    """Return the versions that an app provides and a build has documents of."""
+    known = __salt__["release_store.build"](app, sha256).get("contracts") or {}
+    return sorted(__pillar__["app"][app]["provides"].keys() & known.keys())
+
+
+class Asker:
+    """The command that asks, as the app's user; it waits for its question.
 
     The app's own processes may meddle with it: what it prints is taken for no more than text.
+
+    :param app: the app's name.
     """
-    command = ["prlimit", f"--fsize={MAX_ANSWER}", "setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
-    command += ["--pdeathsig", "TERM", COMMAND]
-    limit = question["seconds"] + START
-    environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+
+    def __init__(self, app):
+        self.files = contextlib.ExitStack()
+        self.output = self.files.enter_context(tempfile.TemporaryFile())
+        self.errors = self.files.enter_context(tempfile.TemporaryFile())
+        environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+        streams = {"stdin": subprocess.PIPE, "stdout": self.output, "stderr": self.errors}
+        self.process = subprocess.Popen(_command(app), cwd="/", env=environ, **streams)
+
+    def answer(self, question):
+        """Ask it, and return what it found wrong, or ``None``.
+
+        :param question: a mapping; see formulas/app/files/contract.py.
+        :raises CommandExecutionError: when it answers nothing that can be understood, or not in time.
+        """
+        limit = question["seconds"] + START
         try:
-            subprocess.run(
-                command,
-                input=json.dumps(question).encode(),
-                cwd="/",
-                env=environ,
-                stdout=output,
-                stderr=errors,
-                timeout=limit,
-                check=False,
-            )
+            self.process.communicate(json.dumps(question).encode(), timeout=limit)
         except subprocess.TimeoutExpired:
             raise CommandExecutionError(f"{COMMAND}: no answer after {limit} s; expected one") from None
-        printed, said = (_start(stream) for stream in (output, errors))
-    try:
-        return judged(json.loads(printed), question["documents"])
-    except (ValueError, RecursionError):
-        said = (said.strip().splitlines() or ["nothing"])[-1]
-        cure = "; run bootstrap.sh again" if "schemathesis" in said or not os.path.exists(COMMAND) else ""
-        raise CommandExecutionError(f"{COMMAND}: it said: {said}{cure}") from None
+        printed, said = (_start(stream) for stream in (self.output, self.errors))
+        try:
+            return judged(json.loads(printed), question["documents"])
+        except (ValueError, RecursionError):
+            said = (said.strip().splitlines() or ["nothing"])[-1]
+            cure = "; run bootstrap.sh again" if "schemathesis" in said or not os.path.exists(COMMAND) else ""
+            raise CommandExecutionError(f"{COMMAND}: it said: {said}{cure}") from None
+
+    def close(self):
+        """End it, whether it was asked or not."""
+        self.process.kill()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.wait()
+        self.files.close()
+
+
+def _command(app):
+    command = ["prlimit", f"--fsize={MAX_ANSWER}", "setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
+    return [*command, "--pdeathsig", "TERM", COMMAND]
 
 
 def _start(stream):

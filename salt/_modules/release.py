@@ -70,6 +70,7 @@ class Move:
     :param ports: port, or ``None``, by process of it.
     :param left: the release that serves now, or ``None``.
     :param one: the app's settings.
+    :param asker: what asks the release for what its documents say, where that was begun.
     """
 
     app: str
@@ -77,6 +78,7 @@ class Move:
     ports: dict
     left: int | None
     one: dict
+    asker: object = None
 
 
 # --- What is to be done -----------------------------------------------------------------------------------------------
@@ -307,7 +309,9 @@ def deploy(app):
     with _locked(app):
         wanted = plan(app)
         current = __salt__["release_store.current"](app)
-        move = Move(app, wanted["number"], wanted["ports"], current, _settings(app))
+        one = _settings(app)
+        asker = __salt__["contract.begin"](app, one["build"]["sha256"]) if wanted["new"] else None
+        move = Move(app, wanted["number"], wanted["ports"], current, one, asker)
         try:
             if wanted["new"]:
                 details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
@@ -317,6 +321,8 @@ def deploy(app):
                 is_to_migrate = is_ill(wanted["changes"]) and not wanted["held"]
                 _take(MEND if is_to_migrate else SETTLE, move)
         finally:
+            if asker:
+                asker.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(MIGRATED.format(app=app))
         return move.number
@@ -579,7 +585,8 @@ def _health(move):
 
 def _contract(move):
     """Ask the web processes what the build's OpenAPI documents say that they answer."""
-    wrong, process = __salt__["contract.ask"](move.app, move.number, move.one["build"]["sha256"], move.ports)
+    sha256 = move.one["build"]["sha256"]
+    wrong, process = __salt__["contract.ask"](move.app, move.number, sha256, move.ports, move.asker)
     if wrong:
         raise Refusal(wrong, process)
 

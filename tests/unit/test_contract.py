@@ -1,8 +1,8 @@
 """Contracts: which builds are refused for what they would do to others, and what is asked of a new release."""
 
+import contextlib
 import http.server
 import json
-import subprocess
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -344,20 +344,41 @@ def test_what_came_of_it_is_told_in_lines(contract_command):
     ]
 
 
-def test_a_command_that_says_nothing_is_told(contract, monkeypatch):
-    says(monkeypatch, b"", b"Traceback\nModuleNotFoundError: No module named 'schemathesis'\n")
+@pytest.fixture
+def says(contract, monkeypatch, tmp_path):
+    """Return a function that has another command in the place of the one that asks, and asks it."""
+
+    def answer(output, errors=b""):
+        (tmp_path / "output").write_bytes(output)
+        (tmp_path / "errors").write_bytes(errors)
+        script = f"cat >/dev/null; cat {tmp_path}/output; cat {tmp_path}/errors >&2"
+        monkeypatch.setattr(contract, "_command", lambda app: ["sh", "-c", script])
+        with contextlib.closing(contract.Asker("faq")) as asker:
+            return asker.answer({"seconds": 5, "documents": {"v1": {}}})
+
+    return answer
+
+
+def test_a_command_that_says_nothing_is_told(says):
     with pytest.raises(CommandExecutionError, match=r"No module named 'schemathesis'; run bootstrap\.sh again$"):
-        contract._answer("faq", {"seconds": 5, "documents": {}})
+        says(b"", b"Traceback\nModuleNotFoundError: No module named 'schemathesis'\n")
 
 
-def says(monkeypatch, output, errors=b""):
-    """Have the command print something."""
+def test_a_command_that_does_not_answer_is_told_and_ended(contract, monkeypatch):
+    monkeypatch.setattr(contract, "_command", lambda app: ["sleep", "60"])
+    monkeypatch.setattr(contract, "START", 0)
+    asker = contract.Asker("faq")
+    with contextlib.closing(asker), pytest.raises(CommandExecutionError, match="no answer after 1 s"):
+        asker.answer({"seconds": 1, "documents": {}})
+    assert asker.process.returncode == -9
 
-    def run(*_, stdout, stderr, **__):
-        stdout.write(output)
-        stderr.write(errors)
 
-    monkeypatch.setattr(subprocess, "run", run)
+def test_what_was_begun_and_not_asked_is_ended(contract, monkeypatch):
+    monkeypatch.setattr(contract, "_command", lambda app: ["cat"])
+    asker = contract.Asker("faq")
+    asker.close()
+    asker.close()
+    assert asker.process.returncode == -9
 
 
 WRONG = {"version": "v1", "call": "GET /", "expected": "JSON", "came": "200"}
@@ -367,9 +388,8 @@ WRONG = {"version": "v1", "call": "GET /", "expected": "JSON", "came": "200"}
     "answer, wrong",
     [({"wrong": None}, None), ({"wrong": WRONG}, WRONG), ({"wrong": WRONG | {"more": 1}}, WRONG)],
 )
-def test_what_the_command_answers(contract, monkeypatch, answer, wrong):
-    says(monkeypatch, json.dumps(answer).encode())
-    assert contract._answer("faq", {"seconds": 5, "documents": {"v1": {}}}) == wrong
+def test_what_the_command_answers(says, answer, wrong):
+    assert says(json.dumps(answer).encode()) == wrong
 
 
 @pytest.mark.parametrize(
@@ -381,10 +401,9 @@ def test_what_the_command_answers(contract, monkeypatch, answer, wrong):
     ],
     ids=range(10),
 )
-def test_what_an_app_may_have_made_of_its_answer_is_refused(contract, monkeypatch, output):
-    says(monkeypatch, output)
+def test_what_an_app_may_have_made_of_its_answer_is_refused(says, output):
     with pytest.raises(CommandExecutionError, match="contract: it said: "):
-        contract._answer("faq", {"seconds": 5, "documents": {"v1": {}}})
+        says(output)
 
 
 DROPPED = {

@@ -174,6 +174,13 @@ def main(question):
     return answer
 
 
+def warm_up():
+    """Import what schemathesis imports when it is first used: that may be done while the processes start."""
+    nothing = {"openapi": "3.1.0", "info": {"title": "nothing", "version": "1"}, "paths": {}}
+    question = {"documents": {"": nothing}, "origins": {"": "http://127.0.0.1"}, "host": "127.0.0.1", "timeout": 1}
+    tried(question, "", 1)
+
+
 def lines(question, answer):
     """Write the answer for people."""
     wrong = answer["wrong"]
@@ -196,6 +203,7 @@ def journal(identifier, text):
 
 
 if __name__ == "__main__":
+    warm_up()
     asked = json.load(sys.stdin)
     found = main(asked)
     journal(f"{asked['app']}[contract]", "".join(f"{line}\n" for line in lines(asked, found)))
