@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import subprocess
-import tempfile
 from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
@@ -283,9 +282,7 @@ class Asker:
     """
 
     def __init__(self, app):
-        self.files = contextlib.ExitStack()
-        self.output = self.files.enter_context(tempfile.TemporaryFile())
-        self.errors = self.files.enter_context(tempfile.TemporaryFile())
+        self.output, self.errors = os.memfd_create("output"), os.memfd_create("errors")
         environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
         streams = {"stdin": subprocess.PIPE, "stdout": self.output, "stderr": self.errors}
         self.process = subprocess.Popen(_command(app), cwd="/", env=environ, **streams)
@@ -301,7 +298,7 @@ class Asker:
             self.process.communicate(json.dumps(question).encode(), timeout=limit)
         except subprocess.TimeoutExpired:
             raise CommandExecutionError(f"{COMMAND}: no answer after {limit} s; expected one") from None
-        printed, said = (_start(stream) for stream in (self.output, self.errors))
+        printed, said = _printed(self.output), _printed(self.errors)
         try:
             return judged(json.loads(printed), question["documents"])
         except (ValueError, RecursionError):
@@ -311,11 +308,15 @@ class Asker:
 
     def close(self):
         """End it, whether it was asked or not."""
+        if self.output < 0:
+            return
         self.process.kill()
         with contextlib.suppress(OSError):
             self.process.stdin.close()
         self.process.wait()
-        self.files.close()
+        for fd in self.output, self.errors:
+            os.close(fd)
+        self.output = -1
 
 
 def _command(app):
@@ -323,9 +324,8 @@ def _command(app):
     return [*command, "--pdeathsig", "TERM", COMMAND]
 
 
-def _start(stream):
-    stream.seek(0)
-    return stream.read(MAX_ANSWER).decode(errors="replace")
+def _printed(fd):
+    return os.pread(fd, MAX_ANSWER, 0).decode(errors="replace")
 
 
 def judged(answer, versions):
