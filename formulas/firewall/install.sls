@@ -1,3 +1,6 @@
+{% from 'base/new.jinja' import is_new with context %}
+
 firewall-package:
   pkg.installed:
-    - name: nftables
+    - pkgs: [nftables]
+    - aggregate: {{ is_new }}

@@ -1,3 +1,4 @@
+{% from 'base/new.jinja' import is_new with context %}
 {% set nginx = salt['settings.load']('nginx') %}
 
 include:
@@ -6,7 +7,8 @@ include:
 {% if nginx.tls.source == 'acme' %}
 nginx-acme-package:
   pkg.installed:
-    - name: certbot
+    - pkgs: [certbot]
+    - aggregate: {{ is_new }}
 
 # Read by nginx, written by certbot.
 nginx-acme-webroot:

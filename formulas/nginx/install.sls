@@ -1,3 +1,6 @@
+{% from 'base/new.jinja' import is_new with context %}
+
 nginx-package:
   pkg.installed:
-    - name: nginx
+    - pkgs: [nginx]
+    - aggregate: {{ is_new }}

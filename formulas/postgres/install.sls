@@ -1,4 +1,5 @@
 {% import_yaml 'debian.yaml' as debian %}
+{% from 'base/new.jinja' import is_new with context %}
 {% set version = debian[grains['oscodename']].postgres %}
 
 # The package would make a cluster in whatever locale and encoding the installing shell has.
@@ -8,10 +9,12 @@ postgres-no-stock-cluster:
     - contents: create_main_cluster = false
     - makedirs: True
     - mode: '0644'
+    - order: 1
 
 postgres-package:
   pkg.installed:
-    - name: postgresql-{{ version }}
+    - pkgs: [postgresql-{{ version }}]
+    - aggregate: {{ is_new }}
     - require:
       - file: postgres-no-stock-cluster
 

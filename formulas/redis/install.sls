@@ -1,6 +1,9 @@
+{% from 'base/new.jinja' import is_new with context %}
+
 redis-package:
   pkg.installed:
-    - name: redis-server
+    - pkgs: [redis-server]
+    - aggregate: {{ is_new }}
     - require:
       - file: redis-stock-instance-off
 
@@ -9,3 +12,4 @@ redis-stock-instance-off:
   file.symlink:
     - name: /etc/systemd/system/redis-server.service
     - target: /dev/null
+    - order: 1

@@ -1,3 +1,6 @@
+{% from 'base/new.jinja' import is_new with context %}
+
 supervisor-package:
   pkg.installed:
-    - name: supervisor
+    - pkgs: [supervisor]
+    - aggregate: {{ is_new }}
