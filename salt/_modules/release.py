@@ -565,7 +565,8 @@ def _health(move):
                 if is_new:
                     raise Refusal(f"{process} ended by itself, {one['exit']}", process)
                 healthy.discard(process)
-            if one["state"] != "RUNNING":
+            # Supervisor calls a process RUNNING a second after its start. A web process says so itself.
+            if one["state"] not in ("RUNNING", *(() if port is None else ("STARTING",))):
                 reasons[process] = one["state"]
             elif port is None and one["up"] < (health["settle"] if is_new else 1):
                 reasons[process] = "not yet up for long"
