@@ -1,6 +1,6 @@
-{% from 'base/new.jinja' import is_new with context %}
+{% from 'base/new.jinja' import together with context %}
 
 firewall-package:
   pkg.installed:
     - pkgs: [nftables]
-    - aggregate: {{ is_new }}
+{{ together() }}

@@ -1,4 +1,4 @@
-{% from 'base/new.jinja' import is_new with context %}
+{% from 'base/new.jinja' import together with context %}
 {% set nginx = salt['settings.load']('nginx') %}
 
 include:
@@ -8,7 +8,7 @@ include:
 nginx-acme-package:
   pkg.installed:
     - pkgs: [certbot]
-    - aggregate: {{ is_new }}
+{{ together() }}
 
 # Read by nginx, written by certbot.
 nginx-acme-webroot:

@@ -1,6 +1,6 @@
-{% from 'base/new.jinja' import is_new with context %}
+{% from 'base/new.jinja' import together with context %}
 
 nginx-package:
   pkg.installed:
     - pkgs: [nginx]
-    - aggregate: {{ is_new }}
+{{ together() }}

@@ -1,5 +1,5 @@
 {% import_yaml 'debian.yaml' as debian %}
-{% from 'base/new.jinja' import is_new with context %}
+{% from 'base/new.jinja' import together with context %}
 {% set version = debian[grains['oscodename']].postgres %}
 
 # The package would make a cluster in whatever locale and encoding the installing shell has.
@@ -14,7 +14,7 @@ postgres-no-stock-cluster:
 postgres-package:
   pkg.installed:
     - pkgs: [postgresql-{{ version }}]
-    - aggregate: {{ is_new }}
+{{ together() }}
     - require:
       - file: postgres-no-stock-cluster
 

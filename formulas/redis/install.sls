@@ -1,9 +1,9 @@
-{% from 'base/new.jinja' import is_new with context %}
+{% from 'base/new.jinja' import together with context %}
 
 redis-package:
   pkg.installed:
     - pkgs: [redis-server]
-    - aggregate: {{ is_new }}
+{{ together() }}
     - require:
       - file: redis-stock-instance-off
 

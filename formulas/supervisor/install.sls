@@ -1,6 +1,6 @@
-{% from 'base/new.jinja' import is_new with context %}
+{% from 'base/new.jinja' import together with context %}
 
 supervisor-package:
   pkg.installed:
     - pkgs: [supervisor]
-    - aggregate: {{ is_new }}
+{{ together() }}
