@@ -3,4 +3,4 @@
 firewall-package:
   pkg.installed:
     - pkgs: [nftables]
-{{ together() }}
+    {{ together() }}

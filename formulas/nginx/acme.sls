@@ -8,7 +8,7 @@ include:
 nginx-acme-package:
   pkg.installed:
     - pkgs: [certbot]
-{{ together() }}
+    {{ together() }}
 
 # Read by nginx, written by certbot.
 nginx-acme-webroot:

@@ -3,4 +3,4 @@
 nginx-package:
   pkg.installed:
     - pkgs: [nginx]
-{{ together() }}
+    {{ together() }}

@@ -14,7 +14,7 @@ postgres-no-stock-cluster:
 postgres-package:
   pkg.installed:
     - pkgs: [postgresql-{{ version }}]
-{{ together() }}
+    {{ together() }}
     - require:
       - file: postgres-no-stock-cluster
 

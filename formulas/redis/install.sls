@@ -3,7 +3,7 @@
 redis-package:
   pkg.installed:
     - pkgs: [redis-server]
-{{ together() }}
+    {{ together() }}
     - require:
       - file: redis-stock-instance-off
 

@@ -3,4 +3,4 @@
 supervisor-package:
   pkg.installed:
     - pkgs: [supervisor]
-{{ together() }}
+    {{ together() }}
