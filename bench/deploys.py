@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from bench.converge import CONTENDERS, SUITE, THERE, hand_over, install
-from bench.releases import timed
+from bench.releases import booted, timed
 from bench.report import Result
 from tests import pillar
 from tests.converge.client import Client
@@ -53,23 +53,7 @@ USUAL = (
     f"PIP_CERT=/etc/ssl/certs/ca-certificates.crt {THERE}/ansible/bin/ansible-playbook -i localhost, "
 )
 # The app by itself, with the environment that it has on the host that Saltern keeps.
-BOOT = """
-import subprocess, time, urllib.error, urllib.request
-started = time.monotonic()
-process = subprocess.Popen(
-    ["faq-run", "gunicorn", "faq_site.wsgi", "--bind", "127.0.0.1:8399", "--workers", "2", "--threads", "4"],
-    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-while True:
-    try:
-        urllib.request.urlopen(
-            urllib.request.Request("http://127.0.0.1:8399/healthz", headers={"Host": "faq.localhost"}), timeout=5)
-        break
-    except OSError:
-        time.sleep(0.01)
-print(time.monotonic() - started)
-process.terminate()
-process.wait()
-"""
+APP_ALONE = ("faq-run", "gunicorn", "faq_site.wsgi", "--bind", "127.0.0.1:8399", "--workers", "2", "--threads", "4")
 
 
 class Saltern:
@@ -198,8 +182,10 @@ def deployed(way: Saltern | Usual, expected: str) -> list[float]:
 
 def alone(host: Host) -> list[float]:
     """Return the seconds of the app's own boot, and of its migrations, of which none is new."""
-    boot = float(host.run("python3", "-c", BOOT).stdout)
-    return [boot, timed(host, f"{APP}-run", "sh", "-c", "python manage.py migrate --noinput")]
+    return [
+        booted(host, DOMAIN, *APP_ALONE),
+        timed(host, f"{APP}-run", "sh", "-c", "python manage.py migrate --noinput"),
+    ]
 
 
 def main() -> int:

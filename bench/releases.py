@@ -21,14 +21,14 @@ from tests.worktree import commit
 RUNS = 5
 MIRROR = {"port": 8300, "domains": ["mirror.localhost"], "formation": {"web": 2}, "config": {"SHADE": "0"}}
 
+# Asks until the process answers. Its arguments: a URL, what goes into the header Host, and the command.
 BOOT = """
-import subprocess, time, urllib.request
+import subprocess, sys, time, urllib.request
 started = time.monotonic()
-process = subprocess.Popen(["mirror-run", "uvicorn", "mirror:app", "--port", "8399", "--no-access-log"],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+process = subprocess.Popen(sys.argv[3:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 while True:
     try:
-        urllib.request.urlopen("http://127.0.0.1:8399/healthz", timeout=1)
+        urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers={"Host": sys.argv[2]}), timeout=5)
         break
     except OSError:
         time.sleep(0.01)
@@ -36,6 +36,7 @@ print(time.monotonic() - started)
 process.terminate()
 process.wait()
 """
+APP_ALONE = ("mirror-run", "uvicorn", "mirror:app", "--port", "8399", "--no-access-log")
 
 STARTS = """
 import subprocess, time
@@ -59,6 +60,12 @@ def timed(host: Host, *command: str) -> float:
     started = time.monotonic()
     host.run(*command)
     return time.monotonic() - started
+
+
+def booted(host: Host, domain: str, *command: str) -> float:
+    """Start an app's process beside what runs, at port 8399, and end it. Return the seconds until it answered."""
+    asked = ("http://127.0.0.1:8399/healthz", domain)
+    return float(host.run("python3", "-c", BOOT, *asked, *command).stdout)
 
 
 def served(host: Host, *command: str) -> tuple[float, float]:
@@ -91,7 +98,7 @@ def measure(lab: Lab, host: Host) -> tuple[dict[str, list[float]], dict[str, lis
     for run in range(RUNS):
         found["test.ping"].append(timed(host, "salt-call", "test.ping"))
         found["nothing to do"].append(timed(host, *converge))
-        found["the app's boot"].append(float(host.run("python3", "-c", BOOT).stdout))
+        found["the app's boot"].append(booted(host, "mirror.localhost", *APP_ALONE))
         declare(lab, config={"SHADE": f"c{run}"})
         moved["a config change"].append(served(host, *converge))
         declare(lab, config={"SHADE": f"p{run}"}, provides={"v1": {"path": "/v1"}})
