@@ -16,6 +16,7 @@ import os
 import pathlib
 import posixpath
 import shutil
+import stat
 import subprocess
 import tarfile
 import zlib
@@ -29,6 +30,8 @@ CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 FORMAT = 1
 # How many builds are looked at for what a new one has too: what was deployed last is most like what comes now.
 NEWEST = 5
+# What uv makes: files that all may read, and those that all may run.
+MODES = (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755)
 COMPILE = ("/usr/bin/python3", "-IS", "-m", "compileall", "-q")
 
 # What reading a file raises that is no build.
@@ -337,7 +340,7 @@ def _link_wheels(staged):
     """
     builds = sorted(pathlib.Path(ROOT).glob("*/builds/[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for build in builds[:NEWEST]:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, csv.Error):
             if _has_wheels_of(build, staged) and (brought := _brought(build / ".venv")):
                 _link_all(brought, build / ".venv", staged / ".venv")
                 return True
@@ -349,7 +352,7 @@ def _has_wheels_of(build, staged):
     names = ["requirements.txt", *(f"wheelhouse/{name}" for name in sorted(os.listdir(staged / "wheelhouse")))]
     return (
         sorted(os.listdir(build / "wheelhouse")) == sorted(os.listdir(staged / "wheelhouse"))
-        and json.loads((build / "build.json").read_text())["python"] == _python_version()
+        and json.loads((build / "build.json").read_text()).get("python") == _python_version()
         and filecmp.cmpfiles(build, staged, names, shallow=False)[0] == names
     )
 
@@ -374,7 +377,7 @@ def _brought(venv):
         return []
     for path, digest in recorded.items():
         is_record = path.endswith(".dist-info/RECORD") and not digest
-        if not path.startswith(("lib/", "bin/")) or (venv / path).is_symlink():
+        if not path.startswith(("lib/", "bin/")) or (venv / path).lstat().st_mode not in MODES:
             return []
         if not is_record and digest != _recorded_digest(venv / path):
             return []

@@ -368,11 +368,18 @@ def test_byte_code_that_does_not_fit_is_made_anew_and_another_builds_left_alone(
         lambda before: one(before, "bin/lib").write_text("by hand"),
         lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").open("a").write("../../../../x,,\n"),
         lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").write_text("no record"),
+        lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").write_text("x" * 200_000 + ",,"),
+        lambda before: one(before, MODULE).chmod(0o600),
+        lambda before: one(before, MODULE).chmod(0o666),
         lambda before: (before / "build.json").write_text('{"python": "2.7"}'),
+        lambda before: (before / "build.json").write_text("{}"),
         lambda before: (before / "build.json").unlink(),
         lambda before: next((before / "wheelhouse").iterdir()).write_bytes(b"no wheel"),
     ],
-    ids=["edited", "missing", "added", "a link", "a script", "outside", "no record", "Python", "no build", "wheel"],
+    ids=[
+        *("edited", "missing", "added", "a link", "a script", "outside", "no record", "too long", "hidden", "open"),
+        *("another Python", "no Python", "no build", "wheel"),
+    ],
 )
 def test_a_build_that_is_not_as_it_was_made_is_not_linked_to(again, staged, change):
     before, make = again
