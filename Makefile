@@ -72,9 +72,9 @@ fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a mas
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
 	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/converge/test_9_fleet.py
 
-vagrant-check: ## boot the Vagrantfile's dev host, converge, verify and destroy it; emulated, so up to an hour (SUITE=trixie KEEP=1)
+vagrant-check: ## boot the Vagrantfile's hosts, converge, verify and destroy them; emulated: an hour (ENV=staging SUITE=trixie KEEP=1)
 	@tests/lab/setup --machines
-	$(PYTHON) -m tests.vagrant check $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
+	$(PYTHON) -m tests.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
 # What a runner is run with, which looks across hosts that need not be there.
 define runner

@@ -488,10 +488,10 @@ def ask(host: Host, port: int, domain: str, paths: list[str]) -> tuple[str, str,
 class Https(http.client.HTTPSConnection):
     """A connection to an address, for a domain. Whose certificate it has does not matter here: make verify asks."""
 
-    def __init__(self, address: str, domain: str):
+    def __init__(self, address: str, domain: str, port: int = 443, timeout: int = 10):
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        super().__init__(address, timeout=10, context=context)
+        super().__init__(address, port, timeout=timeout, context=context)
         self.domain, self.tls = domain, context
 
     def connect(self) -> None:

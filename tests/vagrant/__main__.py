@@ -19,17 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.lab import machine
-from tests.lab.__main__ import ask_once
+from tests.lab.__main__ import PERMANENT_REDIRECT, Https, ask_once
 from tests.lab.image import recipe
 from tests.lab.lab import ENVIRONMENTS, ROOT, copy_tree, free_port, inventory
 from tests.lab.podman import LabError, podman, reason
+from tests.lab.stand_in import read as pillar_file
 from tests.lab.steps import Step, Steps
 from tests.pillar import declare
 from tests.vagrant import box
 
-# All that a check leaves: Vagrant's own home with the box, and a copy of the tree.
+# All that a check leaves: Vagrant's own home with the box.
 HOME = ROOT / ".lab/vagrant"
-TREE = ROOT / ".lab/vagrant-check"
 DAEMONS = ("virtlogd", "libvirtd")
 # What an app says, where it says it, and what an edit makes of it.
 APP, PAGE = "tickets", "helpdesk/templates/helpdesk/ticket_list.html"
@@ -52,8 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
         if function is hosts:
             each.add_argument("file", type=Path, help="the file to write")
         else:
-            each.add_argument("--keep", action="store_true", help="leave the machine there where something fails")
-            each.add_argument("--suite", default="bookworm", choices=machine.SUITES, help="the machine's Debian")
+            each.add_argument("--keep", action="store_true", help="leave the machines there where something fails")
+            each.add_argument("--suite", default="bookworm", choices=machine.SUITES, help="the machines' Debian")
+            each.add_argument("--environment", default="dev", choices=ENVIRONMENTS, help="whose hosts: dev or another")
     options = parser.parse_args(arguments)
     try:
         return options.command(options) or 0
@@ -99,16 +100,20 @@ def asked(tree: Path, environment: str, **variables: str) -> list[dict]:
 class Check:
     """One whole check: a copy of the tree, a Vagrant of its own, and what they do.
 
-    :param suite: the machine's Debian.
+    :param suite: the machines' Debian.
+    :param environment: whose hosts they are.
     """
 
-    def __init__(self, suite: str):
-        self.suite, self.steps = suite, Steps()
-        self.log = ROOT / ".lab/vagrant-check.log"
+    def __init__(self, suite: str, environment: str):
+        self.suite, self.environment, self.steps = suite, environment, Steps()
+        self.tree = ROOT / f".lab/vagrant-check-{environment}"
+        self.log = ROOT / f".lab/vagrant-check-{environment}.log"
         self.http, self.https = free_port(None, 8080, 8129), free_port(None, 8130)
         self.environ = os.environ | {
             "VAGRANT_HOME": str(HOME),
             "VAGRANT_DEFAULT_PROVIDER": "libvirt",
+            "SALTERN_ENV": environment,
+            "SALTERN_SUITE": suite,
             "SALTERN_BOX": f"saltern/{suite}",
             "SALTERN_PORT": str(self.http),
             "SALTERN_HTTPS_PORT": str(self.https),
@@ -129,7 +134,7 @@ class Check:
             self.log.open("a") as log,
             subprocess.Popen(
                 ["vagrant", *arguments],
-                cwd=TREE,
+                cwd=self.tree,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -164,19 +169,33 @@ class Check:
         mark.write_text(digest)
         return "made"
 
-    def answer(self, path: str = "/") -> str:
-        """Return what the app answers on this machine's own port.
+    def answer(self, app: str, path: str) -> str:
+        """Return what an app answers on this machine's own port, by HTTPS where that is where HTTP leads.
 
         :raises LabError: when it does not answer well.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=60)
-        connection.request("GET", path, headers={"Host": f"{APP}.localhost:{self.http}"})
+        domain = self.domains[app]
+        connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=MINUTE)
+        if self.environment == "dev":
+            host = f"{domain}:{self.http}"
+        else:
+            status, said = ask_once(connection, domain, path)
+            if status != PERMANENT_REDIRECT:
+                raise LabError(f"{app}: GET {path} through port {self.http}: {said}; expected to be led to HTTPS")
+            host, connection = domain, Https("127.0.0.1", domain, self.https, MINUTE)
+        connection.request("GET", path, headers={"Host": host})
         response = connection.getresponse()
         text = response.read().decode()
         connection.close()
         if response.status != http.client.OK:
-            raise LabError(f"{APP}: GET {path} through port {self.http}: {response.status} {response.reason}")
+            raise LabError(f"{app}: GET {path} through port {connection.port}: {response.status} {response.reason}")
         return text
+
+    @property
+    def domains(self) -> dict[str, str]:
+        """The domain by which each app is asked for."""
+        declared = pillar_file(self.tree / f"pillar/environments/{self.environment}.sls")["app"]
+        return {app: one["domains"][0] for app, one in sorted(declared.items()) if one.get("domains")}
 
     def provision(self, step: Step) -> int:
         """Converge by ``vagrant provision``. Return how many states changed anything."""
@@ -185,32 +204,35 @@ class Check:
         return counted
 
     def refusal(self, release: str, expected: str) -> str:
-        """Have the machine say that it is another Debian, and converge. Return the line by which it was refused.
+        """Have the last machine say that it is another Debian, and converge. Return the line by which it was refused.
 
         :param release: what it says, in words of os-release(5).
         :param expected: what the line must hold.
         :raises LabError: when it was not refused so.
         """
-        self.vagrant("ssh", "--command", f"echo {release} | tr ' ' '\\n' | sudo tee /etc/os-release.other >/dev/null")
-        self.vagrant("ssh", "--command", "sudo mv -T /etc/os-release.other /etc/os-release")
+        last = asked(self.tree, self.environment)[-1]["id"]
+        ask = ("ssh", last, "--command")
+        self.vagrant(*ask, f"echo {release} | tr ' ' '\\n' | sudo tee /etc/os-release.other >/dev/null")
+        self.vagrant(*ask, "sudo mv -T /etc/os-release.other /etc/os-release")
         try:
-            said = self.vagrant("provision", may_fail=True)
+            said = self.vagrant("provision", last, may_fail=True)
         finally:
-            self.vagrant("ssh", "--command", "sudo ln -sfn ../usr/lib/os-release /etc/os-release")
+            self.vagrant(*ask, "sudo ln -sfn ../usr/lib/os-release /etc/os-release")
         found = [line.strip() for line in said.splitlines() if expected in line]
         if not found or "Running provisioner: converge" in said:
             raise LabError(f"{release}: expected to be refused with: {expected}")
         return found[0]
 
     def release(self) -> None:
-        """Build the apps of the copy, as its Makefile does.
+        """Build the apps of the copy, as its Makefile does. Outside dev, ``vagrant up`` and ``provision`` do.
 
         :raises LabError: with the reason.
         """
-        command = ["make", "-s", "release", f"SUITE={self.suite}"]
-        done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
+        goal = "release" if self.environment == "dev" else "tools"
+        command = ["make", "-s", goal, f"SUITE={self.suite}"]
+        done = subprocess.run(command, cwd=self.tree, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LabError(f"make release: {reason(done)}")
+            raise LabError(f"make {goal}: {reason(done)}")
 
 
 @contextlib.contextmanager
@@ -239,15 +261,15 @@ def told(said: list[str], step: Step | None) -> Iterator[None]:
 
 
 def changes(said: str) -> int:
-    """Return how many states changed anything, by Salt's own report.
+    """Return how many states changed anything on all machines, by Salt's own reports.
 
     :raises LabError: when there is none, or a state failed.
     """
-    found = re.search(r"Succeeded: *(\d+)(?: \((?:unchanged=\d+, *)?(?:changed=(\d+))?[^)]*\))?", said)
-    failed = re.search(r"Failed: +(\d+)", said)
-    if not found or not failed or int(failed[1]):
+    succeeded = re.findall(r"Succeeded: *\d+(?: \((?:unchanged=\d+, *)?(?:changed=(\d+))?[^)]*\))?", said)
+    failed = re.findall(r"Failed: +(\d+)", said)
+    if not succeeded or len(failed) != len(succeeded) or any(map(int, failed)):
         raise LabError("the converge has no report of Salt's, or one with failures; the log has it")
-    return int(found[2] or 0)
+    return sum(int(changed or 0) for changed in succeeded)
 
 
 def forget_disks(box_name: str) -> None:
@@ -286,36 +308,38 @@ def daemons() -> Iterator[None]:
                 os.kill(int((Path("/run") / f"{name}.pid").read_text()), 15)
 
 
-def refuse_in_use() -> None:
+def refuse_in_use(environment: str) -> None:
     """Refuse where the lab's hosts have the same addresses.
 
+    :param environment: whose hosts.
     :raises LabError: then.
     """
-    if podman("network", "exists", "saltern-dev", check=False).returncode == 0:
-        raise LabError("make up has hosts at the same addresses; run make down first")
+    if podman("network", "exists", f"saltern-{environment}", check=False).returncode == 0:
+        also = "" if environment == "dev" else f" ENV={environment}"
+        raise LabError(f"make up{also} has hosts at the same addresses; run make down{also} first")
 
 
 def check(options: argparse.Namespace) -> None:
-    """Boot the Vagrantfile's dev host with a box of our own, converge it, verify it over ssh, and destroy it."""
+    """Boot the Vagrantfile's hosts with a box of our own, converge them, verify them over ssh, and destroy them."""
     if os.geteuid():
         raise LabError("not root: it makes a Debian and starts libvirt; run make with sudo, or as root")
-    refuse_in_use()
-    this = Check(options.suite)
+    refuse_in_use(options.environment)
+    this = Check(options.suite, options.environment)
     step = this.steps.step
     this.log.unlink(missing_ok=True)
     with daemons():
-        if (TREE / ".vagrant").exists():
+        if (this.tree / ".vagrant").exists():
             with step("what is left of another check"):
                 this.vagrant("destroy", "--force")
-        shutil.rmtree(TREE, ignore_errors=True)
-        TREE.mkdir()
-        copy_tree(ROOT, TREE)
-        subprocess.run(["git", "init", "-q", str(TREE)], check=True)
+        shutil.rmtree(this.tree, ignore_errors=True)
+        this.tree.mkdir()
+        copy_tree(ROOT, this.tree)
+        subprocess.run(["git", "init", "-q", str(this.tree)], check=True)
         with step(f"box {options.suite}") as one:
             one.outcome = this.box()
         # An emulated processor is some ten times slower, and so is what an app does until it answers.
         slow = {"health": {"timeout": 60, "grace": 600}, "contract": {"timeout": 600}}
-        declare(TREE / "pillar", "dev", {"app": dict.fromkeys(("faq", "tickets"), slow)})
+        declare(this.tree / "pillar", this.environment, {"app": dict.fromkeys(this.domains, slow)})
         try:
             walk(this)
         except LabError:
@@ -326,10 +350,10 @@ def check(options: argparse.Namespace) -> None:
 
 
 def destroy(this: Check) -> None:
-    """Leave nothing of the machine and of the copy of the tree."""
+    """Leave nothing of the machines and of the copy of the tree."""
     with this.steps.step("vagrant destroy"):
         this.vagrant("destroy", "--force")
-    shutil.rmtree(TREE)
+    shutil.rmtree(this.tree)
 
 
 def walk(this: Check) -> None:
@@ -338,21 +362,15 @@ def walk(this: Check) -> None:
     :raises LabError: at the first thing that is not as it should be.
     """
     step = this.steps.step
-    with step("make release"):
+    with step("make release" if this.environment == "dev" else "make tools"):
         this.release()
     with step("vagrant up") as one:
         counted = changes(this.vagrant("up", step=one))
         one.outcome = f"{counted} changed"
     with step("the apps on this machine") as one:
-        for app in ("tickets", "faq"):
-            status, said = ask_once(
-                http.client.HTTPConnection("127.0.0.1", this.http, timeout=60),
-                f"{app}.localhost:{this.http}",
-                "/healthz",
-            )
-            one.outcome += f" {app} {said}"
-            if status != http.client.OK:
-                raise LabError(f"{app} on port {this.http}: {said}")
+        for app in this.domains:
+            this.answer(app, "/healthz")
+            one.outcome += f" {app} 200"
     with step("vagrant up again") as one:
         if counted := changes(this.vagrant("up", step=one)):
             raise LabError(f"vagrant up changed {counted} states once more; the log has which")
@@ -363,14 +381,14 @@ def walk(this: Check) -> None:
         if this.provision(one):
             raise LabError("a second converge changed something; the log has what")
     with step("make release after an edit, vagrant provision") as one:
-        edit(TREE / "examples" / APP)
+        edit(this.tree / "examples" / APP)
         this.release()
         this.provision(one)
-        if EDITED not in this.answer():
+        if EDITED not in this.answer(APP, "/"):
             raise LabError("the edit of the app is not to be seen")
     with step("make verify over ssh") as one:
-        command = ["make", "-s", "verify", "VAGRANT=1"]
-        done = subprocess.run(command, cwd=TREE, env=this.environ, capture_output=True, text=True, check=False)
+        command = ["make", "-s", "verify", "VAGRANT=1", f"ENV={this.environment}"]
+        done = subprocess.run(command, cwd=this.tree, env=this.environ, capture_output=True, text=True, check=False)
         with this.log.open("a") as log:
             log.write(done.stdout + done.stderr)
         one.outcome = next((line.strip("= ") for line in reversed(done.stdout.splitlines()) if " in " in line), "")
