@@ -6,6 +6,13 @@ include:
   - certificates
   - app.install
 
+# Early, since to start it takes it as long as the states before a release take.
+app-contracts-begun:
+  contract.begun:
+    - name: /usr/local/lib/saltern/contract
+    - apps: {{ apps | sort | tojson }}
+    - order: 1
+
 # First: another app may be given its ports.
 app-retired:
   app.retired:

@@ -7,8 +7,7 @@ include:
 nginx-config:
   nginx_tree.current:
     - name: /etc/nginx
-    - main: salt://nginx/files/nginx.conf.jinja
-    - site: salt://nginx/files/site.conf.jinja
+    - template: salt://nginx/files/tree.jinja
     - apps: {{ (nginx.sites | list + nginx.fronts | list) | unique | sort | tojson }}
     - require:
       - pkg: nginx-package

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
@@ -215,16 +216,25 @@ def dropped(app, sha256):
 # --- What a release answers -------------------------------------------------------------------------------------------
 
 
-def begin(app, sha256):
-    """Start the command that asks, before there is anything to ask: to import what it needs takes it seconds.
+def begin(app, ahead=False):
+    """Start the command that asks, before there is anything to ask: to import what it needs takes it a second.
 
     :param app: the app's name.
-    :param sha256: the digest of the build whose documents it is for.
-    :return: an ``Asker``, to be closed; ``None`` where there is nothing to ask.
+    :param ahead: leave it for the next call of this run.
+    :return: an ``Asker``, to be closed; ``None`` where the app provides nothing.
 
     CLI Example: none, it serves the module release.
     """
-    return Asker(app) if _versions(app, sha256) else None
+    if not __pillar__["app"][app]["provides"]:
+        return None
+    asker = __context__.pop(f"saltern_asker_{app}", None)
+    if asker and not asker.is_current:
+        asker.close()
+        asker = None
+    asker = asker or Asker(app)
+    if ahead:
+        __context__[f"saltern_asker_{app}"] = asker
+    return asker
 
 
 def ask(app, number, sha256, ports, asker=None):
@@ -285,7 +295,13 @@ class Asker:
         self.output, self.errors = os.memfd_create("output"), os.memfd_create("errors")
         environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
         streams = {"stdin": subprocess.PIPE, "stdout": self.output, "stderr": self.errors}
+        self.script = _identity(COMMAND)
         self.process = subprocess.Popen(_command(app), cwd="/", env=environ, **streams)
+
+    @property
+    def is_current(self):
+        """Whether it runs, and the command is still the one that it was started from."""
+        return self.process.poll() is None and self.script == _identity(COMMAND)
 
     def answer(self, question):
         """Ask it, and return what it found wrong, or ``None``.
@@ -321,7 +337,16 @@ class Asker:
 
 def _command(app):
     command = ["prlimit", f"--fsize={MAX_ANSWER}", "setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
-    return [*command, "--pdeathsig", "TERM", COMMAND]
+    # The interpreter by the path that its byte code was made for: by another, the user would compile all of it anew.
+    return [*command, "--pdeathsig", "TERM", sys.executable, "-I", COMMAND]
+
+
+def _identity(path):
+    """Return what differs when a file is written anew, or ``None`` where there is none."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def _printed(fd):

@@ -9,6 +9,7 @@ import shutil
 import socket
 import tempfile
 import time
+import uuid
 
 from salt.exceptions import CommandExecutionError
 
@@ -29,20 +30,19 @@ RELOAD_TIMEOUT = 30
 SHUTTING_DOWN = "is shutting down"
 
 
-def rendered(main, site, apps):
+def rendered(template, apps):
     """Render the tree that the settings ask for.
 
-    :param main: template of ``nginx.conf``, a ``salt://`` address.
-    :param site: template of a site.
+    :param template: what renders to all files, each after a line of ``mark`` and its path; a ``salt://`` address.
     :param apps: the apps that have a site.
     :return: text by path in the tree.
     :raises CommandExecutionError: when a template does not render.
 
     CLI Example: none, it serves the state ``nginx_tree.current``.
     """
-    tree = {"nginx.conf": _render(main)}
-    for app in apps:
-        tree[f"sites/{app}.conf"] = _render(site, app=app)
+    mark = f"# {uuid.uuid4().hex} "
+    parts = _render(template, mark=mark, apps=apps).split(mark)[1:]
+    tree = {path: f"{text.strip()}\n" for path, _, text in (part.partition("\n") for part in parts)}
     for app, one in sorted(__pillar__["nginx"]["peers"].items()):
         tree[f"peers/{app}.conf"] = peers(one)
     return tree

@@ -19,14 +19,14 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["deploy", "dying", "hold", "list_", "log", "migrate", "migrated", "plan", "rollback", "show", "unhold"]
-__load__ += ["verify"]
+__load__ = ["deploy", "dying", "hold", "is_due", "list_", "log", "migrate", "migrated", "plan", "rollback", "show"]
+__load__ += ["unhold", "verify"]
 __func_alias__ = {"list_": "list"}
 __outputter__ = {"list": "table", "log": "table"}
 
 NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
-POLL = 0.1
+POLL = 0.05
 # How often a process that has served is asked for its health before it is called unhealthy, and the seconds between.
 ASKED = 3
 PAUSE = 1
@@ -119,6 +119,19 @@ def plan(app):
     if is_same and __salt__["release_store.held"](app).get("until") == "another":
         changes["hold"] = {"old": f"v{current}", "new": None}
     return {"number": current, "new": False, "ports": ports, "held": held, "changes": changes}
+
+
+def is_due(app):
+    """Tell whether an app that serves will have a new release, as far as that can be told early in a run.
+
+    :param app: the app's name.
+    :return: a boolean.
+    :raises CommandExecutionError: when its config cannot be made.
+
+    CLI Example: none, it serves the state ``contract.begun``.
+    """
+    one, current = _settings(app), __salt__["release_store.current"](app)
+    return current is not None and not (_is_same(app, current, one) or _hold(app, current, one))
 
 
 def _settings(app):
@@ -310,7 +323,7 @@ def deploy(app):
         wanted = plan(app)
         current = __salt__["release_store.current"](app)
         one = _settings(app)
-        asker = __salt__["contract.begin"](app, one["build"]["sha256"]) if wanted["new"] else None
+        asker = __salt__["contract.begin"](app) if wanted["new"] else None
         move = Move(app, wanted["number"], wanted["ports"], current, one, asker)
         try:
             if wanted["new"]:

@@ -7,16 +7,43 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["is_read", "is_switched", "read", "restart", "shown", "started"]
+__load__ = ["among", "is_read", "is_switched", "read", "restart", "shown", "started"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
+PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
+# Seconds for which an answer about many units counts, in a run that changes nothing meanwhile.
+SETTLED = 2
 
 
-def shown(unit, *names):
+def among(chunks, running):
+    """Return the units that the states of a run ask about, while none of these has done anything.
+
+    :param chunks: the run's ``__lowstate__``.
+    :param running: its ``__running__``.
+    :return: their names, which may all be asked about at once; none where a state has changed something, or failed.
+
+    CLI Example: none, it serves states.
+    """
+    if any(ret["changes"] or ret["result"] is False for ret in running.values()):
+        return ()
+    if "saltern_among" not in __context__:
+        units = set()
+        for chunk in chunks:
+            if chunk["state"] == "unit" or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
+                units.add(chunk["name"])
+            elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
+                units.update(chunk["units"])
+        __context__["saltern_among"] = tuple(sorted(units))
+    return __context__["saltern_among"]
+
+
+def shown(unit, *names, among=()):
     """Return properties of a unit, as systemd has them now.
 
     :param unit: its name.
     :param names: the properties' names.
+    :param among: units that will be asked about as well, and that nothing changes meanwhile; see the function
+        ``among``. Of these one answer of systemd counts, for two seconds: to be asked costs it more than to say more.
     :return: values by name; of a unit that is not there, those that systemd makes up.
 
     CLI Example:
@@ -25,16 +52,32 @@ def shown(unit, *names):
 
         salt-call service_config.shown nginx ActiveState UnitFileState
     """
-    command = ["systemctl", "show", "--timestamp=us+utc", "-p", ",".join(names), unit]
+    if unit not in among or not set(names) <= set(PROPERTIES):
+        return _shown([unit], names)[0]
+    answer = __context__.get("saltern_units")
+    if not answer or time.monotonic() > answer["until"] or not answer["units"].keys() >= set(among):
+        until = time.monotonic() + SETTLED
+        answer = {"until": until, "units": dict(zip(among, _shown(among, PROPERTIES), strict=True))}
+        __context__["saltern_units"] = answer
+    return {name: value for name, value in answer["units"][unit].items() if name in names}
+
+
+def _shown(units, names):
+    """Ask systemd for properties of units. Return values by name for each, in their order."""
+    command = ["systemctl", "show", "--timestamp=us+utc", "-p", ",".join(names), *units]
     asked = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
-    return dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
+    blocks = asked.stdout.split("\n\n") if asked.stdout else []
+    found = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+    # A name that can be none ends the answer.
+    return [*found, *({} for _ in units[len(found) :])]
 
 
-def started(unit, recorded=True):
+def started(unit, recorded=True, among=()):
     """Return when a unit became active.
 
     :param unit: its name.
     :param recorded: ``False`` to compare it with what was written just now; see ``moment``.
+    :param among: see ``shown``.
     :return: seconds since 1970, or ``None`` where it does not run.
 
     CLI Example:
@@ -43,7 +86,7 @@ def started(unit, recorded=True):
 
         salt-call service_config.started nginx
     """
-    properties = shown(unit, "ActiveState", *TIMESTAMPS)
+    properties = shown(unit, "ActiveState", *TIMESTAMPS, among=among)
     if properties.get("ActiveState") != "active":
         return None
     if not recorded:
@@ -70,10 +113,11 @@ def moment(properties, now, monotonic):
     return max((at for at in found if at <= now), default=0)
 
 
-def is_read(unit):
+def is_read(unit, among=()):
     """Tell whether systemd has read a unit's files since they changed.
 
     :param unit: its name.
+    :param among: see ``shown``.
     :return: a boolean.
 
     CLI Example:
@@ -82,7 +126,7 @@ def is_read(unit):
 
         salt-call service_config.is_read supervisor
     """
-    return shown(unit, "NeedDaemonReload").get("NeedDaemonReload") != "yes"
+    return shown(unit, "NeedDaemonReload", among=among).get("NeedDaemonReload") != "yes"
 
 
 def is_switched(unit, on):

@@ -308,7 +308,7 @@ def contents(functions, chunks):
     found = {}
     for chunk in chunks:
         if chunk["state"] == "nginx_tree":
-            rendered = functions["nginx_tree.rendered"](chunk["main"], chunk["site"], chunk["apps"])
+            rendered = functions["nginx_tree.rendered"](chunk["template"], chunk["apps"])
             found |= {f"{chunk['__id__']} {path}": text for path, text in rendered.items()}
         elif chunk.get("template") == "jinja":
             context = chunk.get("context", {})

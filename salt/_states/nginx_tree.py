@@ -7,7 +7,7 @@ from salt.exceptions import CommandExecutionError
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
 
 
-def current(name, main, site, apps):
+def current(name, template, apps):
     """Bring nginx's configuration to what is declared, as far as nginx accepts it.
 
     The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
@@ -17,13 +17,12 @@ def current(name, main, site, apps):
     timeout is over, which a WebSocket may outlast.
 
     :param name: nginx's directory, ``/etc/nginx``.
-    :param main: template of ``nginx.conf``.
-    :param site: template of a site, rendered with ``app`` for each app.
+    :param template: what renders to its files; see ``formulas/nginx/files/tree.jinja``.
     :param apps: the apps that have a site.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
     try:
-        wanted = __salt__["nginx_tree.rendered"](main, site, apps) | __salt__["site_certificate.snippets"]()
+        wanted = __salt__["nginx_tree.rendered"](template, apps) | __salt__["site_certificate.snippets"]()
         changes = __salt__["nginx_tree.changes"](name, wanted)
         certificates = map(__salt__["site_certificate.path"], __pillar__["nginx"]["sites"])
         is_stale = not changes and __salt__["nginx_tree.is_stale"](name, [*wanted, *certificates])

@@ -16,7 +16,7 @@ def loaded(name, files, package=None):
     :param files: what it reads at its start.
     :param package: the package that starts it when it is installed, before the files are written.
     """
-    started = __salt__["service_config.started"](name)
+    started = __salt__["service_config.started"](name, among=_among())
     is_older = started is not None and newer(files, started, time.time())
     return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
 
@@ -27,7 +27,8 @@ def unit_read(name, units):
     :param name: what is read, in words.
     :param units: the units.
     """
-    is_older = not all(map(__salt__["service_config.is_read"], units))
+    among = _among()
+    is_older = not all(__salt__["service_config.is_read"](unit, among=among) for unit in units)
     return _read_again(name, is_older)
 
 
@@ -38,6 +39,10 @@ def mod_watch(name, sfun=None, files=(), package=None, **_):
     # A service that was started after they were written has read them, and one that does not run will.
     is_older = _would_run(name, package) if __opts__["test"] else _was_running(name, files)
     return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
+
+
+def _among():
+    return __salt__["service_config.among"](__lowstate__, __running__)
 
 
 def _was_running(name, files):

@@ -381,6 +381,46 @@ def test_what_was_begun_and_not_asked_is_ended(contract, monkeypatch):
     assert asker.process.returncode == -9
 
 
+@pytest.mark.parametrize("happens", ["nothing", "the command is another", "it has ended"])
+def test_what_was_begun_ahead_is_taken_while_it_is_good(contract, dunders, monkeypatch, tmp_path, happens):
+    monkeypatch.setattr(contract, "_command", lambda app: ["cat"])
+    monkeypatch.setattr(contract, "COMMAND", str(tmp_path / "contract"))
+    (tmp_path / "contract").write_text("one")
+    dunders(contract, context={}, pillar={"app": {"faq": {"provides": {"v1": {}}}, "shop": {"provides": {}}}})
+    assert contract.begin("shop", ahead=True) is None
+    ahead = contract.begin("faq", ahead=True)
+    if happens == "the command is another":
+        (tmp_path / "new").write_text("another")
+        (tmp_path / "new").rename(tmp_path / "contract")
+    if happens == "it has ended":
+        ahead.process.terminate()
+        ahead.process.wait()
+    with contextlib.closing(contract.begin("faq")) as asker:
+        assert (asker is ahead) is (happens == "nothing")
+        with contextlib.closing(contract.begin("faq")) as another:
+            assert another is not asker
+    assert ahead.process.returncode is not None
+
+
+DUE = {"faq": False, "shop": CommandExecutionError("no secret"), "survey": True, "tickets": True, "web": True}
+
+
+@pytest.mark.parametrize("test, begun", [(False, ["tickets"]), (True, [])])
+def test_early_in_a_run_the_first_app_that_is_due_is_begun(contract_states, dunders, test, begun):
+    found = []
+
+    def is_due(app):
+        if isinstance(DUE[app], Exception):
+            raise DUE[app]
+        return DUE[app]
+
+    apps = {app: {"provides": {} if app == "survey" else {"v1": {}}} for app in DUE}
+    salt = {"release.is_due": is_due, "contract.begin": lambda app, ahead: found.append(app)}
+    dunders(contract_states, salt=salt, pillar={"app": apps}, opts={"test": test})
+    ret = contract_states.begun("the command", sorted(apps))
+    assert (ret["result"], ret["changes"], found) == (True, {}, begun)
+
+
 WRONG = {"version": "v1", "call": "GET /", "expected": "JSON", "came": "200"}
 
 

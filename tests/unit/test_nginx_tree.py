@@ -208,10 +208,10 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree, nginx_tree_states,
     }
     pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}}}
     dunders(nginx_tree_states, salt=salt, pillar=pillar, opts={"test": True})
-    assert nginx_tree_states.current(str(tmp_path), "main", "site", [])["result"] is (None if now != site() else True)
+    assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)
     assert waited == []
     dunders(nginx_tree_states, opts={"test": False})
-    assert nginx_tree_states.current(str(tmp_path), "main", "site", [])["result"] is True
+    assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is True
     assert waited == waits
 
 

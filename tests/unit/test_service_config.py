@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import subprocess
 
 import pytest
 
@@ -65,6 +66,70 @@ def test_what_systemd_does_not_say_is_long_ago(service_config_module):
 )
 def test_a_unit_is_on_or_off_or_neither(service_config_module, monkeypatch, active, enabled, on, off):
     shown = {"ActiveState": active, "UnitFileState": enabled}
-    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names: shown)
+    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names, among=(): shown)
     assert service_config_module.is_switched("some.timer", True) is on
     assert service_config_module.is_switched("some.timer", False) is off
+
+
+SHOWN = """ActiveState=active
+UnitFileState=enabled
+NeedDaemonReload=no
+
+ActiveState=inactive
+UnitFileState=
+NeedDaemonReload=yes
+"""
+CHUNKS = [
+    {"state": "unit", "fun": "running", "name": "nginx"},
+    {"state": "service_config", "fun": "unit_read", "name": "the units", "units": ["nginx", "supervisor"]},
+    {"state": "service_config", "fun": "loaded", "name": "supervisor"},
+    {"state": "file", "fun": "managed", "name": "/etc/hosts"},
+]
+
+
+@pytest.fixture
+def asked(service_config_module, dunders, monkeypatch):
+    """The units that systemd was asked about, each time."""
+    commands = []
+
+    def run(command, **_):
+        commands.append(command[command.index("-p") + 2 :])
+        return subprocess.CompletedProcess(
+            command, 0, stdout=SHOWN if len(commands[-1]) == 2 else "ActiveState=failed\n"
+        )
+
+    monkeypatch.setattr(service_config_module.subprocess, "run", run)
+    dunders(service_config_module, context={})
+    return commands
+
+
+def test_in_a_run_that_changes_nothing_systemd_is_asked_once(service_config_module, asked):
+    among = service_config_module.among(
+        CHUNKS, {"a": {"changes": {}, "result": True}, "b": {"changes": {}, "result": None}}
+    )
+    assert among == ("nginx", "supervisor")
+    assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
+    assert service_config_module.is_read("nginx", among=among)
+    assert not service_config_module.is_read("supervisor", among=among)
+    assert service_config_module.started("supervisor", among=among) is None
+    assert asked == [["nginx", "supervisor"]]
+
+
+@pytest.mark.parametrize("ret", [{"changes": {"a": "b"}, "result": True}, {"changes": {}, "result": False}])
+def test_once_something_was_done_each_unit_is_asked_about_as_it_is_then(service_config_module, asked, ret):
+    among = service_config_module.among(CHUNKS, {})
+    assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
+    among = service_config_module.among(CHUNKS, {"a": ret})
+    assert among == ()
+    assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "failed"}
+    assert asked == [["nginx", "supervisor"], ["nginx"]]
+
+
+def test_an_answer_does_not_last(service_config_module, asked, monkeypatch):
+    among = service_config_module.among(CHUNKS, {})
+    service_config_module.shown("nginx", "ActiveState", among=among)
+    later = service_config_module.time.monotonic() + service_config_module.SETTLED + 1
+    monkeypatch.setattr(service_config_module.time, "monotonic", lambda: later)
+    service_config_module.shown("nginx", "ActiveState", among=among)
+    service_config_module.shown("elsewhere", "ActiveState", among=among)
+    assert asked == [["nginx", "supervisor"], ["nginx", "supervisor"], ["elsewhere"]]

@@ -18,11 +18,14 @@ def states(unit_states, dunders):
         dunders(
             unit_states,
             salt={
-                "service_config.shown": lambda name, *properties: shown,
+                "service_config.shown": lambda name, *properties, among: shown,
+                "service_config.among": lambda chunks, running: (),
                 "pkg.version": lambda name: "1.0" if name in packages else "",
             },
             states={f"service.{word}": of_salt(word) for word in ("running", "enabled")},
             opts={"test": test},
+            lowstate=[],
+            running={},
         )
         return getattr(unit_states, function)("stock", **arguments), asked
 
