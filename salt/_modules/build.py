@@ -9,7 +9,6 @@ import csv
 import filecmp
 import grp
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
@@ -18,6 +17,7 @@ import posixpath
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 import zlib
 
@@ -298,22 +298,24 @@ def _make_venv(app, staged):
         "HOME": "/root",
         "UV_CACHE_DIR": cache,
         "UV_NO_CONFIG": "1",
+        # It takes the place of a file that is there by a rename, so that nothing is written into what is linked.
+        "UV_LINK_MODE": "hardlink",
         "UV_OFFLINE": "1",
         "UV_PYTHON_DOWNLOADS": "never",
     }
     make = [uv, "venv", "-q", "--relocatable", "--no-project", "--python", "/usr/bin/python3", ".venv"]
     fill = [uv, "pip", "install", "-q", "--python", ".venv", "--no-index", "--find-links", "wheelhouse", "--no-build"]
     fill += ["--require-hashes", "-r", "requirements.txt"]
-    is_linked = _link_wheels(pathlib.Path(staged))
-    _run(app, [*make, *(["--allow-existing"] if is_linked else [])], staged, environ)
-    if not is_linked:
-        _run(app, fill, staged, environ)
-        # uv's own, and open to everybody.
-        os.unlink(f"{staged}/.venv/.lock")
+    _run(app, make, staged, environ)
+    is_whole = _link_wheels(pathlib.Path(staged))
+    # What is linked it leaves as it is, and says whether that is what the build asks for.
+    _run(app, fill, staged, environ)
+    # uv's own, and open to everybody.
+    os.unlink(f"{staged}/.venv/.lock")
     shutil.rmtree(cache)
     # What is there and fits its source stays. What cannot be compiled cannot be imported either; that is the app's to
     # say, at its start. With all processors, where there is much of it.
-    _run(None, [*COMPILE, "-j", "1" if is_linked else "0", "."], staged, environ)
+    _run(None, [*COMPILE, "-j", "1" if is_whole else "0", "."], staged, environ)
 
 
 def _run(app, command, staged, environ):
@@ -329,59 +331,76 @@ def _run(app, command, staged, environ):
 
 
 def _link_wheels(staged):
-    """Link what the same wheels brought into another build, with its byte code.
+    """Link what the same wheels brought into other builds, with its byte code.
 
-    Most builds have the wheels of the last one, and to install and compile these takes longer than all else of a
-    build. The files are those that the wheels say that they have, by digest, and no others: an edit by hand is not
-    taken over. Byte code says itself by which size and time it belongs to a file, which is the same one.
+    A build has most wheels of the last one, and to install and compile these takes longer than all else of it. The
+    files are those that a wheel says that it has, by digest, and no others: an edit by hand is not taken over. Byte
+    code says itself by which size and time it belongs to a file, which is the same one.
 
-    :param staged: the directory of the build, a path.
-    :return: whether there was such a build.
+    :param staged: the directory of the build, a path, with an environment that has nothing yet.
+    :return: whether there is nothing left to install.
     """
     builds = sorted(pathlib.Path(ROOT).glob("*/builds/[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    left, links, python = _wheels(staged), {}, _python_version()
     for build in builds[:NEWEST]:
-        with contextlib.suppress(OSError, ValueError, csv.Error):
-            if _has_wheels_of(build, staged) and (brought := _brought(build / ".venv")):
-                _link_all(brought, build / ".venv", staged / ".venv")
-                return True
+        for name in left if _is_for(build, python) else ():
+            with contextlib.suppress(OSError, ValueError, csv.Error):
+                if filecmp.cmp(build / "wheelhouse" / name, staged / "wheelhouse" / name, shallow=False):
+                    found = _brought(build / ".venv", name)
+                    # Of two wheels with the same file, uv says which one counts.
+                    if not links.keys() & found:
+                        links |= {path: build / ".venv" / path for path in found}
+                        left = [other for other in left if other != name]
+    return _link_all(links, staged / ".venv") and not left
+
+
+def _wheels(staged):
+    """List the wheels of a build that its requirements name by digest."""
+    pinned = (staged / "requirements.txt").read_text()
+    wheels = sorted(path.name for path in (staged / "wheelhouse").glob("*.whl"))
+    return [name for name in wheels if f"--hash=sha256:{_sha256(staged / 'wheelhouse' / name)}" in pinned]
+
+
+def _is_for(build, python):
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return json.loads((build / "build.json").read_text()).get("python") == python
     return False
 
 
-def _has_wheels_of(build, staged):
-    """Tell whether a build was made of the same wheels, for the same Python, to the byte."""
-    names = ["requirements.txt", *(f"wheelhouse/{name}" for name in sorted(os.listdir(staged / "wheelhouse")))]
-    return (
-        sorted(os.listdir(build / "wheelhouse")) == sorted(os.listdir(staged / "wheelhouse"))
-        and json.loads((build / "build.json").read_text()).get("python") == _python_version()
-        and filecmp.cmpfiles(build, staged, names, shallow=False)[0] == names
-    )
-
-
-def _brought(venv):
-    """Return the files that wheels brought into a virtual environment; none where one is not as it came.
+def _brought(venv, wheel):
+    """Return the files that a wheel brought into a virtual environment, and the byte code that was made of them.
 
     :param venv: a path.
-    :return: paths relative to it, and byte code that was made of them.
+    :param wheel: the name of its file.
+    :return: paths relative to the environment.
+    :raises ValueError: when one of them is not as it came.
     """
-    recorded = {}
-    for record in venv.glob("lib/*/site-packages/*.dist-info/RECORD"):
-        directory = record.parent.parent.relative_to(venv)
-        with record.open(newline="") as stream:
-            for name, digest, *_ in csv.reader(stream):
-                recorded[os.path.normpath(directory / name)] = digest
-        recorded[str(record.relative_to(venv))] = ""
-    there = [path for path in venv.glob("lib/*/site-packages/**/*") if path.is_symlink() or not path.is_dir()]
-    byte_code = [str(path.relative_to(venv)) for path in there if path.suffix == ".pyc"]
-    modules = {str(path.relative_to(venv)) for path in there if path.suffix != ".pyc"}
-    if modules != {path for path in recorded if path.startswith("lib/")}:
-        return []
-    for path, digest in recorded.items():
-        is_record = path.endswith(".dist-info/RECORD") and not digest
-        if not path.startswith(("lib/", "bin/")) or (venv / path).lstat().st_mode not in MODES:
-            return []
-        if not is_record and digest != _recorded_digest(venv / path):
-            return []
-    return [*recorded, *(path for path in byte_code if importlib.util.source_from_cache(path) in modules)]
+    # Both names begin with the distribution's name and version.
+    (record,) = venv.glob(f"lib/*/site-packages/{'-'.join(wheel.split('-')[:2])}.dist-info/RECORD")
+    directory = record.parent.parent.relative_to(venv)
+    found = [str(record.relative_to(venv))]
+    with record.open(newline="") as stream:
+        for name, digest, *_ in csv.reader(stream):
+            path = os.path.normpath(directory / name)
+            if path == found[0] and not digest:
+                continue
+            is_inside = path.startswith(("lib/", "bin/"))
+            if not is_inside or (venv / path).lstat().st_mode not in MODES or digest != _recorded_digest(venv / path):
+                raise ValueError(path)
+            found.append(path)
+    if (venv / found[0]).lstat().st_mode not in MODES:
+        raise ValueError(found[0])
+    modules = [pathlib.PurePath(path) for path in found if path.endswith(".py")]
+    # Where Salt's own byte code is (sys.pycache_prefix), the build's is not.
+    byte_code = [f"{path.parent}/__pycache__/{path.stem}.{sys.implementation.cache_tag}.pyc" for path in modules]
+    return [*found, *(path for path in byte_code if _mode(venv / path) in MODES)]
+
+
+def _mode(path):
+    """Return the mode of a file, or ``None`` where there is none."""
+    with contextlib.suppress(OSError):
+        return path.lstat().st_mode
+    return None
 
 
 def _recorded_digest(path):
@@ -390,16 +409,29 @@ def _recorded_digest(path):
     return f"sha256={digest}"
 
 
-def _link_all(paths, old, new):
-    """Link files, by paths relative to two directories, from one into the other, which is new: all of them, or none."""
-    before = os.umask(0o022)
+def _link_all(links, venv):
+    """Link files into a virtual environment: all of them, or none.
+
+    :param links: the file to link to, by path in the environment.
+    :param venv: the environment's path.
+    :return: whether they are there.
+    """
+    before, made = os.umask(0o022), []
+    directories = sorted({parent for path in links for parent in (venv / path).parents if not parent.exists()})
     try:
-        for directory in sorted({os.path.dirname(path) for path in paths}):
-            os.makedirs(new / directory, exist_ok=True)
-        for path in paths:
-            os.link(old / path, new / path)
+        for directory in directories:
+            directory.mkdir()
+        for path, there in links.items():
+            os.link(there, venv / path)
+            made.append(venv / path)
     except OSError:
-        shutil.rmtree(new)
-        raise
+        for path in made:
+            path.unlink()
+        # uv takes an empty directory for a distribution.
+        for directory in reversed(directories):
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        return False
     finally:
         os.umask(before)
+    return True

@@ -15,29 +15,29 @@ PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
 SETTLED = 2
 
 
-def among(chunks, running):
+def among(run, chunks, running):
     """Return the units that the states of a run ask about, while none of these has done anything.
 
-    :param chunks: the run's ``__lowstate__``.
+    :param run: the run's ``__instance_id__``.
+    :param chunks: its ``__lowstate__``.
     :param running: its ``__running__``.
-    :return: their names, which may all be asked about at once; none where a state has changed something, or failed.
+    :return: the ``run`` and its ``units``, which may all be asked about at once; ``None`` where a state has changed
+        something, or failed.
 
     CLI Example: none, it serves states.
     """
     if any(ret["changes"] or ret["result"] is False for ret in running.values()):
-        return ()
-    if "saltern_among" not in __context__:
-        units = set()
-        for chunk in chunks:
-            if chunk["state"] == "unit" or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
-                units.add(chunk["name"])
-            elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
-                units.update(chunk["units"])
-        __context__["saltern_among"] = tuple(sorted(units))
-    return __context__["saltern_among"]
+        return None
+    units = set()
+    for chunk in chunks:
+        if chunk["state"] == "unit" or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
+            units.add(chunk["name"])
+        elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
+            units.update(chunk["units"])
+    return {"run": run, "units": sorted(units)}
 
 
-def shown(unit, *names, among=()):
+def shown(unit, *names, among=None):
     """Return properties of a unit, as systemd has them now.
 
     :param unit: its name.
@@ -52,12 +52,12 @@ def shown(unit, *names, among=()):
 
         salt-call service_config.shown nginx ActiveState UnitFileState
     """
-    if unit not in among or not set(names) <= set(PROPERTIES):
+    if not among or unit not in among["units"] or not set(names) <= set(PROPERTIES):
         return _shown([unit], names)[0]
     answer = __context__.get("saltern_units")
-    if not answer or time.monotonic() > answer["until"] or not answer["units"].keys() >= set(among):
-        until = time.monotonic() + SETTLED
-        answer = {"until": until, "units": dict(zip(among, _shown(among, PROPERTIES), strict=True))}
+    if not answer or answer["run"] != among["run"] or time.monotonic() > answer["until"]:
+        until, found = time.monotonic() + SETTLED, _shown(among["units"], PROPERTIES)
+        answer = {"run": among["run"], "until": until, "units": dict(zip(among["units"], found, strict=True))}
         __context__["saltern_units"] = answer
     return {name: value for name, value in answer["units"][unit].items() if name in names}
 
@@ -72,7 +72,7 @@ def _shown(units, names):
     return [*found, *({} for _ in units[len(found) :])]
 
 
-def started(unit, recorded=True, among=()):
+def started(unit, recorded=True, among=None):
     """Return when a unit became active.
 
     :param unit: its name.
@@ -113,7 +113,7 @@ def moment(properties, now, monotonic):
     return max((at for at in found if at <= now), default=0)
 
 
-def is_read(unit, among=()):
+def is_read(unit, among=None):
     """Tell whether systemd has read a unit's files since they changed.
 
     :param unit: its name.

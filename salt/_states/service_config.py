@@ -42,7 +42,7 @@ def mod_watch(name, sfun=None, files=(), package=None, **_):
 
 
 def _among():
-    return __salt__["service_config.among"](__lowstate__, __running__)
+    return __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
 
 
 def _was_running(name, files):

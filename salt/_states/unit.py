@@ -32,7 +32,7 @@ def running(name, package=None, started_if=None, enable=True):
 
 def _right(name, active=False, enable=False):
     """Return what there is to say of a unit that is as it should be, or ``None``."""
-    among = __salt__["service_config.among"](__lowstate__, __running__)
+    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
     shown = __salt__["service_config.shown"](name, "ActiveState", "UnitFileState", among=among)
     wanted = {"ActiveState": "active"} if active else {}
     wanted |= {"UnitFileState": "enabled"} if enable else {}

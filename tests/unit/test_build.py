@@ -9,6 +9,7 @@ import io
 import json
 import os
 import random
+import re
 import ssl
 import stat
 import subprocess
@@ -314,10 +315,13 @@ def again(venv_of, staged):
     before = staged.parent / "apps/shop/builds/before"
     before.parent.mkdir(parents=True)
 
-    def make(code="A = 1"):
+    def make(code="A = 1", shared="A = 'same'", digest=None):
         (staged / "wheelhouse").mkdir(parents=True, exist_ok=True)
         files = {"lib.py": code, "lib-1.dist-info/entry_points.txt": "[console_scripts]\nlib = lib:A\n"}
-        (staged / "requirements.txt").write_text(wheel(staged / "wheelhouse", "lib", files))
+        lib = wheel(staged / "wheelhouse", "lib", files | {"shared/__init__.py": shared})
+        other = wheel(staged / "wheelhouse", "other", {"other.py": "B = 1", "shared/__init__.py": "A = 'same'"})
+        pins = re.sub(r"(?<=sha256:)\w+", digest, lib) if digest else lib
+        (staged / "requirements.txt").write_text(pins + other)
         manifest = {"python": build_python}
         (staged / "build.json").write_text(json.dumps(manifest))
         venv_of()
@@ -338,6 +342,9 @@ def one(directory, pattern):
 
 MODULE = "lib/*/site-packages/lib.py"
 BYTE_CODE = "lib/*/site-packages/__pycache__/lib.*.pyc"
+OTHER = "lib/*/site-packages/other.py"
+OTHER_BYTE_CODE = "lib/*/site-packages/__pycache__/other.*.pyc"
+SHARED = "lib/*/site-packages/shared/__init__.py"
 
 
 def test_what_the_same_wheels_brought_is_linked_with_its_byte_code(again, staged):
@@ -363,8 +370,10 @@ def test_byte_code_that_does_not_fit_is_made_anew_and_another_builds_left_alone(
     [
         lambda before: one(before, MODULE).write_text("A = 'by hand'"),
         lambda before: one(before, MODULE).unlink(),
-        lambda before: one(before, MODULE).with_name("more.py").write_text("A = 'by hand'"),
-        lambda before: one(before, MODULE).with_name("link.py").symlink_to("lib.py"),
+        lambda before: (
+            one(before, MODULE).unlink(),
+            one(before, MODULE.replace("lib.py", "")).joinpath("lib.py").symlink_to("x"),
+        ),
         lambda before: one(before, "bin/lib").write_text("by hand"),
         lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").open("a").write("../../../../x,,\n"),
         lambda before: one(before, "lib/*/site-packages/lib-1.dist-info/RECORD").write_text("no record"),
@@ -374,10 +383,10 @@ def test_byte_code_that_does_not_fit_is_made_anew_and_another_builds_left_alone(
         lambda before: (before / "build.json").write_text('{"python": "2.7"}'),
         lambda before: (before / "build.json").write_text("{}"),
         lambda before: (before / "build.json").unlink(),
-        lambda before: next((before / "wheelhouse").iterdir()).write_bytes(b"no wheel"),
+        lambda before: (before / "wheelhouse/lib-1-py3-none-any.whl").write_bytes(b"no wheel"),
     ],
     ids=[
-        *("edited", "missing", "added", "a link", "a script", "outside", "no record", "too long", "hidden", "open"),
+        *("edited", "missing", "a link", "a script", "outside", "no record", "too long", "hidden", "open"),
         *("another Python", "no Python", "no build", "wheel"),
     ],
 )
@@ -385,13 +394,38 @@ def test_a_build_that_is_not_as_it_was_made_is_not_linked_to(again, staged, chan
     before, make = again
     change(before)
     assert make() == "1"
-    assert not list((staged / ".venv").glob("lib/*/site-packages/more.py"))
     assert one(staged, BYTE_CODE).stat().st_nlink == 1
 
 
-def test_a_build_of_another_wheel_is_not_linked_to(again, staged):
-    _, make = again
+def test_a_file_that_no_wheel_brought_stays_where_it_is(again, staged):
+    before, make = again
+    one(before, MODULE).with_name("more.py").write_text("A = 'by hand'")
+    one(before, MODULE).with_name("link.py").symlink_to("lib.py")
+    assert make() == "1"
+    assert one(staged, MODULE).samefile(one(before, MODULE))
+    assert not list((staged / ".venv").glob("lib/*/site-packages/[ml][oi][rn][ek].py"))
+
+
+def test_of_two_wheels_only_the_one_that_is_the_same_is_linked(again, staged):
+    before, make = again
     assert make("A = 2") == "2"
+    assert not one(staged, MODULE).samefile(one(before, MODULE))
+    for pattern in (OTHER, OTHER_BYTE_CODE):
+        assert one(staged, pattern).samefile(one(before, pattern))
+    assert one(before, MODULE).read_text() == "A = 1"
+
+
+def test_a_wheel_that_the_requirements_do_not_name_by_digest_is_refused(again, staged):
+    _, make = again
+    with pytest.raises(CommandExecutionError, match="its virtual environment cannot be made"):
+        make(digest="0" * 64)
+
+
+def test_a_file_that_two_wheels_bring_is_uv_s_to_choose(again, staged):
+    before, make = again
+    assert make("A = 3", shared="A = 'changed'") == "3"
+    assert one(before, SHARED).read_text() == "A = 'same'"
+    assert one(staged, SHARED).read_text() in ("A = 'same'", "A = 'changed'")
 
 
 def test_where_nothing_can_be_linked_all_is_made(again, build, staged, monkeypatch):

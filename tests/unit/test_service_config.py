@@ -66,7 +66,7 @@ def test_what_systemd_does_not_say_is_long_ago(service_config_module):
 )
 def test_a_unit_is_on_or_off_or_neither(service_config_module, monkeypatch, active, enabled, on, off):
     shown = {"ActiveState": active, "UnitFileState": enabled}
-    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names, among=(): shown)
+    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names, among=None: shown)
     assert service_config_module.is_switched("some.timer", True) is on
     assert service_config_module.is_switched("some.timer", False) is off
 
@@ -105,9 +105,9 @@ def asked(service_config_module, dunders, monkeypatch):
 
 def test_in_a_run_that_changes_nothing_systemd_is_asked_once(service_config_module, asked):
     among = service_config_module.among(
-        CHUNKS, {"a": {"changes": {}, "result": True}, "b": {"changes": {}, "result": None}}
+        "one", CHUNKS, {"a": {"changes": {}, "result": True}, "b": {"changes": {}, "result": None}}
     )
-    assert among == ("nginx", "supervisor")
+    assert among == {"run": "one", "units": ["nginx", "supervisor"]}
     assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
     assert service_config_module.is_read("nginx", among=among)
     assert not service_config_module.is_read("supervisor", among=among)
@@ -117,19 +117,26 @@ def test_in_a_run_that_changes_nothing_systemd_is_asked_once(service_config_modu
 
 @pytest.mark.parametrize("ret", [{"changes": {"a": "b"}, "result": True}, {"changes": {}, "result": False}])
 def test_once_something_was_done_each_unit_is_asked_about_as_it_is_then(service_config_module, asked, ret):
-    among = service_config_module.among(CHUNKS, {})
+    among = service_config_module.among("one", CHUNKS, {})
     assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
-    among = service_config_module.among(CHUNKS, {"a": ret})
-    assert among == ()
+    among = service_config_module.among("one", CHUNKS, {"a": ret})
+    assert among is None
     assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "failed"}
     assert asked == [["nginx", "supervisor"], ["nginx"]]
 
 
 def test_an_answer_does_not_last(service_config_module, asked, monkeypatch):
-    among = service_config_module.among(CHUNKS, {})
+    among = service_config_module.among("one", CHUNKS, {})
     service_config_module.shown("nginx", "ActiveState", among=among)
     later = service_config_module.time.monotonic() + service_config_module.SETTLED + 1
     monkeypatch.setattr(service_config_module.time, "monotonic", lambda: later)
     service_config_module.shown("nginx", "ActiveState", among=among)
     service_config_module.shown("elsewhere", "ActiveState", among=among)
     assert asked == [["nginx", "supervisor"], ["nginx", "supervisor"], ["elsewhere"]]
+
+
+def test_an_answer_is_one_run_s(service_config_module, asked):
+    for run in ("one", "another"):
+        among = service_config_module.among(run, CHUNKS, {})
+        assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
+    assert asked == [["nginx", "supervisor"]] * 2

@@ -19,11 +19,12 @@ def states(unit_states, dunders):
             unit_states,
             salt={
                 "service_config.shown": lambda name, *properties, among: shown,
-                "service_config.among": lambda chunks, running: (),
+                "service_config.among": lambda run, chunks, running: None,
                 "pkg.version": lambda name: "1.0" if name in packages else "",
             },
             states={f"service.{word}": of_salt(word) for word in ("running", "enabled")},
             opts={"test": test},
+            instance_id="one",
             lowstate=[],
             running={},
         )
