@@ -296,7 +296,12 @@ class Asker:
         environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
         streams = {"stdin": subprocess.PIPE, "stdout": self.output, "stderr": self.errors}
         self.script = _identity(COMMAND)
-        self.process = subprocess.Popen(_command(app), cwd="/", env=environ, **streams)
+        try:
+            self.process = subprocess.Popen(_command(app), cwd="/", env=environ, **streams)
+        except OSError as error:
+            os.close(self.output)
+            os.close(self.errors)
+            raise CommandExecutionError(f"{COMMAND}: does not start: {error}") from error
 
     @property
     def is_current(self):
@@ -338,7 +343,14 @@ class Asker:
 def _command(app):
     command = ["prlimit", f"--fsize={MAX_ANSWER}", "setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
     # The interpreter by the path that its byte code was made for: by another, the user would compile all of it anew.
-    return [*command, "--pdeathsig", "TERM", sys.executable, "-I", COMMAND]
+    # A minion's job may outlast its interpreter, where bootstrap.sh has just brought another.
+    return [
+        *command,
+        "--pdeathsig",
+        "TERM",
+        *([sys.executable, "-I"] if os.path.exists(sys.executable) else []),
+        COMMAND,
+    ]
 
 
 def _identity(path):

@@ -21,20 +21,26 @@ def among(run, chunks, running):
     :param run: the run's ``__instance_id__``.
     :param chunks: its ``__lowstate__``.
     :param running: its ``__running__``.
-    :return: the ``run`` and its ``units``, which may all be asked about at once; ``None`` where a state has changed
-        something, or failed.
+    :return: what ``shown`` takes: all these units may be asked about at once. ``None`` where a state has changed
+        something or failed, or may be doing so beside the others.
 
     CLI Example: none, it serves states.
     """
-    if any(ret["changes"] or ret["result"] is False for ret in running.values()):
+    is_dry = __opts__["test"]
+    if any(
+        ret["changes"] or ret["result"] is False or (ret["result"] is None and not is_dry) for ret in running.values()
+    ):
         return None
-    units = set()
-    for chunk in chunks:
-        if chunk["state"] == "unit" or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
-            units.add(chunk["name"])
-        elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
-            units.update(chunk["units"])
-    return {"run": run, "units": sorted(units)}
+    known = __context__.get("saltern_among")
+    if not known or known["run"] != run:
+        units = set()
+        for chunk in chunks:
+            if chunk["state"] == "unit" or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
+                units.add(chunk["name"])
+            elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
+                units.update(chunk["units"])
+        known = __context__["saltern_among"] = {"run": run, "units": sorted(units), "answer": None, "until": 0}
+    return known
 
 
 def shown(unit, *names, among=None):
@@ -42,8 +48,8 @@ def shown(unit, *names, among=None):
 
     :param unit: its name.
     :param names: the properties' names.
-    :param among: units that will be asked about as well, and that nothing changes meanwhile; see the function
-        ``among``. Of these one answer of systemd counts, for two seconds: to be asked costs it more than to say more.
+    :param among: what the function of this name returns: other units that will be asked about, and that nothing changes
+        meanwhile. Of these one answer of systemd counts, for two seconds: to be asked costs it more than to say more.
     :return: values by name; of a unit that is not there, those that systemd makes up.
 
     CLI Example:
@@ -52,24 +58,24 @@ def shown(unit, *names, among=None):
 
         salt-call service_config.shown nginx ActiveState UnitFileState
     """
-    if not among or unit not in among["units"] or not set(names) <= set(PROPERTIES):
-        return _shown([unit], names)[0]
-    answer = __context__.get("saltern_units")
-    if not answer or answer["run"] != among["run"] or time.monotonic() > answer["until"]:
-        until, found = time.monotonic() + SETTLED, _shown(among["units"], PROPERTIES)
-        answer = {"run": among["run"], "until": until, "units": dict(zip(among["units"], found, strict=True))}
-        __context__["saltern_units"] = answer
-    return {name: value for name, value in answer["units"][unit].items() if name in names}
+    if among and unit in among["units"] and set(names) <= set(PROPERTIES):
+        if time.monotonic() > among["until"]:
+            among["until"] = time.monotonic() + SETTLED
+            found = _shown(among["units"], PROPERTIES)
+            among["answer"] = found and dict(zip(among["units"], found, strict=True))
+        if among["answer"]:
+            return {name: value for name, value in among["answer"][unit].items() if name in names}
+    return (_shown([unit], names) or [{}])[0]
 
 
 def _shown(units, names):
-    """Ask systemd for properties of units. Return values by name for each, in their order."""
+    """Ask systemd for properties of units. Return values by name for each, in their order; ``None`` without all."""
     command = ["systemctl", "show", "--timestamp=us+utc", "-p", ",".join(names), *units]
     asked = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
-    blocks = asked.stdout.split("\n\n") if asked.stdout else []
-    found = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-    # A name that can be none ends the answer.
-    return [*found, *({} for _ in units[len(found) :])]
+    blocks = asked.stdout.split("\n\n")
+    if asked.returncode or len(blocks) != len(units):
+        return None
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
 
 
 def started(unit, recorded=True, among=None):

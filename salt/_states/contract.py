@@ -1,6 +1,8 @@
 """What asks new releases for what their contracts say."""
 
-from salt.exceptions import CommandExecutionError
+import logging
+
+log = logging.getLogger(__name__)
 
 
 def begun(name, apps):
@@ -16,11 +18,10 @@ def begun(name, apps):
         return ret
     for app in apps:
         try:
-            is_due = __pillar__["app"][app]["provides"] and __salt__["release.is_due"](app)
-        except (CommandExecutionError, OSError):
+            if __pillar__["app"][app]["provides"] and __salt__["release.is_due"](app):
+                __salt__["contract.begin"](app, ahead=True)
+                return ret | {"comment": f"{app} will be asked"}
+        except Exception as error:
             # Whatever it is, the release has to say it.
-            continue
-        if is_due:
-            __salt__["contract.begin"](app, ahead=True)
-            return ret | {"comment": f"{app} will be asked"}
+            log.debug("%s: not begun: %r", app, error)
     return ret

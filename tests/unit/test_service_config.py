@@ -99,15 +99,13 @@ def asked(service_config_module, dunders, monkeypatch):
         )
 
     monkeypatch.setattr(service_config_module.subprocess, "run", run)
-    dunders(service_config_module, context={})
+    dunders(service_config_module, context={}, opts={"test": False})
     return commands
 
 
 def test_in_a_run_that_changes_nothing_systemd_is_asked_once(service_config_module, asked):
-    among = service_config_module.among(
-        "one", CHUNKS, {"a": {"changes": {}, "result": True}, "b": {"changes": {}, "result": None}}
-    )
-    assert among == {"run": "one", "units": ["nginx", "supervisor"]}
+    among = service_config_module.among("one", CHUNKS, {"a": {"changes": {}, "result": True}})
+    assert among["units"] == ["nginx", "supervisor"]
     assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
     assert service_config_module.is_read("nginx", among=among)
     assert not service_config_module.is_read("supervisor", among=among)
@@ -115,7 +113,15 @@ def test_in_a_run_that_changes_nothing_systemd_is_asked_once(service_config_modu
     assert asked == [["nginx", "supervisor"]]
 
 
-@pytest.mark.parametrize("ret", [{"changes": {"a": "b"}, "result": True}, {"changes": {}, "result": False}])
+@pytest.mark.parametrize(
+    "ret",
+    [
+        {"changes": {"a": "b"}, "result": True},
+        {"changes": {}, "result": False},
+        # One that goes on beside the others.
+        {"changes": {}, "result": None},
+    ],
+)
 def test_once_something_was_done_each_unit_is_asked_about_as_it_is_then(service_config_module, asked, ret):
     among = service_config_module.among("one", CHUNKS, {})
     assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
@@ -140,3 +146,11 @@ def test_an_answer_is_one_run_s(service_config_module, asked):
         among = service_config_module.among(run, CHUNKS, {})
         assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
     assert asked == [["nginx", "supervisor"]] * 2
+
+
+def test_a_part_of_an_answer_is_none(service_config_module, asked):
+    chunks = [*CHUNKS, {"state": "unit", "fun": "running", "name": "more"}]
+    among = service_config_module.among("one", chunks, {})
+    for _ in range(2):
+        assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "failed"}
+    assert asked == [["more", "nginx", "supervisor"], ["nginx"], ["nginx"]]

@@ -183,10 +183,13 @@ class Check:
             if status != PERMANENT_REDIRECT:
                 raise LabError(f"{app}: GET {path} through port {self.http}: {said}; expected to be led to HTTPS")
             host, connection = domain, Https("127.0.0.1", domain, self.https, MINUTE)
-        connection.request("GET", path, headers={"Host": host})
-        response = connection.getresponse()
-        text = response.read().decode()
-        connection.close()
+        with contextlib.closing(connection):
+            try:
+                connection.request("GET", path, headers={"Host": host})
+                response = connection.getresponse()
+                text = response.read().decode()
+            except (OSError, http.client.HTTPException) as error:
+                raise LabError(f"{app}: GET {path} through port {connection.port}: {error!r}") from error
         if response.status != http.client.OK:
             raise LabError(f"{app}: GET {path} through port {connection.port}: {response.status} {response.reason}")
         return text
@@ -197,9 +200,10 @@ class Check:
         declared = pillar_file(self.tree / f"pillar/environments/{self.environment}.sls")["app"]
         return {app: one["domains"][0] for app, one in sorted(declared.items()) if one.get("domains")}
 
-    def provision(self, step: Step) -> int:
-        """Converge by ``vagrant provision``. Return how many states changed anything."""
-        counted = changes(self.vagrant("provision", step=step))
+    def converge(self, command: str, step: Step) -> int:
+        """Converge by ``vagrant up`` or ``vagrant provision``. Return how many states changed anything."""
+        hosts = len(asked(self.tree, self.environment))
+        counted = changes(self.vagrant(command, step=step), hosts)
         step.outcome = f"{counted} changed"
         return counted
 
@@ -260,15 +264,17 @@ def told(said: list[str], step: Step | None) -> Iterator[None]:
         ended.set()
 
 
-def changes(said: str) -> int:
+def changes(said: str, hosts: int = 1) -> int:
     """Return how many states changed anything on all machines, by Salt's own reports.
 
-    :raises LabError: when there is none, or a state failed.
+    :param said: what Vagrant printed.
+    :param hosts: how many machines there are.
+    :raises LabError: when one has no report, or a state failed.
     """
     succeeded = re.findall(r"Succeeded: *\d+(?: \((?:unchanged=\d+, *)?(?:changed=(\d+))?[^)]*\))?", said)
     failed = re.findall(r"Failed: +(\d+)", said)
-    if not succeeded or len(failed) != len(succeeded) or any(map(int, failed)):
-        raise LabError("the converge has no report of Salt's, or one with failures; the log has it")
+    if not hosts == len(succeeded) == len(failed) or any(map(int, failed)):
+        raise LabError("a converge has no report of Salt's, or one with failures; the log has it")
     return sum(int(changed or 0) for changed in succeeded)
 
 
@@ -365,25 +371,23 @@ def walk(this: Check) -> None:
     with step("make release" if this.environment == "dev" else "make tools"):
         this.release()
     with step("vagrant up") as one:
-        counted = changes(this.vagrant("up", step=one))
-        one.outcome = f"{counted} changed"
+        this.converge("up", one)
     with step("the apps on this machine") as one:
         for app in this.domains:
             this.answer(app, "/healthz")
             one.outcome += f" {app} 200"
     with step("vagrant up again") as one:
-        if counted := changes(this.vagrant("up", step=one)):
+        if counted := this.converge("up", one):
             raise LabError(f"vagrant up changed {counted} states once more; the log has which")
-        one.outcome = "0 changed"
     with step("a Debian that is not supported") as one:
         one.outcome = this.refusal("ID=debian VERSION_ID=11", "not a supported Debian: found 'debian 11'")
     with step("vagrant provision") as one:
-        if this.provision(one):
+        if this.converge("provision", one):
             raise LabError("a second converge changed something; the log has what")
     with step("make release after an edit, vagrant provision") as one:
         edit(this.tree / "examples" / APP)
         this.release()
-        this.provision(one)
+        this.converge("provision", one)
         if EDITED not in this.answer(APP, "/"):
             raise LabError("the edit of the app is not to be seen")
     with step("make verify over ssh") as one:
