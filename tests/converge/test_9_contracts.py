@@ -106,7 +106,7 @@ def test_the_check_is_made_once_for_a_release(host, faq, release, rows, pillar):
     applied = apply(host).succeeded()
     # What asks was started before the states whose turn is before the release's, and has ended with the run.
     assert applied.states["app-contracts-begun"]["comment"] == "faq will be asked"
-    assert host.sh("pgrep -f lib/saltern/contract", check=False).stdout == ""
+    assert host.run("pgrep", "-f", "lib/saltern/contract", check=False).stdout == ""
     number = release()
     said = [re.sub(r": \d\d calls", ": calls", line) for line in checked(host)[len(logged) :]]
     assert said == [f"v{number} openapi/v{n}.yaml: calls, answered as it says" for n in (1, 2)]
