@@ -228,6 +228,11 @@ TEMPLATES = {
         "proxy_read_timeout 60s;",
         "    location = /robots.txt {\n        return 204;\n    }",
     ],
+    ("nginx/files/tree.jinja", "mark=FILE apps=[faq,tickets]"): [
+        "FILEnginx.conf\n",
+        "}\n\nFILEsites/faq.conf\n# faq. Managed",
+        "}\n\n\nFILEsites/tickets.conf\n# tickets. Managed",
+    ],
     ("postgres/files/pg_hba.conf.jinja", ""): [
         'hostssl "faq"  "faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  "faq"  ::1/128  scram-sha-256\n'
     ],
