@@ -19,6 +19,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zlib
 
 from salt.exceptions import CommandExecutionError
@@ -272,6 +273,8 @@ def _judge(app, staged):
             f"app.{app}.build: is for Python {python}, this host has {own}; "
             f"build it with bin/build-release --python {own}"
         )
+    if os.path.lexists(f"{staged}/.venv"):
+        raise CommandExecutionError(f"app.{app}.build: has a .venv of its own; make it with bin/build-release")
     for name in ("Procfile", "requirements.txt"):
         if not os.path.isfile(f"{staged}/{name}"):
             raise CommandExecutionError(f"app.{app}.build: has no {name}; make it with bin/build-release")
@@ -286,33 +289,37 @@ def _python_version():
 def _make_venv(app, staged):
     """Make the virtual environment from the wheelhouse, with no index.
 
-    It is relocatable, since the build is renamed into its place; what another build has too is one file on the disk.
-    Root does this, so nothing of the build is run: no source is built, and the byte code is made by the system's
-    Python, which neither looks for modules in the build (-I) nor reads the .pth files of its wheels (-S).
+    It is relocatable, since the build is renamed into its place; what an earlier build has too is one file on the disk.
+    Root does this, so nothing of the build is run: no source is built, uv asks the environment's Python what it is
+    while there is nothing in it, and the byte code is made by the system's Python, which neither looks for modules in
+    the build (-I) nor reads the .pth files of its wheels (-S).
     """
     from uv import find_uv_bin
 
-    uv, cache = find_uv_bin(), f"{staged}/.cache"
-    environ = {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/root",
-        "UV_CACHE_DIR": cache,
-        "UV_NO_CONFIG": "1",
-        # It takes the place of a file that is there by a rename, so that nothing is written into what is linked.
-        "UV_LINK_MODE": "hardlink",
-        "UV_OFFLINE": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-    }
+    uv = find_uv_bin()
     make = [uv, "venv", "-q", "--relocatable", "--no-project", "--python", "/usr/bin/python3", ".venv"]
+    look = [uv, "pip", "list", "-q", "--python", ".venv"]
     fill = [uv, "pip", "install", "-q", "--python", ".venv", "--no-index", "--find-links", "wheelhouse", "--no-build"]
-    fill += ["--require-hashes", "-r", "requirements.txt"]
-    _run(app, make, staged, environ)
-    is_whole = _link_wheels(pathlib.Path(staged))
-    # What is linked it leaves as it is, and says whether that is what the build asks for.
-    _run(app, fill, staged, environ)
+    fill += ["--exact", "--require-hashes", "-r", "requirements.txt"]
+    # Its cache is none of the build's own files, and on the same file system, so that it can link from it.
+    with tempfile.TemporaryDirectory(prefix=".uv-", dir=os.path.dirname(staged)) as cache:
+        environ = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/root",
+            "UV_CACHE_DIR": cache,
+            "UV_LINK_MODE": "hardlink",
+            "UV_NO_CONFIG": "1",
+            "UV_OFFLINE": "1",
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
+        _run(app, make, staged, environ)
+        # It remembers the answer, and need not ask when there are wheels, whose .pth files Python would run.
+        _run(app, look, staged, environ)
+        is_whole = _link_wheels(app, pathlib.Path(staged))
+        # What is linked it leaves as it is, and says whether that is what the build asks for.
+        _run(app, fill, staged, environ)
     # uv's own, and open to everybody.
     os.unlink(f"{staged}/.venv/.lock")
-    shutil.rmtree(cache)
     # What is there and fits its source stays. What cannot be compiled cannot be imported either; that is the app's to
     # say, at its start. With all processors, where there is much of it.
     _run(None, [*COMPILE, "-j", "1" if is_whole else "0", "."], staged, environ)
@@ -330,23 +337,25 @@ def _run(app, command, staged, environ):
 # --- What two builds share --------------------------------------------------------------------------------------------
 
 
-def _link_wheels(staged):
-    """Link what the same wheels brought into other builds, with its byte code.
+def _link_wheels(app, staged):
+    """Link what the same wheels brought into earlier builds of an app, with its byte code.
 
     A build has most wheels of the last one, and to install and compile these takes longer than all else of it. The
     files are those that a wheel says that it has, by digest, and no others: an edit by hand is not taken over. Byte
-    code says itself by which size and time it belongs to a file, which is the same one.
+    code says itself by which size and time it belongs to a file, which is the same one. Nothing is linked from another
+    app's build: what is in there besides wheels is that app's to choose.
 
+    :param app: the app's name.
     :param staged: the directory of the build, a path, with an environment that has nothing yet.
     :return: whether there is nothing left to install.
     """
-    builds = sorted(pathlib.Path(ROOT).glob("*/builds/[!.]*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    builds = sorted(pathlib.Path(ROOT, app, "builds").glob("[!.]*"), key=_modified, reverse=True)
     left, links, python = _wheels(staged), {}, _python_version()
     for build in builds[:NEWEST]:
         for name in left if _is_for(build, python) else ():
             with contextlib.suppress(OSError, ValueError, csv.Error):
                 if filecmp.cmp(build / "wheelhouse" / name, staged / "wheelhouse" / name, shallow=False):
-                    found = _brought(build / ".venv", name)
+                    found = _brought(build, name, python)
                     # Of two wheels with the same file, uv says which one counts.
                     if not links.keys() & found:
                         links |= {path: build / ".venv" / path for path in found}
@@ -354,9 +363,16 @@ def _link_wheels(staged):
     return _link_all(links, staged / ".venv") and not left
 
 
+def _modified(path):
+    """Return when a directory was modified; 0 where another run has just removed it."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_mtime
+    return 0
+
+
 def _wheels(staged):
     """List the wheels of a build that its requirements name by digest."""
-    pinned = (staged / "requirements.txt").read_text()
+    pinned = (staged / "requirements.txt").read_text(encoding="utf-8", errors="replace")
     wheels = sorted(path.name for path in (staged / "wheelhouse").glob("*.whl"))
     return [name for name in wheels if f"--hash=sha256:{_sha256(staged / 'wheelhouse' / name)}" in pinned]
 
@@ -367,21 +383,24 @@ def _is_for(build, python):
     return False
 
 
-def _brought(venv, wheel):
-    """Return the files that a wheel brought into a virtual environment, and the byte code that was made of them.
+def _brought(build, wheel, python):
+    """Return the files that a wheel brought into a build's virtual environment, and the byte code of them.
 
-    :param venv: a path.
+    :param build: a path.
     :param wheel: the name of its file.
+    :param python: the build's Python, such as ``3.11``.
     :return: paths relative to the environment.
     :raises ValueError: when one of them is not as it came.
     """
-    # Both names begin with the distribution's name and version.
-    (record,) = venv.glob(f"lib/*/site-packages/{'-'.join(wheel.split('-')[:2])}.dist-info/RECORD")
-    directory = record.parent.parent.relative_to(venv)
-    found = [str(record.relative_to(venv))]
-    with record.open(newline="") as stream:
-        for name, digest, *_ in csv.reader(stream):
-            path = os.path.normpath(directory / name)
+    # The names of most begin with those of the distribution and its version, as the directory's does.
+    venv, name = build / ".venv", "-".join(wheel.split("-")[:2])
+    if sum(other.startswith(f"{name}-") for other in os.listdir(build / "wheelhouse")) > 1:
+        raise ValueError(f"{name}: which of its wheels was installed is not known")
+    directory = f"lib/python{python}/site-packages"
+    found = [f"{directory}/{name}.dist-info/RECORD"]
+    with (venv / found[0]).open(newline="") as stream:
+        for file, digest, *_ in csv.reader(stream):
+            path = os.path.normpath(f"{directory}/{file}")
             if path == found[0] and not digest:
                 continue
             is_inside = path.startswith(("lib/", "bin/"))
@@ -422,7 +441,8 @@ def _link_all(links, venv):
         for directory in directories:
             directory.mkdir()
         for path, there in links.items():
-            os.link(there, venv / path)
+            # uv writes into a RECORD as it is; what else is there it replaces by a rename.
+            (shutil.copy2 if path.endswith("/RECORD") else os.link)(there, venv / path)
             made.append(venv / path)
     except OSError:
         for path in made:

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import ssl
 import stat
 import subprocess
@@ -286,6 +287,18 @@ def test_root_runs_nothing_of_a_build(venv_of, staged):
     venv_of()
     assert not ran.exists()
     assert list((staged / ".venv").glob("lib/*/site-packages/shop.pth"))
+    # Nor where the wheel is linked, beside one that is new.
+    before = staged.parent / "apps/shop/builds/before"
+    before.parent.mkdir(parents=True)
+    shutil.copytree(staged, before, symlinks=True)
+    (before / "build.json").write_text(json.dumps({"python": "{}.{}".format(*sys.version_info)}))
+    shutil.rmtree(staged / ".venv")
+    (staged / "requirements.txt").write_text(pinned + wheel(staged / "wheelhouse", "more", {"more.py": ""}))
+    venv_of()
+    assert not ran.exists()
+    (linked,) = (staged / ".venv").glob("lib/*/site-packages/shop.pth")
+    assert linked.stat().st_nlink == 2
+    assert list((staged / ".venv").glob("lib/*/site-packages/more.py"))
 
 
 def test_a_source_distribution_is_refused_and_never_built(venv_of, staged):
@@ -317,6 +330,7 @@ def again(venv_of, staged):
 
     def make(code="A = 1", shared="A = 'same'", digest=None):
         (staged / "wheelhouse").mkdir(parents=True, exist_ok=True)
+        before.parent.mkdir(parents=True, exist_ok=True)
         files = {"lib.py": code, "lib-1.dist-info/entry_points.txt": "[console_scripts]\nlib = lib:A\n"}
         lib = wheel(staged / "wheelhouse", "lib", files | {"shared/__init__.py": shared})
         other = wheel(staged / "wheelhouse", "other", {"other.py": "B = 1", "shared/__init__.py": "A = 'same'"})
@@ -350,8 +364,11 @@ SHARED = "lib/*/site-packages/shared/__init__.py"
 def test_what_the_same_wheels_brought_is_linked_with_its_byte_code(again, staged):
     before, make = again
     assert make() == "1"
-    for pattern in (MODULE, BYTE_CODE, "bin/lib", "lib/*/site-packages/lib-1.dist-info/RECORD"):
+    for pattern in (MODULE, BYTE_CODE, "bin/lib"):
         assert one(staged, pattern).samefile(one(before, pattern))
+    record = "lib/*/site-packages/lib-1.dist-info/RECORD"
+    assert one(staged, record).read_text() == one(before, record).read_text()
+    assert not one(staged, record).samefile(one(before, record))
     for path in [staged / ".venv", *(staged / ".venv").rglob("*")]:
         wanted = 0o555 if path.is_dir() else 0o444
         assert path.stat().st_mode & wanted == wanted, path
@@ -384,10 +401,13 @@ def test_byte_code_that_does_not_fit_is_made_anew_and_another_builds_left_alone(
         lambda before: (before / "build.json").write_text("{}"),
         lambda before: (before / "build.json").unlink(),
         lambda before: (before / "wheelhouse/lib-1-py3-none-any.whl").write_bytes(b"no wheel"),
+        lambda before: (before / "wheelhouse/lib-1-1-py3-none-any.whl").write_bytes(b"another"),
+        lambda before: before.parents[1].rename(before.parents[2] / "faq"),
     ],
     ids=[
         *("edited", "missing", "a link", "a script", "outside", "no record", "too long", "hidden", "open"),
-        *("another Python", "no Python", "no build", "wheel"),
+        *("another Python", "no Python", "no build", "wheel", "two wheels"),
+        "another app's",
     ],
 )
 def test_a_build_that_is_not_as_it_was_made_is_not_linked_to(again, staged, change):
