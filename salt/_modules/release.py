@@ -559,10 +559,25 @@ def _start(move):
 
 
 def _health(move):
+    """Wait until each process is up, and each web process healthy, which says so before supervisor does."""
+    _wait(move, "STARTING", "RUNNING")
+
+
+def _running(move):
+    """Wait until each web process has been up for the second after which supervisor calls it running, too.
+
+    It has requests by then; those that it replaces are there yet, and get them again if it ends.
+    """
+    _wait(move, "RUNNING")
+
+
+def _wait(move, *web_states):
     """Wait until each process is up, and each web process healthy.
 
     A new process that ends by itself is given up at once. A process of the serving release may still be waiting for
     what it attaches, and has its grace.
+
+    :param web_states: what supervisor may say of a web process.
     """
     app, health = move.app, move.one["health"]
     is_new = move.number != move.left
@@ -578,8 +593,7 @@ def _health(move):
                 if is_new:
                     raise Refusal(f"{process} ended by itself, {one['exit']}", process)
                 healthy.discard(process)
-            # Supervisor calls a process RUNNING a second after its start. A web process says so itself.
-            if one["state"] not in ("RUNNING", *(() if port is None else ("STARTING",))):
+            if one["state"] not in (("RUNNING",) if port is None else web_states):
                 reasons[process] = one["state"]
             elif port is None and one["up"] < (health["settle"] if is_new else 1):
                 reasons[process] = "not yet up for long"
@@ -727,6 +741,7 @@ DEPLOY = {
     "health": _health,
     "contract": _contract,
     "switch": _switch,
+    "running": _running,
     "point": _point,
     "drain": _drain,
     "stop": _stop,
@@ -734,7 +749,7 @@ DEPLOY = {
 }
 
 # The steps that bring the current release to what it should be, scaling among them.
-SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "drain", "stop", "prune")}
+SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "running", "drain", "stop", "prune")}
 
 # And where a process says that it cannot serve: what it migrated may be gone, its database host made anew.
 MEND = {"release": DEPLOY["release"]} | SETTLE
@@ -818,7 +833,7 @@ def rollback(app, number=None, force=False, declared=False):
             __salt__["release_store.mark"](app, current, "rolled back" if target < current else "serving")
 
         steps = {name: DEPLOY[name] for name in ("clear", "start", "health")}
-        steps |= {"hold": hold_it, "switch": _switch, "point": _point, "mark": mark_left}
+        steps |= {"hold": hold_it, "switch": _switch, "running": _running, "point": _point, "mark": mark_left}
         steps |= {name: DEPLOY[name] for name in ("drain", "stop", "prune")}
         try:
             _take(steps, move, "rolled back to", {"variables": _between(app, current, target)})

@@ -168,7 +168,8 @@ def test_no_job_is_lost_during_a_switch(host, pillar):
 
 # --- Interruption -----------------------------------------------------------------------------------------------------
 
-STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "point", "drain", "stop", "prune")
+STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "running", "point")
+STEPS += ("drain", "stop", "prune")
 STEP = "            step(move)\n"
 
 

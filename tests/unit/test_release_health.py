@@ -1,0 +1,39 @@
+"""How long a release's processes are waited for: until they answer, and then until supervisor calls them running."""
+
+import pytest
+
+WEB = {"state": "STARTING", "pid": 7, "up": 0, "exit": "exit status 3"}
+HEALTH = {"health": {"grace": 5, "settle": 2}}
+
+
+@pytest.fixture
+def step(release, dunders, monkeypatch):
+    """Return a function that takes a step of a new release with one web process, as supervisor tells of it each time."""
+    monkeypatch.setattr(release, "_ask", lambda app, port: None)
+    monkeypatch.setattr(release, "POLL", 0)
+
+    def take(function, *told, left=1):
+        info = ({"shop.v2.web.1": WEB | one} for one in told)
+        dunders(release, salt={"process.info": lambda app, number: next(info)})
+        getattr(release, function)(release.Move("shop", 2, {"web.1": 8101}, left, HEALTH))
+        return len(list(info))
+
+    return take
+
+
+def test_a_process_that_answers_has_requests_before_supervisor_calls_it_running(step):
+    assert step("_health", {}, {}) == 1
+
+
+def test_its_predecessor_stays_until_supervisor_does(step):
+    assert step("_running", {}, {}, {"state": "RUNNING", "up": 1}) == 0
+
+
+@pytest.mark.parametrize("end", [{"state": "BACKOFF", "pid": 0}, {"state": "EXITED", "pid": 0}, {"pid": 8}])
+def test_one_that_ends_in_its_first_second_is_refused(step, release, end):
+    with pytest.raises(release.Refusal, match="web.1 ended by itself, exit status 3"):
+        step("_running", {}, end, {"state": "RUNNING"})
+
+
+def test_one_of_the_serving_release_has_its_grace(step):
+    assert step("_running", {}, {"state": "BACKOFF", "pid": 0}, {"pid": 8}, {"pid": 8, "state": "RUNNING"}, left=2) == 0
