@@ -8,7 +8,7 @@ HEALTH = {"health": {"grace": 5, "settle": 2}}
 
 @pytest.fixture
 def step(release, dunders, monkeypatch):
-    """Return a function that takes a step of a new release with one web process, as supervisor tells of it each time."""
+    """Return a function that takes a step of a release with one web process, as supervisor tells of it each time."""
     monkeypatch.setattr(release, "_ask", lambda app, port: None)
     monkeypatch.setattr(release, "POLL", 0)
 
@@ -31,7 +31,7 @@ def test_its_predecessor_stays_until_supervisor_does(step):
 
 @pytest.mark.parametrize("end", [{"state": "BACKOFF", "pid": 0}, {"state": "EXITED", "pid": 0}, {"pid": 8}])
 def test_one_that_ends_in_its_first_second_is_refused(step, release, end):
-    with pytest.raises(release.Refusal, match="web.1 ended by itself, exit status 3"):
+    with pytest.raises(release.Refusal, match=r"web\.1 ended by itself, exit status 3"):
         step("_running", {}, end, {"state": "RUNNING"})
 
 
