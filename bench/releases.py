@@ -43,8 +43,10 @@ APP_ALONE = ("mirror-run", "uvicorn", "mirror:app", "--port", "8399", "--no-acce
 ANSWERS = """
 import json, time, urllib.request
 request = urllib.request.Request("http://127.0.0.1/healthz", headers={"Host": "mirror.localhost"})
-slots = []
+slots, deadline = [], time.monotonic() + 60
 while len(set(slots)) < 2:
+    if time.monotonic() > deadline:
+        raise SystemExit("no other process answers after 60 s")
     slots.append(int(json.load(urllib.request.urlopen(request, timeout=5))["port"]) >= 8350)
     time.sleep(0.01)
 print(time.time())
