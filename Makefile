@@ -98,7 +98,7 @@ contracts: setup ## show which app provides which versions, and who attaches the
 
 bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
 	@for part in $(or $(PART),converge first releases deploys serving apps growth minions); do \
-		echo "$(PYTHON) -m bench.$$part"; $(PYTHON) -m "bench.$$part" || exit 1; done
+		echo "$(PYTHON) -m bench.$$part"; rm -f ".lab/bench/$$part.json"; $(PYTHON) -m "bench.$$part" || exit 1; done
 	$(PYTHON) -m bench.report
 
 ##@ Your apps and your tree

@@ -8,9 +8,9 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pygal
 from rich.console import Console
@@ -61,8 +61,15 @@ class Result:
         for note in self.notes:
             console.print(note, soft_wrap=True)
         KEPT.mkdir(parents=True, exist_ok=True)
-        self.taken = f"{datetime.date.today()}, on {machine()}"
+        self.taken = f"{datetime.date.today()} at {commit()}, on {machine()}"
         (KEPT / f"{self.part}.json").write_text(json.dumps(dataclasses.asdict(self), indent=1))
+
+
+def commit() -> str:
+    """Say which code was measured."""
+    command = ["git", "describe", "--always", "--dirty=, with changes"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return f"commit {done.stdout.strip()}" if done.returncode == 0 else "no commit"
 
 
 def machine() -> str:
@@ -112,14 +119,14 @@ def written(results: list[Result]) -> str:
 
 
 def main() -> int:
-    """Write docs/benchmarks.md of what is kept. Return an exit code."""
+    """Write docs/benchmarks.md of what is kept, where every part is. Return an exit code."""
     found = [KEPT / f"{part}.json" for part in ORDER]
-    results = [Result(**json.loads(path.read_text())) for path in found if path.exists()]
-    if not results:
-        print("bench: nothing was measured yet; run make bench", file=sys.stderr)
-        return 1
+    if missing := [path.stem for path in found if not path.exists()]:
+        print(f"{DOCUMENT.relative_to(ROOT)} stays as it is: no figures of {', '.join(missing)} here; run make bench")
+        return 0
+    results = [Result(**json.loads(path.read_text())) for path in found]
     DOCUMENT.write_text(written(results))
-    print(f"{Path(DOCUMENT).relative_to(ROOT)}: {', '.join(result.part for result in results)}")
+    print(f"{DOCUMENT.relative_to(ROOT)}: {', '.join(result.part for result in results)}")
     return 0
 
 

@@ -71,6 +71,7 @@ class Move:
     :param left: the release that serves now, or ``None``.
     :param one: the app's settings.
     :param asker: what asks the release for what its documents say, where that was begun.
+    :param pids: by process, from when it was first looked at: another one later means that it ended in between.
     """
 
     app: str
@@ -79,6 +80,7 @@ class Move:
     left: int | None
     one: dict
     asker: object = None
+    pids: dict = dataclasses.field(default_factory=dict)
 
 
 # --- What is to be done -----------------------------------------------------------------------------------------------
@@ -582,7 +584,7 @@ def _wait(move, *web_states):
     app, health = move.app, move.one["health"]
     is_new = move.number != move.left
     deadline = time.monotonic() + health["grace"]
-    pids, healthy = {}, set()
+    pids, healthy = move.pids, set()
     while True:
         info, reasons = __salt__["process.info"](app, move.number), {}
         for process, port in move.ports.items():

@@ -84,11 +84,13 @@ class Load:
 
     def finish(self) -> list[Answers]:
         """End the load once there were enough requests; return what was counted with keep-alive, and without."""
-        time.sleep(2)
-        deadline = time.monotonic() + 300
-        while self.logged() - self.before < self.requests:
-            assert time.monotonic() < deadline, "the load does not come through"
-            time.sleep(1)
-        for generator in self.generators:
-            generator.send_signal(2)
+        try:
+            time.sleep(2)
+            deadline = time.monotonic() + 300
+            while self.logged() - self.before < self.requests:
+                assert time.monotonic() < deadline, "the load does not come through"
+                time.sleep(1)
+        finally:
+            for generator in self.generators:
+                generator.send_signal(2)
         return [parse(generator.communicate()[0]) for generator in self.generators]

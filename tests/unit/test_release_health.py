@@ -12,28 +12,36 @@ def step(release, dunders, monkeypatch):
     monkeypatch.setattr(release, "_ask", lambda app, port: None)
     monkeypatch.setattr(release, "POLL", 0)
 
-    def take(function, *told, left=1):
+    def take(functions, *told, left=1):
         info = ({"shop.v2.web.1": WEB | one} for one in told)
         dunders(release, salt={"process.info": lambda app, number: next(info)})
-        getattr(release, function)(release.Move("shop", 2, {"web.1": 8101}, left, HEALTH))
+        move = release.Move("shop", 2, {"web.1": 8101}, left, HEALTH)
+        for each in functions:
+            getattr(release, each)(move)
         return len(list(info))
 
     return take
 
 
 def test_a_process_that_answers_has_requests_before_supervisor_calls_it_running(step):
-    assert step("_health", {}, {}) == 1
+    assert step(["_health"], {}, {}) == 1
 
 
 def test_its_predecessor_stays_until_supervisor_does(step):
-    assert step("_running", {}, {}, {"state": "RUNNING", "up": 1}) == 0
+    assert step(["_running"], {}, {}, {"state": "RUNNING", "up": 1}) == 0
 
 
 @pytest.mark.parametrize("end", [{"state": "BACKOFF", "pid": 0}, {"state": "EXITED", "pid": 0}, {"pid": 8}])
 def test_one_that_ends_in_its_first_second_is_refused(step, release, end):
     with pytest.raises(release.Refusal, match=r"web\.1 ended by itself, exit status 3"):
-        step("_running", {}, end, {"state": "RUNNING"})
+        step(["_running"], {}, end, {"state": "RUNNING"})
+
+
+def test_one_that_ends_before_it_is_looked_at_again_is_refused(step, release):
+    with pytest.raises(release.Refusal, match=r"web\.1 ended by itself, exit status 3"):
+        step(["_health", "_running"], {}, {"pid": 8, "state": "RUNNING"})
 
 
 def test_one_of_the_serving_release_has_its_grace(step):
-    assert step("_running", {}, {"state": "BACKOFF", "pid": 0}, {"pid": 8}, {"pid": 8, "state": "RUNNING"}, left=2) == 0
+    told = ({}, {"state": "BACKOFF", "pid": 0}, {"pid": 8}, {"pid": 8, "state": "RUNNING"})
+    assert step(["_running"], *told, left=2) == 0
