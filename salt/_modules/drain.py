@@ -144,7 +144,8 @@ def wait(hosts, out=True, timeout=60):
             listed = "; ".join(f"{app}: {', '.join(names)}" for app, names in sorted(others.items()))
             raise CommandExecutionError(
                 f"{__opts__['id']} {word} some hosts after {timeout} s ({listed}): journalctl -u saltern-peers says "
-                "why. The last host that takes requests is never taken out"
+                "why. The last host that takes requests is never taken out; where an app answers on no host, have the "
+                "orchestration move hosts as they serve: drain: False in its pillar"
             )
         time.sleep(POLL)
     if out:
@@ -163,8 +164,9 @@ def contrary(sites, hosts, out):
     """
     found = {}
     for app, text in sites.items():
-        serving = __salt__["nginx_tree.peers_in"](text)
-        there = set(hosts) & (serving | __salt__["nginx_tree.peers_out"](text))
+        serving, away = __salt__["nginx_tree.peers_in"](text), __salt__["nginx_tree.peers_out"](text)
+        # Whom the inventory drains is out in any case.
+        there = set(hosts) & (serving | away) - __salt__["nginx_tree.peers_drained"](text)
         wrong = there & serving if out else there - serving
         if wrong:
             found[app] = sorted(wrong)

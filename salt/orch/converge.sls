@@ -6,11 +6,11 @@
 
 {% if not plan.mistakes %}
 {% for together in plan.order %}
-orch-converge-told-{{ together | join('-') }}:
+orch-converge-told-{{ together | join('_') }}:
   fleet.told:
     - name: {{ (together | join(', ') ~ ' converges, of ' ~ plan.hosts | length ~ ' hosts') | tojson }}
 
-orch-converge-{{ together | join('-') }}:
+orch-converge-{{ together | join('_') }}:
   salt.state:
     - tgt: {{ together | tojson }}
     - tgt_type: list

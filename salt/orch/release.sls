@@ -21,7 +21,7 @@ orch-release-migrated:
     - tgt: [{{ plan.apps | first | tojson }}]
     - tgt_type: list
     - expect_minions: True
-    - arg: [{{ plan.app | tojson }}]
+    - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
     - failhard: True
 
 orch-release-known:
@@ -33,7 +33,7 @@ orch-release-known:
     - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
     - failhard: True
 
-{% call(batch, name) batches('orch-release', plan, 'salt') %}
+{% call(batch, name) batches('orch-release', plan, 'salt', verified=[]) %}
 orch-release-done-{{ name }}:
   salt.state:
     - tgt: {{ batch | tojson }}
