@@ -111,8 +111,8 @@ def reboot(asked):
     apps = [name for name in sorted(its) if "app" in its[name]]
     # A boot would have them take requests, with whatever it was that they were left out for.
     if out := sorted(_left_out(apps)) if chosen else []:
-        why = "takes no requests since an orchestration that failed or was ended; expected that it is run again first"
-        return {"mistakes": [f"{name}: {why}, or salt {name} drain.undo" for name in out]}
+        why = "takes no requests: an orchestration is under way, or one that failed or ended is to be run again first"
+        return {"mistakes": [f"{name}: {why}" for name in out]}
     proxies = [name for name in sorted(its) if "proxy" in its[name]]
     size = asked.get("batch", 1)
     if apps and "batch" not in asked:
@@ -157,7 +157,7 @@ def silent(names):
 def _left_out(names):
     """Return which app hosts take no requests since ``drain.begin``. What does not answer is told later."""
     with salt.client.get_local_client(mopts=__opts__) as client:
-        answers = client.cmd(names, "drain.is_drained", tgt_type="list", timeout=TIMEOUT)
+        answers = client.cmd(names, "drain.is_drained", tgt_type="list", timeout=TIMEOUT) if names else {}
     return {name for name in names if answers.get(name) is True}
 
 

@@ -45,7 +45,8 @@ def ready(name, hosts, environment=None):
         return ret
     with salt.client.get_local_client(mopts=__opts__) as client:
         synced = client.cmd(hosts, "saltutil.sync_all", tgt_type="list", timeout=SYNC)
-        told = client.cmd(hosts, "saltutil.refresh_pillar", tgt_type="list", timeout=SYNC, kwarg={"wait": True})
+        wait = {"wait": True, "timeout": SYNC}
+        told = client.cmd(hosts, "saltutil.refresh_pillar", tgt_type="list", timeout=2 * SYNC, kwarg=wait)
     missing = sorted(host for host in hosts if not isinstance(synced.get(host), dict) or told.get(host) is not True)
     if missing:
         comment = f"{', '.join(missing)}: did not take modules and pillar within {SYNC} s; nothing else was touched"

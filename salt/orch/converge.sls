@@ -16,6 +16,8 @@ orch-converge-{{ together | join('_') }}:
     - tgt_type: list
     - expect_minions: True
     - highstate: True
+    - require:
+      - fleet: orch-converge-ready
     - failhard: True
 {% endfor %}
 {% endif %}

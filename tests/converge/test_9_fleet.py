@@ -257,7 +257,7 @@ def test_a_release_that_was_ended_is_taken_up_by_the_next_one(fleet, tmp_path):
     code, states = fleet.orchestrate("reboot", all=True, **DEV)
     assert code
     (comment,) = wrong(states).values()
-    assert comment.startswith("app2: takes no requests since an orchestration that failed or was ended")
+    assert comment.startswith("app2: takes no requests: an orchestration is under way, or one that failed or ended")
     code, states = fleet.orchestrate("release", **FAQ)
     assert (code, wrong(states)) == (0, {})
     assert all(number != before[name] for name, number in fleet.serving().items())
