@@ -3,8 +3,10 @@
 What stays longer than a run or a reboot is said in the inventory, with ``drain: true``.
 """
 
+import glob
 import json
 import os
+import pathlib
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -174,8 +176,6 @@ def contrary(sites, hosts, out):
 
 
 def _sites():
-    sites = {}
-    for name in os.listdir(PEERS) if os.path.isdir(PEERS) else ():
-        with open(os.path.join(PEERS, name), encoding="utf-8") as stream:
-            sites[name.removesuffix(".conf")] = stream.read()
-    return sites
+    # What saltern-peers is just writing has another name, and is gone in a moment.
+    paths = glob.glob(f"{PEERS}/*.conf")
+    return {pathlib.Path(path).stem: pathlib.Path(path).read_text(encoding="utf-8") for path in paths}

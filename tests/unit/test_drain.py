@@ -27,6 +27,13 @@ def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expecte
     assert drain.contrary({"tickets": text}, hosts, out) == expected
 
 
+def test_a_file_that_is_just_written_is_no_site(drain, monkeypatch, tmp_path):
+    monkeypatch.setattr(drain, "PEERS", str(tmp_path))
+    for name in ("tickets.conf", "tickets.conf.new"):
+        (tmp_path / name).write_text(SERVING)
+    assert drain._sites() == {"tickets": SERVING}
+
+
 @pytest.fixture
 def releases(drain, dunders, monkeypatch, tmp_path):
     """Which release serves, by app, on a host that is not drained."""
