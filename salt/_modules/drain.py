@@ -3,8 +3,10 @@
 What stays longer than a run or a reboot is said in the inventory, with ``drain: true``.
 """
 
+import glob
 import json
 import os
+import pathlib
 import time
 
 from salt.exceptions import CommandExecutionError
@@ -144,7 +146,8 @@ def wait(hosts, out=True, timeout=60):
             listed = "; ".join(f"{app}: {', '.join(names)}" for app, names in sorted(others.items()))
             raise CommandExecutionError(
                 f"{__opts__['id']} {word} some hosts after {timeout} s ({listed}): journalctl -u saltern-peers says "
-                "why. The last host that takes requests is never taken out"
+                "why. The last host that takes requests is never taken out; where an app answers on no host, have the "
+                "orchestration move hosts as they serve: drain: False in its pillar"
             )
         time.sleep(POLL)
     if out:
@@ -163,8 +166,9 @@ def contrary(sites, hosts, out):
     """
     found = {}
     for app, text in sites.items():
-        serving = __salt__["nginx_tree.peers_in"](text)
-        there = set(hosts) & (serving | __salt__["nginx_tree.peers_out"](text))
+        serving, away = __salt__["nginx_tree.peers_in"](text), __salt__["nginx_tree.peers_out"](text)
+        # Whom the inventory drains is out in any case.
+        there = set(hosts) & (serving | away) - __salt__["nginx_tree.peers_drained"](text)
         wrong = there & serving if out else there - serving
         if wrong:
             found[app] = sorted(wrong)
@@ -172,8 +176,6 @@ def contrary(sites, hosts, out):
 
 
 def _sites():
-    sites = {}
-    for name in os.listdir(PEERS) if os.path.isdir(PEERS) else ():
-        with open(os.path.join(PEERS, name), encoding="utf-8") as stream:
-            sites[name.removesuffix(".conf")] = stream.read()
-    return sites
+    # What saltern-peers is just writing has another name, and is gone in a moment.
+    paths = glob.glob(f"{PEERS}/*.conf")
+    return {pathlib.Path(path).stem: pathlib.Path(path).read_text(encoding="utf-8") for path in paths}

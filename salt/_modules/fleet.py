@@ -20,14 +20,16 @@ def release(asked):
     """Work out a rolling release of an app, or a rollback.
 
     :param asked: the orchestration's pillar: ``app`` and ``environment``, ``batch`` where it is not to be the setting
-        ``master.batch``, and ``force`` for a rollback across a migration.
-    :return: ``mistakes``, or what is to be done: the app hosts (``apps``), their ``batches``, the ``proxies`` that
-        balance over them, none where there is only one app host, all ``hosts`` of these, and the declared ``build``.
+        ``master.batch``, ``force`` for a rollback across a migration, and ``drain``, which is false where hosts are to
+        be moved as they serve.
+    :return: ``mistakes``, or what is to be done: the app hosts (``apps``), their ``batches``, the ``proxies`` that are
+        to turn away from these, all ``hosts`` of both, and the declared ``build``.
 
     CLI Example: none, it serves the orchestrations ``orch.release`` and ``orch.rollback``.
     """
     hosts = __salt__["inventory.read"]()
-    if mistakes := misasked(asked, hosts, ("app", "environment"), {"batch": int, "force": bool}):
+    options = {"batch": int, "force": bool, "drain": bool}
+    if mistakes := unreadable(hosts) or misasked(asked, hosts, ("app", "environment"), options):
         return {"mistakes": mistakes}
     environment = asked["environment"]
     of = minions(hosts, environment)
@@ -40,11 +42,13 @@ def release(asked):
     if asked["app"] not in pillar["app"]:
         known = ", ".join(sorted(pillar["app"])) or "none"
         return {"mistakes": [f"app: no app of {environment} has the name {asked['app']}; expected one of {known}"]}
-    parts, proxies = rolled(its["app"], its["app"], its["proxy"], hosts, asked.get("batch", pillar["master"]["batch"]))
+    size = asked.get("batch", pillar["master"]["batch"])
+    parts, proxies = rolled(its["app"], its["app"], its["proxy"], hosts, size, _left_out(its["app"]))
+    proxies = proxies if asked.get("drain", True) else []
     return {
         "mistakes": [],
+        "environment": environment,
         "app": asked["app"],
-        "verified": [asked["app"]],
         "apps": its["app"],
         "batches": parts,
         "proxies": proxies,
@@ -63,10 +67,10 @@ def converge(asked):
     CLI Example: none, it serves the orchestration ``orch.converge``.
     """
     hosts = __salt__["inventory.read"]()
-    if mistakes := misasked(asked, hosts, ("environment",)):
+    if mistakes := unreadable(hosts) or misasked(asked, hosts, ("environment",)):
         return {"mistakes": mistakes}
     its = minions(hosts, asked["environment"])
-    return {"mistakes": [], "hosts": sorted(its), "order": ordered(its)}
+    return {"mistakes": [], "environment": asked["environment"], "hosts": sorted(its), "order": ordered(its)}
 
 
 def verify(asked):
@@ -78,7 +82,7 @@ def verify(asked):
     CLI Example: none, it serves the orchestration ``orch.verify``.
     """
     hosts = __salt__["inventory.read"]()
-    if mistakes := misasked(asked, hosts, ("environment",)):
+    if mistakes := unreadable(hosts) or misasked(asked, hosts, ("environment",)):
         return {"mistakes": mistakes}
     own = salt.config.minion_config(os.path.join(os.path.dirname(__opts__["conf_file"]), "minion"))["id"]
     is_there = hosts.get(own, {}).get("environment") == asked["environment"]
@@ -97,7 +101,7 @@ def reboot(asked):
     CLI Example: none, it serves the orchestration ``orch.reboot``.
     """
     hosts = __salt__["inventory.read"]()
-    if mistakes := misasked(asked, hosts, ("environment",), {"batch": int, "all": bool}):
+    if mistakes := unreadable(hosts) or misasked(asked, hosts, ("environment",), {"batch": int, "all": bool}):
         return {"mistakes": mistakes}
     its = minions(hosts, asked["environment"])
     reasons, mistakes = _reasons(sorted(its))
@@ -105,6 +109,10 @@ def reboot(asked):
         return {"mistakes": mistakes}
     chosen = [name for part in ordered(its) for name in part if reasons[name] or asked.get("all")]
     apps = [name for name in sorted(its) if "app" in its[name]]
+    # A boot would have them take requests, with whatever it was that they were left out for.
+    if out := sorted(_left_out(apps)) if chosen else []:
+        why = "takes no requests: an orchestration is under way, or one that failed or ended is to be run again first"
+        return {"mistakes": [f"{name}: {why}" for name in out]}
     proxies = [name for name in sorted(its) if "proxy" in its[name]]
     size = asked.get("batch", 1)
     if apps and "batch" not in asked:
@@ -116,7 +124,7 @@ def reboot(asked):
     parts, proxies = rolled([name for name in chosen if name in apps], apps, proxies, hosts, size)
     return {
         "mistakes": [],
-        "verified": [],
+        "environment": asked["environment"],
         "hosts": sorted({*chosen, *proxies}),
         "reasons": {name: "; ".join(reasons[name]) or "asked for" for name in chosen},
         "before": [name for name in others if "proxy" not in its[name]],
@@ -146,6 +154,13 @@ def silent(names):
     )
 
 
+def _left_out(names):
+    """Return which app hosts take no requests since ``drain.begin``. What does not answer is told later."""
+    with salt.client.get_local_client(mopts=__opts__) as client:
+        answers = client.cmd(names, "drain.is_drained", tgt_type="list", timeout=TIMEOUT) if names else {}
+    return {name for name in names if answers.get(name) is True}
+
+
 def _reasons(names):
     """Ask minions why they should be rebooted. Return that by id, and mistakes."""
     if missing := silent(names):
@@ -160,20 +175,23 @@ def _reasons(names):
     return answers, mistakes
 
 
-def rolled(names, apps, proxies, hosts, size):
+def rolled(names, apps, proxies, hosts, size, left_out=()):
     """Part app hosts into batches, none of which takes all away that serve.
+
+    Who takes no requests comes first, each alone: it can be spared, and is there then for the others' requests.
 
     :param names: the ids of those that are to be touched.
     :param apps: the ids of all app hosts.
     :param proxies: the ids of the proxies.
-    :param hosts: the inventory. Who is drained there serves nothing, and comes first.
+    :param hosts: the inventory. Who is drained there serves nothing.
     :param size: of a batch, at most.
+    :param left_out: the ids of those that an earlier orchestration has left out.
     :return: the batches, and the proxies that are asked to turn away: none where one host alone serves.
     """
     serving = [name for name in apps if not hosts[name].get("drain")]
-    idle = [[name] for name in names if name not in serving]
-    parts = batches([name for name in names if name in serving], size, len(serving))
-    return idle + parts, proxies if len(serving) > 1 else []
+    idle = [name for name in names if name not in serving or name in left_out]
+    parts = batches([name for name in names if name not in idle], size, len(serving))
+    return [[name] for name in idle] + parts, proxies if len(serving) > 1 else []
 
 
 def minions(hosts, environment):
@@ -204,6 +222,18 @@ def _pillar(minion_id):
     """Compile the pillar of a host. That of the orchestration itself would be laid over it."""
     opts = {key: value for key, value in __opts__.items() if key != "pillar"}
     return salt.pillar.Pillar(opts, {}, minion_id, "base").compile_pillar()
+
+
+def unreadable(hosts):
+    """Say that the inventory is none.
+
+    :param hosts: what ``pillar/hosts.yaml`` says.
+    :return: a list with a message, empty where each row says what orchestrations ask of it.
+    """
+    rows = list(hosts.values()) if isinstance(hosts, dict) else [None]
+    if all(isinstance(row, dict) and row.keys() >= {"environment", "roles"} for row in rows):
+        return []
+    return ["pillar/hosts.yaml: cannot be read as rows of hosts; salt-call state.apply on this master says where"]
 
 
 EXAMPLES = {"app": "tickets", "environment": "production"}

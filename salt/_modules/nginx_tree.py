@@ -14,8 +14,8 @@ import uuid
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "drain", "is_stale", "peers_in", "peers_out", "promote", "reload", "rendered", "runs"]
-__load__ += ["upstream", "upstream_path"]
+__load__ = ["changes", "drain", "is_stale", "peers_drained", "peers_in", "peers_out", "promote", "reload", "rendered"]
+__load__ += ["runs", "upstream", "upstream_path"]
 
 # Held by whoever writes which peers are out: a converge, and saltern-peers, which also reads what it writes anew.
 # No app has a dot in its name: their releases have locks beside it.
@@ -148,6 +148,16 @@ def peers_out(text):
     CLI Example: none, it serves the module drain.
     """
     return {name for _, name, _, is_out in PEER.findall(text) if is_out}
+
+
+def peers_drained(text):
+    """Return the ids of the peers that the inventory drains.
+
+    :param text: of the file with a site's peers.
+
+    CLI Example: none, it serves the module drain.
+    """
+    return {name for _, name, is_drained, _ in PEER.findall(text) if is_drained}
 
 
 def peers_in(text):

@@ -343,13 +343,14 @@ def deploy(app):
         return move.number
 
 
-def migrate(app):
+def migrate(app, sha256=None):
     """Run the process type ``release`` of what is declared, as a release does, and leave what serves as it is.
 
     :param app: the app's name.
+    :param sha256: the digest of the build that whoever asks takes for the declared one.
     :return: what was done.
-    :raises CommandExecutionError: when the app is held, the build is not on the host yet, or it failed, with what it
-        logged last.
+    :raises CommandExecutionError: when this host is told of another build, the app is held, the build is not on the
+        host yet, or it failed, with what it logged last.
 
     CLI Example:
 
@@ -359,9 +360,14 @@ def migrate(app):
     """
     with _locked(app):
         wanted, one = _movable(app), _settings(app)
+        asked, sha256 = sha256, one["build"]["sha256"]
+        if asked not in (None, sha256):
+            raise CommandExecutionError(
+                f"{app}: this host is told to run build {sha256[:12]}, and is asked for {asked[:12]}; expected the "
+                "same, which saltutil.refresh_pillar may bring"
+            )
         if not wanted["new"]:
             return f"{app}: v{wanted['number']} is what is declared; nothing to migrate"
-        sha256 = one["build"]["sha256"]
         if not __salt__["release_store.build"](app, sha256):
             raise CommandExecutionError(
                 f"{app}: build {sha256[:12]} is not on this host yet; converge its state app-build"
@@ -386,7 +392,8 @@ def migrated(app, sha256):
 
         salt-call release.migrated tickets 3a7bd3e2360a…
     """
-    _movable(app)
+    if not _movable(app)["new"]:
+        return True
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     with open(MIGRATED.format(app=app), "w", encoding="ascii") as stream:
         stream.write(sha256)
@@ -520,7 +527,11 @@ def _stage(move):
 def _release(move):
     """Run the process type ``release`` once, if there is one, and wait for its end."""
     record = __salt__["release_store.record"](move.app, move.number)
-    if "release" not in record["processes"] or _read(MIGRATED.format(app=move.app)) == record.get("build", ""):
+    if "release" not in record["processes"]:
+        return
+    # The note is of a release that another host has migrated for. One that serves and is ill may have lost its data.
+    is_new = move.number != move.left
+    if is_new and _read(MIGRATED.format(app=move.app)) == record.get("build", ""):
         return
     # Another app host may migrate the same database just now. Who comes second fails, and then finds it done.
     for attempt in range(1 if __pillar__["nginx"]["alone"] else RELEASE_ATTEMPTS):
@@ -615,7 +626,8 @@ def _wait(move, *web_states):
 
 def _contract(move):
     """Ask the web processes what the build's OpenAPI documents say that they answer."""
-    sha256 = move.one["build"]["sha256"]
+    # Of an app that is held another build serves than the declared one.
+    sha256 = __salt__["release_store.record"](move.app, move.number)["build"]
     wrong, process = __salt__["contract.ask"](move.app, move.number, sha256, move.ports, move.asker)
     if wrong:
         raise Refusal(wrong, process)

@@ -47,6 +47,8 @@ def _accept(minion_id, fingerprint):
         verdict = judged(minion_id, fingerprint, found)
         if not verdict:
             keys.accept(match_dict={"minions_pre": [minion_id]})
+            if minion_id not in keys.key_str(minion_id).get("minions", {}):
+                raise CommandExecutionError(f"{minion_id}: Salt did not accept the key; its log says why")
     return verdict or f"{minion_id} is accepted"
 
 

@@ -1,6 +1,8 @@
 """What an orchestration asks several minions at once, on the master."""
 
 import concurrent.futures
+import contextlib
+import fcntl
 import io
 import os
 import subprocess
@@ -19,26 +21,53 @@ SYNC = 120
 REBOOT = 600
 POLL = 2
 BACK = ("running", "degraded")
+# Seconds that the suite may take for a host.
+SUITE = 1800
 # Characters of a failed test's reason.
 REASON = 200
 
 
-def ready(name, hosts):
-    """Have minions that answer, and that have the tree's modules.
+def ready(name, hosts, environment=None):
+    """Have minions that answer, and that have the tree's modules and what the pillar now tells them.
 
     :param name: whatever the state is for.
     :param hosts: their ids.
+    :param environment: whose hosts the orchestration moves, which no other one may do meanwhile; ``None`` where it only
+        asks them.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"All {len(hosts)} answer"}
+    if environment and not _alone(environment):
+        comment = f"{environment}: another orchestration is under way; nothing was touched. Run this again after it"
+        return ret | {"result": False, "comment": comment}
     if missing := __salt__["fleet.silent"](hosts):
         return ret | {"result": False, "comment": missing}
+    if __opts__["test"] or not hosts:
+        return ret
     with salt.client.get_local_client(mopts=__opts__) as client:
-        synced = client.cmd(hosts, "saltutil.sync_all", tgt_type="list", timeout=SYNC) if hosts else {}
-    missing = sorted(host for host in hosts if not isinstance(synced.get(host), dict))
+        synced = client.cmd(hosts, "saltutil.sync_all", tgt_type="list", timeout=SYNC)
+        wait = {"wait": True, "timeout": SYNC}
+        told = client.cmd(hosts, "saltutil.refresh_pillar", tgt_type="list", timeout=2 * SYNC, kwarg=wait)
+    missing = sorted(host for host in hosts if not isinstance(synced.get(host), dict) or told.get(host) is not True)
     if missing:
-        comment = f"{', '.join(missing)}: did not take the tree's modules within {SYNC} s; nothing else was touched"
+        comment = f"{', '.join(missing)}: did not take modules and pillar within {SYNC} s; nothing else was touched"
         return ret | {"result": False, "comment": comment}
     return ret
+
+
+def _alone(environment):
+    """Tell whether no other orchestration moves hosts of an environment, for as long as this one's states last.
+
+    What holds is the open file: it is closed with this orchestration, be it killed.
+    """
+    with contextlib.ExitStack() as stack:
+        path = os.path.join(__opts__["cachedir"], f"saltern-{environment}.lock")
+        stream = stack.enter_context(open(path, "w", encoding="ascii"))
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        __context__["fleet.lock"] = stack.pop_all()
+    return True
 
 
 def refused(name):
@@ -54,7 +83,7 @@ def told(name):
 
     :param name: a line.
     """
-    print(name, file=sys.stderr, flush=True)
+    print(f"would be: {name}" if __opts__["test"] else name, file=sys.stderr, flush=True)
     return {"name": name, "changes": {}, "result": True, "comment": name}
 
 
@@ -154,7 +183,12 @@ def _asked(host, target, directory):
     # Secrets are decrypted by this master's key.
     environ = os.environ | {"GNUPGHOME": __opts__["gpg_keydir"]}
     started = time.monotonic()
-    done = subprocess.run(command, cwd=tree, env=environ, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=tree, env=environ, capture_output=True, text=True, check=False, timeout=SUITE
+        )
+    except subprocess.TimeoutExpired:
+        return {"passed": 0, "failed": [f"the suite was not done after {SUITE} s"], "skipped": 0, "seconds": SUITE}
     seconds = time.monotonic() - started
     try:
         found = outcome(xml.etree.ElementTree.parse(report).getroot())

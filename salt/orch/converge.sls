@@ -6,16 +6,18 @@
 
 {% if not plan.mistakes %}
 {% for together in plan.order %}
-orch-converge-told-{{ together | join('-') }}:
+orch-converge-told-{{ together | join('_') }}:
   fleet.told:
     - name: {{ (together | join(', ') ~ ' converges, of ' ~ plan.hosts | length ~ ' hosts') | tojson }}
 
-orch-converge-{{ together | join('-') }}:
+orch-converge-{{ together | join('_') }}:
   salt.state:
     - tgt: {{ together | tojson }}
     - tgt_type: list
     - expect_minions: True
     - highstate: True
+    - require:
+      - fleet: orch-converge-ready
     - failhard: True
 {% endfor %}
 {% endif %}

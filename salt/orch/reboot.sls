@@ -13,7 +13,7 @@ orch-reboot-nothing:
 {% for host in plan.before %}
 {{ rebooted(plan, [host]) }}
 {% endfor %}
-{% call(batch, name) batches('orch-reboot', plan, 'fleet') %}
+{% call(batch, name) batches('orch-reboot', plan, 'fleet', verified=[]) %}
 {{ rebooted(plan, batch, failhard=False) }}
 {% endcall %}
 {% for host in plan.after %}

@@ -21,7 +21,7 @@ orch-release-migrated:
     - tgt: [{{ plan.apps | first | tojson }}]
     - tgt_type: list
     - expect_minions: True
-    - arg: [{{ plan.app | tojson }}]
+    - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
     - failhard: True
 
 orch-release-known:
@@ -33,12 +33,15 @@ orch-release-known:
     - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
     - failhard: True
 
-{% call(batch, name) batches('orch-release', plan, 'salt') %}
+{#- Of the other apps only the time counts in which a host was drained. #}
+{% call(batch, name) batches('orch-release', plan, 'salt', verified=[] if plan.proxies else [plan.app]) %}
 orch-release-done-{{ name }}:
   salt.state:
     - tgt: {{ batch | tojson }}
     - tgt_type: list
     - expect_minions: True
     - highstate: True
+    - require:
+      - fleet: orch-release-ready
 {% endcall %}
 {% endif %}

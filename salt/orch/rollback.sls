@@ -5,7 +5,7 @@
 {{ begun('orch-rollback', plan) }}
 
 {% if not plan.mistakes %}
-{% call(batch, name) batches('orch-rollback', plan, 'salt') %}
+{% call(batch, name) batches('orch-rollback', plan, 'salt', verified=[plan.app]) %}
 orch-rollback-done-{{ name }}:
   salt.function:
     - name: release.rollback

@@ -66,9 +66,9 @@ class Fleet:
         done = self.master.run("salt-run", *arguments, check=False)
         return done.returncode, done.stdout + done.stderr
 
-    def orchestrate(self, name, **pillar):
+    def orchestrate(self, name, *arguments, **pillar):
         """Run an orchestration, and return its exit code and its states by their IDs."""
-        code, said = self.run("--out", "json", *said_of(name, pillar))
+        code, said = self.run("--out", "json", *said_of(name, pillar), *arguments)
         assert "Traceback" not in said, said
         (states,) = json.loads(said[said.index("{\n") : said.rindex("}") + 1])["data"].values()
         return code, {state["__id__"]: state for state in states.values()}
@@ -228,6 +228,43 @@ def test_a_release_that_fails_stops_at_its_first_host(fleet, tmp_path):
     path.write_text(declared)
 
 
+def drained(host):
+    """Wait until an orchestration has drained a host."""
+    deadline = time.monotonic() + 300
+    while host.run("test", "-e", "/run/saltern-drained", check=False).returncode:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@whole
+def test_a_release_that_was_ended_is_taken_up_by_the_next_one(fleet, tmp_path):
+    before = fleet.serving()
+    fleet.build(tmp_path, "questions/views.py", "DEFAULT_LIMIT = 20\n", f"DEFAULT_LIMIT = 20  # {time.time()}\n")
+    code, states = fleet.orchestrate("release", "test=True", **FAQ)
+    assert (code, wrong(states), fleet.serving()) == (0, {}, before)
+    stream = fleet.stream()
+    command = shlex.join(["salt-run", *said_of("release", FAQ)])
+    fleet.master.sh(f"setsid {command} >/root/release.txt 2>&1 </dev/null &")
+    drained(fleet.hosts["app1"])
+    code, states = fleet.orchestrate("converge", **DEV)
+    assert code
+    (comment,) = wrong(states).values()
+    assert comment == "dev: another orchestration is under way; nothing was touched. Run this again after it"
+    drained(fleet.hosts["app2"])
+    fleet.master.sh("pkill -KILL -f '[s]tate.orchestrate'")
+    serving = fleet.serving()
+    assert (serving["app1"] != before["app1"], serving["app2"]) == (True, before["app2"])
+    code, states = fleet.orchestrate("reboot", all=True, **DEV)
+    assert code
+    (comment,) = wrong(states).values()
+    assert comment.startswith("app2: takes no requests: an orchestration is under way, or one that failed or ended")
+    code, states = fleet.orchestrate("release", **FAQ)
+    assert (code, wrong(states)) == (0, {})
+    assert all(number != before[name] for name, number in fleet.serving().items())
+    assert [name for name in before if fleet.hosts[name].salt("drain.is_drained")] == []
+    assert [one for one in stream.finish() if one.failed] == []
+
+
 @whole
 def test_a_rollback_rolls_too_and_holds_until_another_build_is_declared(fleet):
     before = fleet.serving()
@@ -310,6 +347,20 @@ def test_the_whole_fleet_is_asked_whether_it_is_what_is_declared(fleet, tmp_path
     assert all(int(passed) > 20 for *_, passed, _ in rows)
     assert code
     assert "Comment: db1: test_it_is_loaded_at_every_boot_before_there_is_a_network: " in said
+
+
+@whole
+def test_an_app_that_answers_nowhere_is_mended_by_a_release(fleet, tmp_path):
+    before, names = fleet.serving(), ("app1", "app2")
+    fleet.build(tmp_path, "questions/views.py", "DEFAULT_LIMIT = 20\n", f"DEFAULT_LIMIT = 20  # {time.time()}\n")
+    for name in names:
+        fleet.hosts[name].sh("supervisorctl status | awk '/^faq\\./ {print $1}' | xargs supervisorctl stop")
+    proxy = Client(fleet.hosts["proxy1"].address, "faq.localhost")
+    assert proxy.get("/healthz").status_code >= 500
+    code, states = fleet.orchestrate("release", drain=False, **FAQ)
+    assert (code, wrong(states)) == (0, {})
+    assert all(number != before[name] for name, number in fleet.serving().items())
+    assert proxy.get("/healthz").status_code == 200
 
 
 @whole

@@ -4,6 +4,7 @@ import pytest
 
 SERVING = "server 10.0.0.1:8100 down; # app1\nserver 10.0.0.2:8100 down; # app2\n"
 OUT = "server 10.0.0.1:8100 max_fails=0; # app1\n# server 10.0.0.2:8100 down; # app2 is out\n"
+DRAINED = OUT.replace("app2 is out", "app2 is drained is out")
 
 
 @pytest.mark.parametrize(
@@ -14,14 +15,23 @@ OUT = "server 10.0.0.1:8100 max_fails=0; # app1\n# server 10.0.0.2:8100 down; # 
         (OUT, ["app2"], False, {"tickets": ["app2"]}),
         (SERVING, ["app2"], False, {}),
         (SERVING, ["app1", "app2"], True, {"tickets": ["app1", "app2"]}),
+        (DRAINED, ["app2"], True, {}),
+        (DRAINED, ["app2"], False, {}),
         (SERVING, ["app9"], True, {}),
         (SERVING, ["app9"], False, {}),
     ],
 )
 def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expected):
-    functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in ("peers_in", "peers_out")}
+    functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in ("peers_drained", "peers_in", "peers_out")}
     dunders(drain, salt=functions)
     assert drain.contrary({"tickets": text}, hosts, out) == expected
+
+
+def test_a_file_that_is_just_written_is_no_site(drain, monkeypatch, tmp_path):
+    monkeypatch.setattr(drain, "PEERS", str(tmp_path))
+    for name in ("tickets.conf", "tickets.conf.new"):
+        (tmp_path / name).write_text(SERVING)
+    assert drain._sites() == {"tickets": SERVING}
 
 
 @pytest.fixture

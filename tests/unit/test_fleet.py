@@ -18,6 +18,7 @@ def salt(fleet, dunders, monkeypatch):
     """The inventory, and the pillar of every host of it."""
     dunders(fleet, salt={"inventory.read": lambda: HOSTS})
     monkeypatch.setattr(fleet, "_pillar", lambda minion_id: PILLAR)
+    monkeypatch.setattr(fleet, "_left_out", lambda names: set())
 
 
 def test_the_batches_of_a_release(fleet, salt):
@@ -31,6 +32,26 @@ def test_the_batches_of_a_release(fleet, salt):
         ["app2"],
         ["app3"],
     ]
+
+
+def test_hosts_that_were_left_out_come_first(fleet, salt, monkeypatch):
+    monkeypatch.setattr(fleet, "_left_out", lambda names: {"app2", "app3"})
+    found = fleet.release({"app": "tickets", "environment": "production"})
+    assert (found["batches"], found["proxies"]) == ([["app2"], ["app3"], ["app1"]], ["proxy1"])
+
+
+def test_hosts_are_moved_as_they_serve_where_that_is_asked(fleet, salt):
+    found = fleet.release({"app": "tickets", "environment": "production", "drain": False})
+    assert (found["batches"], found["proxies"]) == ([["app1"], ["app2", "app3"]], [])
+    assert found["hosts"] == ["app1", "app2", "app3"]
+
+
+@pytest.mark.parametrize("hosts", [None, [], {"app1": None}, {"app1": {"roles": ["app"]}}])
+def test_an_inventory_that_is_none_is_told(fleet, dunders, hosts):
+    dunders(fleet, salt={"inventory.read": lambda: hosts})
+    for plan in (fleet.release, fleet.converge, fleet.reboot, fleet.verify):
+        (mistake,) = plan({"environment": "production"})["mistakes"]
+        assert mistake.startswith("pillar/hosts.yaml: cannot be read as rows of hosts")
 
 
 def test_an_app_host_that_is_alone_is_not_drained(fleet, salt):
@@ -87,6 +108,7 @@ def test_the_order_of_a_converge(fleet, salt):
     found = fleet.converge({"environment": "production"})
     assert found == {
         "mistakes": [],
+        "environment": "production",
         "hosts": ["app1", "app2", "app3", "proxy1"],
         "order": [["app1"], ["app2", "app3"], ["proxy1"]],
     }
@@ -124,6 +146,12 @@ def test_all_are_rebooted_where_that_is_asked(fleet, reasons):
     found = fleet.reboot({"environment": "production", "all": True, "batch": 1})
     assert found["batches"] == [["app1"], ["app2"], ["app3"]]
     assert found["reasons"]["app1"] == "asked for"
+
+
+def test_a_host_that_was_left_out_is_no_host_to_reboot(fleet, reasons, monkeypatch):
+    monkeypatch.setattr(fleet, "_left_out", lambda names: {"app1"})
+    (mistake,) = fleet.reboot({"environment": "production"})["mistakes"]
+    assert mistake.startswith("app1: takes no requests: an orchestration is under way, or one that failed")
 
 
 def test_without_a_reason_nobody_is_rebooted(fleet, reasons):

@@ -1,10 +1,12 @@
 """The decisions of the module release."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 MIGRATES = {"web": "serve", "release": "migrate"}
 
@@ -195,6 +197,28 @@ def test_a_migration_is_tried_again_where_another_host_may_run_it_too(
     else:
         release._release(move)
     assert len(codes) - len(left) == runs
+
+
+@pytest.mark.parametrize("left, runs", [(None, 0), (1, 0), (2, 1)])
+def test_what_another_host_has_migrated_counts_for_a_new_release_alone(
+    release, dunders, monkeypatch, tmp_path, left, runs
+):
+    (tmp_path / "shop").write_text("a")
+    monkeypatch.setattr(release, "MIGRATED", f"{tmp_path}/{{app}}")
+    dunders(release, salt={"release_store.record": lambda app, number: record("a")}, pillar={"nginx": {"alone": True}})
+    ran = []
+    monkeypatch.setattr(release, "_run_release", lambda move: ran.append(move) or 0)
+    release._release(release.Move("shop", 2, {}, left, {}))
+    assert len(ran) == runs
+
+
+def test_what_is_migrated_is_the_build_that_was_asked_for(release, monkeypatch):
+    monkeypatch.setattr(release, "_locked", lambda app: contextlib.nullcontext())
+    monkeypatch.setattr(release, "_movable", lambda app: {"new": False, "number": 2})
+    monkeypatch.setattr(release, "_settings", lambda app: {"build": {"sha256": "a" * 64}})
+    assert release.migrate("shop", "a" * 64) == "shop: v2 is what is declared; nothing to migrate"
+    with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
+        release.migrate("shop", "b" * 64)
 
 
 @pytest.mark.parametrize(
