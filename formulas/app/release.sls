@@ -25,6 +25,11 @@ app-retired:
 app-build-{{ app }}:
   build.unpacked:
     - name: {{ app }}
+{% if salt['build.is_first'](app) and not opts.test %}
+    # Beside what comes before a release, which on a new host is packages for the most part.
+    - order: 1
+    - parallel: True
+{% endif %}
     - require:
       - file: app-directory-{{ app }}
 

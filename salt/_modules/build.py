@@ -24,7 +24,7 @@ import zlib
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["foresee", "is_unpacked", "unpack"]
+__load__ = ["foresee", "is_first", "is_unpacked", "unpack"]
 
 ROOT = "/srv/apps"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -52,6 +52,18 @@ def is_unpacked(app):
         salt-call build.is_unpacked tickets
     """
     return os.path.isdir(_path(app, __pillar__["app"][app]["build"]["sha256"]))
+
+
+def is_first(app):
+    """Tell whether the declared build of an app is to be unpacked, and needs no package for it.
+
+    :param app: the app's name.
+    :return: a boolean.
+
+    CLI Example: none, it serves the app's states.
+    """
+    is_near = not __pillar__["app"][app]["build"]["source"].startswith("https://") or os.path.exists(CA_BUNDLE)
+    return is_near and not is_unpacked(app)
 
 
 def _path(app, sha256):
