@@ -26,7 +26,7 @@ app-build-{{ app }}:
   build.unpacked:
     - name: {{ app }}
 {% if salt['build.is_first'](app) and not opts.test %}
-    # Beside what comes before a release, which on a new host is packages for the most part.
+    # Beside the packages of a new host.
     - order: 1
     - parallel: True
 {% endif %}

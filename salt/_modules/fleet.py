@@ -112,7 +112,7 @@ def reboot(asked):
     # A boot would have them take requests, with whatever it was that they were left out for.
     if out := sorted(_left_out(apps)) if chosen else []:
         why = "takes no requests: an orchestration is under way, or one that failed or ended is to be run again first"
-        return {"mistakes": [f"{name}: {why}" for name in out]}
+        return {"mistakes": [f"{name}: {why}; after a reboot that ended, salt {name} drain.undo" for name in out]}
     proxies = [name for name in sorted(its) if "proxy" in its[name]]
     size = asked.get("batch", 1)
     if apps and "batch" not in asked:

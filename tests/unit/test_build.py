@@ -600,3 +600,25 @@ def test_a_dry_run_judges_what_is_at_hand(build, dunders, tarball, source):
     )
     build.foresee("shop")
     assert judged == ([("shop", digest, "paths: {}")] if source in ("here", "salt://here") else [])
+
+
+@pytest.mark.parametrize(
+    "source, serving, is_there, expected",
+    [
+        ("/srv/faq.tar.gz", None, False, True),
+        ("https://builds.example/faq.tar.gz", None, False, False),
+        ("/srv/faq.tar.gz", 3, False, False),
+        ("/srv/faq.tar.gz", None, True, False),
+    ],
+)
+def test_a_build_waits_for_its_turn_where_an_app_serves(
+    build, dunders, monkeypatch, source, serving, is_there, expected
+):
+    dunders(
+        build,
+        pillar={"app": {"faq": {"build": {"source": source, "sha256": "a" * 64}}, "shop": {}}},
+        salt={"release_store.current": {"shop": serving}.get},
+    )
+    monkeypatch.setattr(build, "CA_BUNDLE", "/nonexistent")
+    monkeypatch.setattr(build, "is_unpacked", lambda app: is_there)
+    assert build.is_first("faq") is expected
