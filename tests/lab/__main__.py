@@ -20,7 +20,7 @@ import yaml
 
 from tests.lab import image, journal, machine
 from tests.lab.host import PYTHON, Host
-from tests.lab.lab import ROOT, RUN, Lab, free_port, inventory, remove_labelled
+from tests.lab.lab import ROOT, RUN, Lab, inventory, port_to_publish, remove_labelled
 from tests.lab.podman import LabError, podman, reason
 from tests.lab.stand_in import PUBLIC_KEY
 from tests.lab.stand_in import read as pillar_file
@@ -360,8 +360,9 @@ def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
         if this.revive(host):
             return host, f"started again, {host.address}"
         host.remove()
-    port = free_port(wanted) if "proxy" in inventory(this.tree)[host_id]["roles"] else None
-    new = this.boot(host_id, suite, port=port)
+    is_proxy = "proxy" in inventory(this.tree)[host_id]["roles"]
+    with port_to_publish(wanted) if is_proxy else contextlib.nullcontext() as port:
+        new = this.boot(host_id, suite, port=port)
     failed = new.failed_units()
     state = f"degraded: {', '.join(failed)}" if failed else "running"
     return new, f"{'made anew' if host else 'new'}, {new.address}, systemd {state}"

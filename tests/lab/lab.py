@@ -26,6 +26,7 @@ INVENTORY = "pillar/hosts.yaml"
 # The networks of labs that no inventory gives one, each a /24 of it.
 POOL = ipaddress.ip_network("10.78.0.0/16")
 NETWORK_LOCK = Path("/run/lock/saltern-lab-network")
+PORT_LOCK = Path("/run/lock/saltern-lab-port")
 ENVIRONMENTS = ("dev", "staging", "production")
 # What is the lab's: by these labels it knows its own containers, networks and images.
 LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
@@ -234,7 +235,7 @@ class Lab:
         started = podman("run", *arguments, image_name, *machine.init_command(suite), check=False)
         if started.returncode:
             # podman leaves a container that was created and did not start. A name that was taken is not ours to remove.
-            if "already in use" not in started.stderr:
+            if f'name "{host.name}" is already in use' not in started.stderr:
                 podman("rm", "--force", "--time", "0", host.name, check=False)
             raise LabError(f"{host_id}: podman could not start it: {reason(started)}")
         host.wait()
@@ -385,6 +386,18 @@ def taken_subnets() -> list[ipaddress.IPv4Network]:
     for network in json.loads(podman("network", "ls", "--format=json").stdout):
         found += [ipaddress.ip_network(each["subnet"]) for each in network.get("subnets") or []]
     return [network for network in found if network.version == 4]
+
+
+@contextlib.contextmanager
+def port_to_publish(wanted: int | None) -> Iterator[int]:
+    """Hold a port of this machine's loopback, as :func:`free_port` finds it, from other labs until a host has it.
+
+    :param wanted: the only one that will do, or ``None``.
+    :raises LabError: when there is none.
+    """
+    with PORT_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield free_port(wanted)
 
 
 def free_port(wanted: int | None, first: int = 8080, last: int = 8179) -> int:

@@ -5,6 +5,8 @@ import os
 import resource
 import socket
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -293,6 +295,22 @@ def test_a_port_in_use_is_refused_by_number_and_else_passed_over():
             lab.free_port(port)
         with pytest.raises(LabError, match="all in use"):
             lab.free_port(None, first=port, last=port)
+
+
+def test_two_labs_are_never_given_the_same_port(tmp_path, monkeypatch):
+    monkeypatch.setattr(lab, "PORT_LOCK", tmp_path / "lock")
+    servers = []
+
+    def publish(_):
+        with lab.port_to_publish(None) as port:
+            time.sleep(0.01)
+            servers.append(socket.create_server(("127.0.0.1", port)))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(publish, range(8)))
+    assert len({server.getsockname()[1] for server in servers}) == 8
+    for server in servers:
+        server.close()
 
 
 def test_a_copy_of_the_tree_has_what_git_would_have(tmp_path):
