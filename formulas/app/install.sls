@@ -1,9 +1,11 @@
 {% set apps = salt['settings.load']('app') %}
 
+# Users and directories come before what is slow, so that a new host's builds are unpacked beside it.
 app-directory:
   file.directory:
     - name: /srv/apps
     - mode: '0755'
+    - order: 2
 
 app-process:
   file.managed:
@@ -24,6 +26,7 @@ app-name-{{ app }}:
   app_user.free:
     - name: {{ app }}
     - home: /srv/apps/{{ app }}
+    - order: 2
 
 app-user-{{ app }}:
   user.present:
@@ -35,6 +38,7 @@ app-user-{{ app }}:
     - home: /srv/apps/{{ app }}
     - createhome: False
     - shell: /usr/sbin/nologin
+    - order: 2
 
 app-run-{{ app }}:
   file.managed:
@@ -53,6 +57,7 @@ app-directory-{{ app }}:
     - user: root
     - group: {{ app }}
     - mode: '0750'
+    - order: 2
     - require:
       - file: app-directory
       - user: app-user-{{ app }}

@@ -26,8 +26,8 @@ app-build-{{ app }}:
   build.unpacked:
     - name: {{ app }}
 {% if salt['build.is_first'](app) and not opts.test %}
-    # Beside the packages of a new host.
-    - order: 1
+    # After the packages, which keep the machine busy, and beside what else a new host is given.
+    - order: 2
     - parallel: True
 {% endif %}
     - require:

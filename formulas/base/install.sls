@@ -5,3 +5,4 @@ base-packages:
   pkg.installed:
     - pkgs: {{ (['ca-certificates', 'systemd-timesyncd', 'dbus'] + base.packages) | unique | sort | tojson }}
     - aggregate: {{ is_new }}
+    - order: 1

@@ -55,7 +55,7 @@ def is_unpacked(app):
 
 
 def is_first(app):
-    """Tell whether the declared build of an app can be unpacked first of all: it waits for no other app and no package.
+    """Tell whether the declared build of an app can be unpacked early: it waits for no other app.
 
     Where apps serve, a build is judged by what the others run when it is its turn.
 
@@ -64,9 +64,8 @@ def is_first(app):
 
     CLI Example: none, it serves the app's states.
     """
-    is_near = not __pillar__["app"][app]["build"]["source"].startswith("https://") or os.path.exists(CA_BUNDLE)
     serves = any(__salt__["release_store.current"](one) is not None for one in __pillar__["app"])
-    return is_near and not serves and not is_unpacked(app)
+    return not serves and not is_unpacked(app)
 
 
 def _path(app, sha256):

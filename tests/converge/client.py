@@ -22,6 +22,9 @@ class OfDomain(HTTPAdapter):
 class Client:
     """An HTTP client that reaches a host's proxy by its address and asks for one domain.
 
+    Each request has a connection of its own. One that is kept ends where nginx reloads or a host is rebooted: a browser
+    would repeat a GET that met that, and not a POST.
+
     :param address: the host's.
     :param domain: what goes into the header Host.
     :param authority: a file with the certificate of whom it believes, by HTTPS; without one it asks by HTTP.
@@ -32,7 +35,7 @@ class Client:
         self.base, self.origin = f"{scheme}://{address}", f"{scheme}://{domain}"
         self.session = requests.Session()
         self.session.trust_env = False
-        self.session.headers["Host"] = domain
+        self.session.headers.update({"Host": domain, "Connection": "close"})
         if authority:
             self.session.verify = authority
             self.session.mount("https://", OfDomain(domain))

@@ -132,8 +132,6 @@ def test_no_job_is_lost_during_a_switch(host, pillar):
     tickets, faq = Client(host.address, "tickets.localhost"), Client(host.address, "faq.localhost")
     before = int(host.sh("readlink /srv/apps/tickets/current").stdout.strip().removeprefix("releases/"))
     numbers, stop = [], threading.Event()
-    # nginx closes idle connections when it reloads. A browser would repeat a GET that met that, and not a POST.
-    tickets.session.headers["Connection"] = "close"
 
     def answer():
         while not stop.is_set():

@@ -603,22 +603,14 @@ def test_a_dry_run_judges_what_is_at_hand(build, dunders, tarball, source):
 
 
 @pytest.mark.parametrize(
-    "source, serving, is_there, expected",
-    [
-        ("/srv/faq.tar.gz", None, False, True),
-        ("https://builds.example/faq.tar.gz", None, False, False),
-        ("/srv/faq.tar.gz", 3, False, False),
-        ("/srv/faq.tar.gz", None, True, False),
-    ],
+    "serving, is_there, expected",
+    [(None, False, True), (3, False, False), (None, True, False)],
 )
-def test_a_build_waits_for_its_turn_where_an_app_serves(
-    build, dunders, monkeypatch, source, serving, is_there, expected
-):
+def test_a_build_waits_for_its_turn_where_an_app_serves(build, dunders, monkeypatch, serving, is_there, expected):
     dunders(
         build,
-        pillar={"app": {"faq": {"build": {"source": source, "sha256": "a" * 64}}, "shop": {}}},
+        pillar={"app": {"faq": {"build": {"sha256": "a" * 64}}, "shop": {}}},
         salt={"release_store.current": {"shop": serving}.get},
     )
-    monkeypatch.setattr(build, "CA_BUNDLE", "/nonexistent")
     monkeypatch.setattr(build, "is_unpacked", lambda app: is_there)
     assert build.is_first("faq") is expected
