@@ -1,3 +1,9 @@
+# First of all: it takes systemd as long as the states before the first of a unit take.
+base-units-asked:
+  service_config.asked:
+    - name: the units
+    - order: 1
+
 # systemd-timesyncd skips containers by itself (ConditionVirtualization), so that there it is enabled but does not run.
 base-time-sync-enabled:
   unit.enabled:

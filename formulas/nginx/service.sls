@@ -1,3 +1,4 @@
+#!yaml
 nginx-service:
   unit.running:
     - name: nginx

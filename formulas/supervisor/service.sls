@@ -1,3 +1,4 @@
+#!yaml
 supervisor-service:
   unit.running:
     - name: supervisor

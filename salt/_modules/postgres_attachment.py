@@ -12,12 +12,16 @@ import pwd
 import re
 import shutil
 import subprocess
+import time
 
 from salt.exceptions import CommandExecutionError
 
 __load__ = ["access_is_read", "admitted", "close", "kept", "plan", "run"]
 
 OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
+
+# Seconds for which an answer about all that a run asks counts, while it changes nothing.
+SETTLED = 2
 
 # What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
 ITERATIONS = 4096
@@ -60,11 +64,12 @@ SESSIONS = (
 ACCESS = re.compile(r'^host(?:ssl|   ) "([a-z0-9_]+)"  "([a-z0-9-]+)"  [0-9a-f.:]+/(?:32|128) +scram-sha-256$')
 
 
-def plan(name, owner):
+def plan(name, owner, among=None):
     """Compare a database and its owner with what is declared.
 
     :param name: the database.
     :param owner: the app.
+    :param among: see ``_asked``.
     :return: the changes as a state reports them, and the SQL statements that make them.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
@@ -72,10 +77,36 @@ def plan(name, owner):
     """
     state = {"role": None, "database": None}
     if shutil.which("psql"):
-        state = json.loads(run([STATE.format(owner=_literal(owner), name=_literal(name))]))
+        state = json.loads(_asked(_state(name, owner), among))
     elif not __opts__["test"]:
         raise CommandExecutionError("psql is not installed; expected the package postgresql-client")
     return planned(name, owner, __salt__["attachment.password"]("postgres", name), state)
+
+
+def _state(name, owner):
+    return STATE.format(owner=_literal(owner), name=_literal(name))
+
+
+def _asked(question, among):
+    """Return PostgreSQL's answer to a question.
+
+    :param question: SQL that is answered by one line.
+    :param among: what ``service_config.among`` returns: all that the states of a run ask may be asked at once, since to
+        log in takes longer than that. The answers count as long as those of systemd.
+    """
+    if not among:
+        return run([question])
+    known = among.setdefault("postgres", {"until": 0, "answers": {}})
+    if time.monotonic() > known["until"] or question not in known["answers"]:
+        others = {
+            _state(chunk["name"], chunk["owner"])
+            for chunk in among["chunks"]
+            if (chunk["state"], chunk["fun"]) == ("postgres_attachment", "present")
+        }
+        questions = [question, *others - {question}]
+        known["until"] = time.monotonic() + SETTLED
+        known["answers"] = dict(zip(questions, run(questions).split("\n"), strict=True))
+    return known["answers"][question]
 
 
 def planned(name, owner, password, state):
@@ -267,12 +298,13 @@ def run(statements):
     return done.stdout.strip()
 
 
-def access_is_read(version, cluster, certificate):
+def access_is_read(version, cluster, certificate, among=None):
     """Tell whether the server has read its access list and its certificate since they changed.
 
     :param version: PostgreSQL's major version.
     :param cluster: the cluster's name.
     :param certificate: the certificate's path.
+    :param among: see ``_asked``.
     :return: a boolean.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
@@ -281,7 +313,7 @@ def access_is_read(version, cluster, certificate):
     paths = [f"/etc/postgresql/{version}/{cluster}/pg_hba.conf", certificate]
     changed = max(os.stat(path).st_mtime_ns for path in paths if os.path.exists(path))
     # In microseconds, as PostgreSQL has it.
-    return run([f"SELECT extract(epoch FROM pg_conf_load_time()) * 1000000 > {changed // 1000};"]).strip() == "t"
+    return _asked(f"SELECT extract(epoch FROM pg_conf_load_time()) * 1000000 > {changed // 1000};", among) == "t"
 
 
 def _name(text):

@@ -26,7 +26,7 @@ __outputter__ = {"list": "table", "log": "table"}
 
 NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
-POLL = 0.05
+POLL = 0.02
 # How often a process that has served is asked for its health before it is called unhealthy, and the seconds between.
 ASKED = 3
 PAUSE = 1
@@ -638,21 +638,25 @@ def _ask(app, port):
     one = __pillar__["app"][app]
     health = one["health"]
     headers = {"Host": (one["domains"] or ["localhost"])[0], "X-Forwarded-Proto": "https", "User-Agent": "saltern"}
-    owners = listening(port, [_read("/proc/net/tcp") or "", _read("/proc/net/tcp6") or ""])
-    if owners - {pwd.getpwnam(app).pw_uid}:
-        return f"port {port} is taken by {', '.join(sorted(map(_user, owners)))}"
     # Every converge asks: requests alone would take longer to import than all the answers together.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=health["timeout"])
     try:
         connection.request("GET", health["path"], headers=headers)
         status = connection.getresponse().status
+        wrong = None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
     except TimeoutError:
-        return f"{health['path']} did not answer within {health['timeout']} s"
+        wrong = f"{health['path']} did not answer within {health['timeout']} s"
     except (OSError, http.client.HTTPException) as error:
-        return f"{health['path']} cannot be asked ({type(error).__name__})"
+        wrong = f"{health['path']} cannot be asked ({type(error).__name__})"
+        # Nobody listens. The kernel's tables take longer to read than the app is given between two questions.
+        if isinstance(error, ConnectionRefusedError):
+            return wrong
     finally:
         connection.close()
-    return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
+    owners = listening(port, [_read("/proc/net/tcp") or "", _read("/proc/net/tcp6") or ""])
+    if owners - {pwd.getpwnam(app).pw_uid}:
+        return f"port {port} is taken by {', '.join(sorted(map(_user, owners)))}"
+    return wrong or (None if owners else f"port {port} was given up by who answered")
 
 
 def _ask_patiently(app, port):

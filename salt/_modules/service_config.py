@@ -7,10 +7,12 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["among", "is_read", "is_switched", "read", "restart", "shown", "started"]
+__load__ = ["among", "begin", "is_read", "is_switched", "read", "restart", "shown", "started"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
+# States whose name is a unit's.
+OF_UNITS = ("drift_timer", "peers", "unit")
 # Seconds for which an answer about many units counts, in a run that changes nothing meanwhile.
 SETTLED = 2
 
@@ -21,8 +23,9 @@ def among(run, chunks, running):
     :param run: the run's ``__instance_id__``.
     :param chunks: its ``__lowstate__``.
     :param running: its ``__running__``.
-    :return: what ``shown`` takes: all these units may be asked about at once. ``None`` where a state has changed
-        something or failed, or may be doing so beside the others.
+    :return: what ``shown`` takes: all these units may be asked about at once. Other modules keep their own answers in
+        it, about what its ``chunks`` ask. ``None`` where a state has changed something or failed, or may be doing so
+        beside the others.
 
     CLI Example: none, it serves states.
     """
@@ -35,12 +38,24 @@ def among(run, chunks, running):
     if not known or known["run"] != run:
         units = set()
         for chunk in chunks:
-            if chunk["state"] == "unit" or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
+            if chunk["state"] in OF_UNITS or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
                 units.add(chunk["name"])
             elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
                 units.update(chunk["units"])
-        known = __context__["saltern_among"] = {"run": run, "units": sorted(units), "answer": None, "until": 0}
+        known = {"run": run, "chunks": chunks, "units": sorted(units), "until": 0}
+        __context__["saltern_among"] = known
     return known
+
+
+def begin(among):
+    """Have systemd begin to answer about many units, which takes it a while.
+
+    :param among: what the function of this name returns. Its answer counts from now.
+
+    CLI Example: none, it serves the state ``service_config.asked``.
+    """
+    among["until"] = time.monotonic() + SETTLED
+    among["asked"] = _ask(among["units"], PROPERTIES)
 
 
 def shown(unit, *names, among=None):
@@ -60,19 +75,25 @@ def shown(unit, *names, among=None):
     """
     if among and unit in among["units"] and set(names) <= set(PROPERTIES):
         if time.monotonic() > among["until"]:
-            among["until"] = time.monotonic() + SETTLED
-            found = _shown(among["units"], PROPERTIES)
+            begin(among)
+        if "asked" in among:
+            found = _answer(among.pop("asked"), among["units"])
             among["answer"] = found and dict(zip(among["units"], found, strict=True))
         if among["answer"]:
             return {name: value for name, value in among["answer"][unit].items() if name in names}
-    return (_shown([unit], names) or [{}])[0]
+    return (_answer(_ask([unit], names), [unit]) or [{}])[0]
 
 
-def _shown(units, names):
-    """Ask systemd for properties of units. Return values by name for each, in their order; ``None`` without all."""
+def _ask(units, names):
+    """Ask systemd for properties of units, and do not wait for its answer."""
     command = ["systemctl", "show", "--timestamp=us+utc", "-p", ",".join(names), *units]
-    asked = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C"})
-    blocks = asked.stdout.split("\n\n")
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, **pipes, text=True, env=os.environ | {"LC_ALL": "C"})
+
+
+def _answer(asked, units):
+    """Return values by name for each unit, in their order; ``None`` without all."""
+    blocks = asked.communicate()[0].split("\n\n")
     if asked.returncode or len(blocks) != len(units):
         return None
     return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
@@ -135,11 +156,12 @@ def is_read(unit, among=None):
     return shown(unit, "NeedDaemonReload", among=among).get("NeedDaemonReload") != "yes"
 
 
-def is_switched(unit, on):
+def is_switched(unit, on, among=None):
     """Tell whether a unit runs, now and from every boot on, or does neither.
 
     :param unit: its name.
     :param on: which of these is asked.
+    :param among: see ``shown``.
     :return: a boolean; ``False`` where it is something in between.
 
     CLI Example:
@@ -148,7 +170,7 @@ def is_switched(unit, on):
 
         salt-call service_config.is_switched saltern-peers True
     """
-    found = shown(unit, "ActiveState", "UnitFileState")
+    found = shown(unit, "ActiveState", "UnitFileState", among=among)
     return {found.get("ActiveState") == "active", found.get("UnitFileState") == "enabled"} == {bool(on)}
 
 

@@ -14,7 +14,8 @@ def switched(name, enabled, status):
     """
     wanted = "running" if enabled else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    is_right = __salt__["service_config.is_switched"](name, enabled)
+    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+    is_right = __salt__["service_config.is_switched"](name, enabled, among=among)
     if not is_right:
         ret["changes"][name] = {"old": "off" if enabled else "running", "new": wanted}
     if not enabled and os.path.exists(status):

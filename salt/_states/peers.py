@@ -9,7 +9,8 @@ def watched(name):
     is_wanted = bool(__pillar__["nginx"]["peers"])
     wanted = "running" if is_wanted else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    if __salt__["service_config.is_switched"](name, is_wanted):
+    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+    if __salt__["service_config.is_switched"](name, is_wanted, among=among):
         return ret
     ret["changes"][name] = {"old": "off" if is_wanted else "running", "new": wanted}
     if __opts__["test"]:

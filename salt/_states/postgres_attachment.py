@@ -11,7 +11,8 @@ def present(name, owner):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{owner} has the database {name}"}
     try:
-        changes, statements = __salt__["postgres_attachment.plan"](name, owner)
+        among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+        changes, statements = __salt__["postgres_attachment.plan"](name, owner, among)
         if not changes:
             return ret
         ret["changes"] = changes

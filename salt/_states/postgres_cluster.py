@@ -65,10 +65,11 @@ def _access_loaded(name, version, certificate, will_change):
     unit = f"postgresql@{version}-{name}"
     # One that the run would restart will have read them then.
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
-    if __salt__["service_config.started"](unit) is None or (will_change and is_restarted):
+    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+    if __salt__["service_config.started"](unit, among=among) is None or (will_change and is_restarted):
         return ret
     try:
-        if not will_change and __salt__["postgres_attachment.access_is_read"](version, name, certificate):
+        if not will_change and __salt__["postgres_attachment.access_is_read"](version, name, certificate, among):
             return ret
         ret["changes"] = {"access": {"old": "older than pg_hba.conf", "new": "loaded"}}
         if __opts__["test"]:

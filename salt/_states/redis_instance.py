@@ -90,7 +90,8 @@ def _certificate_served(name, port, path, will_change):
     unit = f"redis-server@{name}"
     # One that does not run, or that this run restarts, reads it when it starts.
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
-    if __salt__["service_config.started"](unit) is None or (__opts__["test"] and is_restarted):
+    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+    if __salt__["service_config.started"](unit, among=among) is None or (__opts__["test"] and is_restarted):
         return ret
     try:
         if not will_change and __salt__["redis_connection.serves"](port, path):

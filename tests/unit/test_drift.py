@@ -175,10 +175,13 @@ def timer(drift_timer, dunders, tmp_path):
 
     def run(enabled, running, test=False, works=True):
         done = []
-        functions = {"service_config.is_switched": lambda name, on: running == on}
+        functions = {
+            "service_config.among": lambda *run: None,
+            "service_config.is_switched": lambda name, on, among: running == on,
+        }
         for word in ("start", "stop", "enable", "disable"):
             functions[f"service.{word}"] = lambda name, word=word: done.append(f"{word} {name}") or works
-        dunders(drift_timer, salt=functions, opts={"test": test})
+        dunders(drift_timer, salt=functions, opts={"test": test}, instance_id="", lowstate=[], running={})
         return drift_timer.switched("saltern-drift.timer", enabled, str(status)), done
 
     return run, status

@@ -177,9 +177,13 @@ def test_it_runs_where_there_is_one_to_choose(peers_states, dunders, peers, runs
     def doing(word):
         return lambda name: done.append(word) or True
 
-    salt = {"service_config.is_switched": lambda name, on: runs == on}
+    salt = {
+        "service_config.among": lambda *run: None,
+        "service_config.is_switched": lambda name, on, among: runs == on,
+    }
     salt |= {f"service.{word}": doing(word) for word in ("enable", "start", "stop", "disable")}
     dunders(peers_states, salt=salt, pillar={"nginx": {"peers": peers}}, opts={"test": test})
+    dunders(peers_states, instance_id="", lowstate=[], running={})
     ret = peers_states.watched("saltern-peers")
     assert ret["changes"] == ({"saltern-peers": change} if change else {})
     assert ret["result"] is (None if change and test else True)

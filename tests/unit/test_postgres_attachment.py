@@ -191,6 +191,37 @@ def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(post
         assert PASSWORD not in str(options["env"])
 
 
+CHUNKS = [
+    {"state": "postgres_attachment", "fun": "present", "name": "stock", "owner": "shop"},
+    {"state": "postgres_attachment", "fun": "present", "name": "news", "owner": "press"},
+    {"state": "postgres_attachment", "fun": "retired", "name": "/etc/postgresql/pg_hba.conf"},
+    {"state": "file", "fun": "managed", "name": "/etc/hosts"},
+]
+
+
+def test_what_all_states_ask_is_one_login(postgres_attachment, dunders, psql, monkeypatch, tmp_path):
+    asked, answer = psql
+    # A comment is the owner's to write: a line's end of Unicode is none of an answer.
+    state = '{"role": null, "database": {"owner": "x", "public": false, "mark": "a\u2028b", "limit": -1}}'
+    answer[1] = f"t\n{state}\n{state}\n"
+    dunders(postgres_attachment, salt={"attachment.password": lambda kind, name: PASSWORD}, opts={"test": False})
+    among, certificate = {"chunks": CHUNKS}, str(tmp_path)
+    assert postgres_attachment.access_is_read("15", "main", certificate, among)
+    for name, owner in (("stock", "shop"), ("news", "press")):
+        changes, _ = postgres_attachment.plan(name, owner, among)
+        assert changes["mark"]["old"] == "a\u2028b"
+    assert len(asked) == 1
+    # Without what may be asked at once, after a change, it is asked as it is then; and after two seconds.
+    answer[1] = f"{state}\n"
+    postgres_attachment.plan("stock", "shop", None)
+    assert len(asked) == 2
+    later = postgres_attachment.time.monotonic() + postgres_attachment.SETTLED + 1
+    monkeypatch.setattr(postgres_attachment.time, "monotonic", lambda: later)
+    answer[1] = f"{state}\n{state}\n"
+    postgres_attachment.plan("stock", "shop", among)
+    assert len(asked) == 3
+
+
 def test_postgres_own_message_is_told(postgres_attachment, psql):
     psql[1][:] = 3, "", "ERROR:  no\n"
     with pytest.raises(CommandExecutionError, match=r"^psql: ERROR:  no$"):

@@ -104,12 +104,13 @@ STATES = {
 def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, options, expected):
     read, test = [], options.get("test", False)
     salt = {
-        "service_config.started": lambda unit: options.get("started", 1),
+        "service_config.among": lambda *run: None,
+        "service_config.started": lambda unit, among: options.get("started", 1),
         "redis_connection.serves": lambda port, path: options.get("serves", True),
         "redis_connection.read_certificate": lambda *arguments: read.append(arguments),
     }
     running = {"x": {"name": "redis-server@jobs", "changes": {"x": 1} if options.get("restarted") else {}}}
-    dunders(redis_instance, salt=salt, opts={"test": test}, running=running)
+    dunders(redis_instance, salt=salt, opts={"test": test}, running=running, instance_id="", lowstate=[])
     function = redis_instance.mod_watch if options.get("watch") else redis_instance.certificate_served
     state = function("jobs", 8199, "/a.pem")
     assert state["result"] is (None if expected == "would" else True)

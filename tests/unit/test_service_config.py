@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import subprocess
 
 import pytest
 
@@ -66,7 +65,7 @@ def test_what_systemd_does_not_say_is_long_ago(service_config_module):
 )
 def test_a_unit_is_on_or_off_or_neither(service_config_module, monkeypatch, active, enabled, on, off):
     shown = {"ActiveState": active, "UnitFileState": enabled}
-    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names, among=None: shown)
+    monkeypatch.setattr(service_config_module, "shown", lambda unit, *names, among: shown)
     assert service_config_module.is_switched("some.timer", True) is on
     assert service_config_module.is_switched("some.timer", False) is off
 
@@ -92,13 +91,17 @@ def asked(service_config_module, dunders, monkeypatch):
     """The units that systemd was asked about, each time."""
     commands = []
 
-    def run(command, **_):
-        commands.append(command[command.index("-p") + 2 :])
-        return subprocess.CompletedProcess(
-            command, 0, stdout=SHOWN if len(commands[-1]) == 2 else "ActiveState=failed\n"
-        )
+    class Systemctl:
+        returncode = 0
 
-    monkeypatch.setattr(service_config_module.subprocess, "run", run)
+        def __init__(self, command, **_):
+            self.units = command[command.index("-p") + 2 :]
+            commands.append(self.units)
+
+        def communicate(self):
+            return (SHOWN if len(self.units) == 2 else "ActiveState=failed\n", "")
+
+    monkeypatch.setattr(service_config_module.subprocess, "Popen", Systemctl)
     dunders(service_config_module, context={}, opts={"test": False})
     return commands
 
@@ -129,6 +132,14 @@ def test_once_something_was_done_each_unit_is_asked_about_as_it_is_then(service_
     assert among is None
     assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "failed"}
     assert asked == [["nginx", "supervisor"], ["nginx"]]
+
+
+def test_systemd_answers_while_the_run_goes_on(service_config_module, asked):
+    among = service_config_module.among("one", CHUNKS, {})
+    service_config_module.begin(among)
+    assert asked == [["nginx", "supervisor"]]
+    assert service_config_module.shown("nginx", "ActiveState", among=among) == {"ActiveState": "active"}
+    assert len(asked) == 1
 
 
 def test_an_answer_does_not_last(service_config_module, asked, monkeypatch):
