@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench import in_turn
 from bench.releases import timed
 from bench.report import Result
 from tests import pillar
@@ -56,7 +57,7 @@ def measure(hosts: dict[tuple[int, int], Host]) -> dict[tuple[int, int], dict[st
     """Return for each host the medians of a ping, a compile, and a converge with nothing to do, all taken in turn."""
     taken: dict[tuple[int, int], list[dict[str, float]]] = {case: [] for case in hosts}
     for n in range(ROUNDS + 1):
-        for case, host in hosts.items():
+        for case, host in in_turn(hosts.items(), n):
             one = {name: timed(host, *command) for name, command in COMMANDS.items()}
             # The first is to warm up.
             taken[case] += [one] if n else []

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from bench import in_turn
 from bench.report import Result
 from tests.lab import Host, Lab, machine
 from tests.lab.host import failure
@@ -171,7 +172,7 @@ def compare(host: Host, steps: Steps) -> dict[str, list[list[float]]]:
     found: dict[str, list[list[float]]] = {name: [] for name in COMMANDS}
     for n in range(ROUNDS + 1):
         with steps.step(f"round {n} of {ROUNDS}" if n else "a round to warm up"):
-            for name in COMMANDS:
+            for name in in_turn(COMMANDS, n):
                 *figures, said = measured(host, name)
                 if not is_idle(name, said) and n:
                     raise LabError(f"{name}: changed something where there was nothing to do:\n{said[-3000:]}")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from bench import in_turn
 from bench.converge import CONTENDERS, SUITE, THERE, hand_over, install
 from bench.releases import booted, timed
 from bench.report import Result
@@ -208,7 +209,7 @@ def main() -> int:
             with steps.step(f"round {n} of {ROUNDS}") as step:
                 own.append(alone(ways["Saltern"].host))
                 write(code, f"r{n}")
-                for name, way in ways.items():
+                for name, way in in_turn(ways.items(), n - 1):
                     for what, expected in (("a release", f"r{n}-c{n - 1}"), ("a config change", f"r{n}-c{n}")):
                         way.release() if what == "a release" else way.configure(f"c{n}")
                         found.setdefault((what, name), []).append(deployed(way, expected))

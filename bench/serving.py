@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench import in_turn
 from bench.report import Result
 from tests.lab import Host, Lab
 from tests.lab.lab import ROOT
@@ -82,7 +83,7 @@ def main() -> int:
             host = prepared(lab)
         for n in range(ROUNDS + 1):
             with steps.step(f"round {n} of {ROUNDS}" if n else "a round to warm up"):
-                for name, url in ASKED.items():
+                for name, url in in_turn(ASKED.items(), n):
                     one = asked(host, url)
                     found[name] += [one] if n else []
     middle = {name: [statistics.median(column) for column in zip(*one, strict=True)] for name, one in found.items()}
