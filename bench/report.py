@@ -1,6 +1,6 @@
 """What the parts of ``make bench`` found: on the terminal as they end, and all of it in docs/benchmarks.md.
 
-Each part keeps its result in .lab/bench, so that one part can be run again alone.
+Each part keeps its result in .lab/bench. One that is run again alone replaces its own section of the document.
 """
 
 import dataclasses
@@ -8,6 +8,7 @@ import datetime
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -101,34 +102,31 @@ def chart(result: Result) -> str:
     return name
 
 
-def written(results: list[Result]) -> str:
-    """Return the document."""
-    parts = [HEAD]
-    for result in results:
-        parts.append(f"## {result.title}\n")
-        parts.append(
-            "\n".join(f"| {' | '.join(row)} |" for row in (result.columns, ["---"] * len(result.columns), *result.rows))
-            + "\n"
-        )
-        if result.bars:
-            parts.append(f"![{result.title}]({chart(result)})\n")
-        parts.append(
-            "\n\n".join(textwrap.fill(note, 118) for note in [*result.notes, f"Taken on {result.taken}."]) + "\n"
-        )
-    return "\n".join(parts)
+def section(result: Result) -> str:
+    """Return a result's section of the document."""
+    table = (result.columns, ["---"] * len(result.columns), *result.rows)
+    parts = [f"## {result.title}\n", "\n".join(f"| {' | '.join(row)} |" for row in table) + "\n"]
+    if result.bars:
+        parts.append(f"![{result.title}]({chart(result)})\n")
+    notes = [textwrap.fill(note, 118) for note in [*result.notes, f"Taken on {result.taken}."]]
+    return "\n".join([*parts, "\n\n".join(notes) + "\n"])
 
 
-def main() -> int:
-    """Write docs/benchmarks.md of what is kept, where every part is. Return an exit code."""
-    found = [KEPT / f"{part}.json" for part in ORDER]
-    if missing := [path.stem for path in found if not path.exists()]:
-        print(f"{DOCUMENT.relative_to(ROOT)} stays as it is: no figures of {', '.join(missing)} here; run make bench")
-        return 0
-    results = [Result(**json.loads(path.read_text())) for path in found]
-    DOCUMENT.write_text(written(results))
-    print(f"{DOCUMENT.relative_to(ROOT)}: {', '.join(result.part for result in results)}")
+def main(parts: list[str]) -> int:
+    """Write parts of docs/benchmarks.md, each of which has just been run. Return an exit code.
+
+    :param parts: their names.
+    """
+    _, *sections = re.split(r"^(?=## )", DOCUMENT.read_text() if DOCUMENT.exists() else "", flags=re.MULTILINE)
+    if len(sections) != len(ORDER):
+        sections = [""] * len(ORDER)
+    for part in parts:
+        result = Result(**json.loads((KEPT / f"{part}.json").read_text()))
+        sections[ORDER.index(part)] = section(result)
+    DOCUMENT.write_text("\n".join([HEAD, *(text.strip() + "\n" for text in sections if text)]))
+    print(f"{DOCUMENT.relative_to(ROOT)}: {', '.join(parts)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
