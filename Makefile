@@ -96,11 +96,10 @@ contracts: setup ## show which app provides which versions, and who attaches the
 	@.venv/bin/salt-run --config-dir .lab/runners contracts.show '$(ENV)' html=contracts.html && \
 		echo "The same as a page, with a picture: contracts.html"
 
-bench: PARTS = $(or $(PART),converge first releases deploys serving apps growth minions)
 bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
-	@for part in $(PARTS); do \
-		echo "$(PYTHON) -m bench.$$part"; rm -f ".lab/bench/$$part.json"; $(PYTHON) -m "bench.$$part" || exit 1; done
-	$(PYTHON) -m bench.report $(PARTS)
+	@for part in $(or $(PART),converge first releases deploys serving apps growth minions); do \
+		echo "$(PYTHON) -m bench.$$part"; rm -f ".lab/bench/$$part.json"; \
+		$(PYTHON) -m "bench.$$part" && $(PYTHON) -m bench.report "$$part" || exit 1; done
 
 ##@ Your apps and your tree
 release: $(own_tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)

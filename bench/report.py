@@ -105,7 +105,8 @@ def chart(result: Result) -> str:
 def section(result: Result) -> str:
     """Return a result's section of the document."""
     table = (result.columns, ["---"] * len(result.columns), *result.rows)
-    parts = [f"## {result.title}\n", "\n".join(f"| {' | '.join(row)} |" for row in table) + "\n"]
+    parts = [f"<!-- {result.part} -->\n## {result.title}\n"]
+    parts.append("\n".join(f"| {' | '.join(row)} |" for row in table) + "\n")
     if result.bars:
         parts.append(f"![{result.title}]({chart(result)})\n")
     notes = [textwrap.fill(note, 118) for note in [*result.notes, f"Taken on {result.taken}."]]
@@ -113,17 +114,15 @@ def section(result: Result) -> str:
 
 
 def main(parts: list[str]) -> int:
-    """Write parts of docs/benchmarks.md, each of which has just been run. Return an exit code.
+    """Write sections of docs/benchmarks.md, and leave the others as they are. Return an exit code.
 
-    :param parts: their names.
+    :param parts: those that have just been run.
     """
-    _, *sections = re.split(r"^(?=## )", DOCUMENT.read_text() if DOCUMENT.exists() else "", flags=re.MULTILINE)
-    if len(sections) != len(ORDER):
-        sections = [""] * len(ORDER)
+    _, *there = re.split(r"^<!-- (\w+) -->$", DOCUMENT.read_text() if DOCUMENT.exists() else "", flags=re.MULTILINE)
+    sections = {part: f"<!-- {part} -->{text.rstrip()}\n" for part, text in zip(there[::2], there[1::2], strict=True)}
     for part in parts:
-        result = Result(**json.loads((KEPT / f"{part}.json").read_text()))
-        sections[ORDER.index(part)] = section(result)
-    DOCUMENT.write_text("\n".join([HEAD, *(text.strip() + "\n" for text in sections if text)]))
+        sections[part] = section(Result(**json.loads((KEPT / f"{part}.json").read_text())))
+    DOCUMENT.write_text("\n".join([HEAD, *(sections[part] for part in ORDER if part in sections)]))
     print(f"{DOCUMENT.relative_to(ROOT)}: {', '.join(parts)}")
     return 0
 

@@ -1,8 +1,8 @@
-# First of all: it takes systemd as long as the states before the first of a unit take.
+# It takes systemd as long as the states before the first of a unit take.
 base-units-asked:
   service_config.asked:
     - name: the units
-    - order: 1
+    - order: first
 
 # systemd-timesyncd skips containers by itself (ConditionVirtualization), so that there it is enabled but does not run.
 base-time-sync-enabled:

@@ -57,13 +57,17 @@ def is_unpacked(app):
 def is_first(app):
     """Tell whether the declared build of an app can be unpacked early: it waits for no other app.
 
-    Where apps serve, a build is judged by what the others run when it is its turn.
+    Where apps serve, a build is judged by what the others run when it is its turn. Where the host is to trust
+    authorities of its own, one of them may be the server's that has the build.
 
     :param app: the app's name.
     :return: a boolean.
 
     CLI Example: none, it serves the app's states.
     """
+    source = __pillar__["app"][app]["build"]["source"]
+    if source.startswith("https://") and __pillar__["base"]["ca_certificates"]:
+        return False
     serves = any(__salt__["release_store.current"](one) is not None for one in __pillar__["app"])
     return not serves and not is_unpacked(app)
 

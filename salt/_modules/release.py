@@ -641,22 +641,20 @@ def _ask(app, port):
     # Every converge asks: requests alone would take longer to import than all the answers together.
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=health["timeout"])
     try:
+        connection.connect()
+        # Where nobody listens there is nobody to look up, and the kernel takes longer for its tables than for the rest.
+        owners = listening(port, [_read("/proc/net/tcp") or "", _read("/proc/net/tcp6") or ""])
+        if owners - {pwd.getpwnam(app).pw_uid}:
+            return f"port {port} is taken by {', '.join(sorted(map(_user, owners)))}"
         connection.request("GET", health["path"], headers=headers)
         status = connection.getresponse().status
-        wrong = None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
     except TimeoutError:
-        wrong = f"{health['path']} did not answer within {health['timeout']} s"
+        return f"{health['path']} did not answer within {health['timeout']} s"
     except (OSError, http.client.HTTPException) as error:
-        wrong = f"{health['path']} cannot be asked ({type(error).__name__})"
-        # Nobody listens. The kernel's tables take longer to read than the app is given between two questions.
-        if isinstance(error, ConnectionRefusedError):
-            return wrong
+        return f"{health['path']} cannot be asked ({type(error).__name__})"
     finally:
         connection.close()
-    owners = listening(port, [_read("/proc/net/tcp") or "", _read("/proc/net/tcp6") or ""])
-    if owners - {pwd.getpwnam(app).pw_uid}:
-        return f"port {port} is taken by {', '.join(sorted(map(_user, owners)))}"
-    return wrong or (None if owners else f"port {port} was given up by who answered")
+    return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
 
 
 def _ask_patiently(app, port):

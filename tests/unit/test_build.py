@@ -603,13 +603,24 @@ def test_a_dry_run_judges_what_is_at_hand(build, dunders, tarball, source):
 
 
 @pytest.mark.parametrize(
-    "serving, is_there, expected",
-    [(None, False, True), (3, False, False), (None, True, False)],
+    "source, authorities, serving, is_there, expected",
+    [
+        ("https://builds.example/faq.tar.gz", {}, None, False, True),
+        ("/srv/faq.tar.gz", {"own": "..."}, None, False, True),
+        ("https://builds.example/faq.tar.gz", {"own": "..."}, None, False, False),
+        ("/srv/faq.tar.gz", {}, 3, False, False),
+        ("/srv/faq.tar.gz", {}, None, True, False),
+    ],
 )
-def test_a_build_waits_for_its_turn_where_an_app_serves(build, dunders, monkeypatch, serving, is_there, expected):
+def test_a_build_waits_for_what_it_needs_and_for_apps_that_serve(
+    build, dunders, monkeypatch, source, authorities, serving, is_there, expected
+):
     dunders(
         build,
-        pillar={"app": {"faq": {"build": {"sha256": "a" * 64}}, "shop": {}}},
+        pillar={
+            "app": {"faq": {"build": {"source": source, "sha256": "a" * 64}}, "shop": {}},
+            "base": {"ca_certificates": authorities},
+        },
         salt={"release_store.current": {"shop": serving}.get},
     )
     monkeypatch.setattr(build, "is_unpacked", lambda app: is_there)
