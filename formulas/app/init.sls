@@ -1,4 +1,3 @@
-#!yaml
 include:
   - app.install
   - app.release

@@ -1,4 +1,3 @@
-#!yaml
 include:
   - base.install
   - base.config

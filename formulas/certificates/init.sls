@@ -1,4 +1,3 @@
-#!yaml
 certificates-directory:
   file.directory:
     - name: /etc/ssl/saltern

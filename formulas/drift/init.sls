@@ -1,4 +1,3 @@
-#!yaml
 include:
   - drift.install
   - drift.service

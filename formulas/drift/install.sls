@@ -1,4 +1,3 @@
-#!yaml
 drift-script:
   file.managed:
     - name: /usr/local/lib/saltern/drift

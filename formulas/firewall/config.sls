@@ -1,4 +1,3 @@
-#!yaml
 # Last, and confirmed at once: whatever else the run does has been done by then, and a run that is ended in between is
 # known by it. Until they are confirmed, a timer puts the rules back that there were.
 firewall-rules:

@@ -1,4 +1,3 @@
-#!yaml
 include:
   - firewall.install
   - firewall.config

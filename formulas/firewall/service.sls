@@ -1,4 +1,3 @@
-#!yaml
 firewall-script:
   file.managed:
     - name: /usr/local/lib/saltern/firewall

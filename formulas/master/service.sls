@@ -1,4 +1,3 @@
-#!yaml
 # bootstrap.sh --master writes its unit and its configuration, as it does for a host's own Salt.
 master-service:
   service.running:

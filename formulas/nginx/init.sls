@@ -1,4 +1,3 @@
-#!yaml
 include:
   - nginx.install
   - nginx.certificates

@@ -1,4 +1,3 @@
-#!yaml
 # On every host with nginx: whether it runs is decided by the inventory, and is one state.
 nginx-peers-script:
   file.managed:

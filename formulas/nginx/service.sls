@@ -1,4 +1,3 @@
-#!yaml
 nginx-service:
   unit.running:
     - name: nginx

@@ -1,4 +1,3 @@
-#!yaml
 include:
   - postgres.install
   - postgres.config

@@ -1,4 +1,3 @@
-#!yaml
 include:
   - redis.install
   - redis.config

@@ -1,4 +1,3 @@
-#!yaml
 supervisor-config:
   file.managed:
     - name: /etc/supervisor/supervisord.conf

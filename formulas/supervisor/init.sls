@@ -1,4 +1,3 @@
-#!yaml
 include:
   - supervisor.install
   - supervisor.config

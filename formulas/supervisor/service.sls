@@ -1,4 +1,3 @@
-#!yaml
 supervisor-service:
   unit.running:
     - name: supervisor

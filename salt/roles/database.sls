@@ -1,4 +1,3 @@
-#!yaml
 include:
   - certificates
   - postgres

@@ -1,3 +1,2 @@
-#!yaml
 include:
   - master
