@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 import uuid
@@ -286,10 +287,19 @@ def check(root, texts):
         shutil.copytree(root, candidate, symlinks=True, dirs_exist_ok=True, ignore=unfinished)
         for path, text in texts.items():
             _replace(os.path.join(candidate, path), text)
-        done = __salt__["cmd.run_all"](
-            ["nginx", "-t", "-q", "-c", os.path.join(candidate, "nginx.conf")], python_shell=False, ignore_retcode=True
-        )
-    return _taken(root, texts) if done["retcode"] == 0 else reason_of(done["stderr"], candidate)
+        command = ["nginx", "-t", "-q", "-c", os.path.join(candidate, "nginx.conf")]
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                env=os.environ | {"LC_ALL": "C"},
+                check=False,
+            )
+        except OSError as error:
+            raise CommandExecutionError(f"nginx -t: {error.strerror}; expected the package nginx") from error
+    return reason_of(done.stderr, candidate) if done.returncode else _taken(root, texts)
 
 
 def _taken(root, texts):

@@ -6,6 +6,7 @@ nginx itself judges in the converge tests.
 import os
 import re
 import socket
+import subprocess
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -236,21 +237,22 @@ def test_the_reason_is_one_line_without_the_candidates_directory(nginx_tree, out
 
 
 @pytest.fixture
-def judged(nginx_tree, dunders, monkeypatch, tmp_path):
+def judged(nginx_tree, monkeypatch, tmp_path):
     """Give the module an ``nginx -t`` that refuses a tree with ``bad`` in a file, on a host where nginx is not up."""
     checked = []
 
-    def run_all(command, **_options):
+    def run(command, **_options):
         candidate = os.path.dirname(command[-1])
         checked.append(candidate)
         for path, _, names in sorted(os.walk(candidate)):
             for name in sorted(names):
                 with open(os.path.join(path, name), errors="replace") as stream:
                     if re.search("bad", stream.read()):
-                        return {"retcode": 1, "stderr": f"nginx: [emerg] bad in {path}/{name}:1\n"}
-        return {"retcode": 0, "stderr": ""}
+                        said = f"nginx: [emerg] bad in {path}/{name}:1\n"
+                        return subprocess.CompletedProcess(command, 1, "", said)
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    dunders(nginx_tree, salt={"cmd.run_all": run_all})
+    monkeypatch.setattr(nginx_tree.subprocess, "run", run)
     monkeypatch.setattr(nginx_tree, "PID_FILE", str(tmp_path / "none.pid"))
     return checked
 

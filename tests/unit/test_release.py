@@ -6,7 +6,6 @@ import pwd
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -156,15 +155,18 @@ def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):
     assert (line["event"], line["release"], line["left"]) == ("serves", 1, None)
 
 
-def test_who_listens_on_a_port_is_read_from_the_kernel(release):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")])
+@pytest.mark.parametrize("has_diag", [True, False], ids=["asked", "from its tables"])
+def test_who_listens_on_a_port_is_read_from_the_kernel(release, monkeypatch, family, address, has_diag):
+    if not has_diag:
+        # No such protocol.
+        monkeypatch.setattr(release, "NETLINK_SOCK_DIAG", 30)
+    with socket.socket(family) as listener:
+        listener.bind((address, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
-        assert release.listening(port, tables) == {os.getuid()}
-    tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
-    assert release.listening(port, tables) == set()
+        assert release.listening(port) == {os.getuid()}
+    assert release.listening(port) == set()
 
 
 def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
@@ -179,7 +181,7 @@ def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
         def log_message(self, *arguments):
             pass
 
-    monkeypatch.setattr(release, "listening", lambda port, texts: looked_up.append(port) or owners)
+    monkeypatch.setattr(release, "listening", lambda port: looked_up.append(port) or owners)
     monkeypatch.setattr(release.pwd, "getpwnam", lambda name: pwd.getpwuid(0))
     health = {"path": "/", "status": 200, "timeout": 5}
     dunders(release, pillar={"app": {"shop": {"health": health, "domains": []}}})
