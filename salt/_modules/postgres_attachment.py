@@ -20,9 +20,6 @@ __load__ = ["access_is_read", "admitted", "close", "kept", "plan", "run"]
 
 OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
 
-# Seconds for which an answer about all that a run asks counts, while it changes nothing.
-SETTLED = 2
-
 # What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
 ITERATIONS = 4096
 
@@ -104,7 +101,7 @@ def _asked(question, among):
             if (chunk["state"], chunk["fun"]) == ("postgres_attachment", "present")
         }
         questions = [question, *others - {question}]
-        known["until"] = time.monotonic() + SETTLED
+        known["until"] = time.monotonic() + among["lasts"]
         known["answers"] = dict(zip(questions, run(questions).split("\n"), strict=True))
     return known["answers"][question]
 

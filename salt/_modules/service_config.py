@@ -24,8 +24,8 @@ def among(run, chunks, running):
     :param chunks: its ``__lowstate__``.
     :param running: its ``__running__``.
     :return: what ``shown`` takes: all these units may be asked about at once. Other modules keep their own answers in
-        it, about what its ``chunks`` ask. ``None`` where a state has changed something or failed, or may be doing so
-        beside the others.
+        it, about what its ``chunks`` ask, for the seconds that it ``lasts``. ``None`` where a state has changed
+        something or failed, or may be doing so beside the others.
 
     CLI Example: none, it serves states.
     """
@@ -42,7 +42,7 @@ def among(run, chunks, running):
                 units.add(chunk["name"])
             elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
                 units.update(chunk["units"])
-        known = {"run": run, "chunks": chunks, "units": sorted(units), "until": 0}
+        known = {"run": run, "chunks": chunks, "units": sorted(units), "lasts": SETTLED, "until": 0, "answer": None}
         __context__["saltern_among"] = known
     return known
 

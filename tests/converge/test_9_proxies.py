@@ -335,8 +335,8 @@ def test_a_host_without_a_process_is_out_and_says_so_itself(fleet):
     program = "faq.v1.web.1 faq.v1.web.2"
     with fleet.stream("app1 has no process") as seen:
         seen.happens()
-        # With requests in flight: what may be sent again is asked of the other host.
-        fleet.app1.sh(f"pkill -KILL -u faq; supervisorctl stop {program}")
+        # One dies with requests in flight, the other ends in order: what may be sent again is asked of the other host.
+        fleet.app1.sh(f"pkill -KILL -u faq -f :8201; supervisorctl stop {program}")
         fleet.await_peers(5, app1="out", app2="in")
         gone = time.time()
         fleet.app1.sh(f"supervisorctl start {program}")

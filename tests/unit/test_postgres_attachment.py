@@ -205,7 +205,7 @@ def test_what_all_states_ask_is_one_login(postgres_attachment, dunders, psql, mo
     state = '{"role": null, "database": {"owner": "x", "public": false, "mark": "a\u2028b", "limit": -1}}'
     answer[1] = f"t\n{state}\n{state}\n"
     dunders(postgres_attachment, salt={"attachment.password": lambda kind, name: PASSWORD}, opts={"test": False})
-    among, certificate = {"chunks": CHUNKS}, str(tmp_path)
+    among, certificate = {"chunks": CHUNKS, "lasts": 2}, str(tmp_path)
     assert postgres_attachment.access_is_read("15", "main", certificate, among)
     for name, owner in (("stock", "shop"), ("news", "press")):
         changes, _ = postgres_attachment.plan(name, owner, among)
@@ -215,7 +215,7 @@ def test_what_all_states_ask_is_one_login(postgres_attachment, dunders, psql, mo
     answer[1] = f"{state}\n"
     postgres_attachment.plan("stock", "shop", None)
     assert len(asked) == 2
-    later = postgres_attachment.time.monotonic() + postgres_attachment.SETTLED + 1
+    later = postgres_attachment.time.monotonic() + among["lasts"] + 1
     monkeypatch.setattr(postgres_attachment.time, "monotonic", lambda: later)
     answer[1] = f"{state}\n{state}\n"
     postgres_attachment.plan("stock", "shop", among)
