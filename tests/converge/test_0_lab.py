@@ -1,12 +1,16 @@
 """A command on a lab host is what ``podman exec`` would make it, and never one on this machine."""
 
 import dataclasses
+import json
+import os
+import signal
 import socket
 import subprocess
 
 import pytest
 
 from tests.lab import Host, Lab, LabError, inside
+from tests.lab.lab import port_to_publish
 from tests.lab.podman import exec_command, podman
 
 # What a process can see of itself. The soft limit of open files is not among it: runc 1.1 takes the hard one at times.
@@ -81,6 +85,22 @@ def test_nothing_is_left_of_a_host_whose_port_is_taken(suite):
     with Lab.temporary(f"port-{suite}") as lab, socket.create_server(("127.0.0.1", 0)) as server:
         with pytest.raises(LabError, match="address already in use"):
             lab.boot("dev", suite, port=server.getsockname()[1])
+        assert lab.hosts() == []
+
+
+@pytest.mark.alike
+def test_a_port_that_still_leads_to_a_killed_host_is_given_to_no_other(suite):
+    with Lab.temporary(f"killed-{suite}") as lab:
+        with port_to_publish(None) as port:
+            host = lab.boot("dev", suite, port=port)
+        state = json.loads(podman("inspect", "--format", "{{json .State}}", host.name).stdout)
+        for pid in (state["ConmonPid"], state["Pid"]):
+            os.kill(pid, signal.SIGKILL)
+        with port_to_publish(None) as other:
+            assert other != port
+        with pytest.raises(LabError, match=f"port {port} is the container {host.name}'s"), port_to_publish(port):
+            pass
+        host.remove()
         assert lab.hosts() == []
 
 

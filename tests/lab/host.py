@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from tests.lab import inside, machine
-from tests.lab.podman import LabError, exec_command, podman, reason
+from tests.lab.podman import LabError, exec_command, podman, reason, remove_containers
 
 # Where the tree lies on a host.
 TREE = "/srv/saltern"
@@ -257,7 +257,7 @@ class Host:
 
     def remove(self) -> None:
         """Remove the host and all that is on it."""
-        podman("rm", "--force", "--time", "2", "--volumes", self.name)
+        remove_containers(self.name)
 
 
 def each_line(stream: Iterable[str], take: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import yaml
 
 from tests.lab import image, machine
 from tests.lab.host import TREE, Host
-from tests.lab.podman import LabError, podman, reason
+from tests.lab.podman import LabError, podman, reason, remove_containers
 from tests.lab.stand_in import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -324,7 +325,7 @@ def remove_labelled(labels: dict[str, str]) -> list[str]:
     filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
     containers = podman("ps", "-a", *filters, "--format={{.Names}}").stdout.split()
     if containers:
-        podman("rm", "--force", "--time", "2", "--volumes", *containers)
+        remove_containers(*containers)
     networks = podman("network", "ls", *filters, "--format={{.Name}}").stdout.split()
     if networks:
         podman("network", "rm", *networks)
@@ -397,20 +398,37 @@ def port_to_publish(wanted: int | None) -> Iterator[int]:
     """
     with PORT_LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield free_port(wanted)
+        yield free_port(wanted, taken=published_ports())
 
 
-def free_port(wanted: int | None, first: int = 8080, last: int = 8179) -> int:
+def published_ports() -> dict[int, str]:
+    """Return which ports containers have, as podman knows them, with their names.
+
+    Nobody listens on the port of one whose processes were killed together with podman's own. What arrives there is
+    still led to it.
+    """
+    listed = json.loads(podman("ps", "--all", "--format=json").stdout)
+    each = ((container["Names"][0], port) for container in listed for port in container["Ports"] or [])
+    return {first: name for name, port in each for first in range(port["host_port"], port["host_port"] + port["range"])}
+
+
+def free_port(
+    wanted: int | None, first: int = 8080, last: int = 8179, taken: Mapping[int, str] = types.MappingProxyType({})
+) -> int:
     """Return a port of this machine's loopback that nobody listens on.
 
     :param wanted: the only one that will do, or ``None`` for the first free one from ``first`` to ``last``.
+    :param taken: ports that will not do either, with the names of the containers that have them.
     :raises LabError: when there is none.
     """
+    if wanted in taken:
+        raise LabError(f"SALTERN_PORT: port {wanted} is the container {taken[wanted]}'s; remove it or give another one")
     for port in [wanted] if wanted else range(first, last + 1):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in taken:
+                return port
     if wanted:
         raise LabError(f"SALTERN_PORT: port {wanted} of 127.0.0.1 is in use; give another one")
     raise LabError(f"ports {first} to {last} of 127.0.0.1 are all in use; give a free one as SALTERN_PORT")

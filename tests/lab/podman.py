@@ -33,6 +33,18 @@ def podman(*arguments: str, check: bool = True, input: str | None = None) -> sub
     return result
 
 
+def remove_containers(*names: str) -> None:
+    """Remove containers and all that is in them, whatever state they are in.
+
+    :raises LabError: when podman cannot.
+    """
+    command = ["rm", "--force", "--time", "2", "--volumes", *names]
+    # Where a container's processes were killed together with podman's own for it, the first attempt waits in vain for
+    # the exit code that those would have written, and only notes that it is over.
+    if podman(*command, check=False).returncode:
+        podman(*command, "--ignore")
+
+
 def exec_command(
     container: str, argv: Sequence[str], env: Mapping[str, str] | None = None, stdin: bool = False
 ) -> tuple[list[str], dict[str, str]]:
