@@ -12,6 +12,9 @@ HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
+# What `make bench` measures, in this order.
+BENCHES = converge first releases deploys serving apps growth minions
+
 # As root with all that the lab needs, which a user who only has virtual machines does not.
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
@@ -97,7 +100,8 @@ contracts: setup ## show which app provides which versions, and who attaches the
 		echo "The same as a page, with a picture: contracts.html"
 
 bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
-	@for part in $(or $(PART),converge first releases deploys serving apps growth minions); do \
+	@$(if $(filter-out $(BENCHES),$(PART)),echo "PART: '$(PART)' is no part; expected some of: $(BENCHES)" >&2; exit 1)
+	@for part in $(or $(PART),$(BENCHES)); do \
 		echo "$(PYTHON) -m bench.$$part"; rm -f ".lab/bench/$$part.json"; \
 		$(PYTHON) -m "bench.$$part" && $(PYTHON) -m bench.report "$$part" || exit 1; done
 

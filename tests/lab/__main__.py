@@ -245,6 +245,8 @@ def refuse_unreached(name: str, config: Path) -> None:
     :param config: the configuration of ssh.
     :raises LabError: when it is not, with the reason.
     """
+    if "://" not in name:
+        raise LabError(f"HOST: '{name}' is no address of a host; expected one as ssh://root@web1")
     try:
         asked = testinfra.get_host(name, ssh_config=str(config)).run("true")
     except (RuntimeError, ValueError, ImportError) as error:

@@ -354,3 +354,5 @@ def test_a_host_that_cannot_be_asked_is_refused_once(name, reason, tmp_path):
     with pytest.raises(LabError, match=rf"^HOST: {name} cannot be asked: .*{reason}.*; expected a host that ssh"):
         command_line.refuse_unreached(name, config)
     command_line.refuse_unreached("local://", config)
+    with pytest.raises(LabError, match=r"^HOST: 'web1' is no address of a host; expected one as ssh://root@web1$"):
+        command_line.refuse_unreached("web1", config)
