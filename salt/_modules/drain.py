@@ -16,7 +16,8 @@ __load__ = ["begin", "end", "is_drained", "since", "undo", "wait"]
 # nginx looks whether it is there; see formulas/nginx/files/site.conf.jinja. It says which releases served when the host
 # was drained, and is gone after a boot.
 MARK = "/run/saltern-drained"
-PEERS = "/etc/nginx/peers"
+NGINX = "/etc/nginx"
+PEERS = f"{NGINX}/peers"
 POLL = 0.2
 
 
@@ -138,12 +139,14 @@ def wait(hosts, out=True, timeout=60):
     """
     started = time.monotonic()
     while True:
-        others = contrary(_sites(), hosts, out)
-        if not others:
+        sites = _sites()
+        others = contrary(sites, hosts, out)
+        if not others and not _unread(sites):
             break
         if time.monotonic() > started + timeout:
             word = "still sends requests to" if out else "sends no requests to"
             listed = "; ".join(f"{app}: {', '.join(names)}" for app, names in sorted(others.items()))
+            listed = listed or f"nginx has not read {PEERS}"
             raise CommandExecutionError(
                 f"{__opts__['id']} {word} some hosts after {timeout} s ({listed}): journalctl -u saltern-peers says "
                 "why. The last host that takes requests is never taken out; where an app answers on no host, have the "
@@ -154,6 +157,11 @@ def wait(hosts, out=True, timeout=60):
         # The workers of nginx that have sent the last ones end with them.
         __salt__["nginx_tree.drain"](max(1, int(timeout - (time.monotonic() - started))))
     return round(time.monotonic() - started, 1)
+
+
+def _unread(sites):
+    """Tell whether nginx has yet to read what saltern-peers has written, and goes on as before."""
+    return __salt__["nginx_tree.is_stale"](NGINX, [f"peers/{app}.conf" for app in sites], settle=0)
 
 
 def contrary(sites, hosts, out):

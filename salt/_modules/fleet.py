@@ -1,13 +1,15 @@
 """What is done with several hosts at once, for the orchestrations of a master: who, and in which order."""
 
+import functools
 import json
 import os
 
 import salt.client
 import salt.config
 import salt.pillar
+from salt.exceptions import CommandExecutionError, SaltClientError
 
-__load__ = ["converge", "reboot", "release", "silent", "verify"]
+__load__ = ["ask", "converge", "reboot", "release", "silent", "verify"]
 
 # In which order hosts converge, by the first of these roles that they have: what apps attach, the apps, the proxies.
 ORDER = ("database", "cache", "app", "proxy")
@@ -16,6 +18,20 @@ ORDER = ("database", "cache", "app", "proxy")
 TIMEOUT = 10
 
 
+def planned(function):
+    """Have what cannot be worked out be a mistake of the plan: what is raised, Jinja shows with its trace."""
+
+    @functools.wraps(function)
+    def plan(asked):
+        try:
+            return function(asked)
+        except CommandExecutionError as error:
+            return {"mistakes": [str(error)]}
+
+    return plan
+
+
+@planned
 def release(asked):
     """Work out a rolling release of an app, or a rollback.
 
@@ -58,6 +74,7 @@ def release(asked):
     }
 
 
+@planned
 def converge(asked):
     """Work out in which order the hosts of an environment converge.
 
@@ -73,6 +90,7 @@ def converge(asked):
     return {"mistakes": [], "environment": asked["environment"], "hosts": sorted(its), "order": ordered(its)}
 
 
+@planned
 def verify(asked):
     """Work out who is asked whether it is what is declared.
 
@@ -90,6 +108,7 @@ def verify(asked):
     return {"mistakes": [], "hosts": its, "own": own if is_there else None}
 
 
+@planned
 def reboot(asked):
     """Work out in which order hosts are rebooted, one after the other, and app hosts a batch at a time.
 
@@ -134,17 +153,40 @@ def reboot(asked):
     }
 
 
+def ask(names, function, *arguments, timeout=TIMEOUT, **options):
+    """Ask minions, all at once.
+
+    :param names: ids.
+    :param function: of an execution module.
+    :param arguments: the function's.
+    :param timeout: seconds in which they must answer.
+    :param options: of Salt's ``LocalClient.cmd``.
+    :return: the answers of those that gave one, by id.
+    :raises CommandExecutionError: when no master runs here.
+
+    CLI Example: none, it serves the states of orchestrations.
+    """
+    if not names:
+        return {}
+    try:
+        with salt.client.get_local_client(mopts=__opts__) as client:
+            return client.cmd(names, function, arguments, tgt_type="list", timeout=timeout, **options)
+    except SaltClientError as error:
+        raise CommandExecutionError(
+            "The master does not run here; expected a host with the role master: systemctl start salt-master"
+        ) from error
+
+
 def silent(names):
     """Ask minions whether they are there.
 
     :param names: ids.
     :return: a message that names those which do not answer, empty where all do.
+    :raises CommandExecutionError: when no master runs here.
 
     CLI Example: none, it serves the orchestrations.
     """
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        wait = {"timeout": TIMEOUT, "gather_job_timeout": TIMEOUT // 2}
-        answered = client.cmd(names, "test.ping", tgt_type="list", **wait) if names else {}
+    answered = ask(names, "test.ping", gather_job_timeout=TIMEOUT // 2)
     missing = [name for name in sorted(names) if answered.get(name) is not True]
     if not missing:
         return ""
@@ -156,8 +198,7 @@ def silent(names):
 
 def _left_out(names):
     """Return which app hosts take no requests since ``drain.begin``. What does not answer is told later."""
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        answers = client.cmd(names, "drain.is_drained", tgt_type="list", timeout=TIMEOUT) if names else {}
+    answers = ask(names, "drain.is_drained")
     return {name for name in names if answers.get(name) is True}
 
 
@@ -165,8 +206,7 @@ def _reasons(names):
     """Ask minions why they should be rebooted. Return that by id, and mistakes."""
     if missing := silent(names):
         return {}, [missing]
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        answers = client.cmd(names, "reboot.pending", tgt_type="list", timeout=TIMEOUT)
+    answers = ask(names, "reboot.pending")
     mistakes = [
         f"{name}: cannot tell whether it is to be rebooted; expected a host that has converged from this master"
         for name in names
@@ -231,9 +271,15 @@ def unreadable(hosts):
     :return: a list with a message, empty where each row says what orchestrations ask of it.
     """
     rows = list(hosts.values()) if isinstance(hosts, dict) else [None]
-    if all(isinstance(row, dict) and row.keys() >= {"environment", "roles"} for row in rows):
+    if all(isinstance(row, dict) and _is_told(row) for row in rows):
         return []
     return ["pillar/hosts.yaml: cannot be read as rows of hosts; salt-call state.apply on this master says where"]
+
+
+def _is_told(row):
+    roles = row.get("roles")
+    is_list = isinstance(roles, list) and all(isinstance(role, str) for role in roles)
+    return is_list and isinstance(row.get("environment"), str)
 
 
 EXAMPLES = {"app": "tickets", "environment": "production"}

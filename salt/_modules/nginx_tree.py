@@ -406,14 +406,15 @@ def drain(timeout):
         time.sleep(0.05)
 
 
-def is_stale(root, paths):
+def is_stale(root, paths, settle=PEERS_SETTLE):
     """Tell whether nginx serves without what is in files: a run was interrupted after it wrote them.
 
     :param root: nginx's directory.
     :param paths: of files in the tree.
+    :param settle: seconds in which saltern-peers is left to have nginx read what it wrote itself.
     :return: a boolean.
 
-    CLI Example: none, it serves states.
+    CLI Example: none, it serves states and the module drain.
     """
     started = []
     for pid in _workers():
@@ -421,7 +422,7 @@ def is_stale(root, paths):
             started.append(_started(pid))
     now = time.time()
     for path in paths:
-        until = now - PEERS_SETTLE if path.startswith("peers/") else now
+        until = now - settle if path.startswith("peers/") else now
         with contextlib.suppress(FileNotFoundError):
             if started and max(started) < os.stat(os.path.join(root, path)).st_mtime <= until:
                 return True

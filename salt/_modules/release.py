@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["deploy", "dying", "hold", "is_due", "list_", "log", "migrate", "migrated", "plan", "rollback", "show"]
-__load__ += ["unhold", "verify"]
+__load__ = ["deploy", "dying", "hold", "is_due", "list_", "log", "migrate", "migrated", "movable", "plan", "rollback"]
+__load__ += ["show", "unhold", "verify"]
 __func_alias__ = {"list_": "list"}
 __outputter__ = {"list": "table", "log": "table"}
 
@@ -402,6 +402,23 @@ def migrated(app, sha256):
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     with open(MIGRATED.format(app=app), "w", encoding="ascii") as stream:
         stream.write(sha256)
+    return True
+
+
+def movable(app):
+    """Tell that a release would bring an app on to what is declared, on this host. Nothing is done.
+
+    :param app: the app's name.
+    :return: true.
+    :raises CommandExecutionError: when it is held.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.movable tickets
+    """
+    _movable(app)
     return True
 
 

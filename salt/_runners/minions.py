@@ -39,7 +39,7 @@ def _accept(minion_id, fingerprint):
             "fingerprint: expected 32 pairs of hexadecimal digits with colons between them, as bootstrap.sh told it on "
             f"{minion_id}"
         )
-    if minion_id not in _inventory():
+    if minion_id not in _inventory(minion_id):
         raise CommandExecutionError(f"{minion_id}: is not in pillar/hosts.yaml; add a row for it, or mend the id")
     with salt.key.get_key(__opts__) as keys:
         listed = keys.key_str(minion_id).items()
@@ -91,8 +91,13 @@ def judged(minion_id, fingerprint, found):
     return ""
 
 
-def _inventory():
-    for root in __opts__["pillar_roots"]["base"]:
-        with open(f"{root}/hosts.yaml", encoding="utf-8") as stream:
-            return salt.utils.yaml.safe_load(stream)
-    return {}
+def _inventory(minion_id):
+    path = f"{__opts__['pillar_roots']['base'][0]}/hosts.yaml"
+    try:
+        with open(path, encoding="utf-8") as stream:
+            hosts = salt.utils.yaml.safe_load(stream)
+    except (OSError, salt.utils.yaml.YAMLError) as error:
+        raise CommandExecutionError(f"{path}: {str(error).splitlines()[0]}; expected rows of hosts") from error
+    if not isinstance(hosts, dict):
+        raise CommandExecutionError(f"{path}: no rows of hosts; expected one for {minion_id}")
+    return hosts

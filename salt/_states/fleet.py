@@ -12,6 +12,7 @@ import time
 import xml.etree.ElementTree
 
 import salt.client
+from salt.exceptions import CommandExecutionError
 
 # Seconds in which a minion must answer.
 TIMEOUT = 10
@@ -39,19 +40,29 @@ def ready(name, hosts, environment=None):
     if environment and not _alone(environment):
         comment = f"{environment}: another orchestration is under way; nothing was touched. Run this again after it"
         return ret | {"result": False, "comment": comment}
-    if missing := __salt__["fleet.silent"](hosts):
-        return ret | {"result": False, "comment": missing}
-    if __opts__["test"] or not hosts:
-        return ret
-    with salt.client.get_local_client(mopts=__opts__) as client:
-        synced = client.cmd(hosts, "saltutil.sync_all", tgt_type="list", timeout=SYNC)
-        wait = {"wait": True, "timeout": SYNC}
-        told = client.cmd(hosts, "saltutil.refresh_pillar", tgt_type="list", timeout=2 * SYNC, kwarg=wait)
-    missing = sorted(host for host in hosts if not isinstance(synced.get(host), dict) or told.get(host) is not True)
+    try:
+        comment = __salt__["fleet.silent"](hosts) or _unready(hosts)
+    except CommandExecutionError as error:
+        comment = str(error)
+    return ret | {"result": False, "comment": comment} if comment else ret
+
+
+def _unready(hosts):
+    """Bring minions the tree's modules and pillar. Say whom that failed for, and which pillar has mistakes."""
+    if __opts__["test"]:
+        return ""
+    ask = __salt__["fleet.ask"]
+    synced = ask(hosts, "saltutil.sync_all", timeout=SYNC)
+    wait = {"wait": True, "timeout": SYNC}
+    told = ask(hosts, "saltutil.refresh_pillar", timeout=2 * SYNC, kwarg=wait)
+    # A pillar with mistakes holds nothing else, so that no secret is shown with them.
+    mistakes = ask(hosts, "pillar.get", "_errors", [], kwarg={"unmask": True})
+    missing = [host for host in sorted(hosts) if not isinstance(synced.get(host), dict) or told.get(host) is not True]
+    missing += [host for host in sorted(hosts) if host not in missing and not isinstance(mistakes.get(host), list)]
     if missing:
-        comment = f"{', '.join(missing)}: did not take modules and pillar within {SYNC} s; nothing else was touched"
-        return ret | {"result": False, "comment": comment}
-    return ret
+        return f"{', '.join(missing)}: did not take modules and pillar within {SYNC} s; nothing else was touched"
+    lines = [f"{host}: {mistake}" for host in sorted(hosts) for mistake in mistakes[host]]
+    return "\n".join([*lines, "Nothing else was touched"]) if lines else ""
 
 
 def _alone(environment):

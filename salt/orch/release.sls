@@ -5,7 +5,21 @@
 {{ begun('orch-release', plan) }}
 
 {% if not plan.mistakes %}
+# On a host that is held it would not come to serve, which is no news to wait for until the migrations have run.
+orch-release-movable:
+  salt.function:
+    - name: release.movable
+    - tgt: {{ plan.apps | tojson }}
+    - tgt_type: list
+    - expect_minions: True
+    - arg: [{{ plan.app | tojson }}]
+    - failhard: True
+
 # What is the same for all comes first, while all of them serve: the build, and once for the fleet its migrations.
+orch-release-told-build:
+  fleet.told:
+    - name: {{ (plan.apps | join(', ') ~ ': build ' ~ plan.build[:12]) | tojson }}
+
 orch-release-build:
   salt.function:
     - name: state.single
@@ -14,6 +28,10 @@ orch-release-build:
     - expect_minions: True
     - arg: [build.unpacked, {{ plan.app | tojson }}]
     - failhard: True
+
+orch-release-told-migrated:
+  fleet.told:
+    - name: {{ (plan.apps | first ~ ': migrations of build ' ~ plan.build[:12]) | tojson }}
 
 orch-release-migrated:
   salt.function:

@@ -224,7 +224,7 @@ def test_a_release_that_fails_stops_at_its_first_host(fleet, tmp_path):
     assert told.keys() == {"orch-release-done-app1", "orch-release-stopped-done-app1"}
     first, second = told["orch-release-stopped-done-app1"].splitlines()
     assert first == "app1: takes requests again, with the releases from before"
-    assert second.startswith("What failed is told above. No other host was touched")
+    assert second == "What failed is told above. Not moved: app2. Mend it, and run orch.release again"
     path.write_text(declared)
 
 
@@ -277,8 +277,11 @@ def test_a_rollback_rolls_too_and_holds_until_another_build_is_declared(fleet):
     assert (code, wrong(states), fleet.serving()) == (0, {}, gone_back)
     code, states = fleet.orchestrate("release", **FAQ)
     assert code
-    assert "Function release.migrate" in wrong(states)["orch-release-migrated"]
-    assert "is held" in states["orch-release-migrated"]["changes"]["ret"]["app1"]
+    # Each host is asked, before any has the build and one its migrations.
+    assert "Function release.movable" in wrong(states)["orch-release-movable"]
+    assert "orch-release-build" not in states
+    answers = states["orch-release-movable"]["changes"]["ret"]
+    assert all("is held" in answers[name] for name in ("app1", "app2"))
 
 
 # Which of the passwords each minion is told, by hand.

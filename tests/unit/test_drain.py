@@ -1,6 +1,7 @@
 """Which hosts get requests that should not."""
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 SERVING = "server 10.0.0.1:8100 down; # app1\nserver 10.0.0.2:8100 down; # app2\n"
 OUT = "server 10.0.0.1:8100 max_fails=0; # app1\n# server 10.0.0.2:8100 down; # app2 is out\n"
@@ -25,6 +26,26 @@ def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expecte
     functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in ("peers_drained", "peers_in", "peers_out")}
     dunders(drain, salt=functions)
     assert drain.contrary({"tickets": text}, hosts, out) == expected
+
+
+@pytest.mark.parametrize("age, is_over", [(1, True), (-1, False)])
+def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, nginx_tree, dunders, monkeypatch, tmp_path, age, is_over):
+    (tmp_path / "peers").mkdir()
+    path = tmp_path / "peers/tickets.conf"
+    path.write_text(OUT)
+    written = path.stat().st_mtime
+    names = ("peers_drained", "peers_in", "peers_out", "is_stale")
+    functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in names}
+    dunders(drain, salt=functions | {"nginx_tree.drain": lambda _: None}, opts={"id": "proxy1"})
+    monkeypatch.setattr(drain, "NGINX", str(tmp_path))
+    monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))
+    monkeypatch.setattr(nginx_tree, "_workers", lambda: {1: "nginx: worker process"})
+    monkeypatch.setattr(nginx_tree, "_started", lambda _: written + age)
+    if is_over:
+        assert drain.wait(["app2"]) < 1
+    else:
+        with pytest.raises(CommandExecutionError, match=r"proxy1 still sends .*nginx has not read"):
+            drain.wait(["app2"], timeout=0.3)
 
 
 def test_a_file_that_is_just_written_is_no_site(drain, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Who is released to, and in which order."""
 
 import pytest
+from salt.exceptions import SaltClientError
 
 HOSTS = {
     "proxy1": {"environment": "production", "roles": ["proxy"]},
@@ -46,12 +47,37 @@ def test_hosts_are_moved_as_they_serve_where_that_is_asked(fleet, salt):
     assert found["hosts"] == ["app1", "app2", "app3"]
 
 
-@pytest.mark.parametrize("hosts", [None, [], {"app1": None}, {"app1": {"roles": ["app"]}}])
+ROWS = [
+    None,
+    [],
+    {"app1": None},
+    {"app1": {"roles": ["app"]}},
+    {"app1": {"environment": "production", "roles": None}},
+    {"app1": {"environment": "production", "roles": [1]}},
+    {"app1": {"environment": None, "roles": ["app"]}},
+    {"app1": {"environment": ["production"], "roles": ["app"]}},
+]
+
+
+@pytest.mark.parametrize("hosts", ROWS)
 def test_an_inventory_that_is_none_is_told(fleet, dunders, hosts):
     dunders(fleet, salt={"inventory.read": lambda: hosts})
     for plan in (fleet.release, fleet.converge, fleet.reboot, fleet.verify):
         (mistake,) = plan({"environment": "production"})["mistakes"]
         assert mistake.startswith("pillar/hosts.yaml: cannot be read as rows of hosts")
+
+
+def test_a_master_that_does_not_run_is_told(fleet, salt, dunders, monkeypatch):
+    def client(**_):
+        raise SaltClientError("no socket")
+
+    monkeypatch.undo()
+    dunders(fleet, salt={"inventory.read": lambda: HOSTS}, opts={})
+    monkeypatch.setattr(fleet, "_pillar", lambda minion_id: PILLAR)
+    monkeypatch.setattr(fleet.salt.client, "get_local_client", client)
+    for plan, asked in ((fleet.release, {"app": "tickets"}), (fleet.reboot, {})):
+        (mistake,) = plan({"environment": "production", **asked})["mistakes"]
+        assert mistake.startswith("The master does not run here; expected a host with the role master")
 
 
 def test_an_app_host_that_is_alone_is_not_drained(fleet, salt):

@@ -1,8 +1,9 @@
-"""Why a host should be rebooted, and when it is back."""
+"""Whether hosts are ready, why one should be rebooted, and when it is back."""
 
 from xml.etree import ElementTree
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,37 @@ def test_a_newer_kernel_waits_for_a_reboot(reboot, running, installed, expected)
 )
 def test_a_host_is_back_when_its_next_boot_is_over(fleet_states, boot, expected):
     assert fleet_states.is_back(boot, "a") is expected
+
+
+@pytest.mark.parametrize(
+    "answers, comment",
+    [
+        ({}, "All 2 answer"),
+        ({"saltutil.sync_all": {"app1": {}}}, "app2: did not take modules and pillar within 120 s; nothing else was"),
+        ({"saltutil.refresh_pillar": {"app2": True, "app1": False}}, "app1: did not take modules and pillar"),
+        ({"pillar.get": {"app1": []}}, "app2: did not take modules and pillar"),
+        (
+            {"pillar.get": {"app1": [], "app2": ["certificates: missing"]}},
+            "app2: certificates: missing\nNothing else was touched",
+        ),
+    ],
+)
+def test_hosts_are_ready_that_have_modules_and_a_pillar_without_mistakes(fleet_states, dunders, answers, comment):
+    whole = {"saltutil.sync_all": {}, "saltutil.refresh_pillar": True, "pillar.get": []}
+    whole = {name: {"app1": answer, "app2": answer} for name, answer in whole.items()} | answers
+    salt = {"fleet.silent": lambda hosts: "", "fleet.ask": lambda hosts, name, *_, **__: whole[name]}
+    dunders(fleet_states, salt=salt, opts={"test": False})
+    found = fleet_states.ready("hosts", ["app1", "app2"])
+    assert (found["result"], found["comment"][: len(comment)]) == (not answers, comment)
+
+
+def test_a_master_that_does_not_run_is_no_traceback(fleet_states, dunders):
+    def silent(_):
+        raise CommandExecutionError("The master does not run here")
+
+    dunders(fleet_states, salt={"fleet.silent": silent}, opts={"test": False})
+    found = fleet_states.ready("hosts", ["app1"])
+    assert (found["result"], found["comment"]) == (False, "The master does not run here")
 
 
 REPORT = """

@@ -1,5 +1,7 @@
 """Whose key a master accepts."""
 
+import re
+
 import pytest
 from salt.exceptions import CommandExecutionError
 from salt.utils.crypt import pem_finger
@@ -35,3 +37,21 @@ def test_a_fingerprint_is_that_of_the_key_s_file(minions, tmp_path):
     path = tmp_path / "minion.pub"
     path.write_text(f"{key}\n")
     assert minions.fingerprint_of(key) == minions.fingerprint_of(f"{key}\n") == pem_finger(str(path))
+
+
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("app1: [", "hosts.yaml: .*; expected rows of hosts"),
+        ("", "hosts.yaml: no rows of hosts; expected one for app1"),
+        ("app2: {}", "app1: is not in pillar/hosts.yaml"),
+        (None, "hosts.yaml: .*No such file"),
+    ],
+)
+def test_a_host_of_no_inventory_is_refused_in_words(minions, dunders, tmp_path, text, reason):
+    if text is not None:
+        (tmp_path / "hosts.yaml").write_text(text)
+    dunders(minions, opts={"pillar_roots": {"base": [str(tmp_path)]}})
+    answer = minions.accept("app1", OWN)
+    assert answer["data"]["retcode"] == 1
+    assert re.search(reason, answer["data"]["refused"])
