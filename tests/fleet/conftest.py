@@ -1,5 +1,6 @@
 """A real Salt master with real minions, as processes of this machine, on a copy of the tree."""
 
+import contextlib
 import shutil
 import tempfile
 from pathlib import Path
@@ -56,11 +57,16 @@ def master(salt_factories, tree, keyring):
 
 @pytest.fixture(scope="session")
 def minion(master):
-    """A function that gives a minion, which runs as long as its context lasts."""
+    """A function that gives a minion, which runs, and whose key the master knows, as long as its context lasts."""
 
+    @contextlib.contextmanager
     def made(minion_id, **extra):
         written = configuration(ROOT, minion_id, "minion", "127.0.0.1", "00")["minion"]
         overrides = {key: value for key, value in written.items() if key not in (*OWN, "id", "master", "master_finger")}
-        return master.salt_minion_daemon(minion_id, overrides=overrides | extra).started()
+        with master.salt_minion_daemon(minion_id, overrides=overrides | extra).started() as daemon:
+            yield daemon
+        # The next minion of this id makes a key of its own, which the master would reject beside this one.
+        deleted = master.salt_key_cli().run("--delete", minion_id, "--yes")
+        assert deleted.returncode == 0, deleted.stdout
 
     return made
