@@ -9,11 +9,13 @@ import tempfile
 from pathlib import Path
 
 from bench import in_turn
+from bench.converge import changed_by_saltern
 from bench.releases import timed
 from bench.report import Result
 from tests import pillar
 from tests.lab import Host, Lab
 from tests.lab.lab import ROOT
+from tests.lab.podman import LabError
 from tests.lab.steps import Steps
 from tests.worktree import commit
 
@@ -50,6 +52,8 @@ def started(lab: Lab, case: tuple[int, int], scratch: Path) -> Host:
     declare(lab, host, *case, scratch)
     host.bootstrap()
     host.converge(line=lambda _: None)
+    if changed := changed_by_saltern(host):
+        raise LabError(f"{host.id}: a second converge would change {', '.join(changed)}")
     return host
 
 

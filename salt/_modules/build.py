@@ -6,6 +6,7 @@ A build is complete or not there: it is made beside its place and renamed into i
 import base64
 import contextlib
 import csv
+import fcntl
 import filecmp
 import grp
 import hashlib
@@ -27,6 +28,7 @@ from salt.exceptions import CommandExecutionError
 __load__ = ["foresee", "is_first", "is_unpacked", "unpack"]
 
 ROOT = "/srv/apps"
+LOCKS = "/run/saltern"
 CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 FORMAT = 1
 # How many builds are looked at for what a new one has too: what was deployed last is most like what comes now.
@@ -79,6 +81,8 @@ def _path(app, sha256):
 def unpack(app):
     """Bring the declared build of an app onto the host.
 
+    Where another process is at it, which a run that was killed may have left behind, it waits for what that one makes.
+
     :param app: the app's name.
     :raises CommandExecutionError: with the step that failed, the reason and what to do. Nothing is left behind.
 
@@ -88,8 +92,7 @@ def unpack(app):
 
         salt-call build.unpack tickets
     """
-    declared = __pillar__["app"][app]["build"]
-    target = _path(app, declared["sha256"])
+    target = _path(app, __pillar__["app"][app]["build"]["sha256"])
     directory = os.path.dirname(target)
     try:
         group = grp.getgrnam(app).gr_gid
@@ -100,6 +103,16 @@ def unpack(app):
     os.makedirs(directory, exist_ok=True)
     os.chown(directory, 0, group)
     os.chmod(directory, 0o750)
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    with open(f"{LOCKS}/{app}.build", "w", encoding="ascii") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if not is_unpacked(app):
+            _unpack(app, target, group)
+
+
+def _unpack(app, target, group):
+    """Make a build beside its place and rename it into it, while nobody else does."""
+    declared, directory = __pillar__["app"][app]["build"], os.path.dirname(target)
     staged = f"{directory}/.{os.path.basename(target)}"
     shutil.rmtree(staged, ignore_errors=True)
     fetched = f"{staged}.tar.gz"

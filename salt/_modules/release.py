@@ -8,7 +8,9 @@ the next converge, since each step first looks at what is there.
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import http.client
+import json
 import os
 import pwd
 import re
@@ -38,7 +40,7 @@ PAUSE = 1
 # How often a migration is tried where other hosts may run it too, and the seconds between.
 RELEASE_ATTEMPTS = 3
 RELEASE_PAUSE = 2
-# Which build has been migrated from another host; for the next release alone, and gone after a boot.
+# What build and config have been migrated from another host; for the next release alone, and gone after a boot.
 MIGRATED = "/run/saltern/migrated-{app}"
 # What in a process's log tells of an error, in the words of Python's logging and of most servers.
 ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b|\[(error|critical)\]|^Traceback \(most recent call last\):")
@@ -365,12 +367,8 @@ def migrate(app, sha256=None):
     """
     with _locked(app):
         wanted, one = _movable(app), _settings(app)
-        asked, sha256 = sha256, one["build"]["sha256"]
-        if asked not in (None, sha256):
-            raise CommandExecutionError(
-                f"{app}: this host is told to run build {sha256[:12]}, and is asked for {asked[:12]}; expected the "
-                "same, which saltutil.refresh_pillar may bring"
-            )
+        _check_asked(app, sha256)
+        sha256 = one["build"]["sha256"]
         if not wanted["new"]:
             return f"{app}: v{wanted['number']} is what is declared; nothing to migrate"
         if not __salt__["release_store.build"](app, sha256):
@@ -401,16 +399,23 @@ def migrated(app, sha256):
         return True
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     with open(MIGRATED.format(app=app), "w", encoding="ascii") as stream:
-        stream.write(sha256)
+        stream.write(_migration(app, sha256))
     return True
 
 
-def movable(app):
+def _migration(app, sha256):
+    """Return a digest of what the process type ``release`` of a build would run with: its code and its config."""
+    ran = json.dumps([sha256, __salt__["attachment.environ"](app)], sort_keys=True)
+    return hashlib.sha256(ran.encode()).hexdigest()
+
+
+def movable(app, sha256=None):
     """Tell that a release would bring an app on to what is declared, on this host. Nothing is done.
 
     :param app: the app's name.
+    :param sha256: the digest of the build that whoever asks takes for the declared one.
     :return: true.
-    :raises CommandExecutionError: when it is held.
+    :raises CommandExecutionError: when this host is told of another build, or the app is held.
 
     CLI Example:
 
@@ -419,7 +424,18 @@ def movable(app):
         salt-call release.movable tickets
     """
     _movable(app)
+    _check_asked(app, sha256)
     return True
+
+
+def _check_asked(app, sha256):
+    """Refuse a build that is not the one that this host is told of: its pillar is of before."""
+    told = _settings(app)["build"]["sha256"]
+    if sha256 not in (None, told):
+        raise CommandExecutionError(
+            f"{app}: this host is told to run build {told[:12]}, and is asked for {sha256[:12]}; expected the same, "
+            "which saltutil.refresh_pillar may bring"
+        )
 
 
 def _movable(app):
@@ -552,8 +568,8 @@ def _release(move):
     if "release" not in record["processes"]:
         return
     # The note is of a release that another host has migrated for. One that serves and is ill may have lost its data.
-    is_new = move.number != move.left
-    if is_new and _read(MIGRATED.format(app=move.app)) == record.get("build", ""):
+    note = _read(MIGRATED.format(app=move.app)) if move.number != move.left else None
+    if note and note == _migration(move.app, record.get("build", "")):
         return
     # Another app host may migrate the same database just now. Who comes second fails, and then finds it done.
     for attempt in range(1 if __pillar__["nginx"]["alone"] else RELEASE_ATTEMPTS):
@@ -649,7 +665,7 @@ def _wait(move, *web_states):
 def _contract(move):
     """Ask the web processes what the build's OpenAPI documents say that they answer."""
     # Of an app that is held another build serves than the declared one.
-    sha256 = __salt__["release_store.record"](move.app, move.number)["build"]
+    sha256 = __salt__["release_store.record"](move.app, move.number).get("build", "")
     wrong, process = __salt__["contract.ask"](move.app, move.number, sha256, move.ports, move.asker)
     if wrong:
         raise Refusal(wrong, process)

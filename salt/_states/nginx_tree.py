@@ -33,9 +33,9 @@ def current(name, template, apps):
             ret["changes"] |= RELOADED
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
+        refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
         if is_stale:
             __salt__["nginx_tree.reload"]()
-        refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
         if any(is_drain(change["diff"]) for path, change in changes.items() if path not in refused):
             __salt__["nginx_tree.drain"](max(one["timeout"] for one in __pillar__["nginx"]["sites"].values()))
     except CommandExecutionError as error:
@@ -56,6 +56,8 @@ def mod_watch(name, **_):
     if __opts__["test"]:
         return ret | {"changes": RELOADED, "result": None, "comment": "nginx would be reloaded"}
     try:
+        # Of what it refuses it would say nothing here, and go on with what it has.
+        __salt__["nginx_tree.promote"](name, {})
         __salt__["nginx_tree.reload"]()
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}

@@ -12,7 +12,7 @@ orch-release-movable:
     - tgt: {{ plan.apps | tojson }}
     - tgt_type: list
     - expect_minions: True
-    - arg: [{{ plan.app | tojson }}]
+    - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
     - failhard: True
 
 # What is the same for all comes first, while all of them serve: the build, and once for the fleet its migrations.

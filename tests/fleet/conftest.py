@@ -63,10 +63,12 @@ def minion(master):
     def made(minion_id, **extra):
         written = configuration(ROOT, minion_id, "minion", "127.0.0.1", "00")["minion"]
         overrides = {key: value for key, value in written.items() if key not in (*OWN, "id", "master", "master_finger")}
-        with master.salt_minion_daemon(minion_id, overrides=overrides | extra).started() as daemon:
-            yield daemon
-        # The next minion of this id makes a key of its own, which the master would reject beside this one.
-        deleted = master.salt_key_cli().run("--delete", minion_id, "--yes")
-        assert deleted.returncode == 0, deleted.stdout
+        try:
+            with master.salt_minion_daemon(minion_id, overrides=overrides | extra).started() as daemon:
+                yield daemon
+        finally:
+            # The next minion of this id makes a key of its own, which the master would reject beside this one.
+            deleted = master.salt_key_cli().run("--delete", minion_id, "--yes")
+            assert deleted.returncode == 0, deleted.stdout
 
     return made

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
+import types
 import zipfile
 from pathlib import Path
 
@@ -172,6 +174,33 @@ def test_the_place_of_a_build_is_named_by_app_and_digest(build, dunders, monkeyp
     assert not build.is_unpacked("shop")
     (tmp_path / "shop/builds/0123456789ab").mkdir(parents=True)
     assert build.is_unpacked("shop")
+
+
+def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(build, dunders, monkeypatch, tmp_path, tarball):
+    source = tarball(member("manage.py", content=b"print()"))
+    declared = {"source": source, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
+    dunders(build, pillar={"app": {"shop": {"build": declared}}}, salt={"contract.judge": lambda *_: None})
+    monkeypatch.setattr(build, "ROOT", str(tmp_path))
+    monkeypatch.setattr(build, "LOCKS", str(tmp_path / "locks"))
+    monkeypatch.setattr(build, "grp", types.SimpleNamespace(getgrnam=lambda app: types.SimpleNamespace(gr_gid=0)))
+    monkeypatch.setattr(build, "_judge", lambda app, staged: {})
+    made, begun = [], threading.Event()
+
+    def make_venv(app, staged):
+        begun.set()
+        made.append(staged)
+        # Long enough for the other one to come, and to remove what is here if it did not wait.
+        time.sleep(0.3)
+        Path(staged, "venv").touch()
+
+    monkeypatch.setattr(build, "_make_venv", make_venv)
+    first = threading.Thread(target=build.unpack, args=["shop"])
+    first.start()
+    begun.wait(5)
+    build.unpack("shop")
+    first.join()
+    assert len(made) == 1
+    assert sorted(os.listdir(tmp_path / "shop/builds" / declared["sha256"][:12])) == ["manage.py", "venv"]
 
 
 @pytest.fixture

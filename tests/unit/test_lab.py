@@ -299,6 +299,7 @@ def test_a_port_in_use_is_refused_by_number_and_else_passed_over():
 
 def test_two_labs_are_never_given_the_same_port(tmp_path, monkeypatch):
     monkeypatch.setattr(lab, "PORT_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(lab, "published_ports", dict)
     servers = []
 
     def publish(_):

@@ -234,13 +234,21 @@ def test_a_migration_is_tried_again_where_another_host_may_run_it_too(
     assert len(codes) - len(left) == runs
 
 
-@pytest.mark.parametrize("left, runs", [(None, 0), (1, 0), (2, 1)])
-def test_what_another_host_has_migrated_counts_for_a_new_release_alone(
-    release, dunders, monkeypatch, tmp_path, left, runs
+@pytest.mark.parametrize(
+    "left, build, database, runs",
+    [(None, "a", "db1", 0), (1, "a", "db1", 0), (2, "a", "db1", 1), (1, "b", "db1", 1), (1, "a", "db2", 1)],
+)
+def test_what_another_host_has_migrated_counts_for_a_new_release_of_the_same_alone(
+    release, dunders, monkeypatch, tmp_path, left, build, database, runs
 ):
-    (tmp_path / "shop").write_text("a")
+    environ = {"DATABASE_URL": "postgres://db1/shop"}
+    salt = {"release_store.record": lambda app, number: record(build), "attachment.environ": lambda app: environ}
+    dunders(release, salt=salt, pillar={"nginx": {"alone": True}})
+    monkeypatch.setattr(release, "LOCKS", str(tmp_path))
     monkeypatch.setattr(release, "MIGRATED", f"{tmp_path}/{{app}}")
-    dunders(release, salt={"release_store.record": lambda app, number: record("a")}, pillar={"nginx": {"alone": True}})
+    monkeypatch.setattr(release, "_movable", lambda app: {"new": True, "number": 2})
+    assert release.migrated("shop", "a")
+    environ["DATABASE_URL"] = f"postgres://{database}/shop"
     ran = []
     monkeypatch.setattr(release, "_run_release", lambda move: ran.append(move) or 0)
     release._release(release.Move("shop", 2, {}, left, {}))
@@ -254,6 +262,9 @@ def test_what_is_migrated_is_the_build_that_was_asked_for(release, monkeypatch):
     assert release.migrate("shop", "a" * 64) == "shop: v2 is what is declared; nothing to migrate"
     with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
         release.migrate("shop", "b" * 64)
+    assert release.movable("shop", "a" * 64)
+    with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
+        release.movable("shop", "b" * 64)
 
 
 @pytest.mark.parametrize(
