@@ -328,3 +328,27 @@ def test_a_tree_that_nginx_does_not_take_does_not_stay(nginx_tree, judged, root,
         nginx_tree.promote(str(root), {"nginx.conf": "new\n", "sites/shop.conf": None, "sites/faq.conf": "faq\n"})
     assert {path: (root / path).read_bytes() for path in before} == before
     assert not (root / "sites/faq.conf").exists()
+
+
+@pytest.mark.parametrize("of", ["files", "certificates"])
+def test_what_nginx_refuses_is_told_before_it_is_to_read_it(nginx_tree_states, dunders, of):
+    told = []
+
+    def promote(root, texts):
+        raise CommandExecutionError("nginx refuses the configuration; the live one stays: conf.d/mine.conf:1")
+
+    salt = {
+        "nginx_tree.rendered": lambda *_: {},
+        "nginx_tree.changes": lambda *_: {},
+        "nginx_tree.is_stale": lambda *_: True,
+        "nginx_tree.runs": lambda: True,
+        "nginx_tree.promote": promote,
+        "nginx_tree.reload": lambda: told.append(True),
+        "site_certificate.path": str,
+        "site_certificate.snippets": dict,
+    }
+    dunders(nginx_tree_states, salt=salt, pillar={"nginx": {"sites": {}}}, opts={"test": False})
+    name = "/etc/nginx"
+    ret = nginx_tree_states.current(name, "", []) if of == "files" else nginx_tree_states.mod_watch(name)
+    assert (ret["result"], ret["changes"], told) == (False, {}, [])
+    assert ret["comment"].endswith("conf.d/mine.conf:1")
