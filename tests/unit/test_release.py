@@ -267,6 +267,19 @@ def test_what_is_migrated_is_the_build_that_was_asked_for(release, monkeypatch):
         release.movable("shop", "b" * 64)
 
 
+@pytest.mark.parametrize("found, asked", [(record("a"), "a"), ({}, "")])
+def test_a_release_is_asked_about_the_build_that_it_is_of_as_far_as_it_is_known(release, dunders, found, asked):
+    builds = []
+
+    def ask(app, number, sha256, ports, asker):
+        builds.append(sha256)
+        return None, None
+
+    dunders(release, salt={"release_store.record": lambda app, number: found, "contract.ask": ask})
+    release._contract(release.Move("shop", 2, {}, 2, {}))
+    assert builds == [asked]
+
+
 @pytest.mark.parametrize(
     "line, is_error",
     [
