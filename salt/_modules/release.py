@@ -366,8 +366,7 @@ def migrate(app, sha256=None):
         salt-call release.migrate tickets
     """
     with _locked(app):
-        wanted, one = _movable(app), _settings(app)
-        _check_asked(app, sha256)
+        wanted, one = _movable(app, sha256), _settings(app)
         sha256 = one["build"]["sha256"]
         if not wanted["new"]:
             return f"{app}: v{wanted['number']} is what is declared; nothing to migrate"
@@ -387,7 +386,7 @@ def migrated(app, sha256):
 
     :param app: the app's name.
     :param sha256: the build's digest.
-    :raises CommandExecutionError: when the app is held.
+    :raises CommandExecutionError: when this host is told of another build, or the app is held.
 
     CLI Example:
 
@@ -395,7 +394,7 @@ def migrated(app, sha256):
 
         salt-call release.migrated tickets 3a7bd3e2360a…
     """
-    if not _movable(app)["new"]:
+    if not _movable(app, sha256)["new"]:
         return True
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     with open(MIGRATED.format(app=app), "w", encoding="ascii") as stream:
@@ -423,26 +422,22 @@ def movable(app, sha256=None):
 
         salt-call release.movable tickets
     """
-    _movable(app)
-    _check_asked(app, sha256)
+    _movable(app, sha256)
     return True
 
 
-def _check_asked(app, sha256):
-    """Refuse a build that is not the one that this host is told of: its pillar is of before."""
+def _movable(app, sha256):
+    """Return what is to be done (see ``plan``) for an app that a release is to bring on.
+
+    :param sha256: see ``movable``.
+    :raises CommandExecutionError: when this host is told of another build, as its pillar is of before, or it is held.
+    """
     told = _settings(app)["build"]["sha256"]
     if sha256 not in (None, told):
         raise CommandExecutionError(
             f"{app}: this host is told to run build {told[:12]}, and is asked for {sha256[:12]}; expected the same, "
             "which saltutil.refresh_pillar may bring"
         )
-
-
-def _movable(app):
-    """Return what is to be done (see ``plan``) for an app that a release is to bring on.
-
-    :raises CommandExecutionError: when it is held.
-    """
     wanted = plan(app)
     if wanted["held"]:
         raise CommandExecutionError(

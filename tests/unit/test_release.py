@@ -246,7 +246,7 @@ def test_what_another_host_has_migrated_counts_for_a_new_release_of_the_same_alo
     dunders(release, salt=salt, pillar={"nginx": {"alone": True}})
     monkeypatch.setattr(release, "LOCKS", str(tmp_path))
     monkeypatch.setattr(release, "MIGRATED", f"{tmp_path}/{{app}}")
-    monkeypatch.setattr(release, "_movable", lambda app: {"new": True, "number": 2})
+    monkeypatch.setattr(release, "_movable", lambda app, sha256: {"new": True, "number": 2})
     assert release.migrated("shop", "a")
     environ["DATABASE_URL"] = f"postgres://{database}/shop"
     ran = []
@@ -257,14 +257,19 @@ def test_what_another_host_has_migrated_counts_for_a_new_release_of_the_same_alo
 
 def test_what_is_migrated_is_the_build_that_was_asked_for(release, monkeypatch):
     monkeypatch.setattr(release, "_locked", lambda app: contextlib.nullcontext())
-    monkeypatch.setattr(release, "_movable", lambda app: {"new": False, "number": 2})
+    monkeypatch.setattr(release, "plan", lambda app: {"new": False, "number": 2, "held": {}})
     monkeypatch.setattr(release, "_settings", lambda app: {"build": {"sha256": "a" * 64}})
     assert release.migrate("shop", "a" * 64) == "shop: v2 is what is declared; nothing to migrate"
     with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
         release.migrate("shop", "b" * 64)
     assert release.movable("shop", "a" * 64)
-    with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
-        release.movable("shop", "b" * 64)
+    # A pillar of before says that even where what it tells of is held.
+    monkeypatch.setattr(release, "plan", lambda app: {"new": False, "number": 2, "held": {"build": "a"}})
+    for ask in (release.movable, release.migrated):
+        with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
+            ask("shop", "b" * 64)
+        with pytest.raises(CommandExecutionError, match=r"^shop: v2 is held"):
+            ask("shop", "a" * 64)
 
 
 @pytest.mark.parametrize("found, asked", [(record("a"), "a"), ({}, "")])
