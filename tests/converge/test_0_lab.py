@@ -80,6 +80,17 @@ def test_a_command_reads_as_much_as_it_likes(bare, script, characters):
     assert by_lab(bare, "sh", "-c", script, input=text) == (0, text[:characters])
 
 
+@pytest.mark.parametrize(
+    ("limit", "script"),
+    [("TasksMax=3", "sleep 1 & sleep 1 & sleep 1 & wait"), ("MemoryMax=50M", "perl -e '$x = q(x) x 200_000_000'")],
+)
+def test_a_hosts_systemd_enforces_limits(bare, limit, script):
+    """Without control groups of its own it says yes to each, and none holds."""
+    scope = ("systemd-run", "--quiet", "--scope", "--property=MemorySwapMax=0")
+    assert by_lab(bare, *scope, "sh", "-c", script)[0] == 0
+    assert by_lab(bare, *scope, f"--property={limit}", "sh", "-c", script)[0] != 0
+
+
 @pytest.mark.alike
 def test_nothing_is_left_of_a_host_whose_port_is_taken(suite):
     with Lab.temporary(f"port-{suite}") as lab, socket.create_server(("127.0.0.1", 0)) as server:

@@ -232,7 +232,9 @@ class Lab:
         arguments += [f"--network={self.network}", f"--network-alias={host_id}", f"--ip={host.address}"]
         arguments += [f"--publish=127.0.0.1:{port}:80"] if port else []
         arguments += ["--restart=always"] if reboots else []
-        arguments += ["--privileged", "--systemd=always", *machine.limits(), f"--volume={self.tree}:{TREE}:ro"]
+        # With control groups of its own: without them a systemd on version 1 has no controllers, and limits are none.
+        arguments += ["--cgroupns=private", "--privileged", "--systemd=always", *machine.limits()]
+        arguments += [f"--volume={self.tree}:{TREE}:ro"]
         started = podman("run", *arguments, image_name, *machine.init_command(suite), check=False)
         if started.returncode:
             # podman leaves a container that was created and did not start. A name that was taken is not ours to remove.
