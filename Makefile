@@ -20,7 +20,7 @@ own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
 .NOTPARALLEL:
 .PHONY: help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts bench \
-	release docs secret secrets-rekey certificates lock clean
+	release build-forget docs secret secret-remove secrets-rekey certificates lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
@@ -113,11 +113,17 @@ release: $(own_tools) ## build and declare an app (APP=tickets, or its directory
 			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' || exit 1; \
 	done
 
+build-forget: tools ## no longer declare a build of an app that is removed (APP=shop ENV=production)
+	@bin/build-release --forget '$(APP)' --declare 'pillar/builds/$(ENV).sls' >/dev/null
+
 docs: setup ## write docs/settings.md and the editors' schemas anew, from the formulas' settings.yaml
 	@bin/settings-docs
 
 secret: tools ## encrypt a value, from a prompt or standard input (ENV=production NAME=app.tickets.config.SECRET_KEY)
 	@bin/secret set --environment '$(ENV)' '$(NAME)'
+
+secret-remove: tools ## remove a value, or all of an app's (ENV=production NAME=app.shop)
+	@bin/secret remove --environment '$(ENV)' '$(NAME)'
 
 # ENV has a value of its own above, which is not meant here.
 secrets-rekey: tools ## encrypt anew what others shall read, after a host or an operator came or left (ENV=production)

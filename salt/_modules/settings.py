@@ -26,6 +26,7 @@ __load__ = [
     "misplaced",
     "parted",
     "read_schemas",
+    "undeclared",
     "unreadable",
 ]
 
@@ -34,6 +35,13 @@ INVENTORY_KEY = "hosts"
 
 # In the compiled pillar: the formulas that the pillar files mention.
 DECLARED_KEY = "_declared"
+
+# What files of one environment may say of an app, and what takes it out again. {env} and {app} are put in.
+OF_AN_APP = {
+    "environments": ("has settings of an app", "remove app.{app} there"),
+    "builds": ("declares a build of an app", "remove it with make build-forget APP={app} ENV={env}"),
+    "secrets": ("has secrets of an app", "remove them with make secret-remove ENV={env} NAME=app.{app}"),
+}
 
 # No setting is half as deep.
 MAX_DEPTH = 20
@@ -108,12 +116,18 @@ def compiled(pillar, minion_id):
     if DECLARED_KEY in pillar:
         declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
     mistakes = misplaced(schemas, roots, own)
+    partial = undeclared(roots, environment, declared)
+    mistakes += [message for messages in partial.values() for message in messages]
+    if partial and isinstance(declared.get("app"), dict):
+        # Without its port nothing else can be told of such an app.
+        declared = declared | {"app": {app: one for app, one in declared["app"].items() if app not in partial}}
     mistakes += __salt__["secrets.mistakes"](roots, environment, minion_id, pillar, schemas)
     # What could not be decrypted, or is in the wrong place, is not judged as well.
     named = {message.partition(": ")[0] for message in mistakes}
     settings, others = completed(schemas, declared, hosts, minion_id)
     for module in () if others else ("certificate", "site_certificate"):
         others += __salt__[f"{module}.mistakes"](settings, hosts, minion_id)
+    others = [located(message, roots, files, environment) for message in others]
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
     if mistakes:
         return {}, sorted(mistakes)
@@ -259,6 +273,83 @@ def misplaced(schemas, roots, names):
         for path in fixed({"properties": schemas}, declared, []):
             found.append(f"{dotted(path)}: does not vary; expected in pillar/common.sls, not in pillar/{name}")
     return found
+
+
+def undeclared(roots, environment, declared):
+    """Find apps that files of an environment name and ``common.sls`` does not, such as one that was removed there alone.
+
+    :param roots: directories, in the order of the pillar roots.
+    :param environment: its name.
+    :param declared: what all files say of the formulas.
+    :return: by app, a message for each file that names it.
+
+    CLI Example: none, it serves ``settings.compiled`` and the runner parity.
+    """
+    found, known = {}, _named_apps(roots, "common.sls", declared)
+    for kind, (what, removal) in OF_AN_APP.items():
+        if (kind, environment) == ("secrets", "dev"):
+            # They stand there in clear, and are edited by hand.
+            removal = OF_AN_APP["environments"][1]
+        for app in sorted(_named_apps(roots, f"{kind}/{environment}.sls") - known):
+            close = difflib.get_close_matches(app, sorted(known), 1, cutoff=0.8)
+            meant = f"did you mean app.{close[0]}? Otherwise " if close else ""
+            found.setdefault(app, []).append(
+                f"{dotted(['app', app])}: pillar/{kind}/{environment}.sls {what} that pillar/common.sls does not declare; "
+                f"{meant}{removal.format(app=app, env=environment)}, or declare the app in pillar/common.sls"
+            )
+    return found
+
+
+# How the module attachment says that settings of a resource are of no app, such as one that was removed.
+UNATTACHED = ": no app attaches it; "
+
+
+def located(message, roots, names, environment):
+    """Add to a message of a resource that no app attaches which files name it, and what removes it there.
+
+    :param message: any message; others are returned as they are.
+    :param roots: directories, in the order of the pillar roots.
+    :param names: of files below them.
+    :param environment: whose files these are.
+    """
+    path, told, _ = message.partition(UNATTACHED)
+    if not told:
+        return message
+    removals = []
+    for root, name in itertools.product(roots, names):
+        content = None
+        if os.path.exists(file := os.path.join(root, name)):
+            with open(file, encoding="utf-8") as stream:
+                text = stream.read()
+            content = salt.utils.yaml.safe_load(text) if _is_plain(text) else None
+        for key in path.split("."):
+            content = content.get(key) if isinstance(content, dict) else None
+        if content is not None:
+            is_encrypted = name.startswith("secrets/") and environment != "dev"
+            by = f" with make secret-remove ENV={environment} NAME={path}" if is_encrypted else ""
+            removals.append(f"remove it from pillar/{name}{by}")
+    return "; ".join([message, *removals])
+
+
+def _named_apps(roots, name, rendered=None):
+    """Return the names of the apps in a pillar file.
+
+    :param name: of a file below the roots; it need not be there.
+    :param rendered: what the pillar says, for a file with Jinja: its apps with a port.
+    """
+    named = set()
+    for root in roots:
+        path = os.path.join(root, name)
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as stream:
+                text = stream.read()
+            content = salt.utils.yaml.safe_load(text) if _is_plain(text) else None
+            apps = content.get("app") if isinstance(content, dict) else None
+            named |= {app for app in apps if isinstance(app, str)} if isinstance(apps, dict) else set()
+            if not _is_plain(text) and rendered and isinstance(rendered.get("app"), dict):
+                apps = rendered["app"].items()
+                named |= {app for app, one in apps if isinstance(one, dict) and "port" in one}
+    return named
 
 
 def fixed(schema, value, path):

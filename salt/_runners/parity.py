@@ -165,6 +165,8 @@ class Tree:
         opts = self.opts(minion_id, "bookworm")
         pillar = salt.pillar.Pillar(opts, opts["grains"], minion_id, "base").compile_pillar()
         refuse(f"{minion_id}: {error}" for error in pillar.pop("_errors", []))
+        partial = functions["settings.undeclared"](self.pillar_roots, environment, pillar)
+        refuse(message for messages in partial.values() for message in messages)
         # Certificates are each host's own.
         declared = {key: value for key, value in pillar.items() if key not in ("hosts", "certificates")}
         for one in (declared.get("app") or {}).values():

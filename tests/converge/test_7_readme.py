@@ -136,6 +136,21 @@ def test_a_build_for_production_is_declared(type_in, clone):
     assert build["source"].startswith("https://builds.example.com/shop-")
 
 
+def test_an_app_is_removed(port, type_in, clone, reader):
+    for path in PLACES:
+        file = clone / "pillar" / path
+        said = yaml.safe_load(file.read_text())
+        del said["app"]["shop"]
+        file.write_text(yaml.safe_dump(said))
+    done = subprocess.run(["make", "apply"], cwd=clone, env=reader, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "remove it with make build-forget APP=shop ENV=dev, or declare the app" in done.stdout
+    type_in("make build-forget APP=shop")
+    type_in("make apply")
+    answer = subprocess.run(["curl", "-s", f"http://shop.localhost:{port}/"], capture_output=True, text=True, check=True)
+    assert answer.stdout == "No app has this domain.\n"
+
+
 def test_make_down_leaves_nothing(type_in):
     type_in("make down")
     names = subprocess.run(["podman", "ps", "-a", "--format={{.Names}}"], capture_output=True, text=True, check=True)

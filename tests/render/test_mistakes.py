@@ -137,6 +137,30 @@ PILLARS = {
             "nginx.tls.acme.agree_terms: expected True, once you have read the authority's terms of service",
         ],
     ),
+    "an app that was removed from common.sls alone, and names that are none": (
+        {
+            "builds/dev.sls": BUILDS | {"app": BUILDS["app"] | {"shop": BUILDS["app"]["faq"]}},
+            "environments/dev.sls": {"app": {"shop": {"domains": ["shop.localhost"]}, "ticket": {"domains": []}}},
+            "secrets/dev.sls": {"app": {"shop": {"config": {"KEY": "918273645"}}}},
+        },
+        [
+            "app.shop: pillar/builds/dev.sls declares a build of an app that pillar/common.sls does not declare; "
+            "remove it with make build-forget APP=shop ENV=dev, or declare the app in pillar/common.sls",
+            "app.shop: pillar/environments/dev.sls has settings of an app that pillar/common.sls does not declare; "
+            "remove app.shop there, or declare the app in pillar/common.sls",
+            "app.shop: pillar/secrets/dev.sls has secrets of an app that pillar/common.sls does not declare; "
+            "remove app.shop there, or declare the app in pillar/common.sls",
+            "app.ticket: pillar/environments/dev.sls has settings of an app that pillar/common.sls does not declare; "
+            "did you mean app.tickets? Otherwise remove app.ticket there, or declare the app in pillar/common.sls",
+        ],
+    ),
+    "settings of a resource whose app was removed": (
+        {"secrets/dev.sls": {"redis": {"instances": {"shop": {"password": "hunter2-xyzzy-0123"}}}}},
+        [
+            "redis.instances.shop: no app attaches it; expected the name of an attached redis; "
+            "remove it from pillar/secrets/dev.sls"
+        ],
+    ),
     "an inventory that a pillar file changes": (
         {"secrets/dev.sls": {"hosts": {"dev": ROW}}},
         ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"],

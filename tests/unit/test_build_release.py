@@ -522,6 +522,29 @@ def test_a_file_that_holds_anything_else_is_left_alone(shop, run, tmp_path, text
     assert not (tmp_path / "dist").exists()
 
 
+def test_the_build_of_an_app_that_is_removed_is_forgotten_and_the_others_stay(shop, run, made, tmp_path):
+    pillar = tmp_path / "pillar/builds/dev.sls"
+    made(shop, "--declare", pillar)
+    stall = made(shop, "--name", "stall", "--declare", pillar)
+    done = run("--forget", "shop", "--declare", pillar)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["app"] == "shop"
+    assert "declares no build of shop any more; the tarball stays where it is: " in done.stderr
+    assert list(yaml.safe_load(pillar.read_text())["app"]) == ["stall"]
+    assert Path(stall["path"]).exists()
+    before = pillar.read_text()
+    refused(run("--forget", "shop", "--declare", pillar), "declares no build of shop; expected one of stall")
+    refused(run("--forget", "", "--declare", pillar), "expected one of stall")
+    assert pillar.read_text() == before
+    assert run("--forget", "stall", "--declare", pillar).returncode == 0
+    assert yaml.safe_load(pillar.read_text()) == {"app": {}}
+    refused(run("--forget", "stall", "--declare", pillar), "expected one of none")
+    refused(run("--forget", "shop", "--declare", tmp_path / "other.sls"), "other.sls: no such file")
+    assert not (tmp_path / "other.sls").exists()
+    pillar.write_text("app: {shop: {port: 8000}}\n")
+    refused(run("--forget", "shop", "--declare", pillar), "expected a file that --declare wrote")
+
+
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 
 HASH = "--hash=sha256:" + "0" * 64
@@ -710,6 +733,8 @@ def test_a_build_that_finds_no_room_leaves_nothing_behind(shop, run, made, tmp_p
         (["x", "--version", "../up"], "--version: expected"),
         (["x", "--source", "/srv"], "--declare"),
         (["x", "--nonsense"], "--nonsense"),
+        (["x", "--forget", "x", "--declare", "y"], "no APP_DIR"),
+        (["--forget", "x"], "--declare FILE"),
     ],
 )
 def test_a_command_line_that_cannot_be_read_ends_with_2(run, arguments, word):
@@ -727,7 +752,7 @@ def test_a_source_that_no_host_can_read_is_refused(shop, run, tmp_path, source):
 def test_help_names_every_option(run):
     done = run("--help")
     assert done.returncode == 0
-    for word in ("APP_DIR", "--ref", "--worktree", "--python", "--declare", "--source", "pip.conf", "Exit codes"):
+    for word in ("APP_DIR", "--ref", "--worktree", "--python", "--declare", "--source", "--forget", "pip.conf", "Exit codes"):
         assert word in done.stdout
 
 

@@ -224,6 +224,7 @@ def test_a_value_that_no_host_would_get_is_refused_and_not_shown(refused, name, 
 def test_only_secrets_outside_dev_are_encrypted(refused, environment, message):
     assert refused("set", "--environment", environment, NAME, value=b"x") == [message]
     assert refused("rekey", "--environment", environment) == [message]
+    assert refused("remove", "--environment", environment, NAME) == [message]
 
 
 def bad_keys(keys):
@@ -339,6 +340,38 @@ def test_an_interrupted_run_leaves_nothing_behind(tree, keys, tmp_path_factory):
     run.stdin.close()
     assert list(scratch.iterdir()) == []
     assert not (tree / FILE).exists()
+
+
+# --- What is removed --------------------------------------------------------------------------------------------------
+
+
+def test_the_values_of_an_app_that_is_removed_leave_the_file_and_the_others_stay(tree, keys, run, write, refused):
+    common = tree / "pillar/common.sls"
+    declared = common.read_text()
+    common.write_text(declared.replace("\napp:\n", "\napp:\n  shop: {port: 8400}\n"))
+    write(b"one")
+    write(b"two", "app.shop.config.KEY")
+    write(b"three", "app.shop.config.TOKEN")
+    common.write_text(declared)
+    kept = messages(tree)[NAME]
+    done = run("remove", "--environment", "production", "app.shop")
+    assert done.returncode == 0, done.stderr.decode()
+    *lines, last = done.stdout.decode().splitlines()
+    assert lines == [f"{FILE}: app.shop.config.{name} is removed" for name in ("KEY", "TOKEN")]
+    assert last == "Whoever could read a value has had it: where it opens something, change it there"
+    assert messages(tree) == {NAME: kept}
+    assert (tree / FILE).read_text().startswith("#!yaml|gpg\n# Written by ")
+    assert keys["alice"].decrypt(kept) == b"one"
+    expected = f"not in {FILE}; expected one of {NAME}, or what they begin with"
+    for name in ("app.shop", "app.ticket", f"{NAME}.x", ""):
+        assert refused("remove", "--environment", "production", name) == [f"{name}: {expected}"]
+    assert run("remove", "--environment", "production", NAME).returncode == 0
+    assert run("check").returncode == 0
+    assert refused("remove", "--environment", "production", NAME) == [
+        f"{NAME}: not in {FILE}; expected one of none, or what they begin with"
+    ]
+    write(b"again")
+    assert keys["web1"].decrypt(messages(tree)[NAME]) == b"again"
 
 
 # --- Another set of readers -------------------------------------------------------------------------------------------
