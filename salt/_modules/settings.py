@@ -276,7 +276,7 @@ def misplaced(schemas, roots, names):
 
 
 def undeclared(roots, environment, declared):
-    """Find apps that files of an environment name and ``common.sls`` does not, such as one that was removed there alone.
+    """Find apps that an environment's files name and ``common.sls`` does not, such as one that was removed there alone.
 
     :param roots: directories, in the order of the pillar roots.
     :param environment: its name.
@@ -294,8 +294,8 @@ def undeclared(roots, environment, declared):
             close = difflib.get_close_matches(app, sorted(known), 1, cutoff=0.8)
             meant = f"did you mean app.{close[0]}? Otherwise " if close else ""
             found.setdefault(app, []).append(
-                f"{dotted(['app', app])}: pillar/{kind}/{environment}.sls {what} that pillar/common.sls does not declare; "
-                f"{meant}{removal.format(app=app, env=environment)}, or declare the app in pillar/common.sls"
+                f"{dotted(['app', app])}: pillar/{kind}/{environment}.sls {what} that pillar/common.sls does not "
+                f"declare; {meant}{removal.format(app=app, env=environment)}, or declare the app in pillar/common.sls"
             )
     return found
 

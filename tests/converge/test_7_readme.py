@@ -147,7 +147,9 @@ def test_an_app_is_removed(port, type_in, clone, reader):
     assert "remove it with make build-forget APP=shop ENV=dev, or declare the app" in done.stdout
     type_in("make build-forget APP=shop")
     type_in("make apply")
-    answer = subprocess.run(["curl", "-s", f"http://shop.localhost:{port}/"], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        ["curl", "-s", f"http://shop.localhost:{port}/"], capture_output=True, text=True, check=True
+    )
     assert answer.stdout == "No app has this domain.\n"
 
 

@@ -752,7 +752,17 @@ def test_a_source_that_no_host_can_read_is_refused(shop, run, tmp_path, source):
 def test_help_names_every_option(run):
     done = run("--help")
     assert done.returncode == 0
-    for word in ("APP_DIR", "--ref", "--worktree", "--python", "--declare", "--source", "--forget", "pip.conf", "Exit codes"):
+    for word in (
+        "APP_DIR",
+        "--ref",
+        "--worktree",
+        "--python",
+        "--declare",
+        "--source",
+        "--forget",
+        "pip.conf",
+        "Exit codes",
+    ):
         assert word in done.stdout
 
 
