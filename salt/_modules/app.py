@@ -15,6 +15,8 @@ __load__ = ["gone", "orphans", "remove"]
 
 ROOT = "/srv/apps"
 REDIS = "/var/lib/redis"
+# Locks and notes of the modules build and release.
+RUN = "/run/saltern"
 
 # What the modules build and release_store make in an app's directory.
 OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
@@ -63,6 +65,9 @@ def remove(apps):
             _sweep(user.pw_uid)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"/usr/local/bin/{app}-run")
+        for left in (f"{app}.lock", f"{app}.build", f"migrated-{app}"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{RUN}/{left}")
         _clear(f"{ROOT}/{app}")
         if user:
             _delete(user)

@@ -182,7 +182,7 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     for what in ("passwd", "group"):
         assert host.run("getent", what, "mirror", check=False).returncode == 2
     assert host.sh("ss -Hltn | grep -c ':83[0-9][0-9] ' || true").stdout.strip() == "0"
-    find = "find / /tmp /dev/shm -xdev '(' -path /proc -o -path /sys -o -path /srv/saltern ')' -prune -o "
+    find = "find / /tmp /dev/shm /run -xdev '(' -path /proc -o -path /sys -o -path /srv/saltern ')' -prune -o "
     assert host.sh(f"{find} -uid {uid} -print || true").stdout == ""
     left = host.sh(f"{find} -name '*mirror*' -not -path '/var/lib/*' -not -path '/opt/*' -print || true").stdout.split()
     assert [path for path in left if path.startswith(("/etc", "/srv", "/usr/local", "/run"))] == []
