@@ -28,8 +28,6 @@ base-ca-certificate-{{ name }}:
       - file: base-ca-directory
     - require_in:
       - file: base-ca-retired
-    - onchanges_in:
-      - cmd: base-ca-certificates
 {% endfor %}
 
 # An authority that is no longer declared is no longer trusted. Before the directory is there, in a dry run, Salt would
@@ -43,7 +41,11 @@ base-ca-retired:
       - pkg: base-packages
 
 base-ca-certificates:
-  cmd.run:
-    - name: update-ca-certificates
-    - onchanges:
+  certificate.bundled:
+    - name: /etc/ssl/certs/ca-certificates.crt
+    - directory: /usr/local/share/ca-certificates/saltern
+    - watch:
       - file: base-ca-retired
+{% for name in base.ca_certificates | sort %}
+      - file: base-ca-certificate-{{ name }}
+{% endfor %}

@@ -1,11 +1,14 @@
 """The certificates of a host and those whom it trusts; see the module ``certificate``."""
 
+import glob
 import os
 import pwd
 
+import watching
 from salt.exceptions import CommandExecutionError
 
 
+@watching.failure_counts
 def authorities(name):
     """Have the authorities that the host's apps trust in one file that all may read.
 
@@ -15,6 +18,7 @@ def authorities(name):
     return _written(name, text, "root", 0o644, lambda: __salt__["certificate.write_authorities"](name, text))
 
 
+@watching.failure_counts
 def present(name, user):
     """Have a service's key and certificate in one file, so that the two change at once, for that service alone.
 
@@ -27,6 +31,7 @@ def present(name, user):
     return _written(name, text, user, 0o600, lambda: __salt__["certificate.write_pair"](name, text, user))
 
 
+@watching.failure_counts
 def site(name, app):
     """Have the key and the certificates by which nginx serves an app in one file, for root alone.
 
@@ -37,6 +42,7 @@ def site(name, app):
     return _written(name, text, "root", 0o600, lambda: __salt__["site_certificate.write"](app, text))
 
 
+@watching.failure_counts
 def retired(name):
     """Have no key of an app that nginx serves no more.
 
@@ -54,6 +60,61 @@ def retired(name):
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{', '.join(unused)} was removed"}
+
+
+@watching.failure_counts
+def bundled(name, directory):
+    """Have the host's own bundle of authorities made of those that are declared; it ``watch``es what writes these.
+
+    It looks at the bundle: where ``update-ca-certificates`` failed once, the files are there and the bundle is not.
+
+    :param name: the bundle.
+    :param directory: where the declared authorities are.
+    """
+    return _bundled(name, directory, will_change=False)
+
+
+def mod_watch(name, directory, sfun=None, **_):
+    """In a dry run, say that the bundle would be made anew; a run has made it."""
+    return _bundled(name, directory, will_change=__opts__["test"])
+
+
+def _bundled(name, directory, will_change):
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has the declared authorities"}
+    if not will_change and _is_bundled(name, directory):
+        return ret
+    ret["changes"] = {name: {"old": "other authorities", "new": "made anew"}}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{name} would be made anew"}
+    done = __salt__["cmd.run_all"](["update-ca-certificates"], python_shell=False)
+    if done["retcode"]:
+        comment = f"update-ca-certificates: {done['stderr'] or done['stdout']}"
+        return ret | {"changes": {}, "result": False, "comment": comment}
+    # Of an authority that is gone it leaves the link, which then tells that it has run.
+    for link in _dangling(name, directory):
+        os.unlink(link)
+    return ret | {"comment": f"{name} was made anew"}
+
+
+def _is_bundled(name, directory):
+    """Tell whether a bundle has the authorities of a directory, and was made since one of them was removed."""
+    if not os.path.isdir(directory):
+        return True
+    if not os.path.exists(name) or _dangling(name, directory):
+        return False
+    bundle = _text(name)
+    return all(_text(path).strip() in bundle for path in glob.glob(f"{directory}/*.crt"))
+
+
+def _dangling(name, directory):
+    """List the links beside a bundle that lead to authorities of a directory which are gone."""
+    links = [entry.path for entry in os.scandir(os.path.dirname(name)) if entry.is_symlink()]
+    return [link for link in links if os.readlink(link).startswith(f"{directory}/") and not os.path.exists(link)]
+
+
+def _text(path):
+    with open(path, encoding="ascii", errors="replace") as stream:
+        return stream.read()
 
 
 def _written(name, text, user, mode, write):

@@ -2,11 +2,13 @@
 
 import re
 
+import watching
 from salt.exceptions import CommandExecutionError
 
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
 
 
+@watching.failure_counts
 def current(name, template, apps):
     """Bring nginx's configuration to what is declared, as far as nginx accepts it.
 
@@ -24,7 +26,7 @@ def current(name, template, apps):
     try:
         wanted = __salt__["nginx_tree.rendered"](template, apps) | __salt__["site_certificate.snippets"]()
         changes = __salt__["nginx_tree.changes"](name, wanted)
-        certificates = map(__salt__["site_certificate.path"], __pillar__["nginx"]["sites"])
+        certificates = [__salt__["site_certificate.path"](app) for app in sorted(__pillar__["nginx"]["sites"])]
         is_stale = not changes and __salt__["nginx_tree.is_stale"](name, [*wanted, *certificates])
         if not changes and not is_stale:
             return ret
@@ -34,8 +36,11 @@ def current(name, template, apps):
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
         refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
+        # Where all that changed is refused, the certificates of other sites must be read all the same.
+        is_stale = is_stale or (refused and __salt__["nginx_tree.is_stale"](name, certificates))
         if is_stale:
             __salt__["nginx_tree.reload"]()
+            ret["changes"] |= RELOADED
         if any(is_drain(change["diff"]) for path, change in changes.items() if path not in refused):
             __salt__["nginx_tree.drain"](max(one["timeout"] for one in __pillar__["nginx"]["sites"].values()))
     except CommandExecutionError as error:

@@ -6,9 +6,11 @@ Salt 3008 has a state of this name that never loads: the execution module that i
 import glob
 import os
 
+import watching
 from salt.exceptions import CommandExecutionError
 
 
+@watching.failure_counts
 def present(name, version):
     """Make a cluster where there is none, in UTF-8 and with checksums.
 
@@ -41,6 +43,7 @@ def present(name, version):
     return ret | {"comment": f"Cluster {version}/{name} was made"}
 
 
+@watching.failure_counts
 def access_loaded(name, version, certificate):
     """Have a running cluster read its access list and its certificate again when they are newer than what it has read.
 

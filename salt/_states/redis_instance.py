@@ -6,12 +6,14 @@ import json
 import os
 import re
 
+import watching
 from salt.exceptions import CommandExecutionError
 
 MANAGED = "Managed by Saltern"
 DATA = "/var/lib/redis"
 
 
+@watching.failure_counts
 def attached(name, app, directory):
     """Have an instance's data be that of the app that attaches it, kept from earlier or not yet there.
 
@@ -40,6 +42,7 @@ def attached(name, app, directory):
     return ret | {"comment": f"{app} has the instance {name} again"}
 
 
+@watching.failure_counts
 def replaced(name, instances, ports):
     """Have no instance on the port of one that takes its place. Its data stays.
 
@@ -51,6 +54,7 @@ def replaced(name, instances, ports):
     return _retired(name, [one for one in gone if _told(name, one)["port"] in map(str, ports)])
 
 
+@watching.failure_counts
 def retired(name, instances):
     """Have no instance that no app attaches any more, and that no release has in its config. Its data stays.
 
@@ -70,6 +74,7 @@ def _users(port):
     return __salt__["attachment.users"]("redis", port) or [f"{one}, which is connected" for one in others]
 
 
+@watching.failure_counts
 def certificate_served(name, port, path):
     """Have a running instance serve the certificate that is on the disk, without a restart.
 

@@ -3,9 +3,11 @@
 import os
 import time
 
+import watching
 from salt.exceptions import CommandExecutionError
 
 
+@watching.failure_counts
 def asked(name):
     """Have systemd begin to say what the run will want to know of its units. This changes nothing.
 
@@ -17,6 +19,7 @@ def asked(name):
     return {"name": name, "changes": {}, "result": True, "comment": "systemd is asked"}
 
 
+@watching.failure_counts
 def loaded(name, files, package=None):
     """Restart a running service that is older than its configuration; it ``watch``es the states that write that.
 
@@ -32,6 +35,7 @@ def loaded(name, files, package=None):
     return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
 
 
+@watching.failure_counts
 def unit_read(name, units):
     """Have systemd read the files of units again where they changed; it ``watch``es the states that write them.
 

@@ -84,6 +84,10 @@ EDITS = {
     "the firewall's file was edited": ("echo '# edited' >>/etc/saltern/firewall.nft", {"firewall-rules"}),
     "the firewall's file was removed": ("rm /etc/saltern/firewall.nft", {"firewall-rules"}),
     "the firewall was disabled": ("systemctl disable -q saltern-firewall", {"firewall-service"}),
+    "an authority's certificate was left in the bundle's directory": (
+        "ln -s /usr/local/share/ca-certificates/saltern/gone.crt /etc/ssl/certs/gone.pem",
+        {"base-ca-certificates"},
+    ),
     "an operator's tool was removed": ("apt-get -qq remove less", {"base-packages"}),
 }
 # Others notice these, or put them right by the way: they restart, stop or remove what others need. One at a time.

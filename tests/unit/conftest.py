@@ -5,6 +5,7 @@ A test that needs ``__salt__``, ``__pillar__`` or ``__opts__`` gives them as pla
 """
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,13 @@ def module(path):
     def loaded():
         spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
         it = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(it)
+        # As Salt does while it loads a module, which may share something with those beside it.
+        beside = str((ROOT / path).parent)
+        sys.path.append(beside)
+        try:
+            spec.loader.exec_module(it)
+        finally:
+            sys.path.remove(beside)
         return it
 
     return loaded
@@ -60,6 +67,7 @@ redis_connection = module("salt/_modules/redis_connection.py")
 redis_instance = module("salt/_states/redis_instance.py")
 service_config = module("salt/_states/service_config.py")
 service_config_module = module("salt/_modules/service_config.py")
+postgres_cluster = module("salt/_states/postgres_cluster.py")
 unit_states = module("salt/_states/unit.py")
 acme = module("salt/_modules/acme.py")
 site_certificate = module("salt/_modules/site_certificate.py")

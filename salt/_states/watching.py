@@ -1,0 +1,34 @@
+"""What state modules with a ``mod_watch`` share. It holds no state of its own.
+
+Where a watched state has changed something, Salt calls ``mod_watch`` after a state that changed nothing itself, and
+keeps only that second result: a state that failed would end green (salt#43008).
+"""
+
+import functools
+import traceback
+import types
+
+__load__ = []
+
+
+def failure_counts(state):
+    """Have Salt keep the failure of a state, also where what it watches has changed.
+
+    :param state: a function of a state module.
+    :return: the function to be used in its place. An exception counts as Salt counts it: as a failure, with its
+        traceback.
+    """
+    reason = traceback.format_exc
+
+    def kept(name, *arguments, **options):
+        try:
+            ret = state(name, *arguments, **options)
+        except Exception:
+            comment = f"An exception occurred in this state: {reason()}"
+            ret = {"name": name, "changes": {}, "result": False, "comment": comment}
+        return ret | {"skip_watch": True} if ret["result"] is False else ret
+
+    # Salt puts what a state may know of its run (`__running__`, …) into the globals of the function that it calls: they
+    # must be those of the state's own module.
+    own = types.FunctionType(kept.__code__, state.__globals__, state.__name__, None, kept.__closure__)
+    return functools.wraps(state)(own)

@@ -1,0 +1,98 @@
+"""A state that fails stays failed, also where Salt would ask its ``mod_watch`` after it: salt#43008."""
+
+import ast
+import inspect
+import re
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from .conftest import ROOT
+
+# The fixtures of conftest.py that load the state modules with a mod_watch.
+FIXTURES = {
+    "certificate": "certificate_states",
+    "nginx_tree": "nginx_tree_states",
+    "postgres_cluster": "postgres_cluster",
+    "redis_instance": "redis_instance",
+    "service_config": "service_config",
+}
+
+
+def functions(path):
+    """Return the functions of a module, by name."""
+    return {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+def public():
+    """Name the states of the modules that have a mod_watch: module and function."""
+    for path in sorted((ROOT / "salt/_states").glob("*.py")):
+        names = functions(path)
+        if "mod_watch" in names:
+            yield from ((path.stem, name) for name in names if name != "mod_watch" and not name.startswith("_"))
+
+
+HELPERS = {("nginx_tree", "is_drain"), ("service_config", "newer")}
+STATES = sorted({*public()} - HELPERS)
+
+
+def watchers():
+    """Name what watches in the formulas: module and function of each state with ``watch`` or ``listen``."""
+    found = set()
+    for path in sorted((ROOT / "formulas").glob("*/*.sls")):
+        function = None
+        for line in path.read_text().splitlines():
+            if match := re.fullmatch(r"  ([a-z_]+)\.([a-z_]+):", line):
+                function = match.groups()
+            elif re.match(r"\s+- (watch|listen)(_any)?:", line):
+                found.add(function)
+            # What has another state watch is a documented hook, and there is none with a mod_watch of Salt's.
+            assert not re.match(r"\s+- (watch|listen)_in:", line), path
+    return found
+
+
+class Fails(dict):
+    """Modules of which every function raises."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __getitem__(self, name):
+        def function(*arguments, **options):
+            raise self.error
+
+        return function
+
+
+@pytest.mark.parametrize("module, function", sorted(watchers()), ids=map(".".join, sorted(watchers())))
+@pytest.mark.parametrize("error", [CommandExecutionError("refused"), RuntimeError("unforeseen")], ids=["told", "crash"])
+def test_a_failure_is_kept_when_what_is_watched_has_changed(request, dunders, tmp_path, module, function, error):
+    states = request.getfixturevalue(FIXTURES[module])
+    dunders(
+        states,
+        salt=Fails(error),
+        pillar={"nginx": {"sites": {}}},
+        opts={"test": False},
+        running={},
+        lowstate=[],
+        instance_id="x",
+    )
+    state = getattr(states, function)
+    parameters = inspect.signature(state).parameters.values()
+    given = {one.name: "/nowhere" for one in parameters if one.default is one.empty} | {"name": "/nowhere"}
+    given |= {key: str(tmp_path) for key in given.keys() & {"directory"}}
+    given |= {key: ["/nowhere"] for key in given.keys() & {"files", "units", "apps", "instances", "ports"}}
+    ret = state(**given)
+    assert (ret["result"], ret["skip_watch"]) == (False, True)
+    assert str(error) in ret["comment"]
+
+
+@pytest.mark.parametrize("module, function", STATES, ids=map(".".join, STATES))
+def test_every_state_with_a_mod_watch_keeps_its_failure(module, function):
+    decorators = map(ast.unparse, functions(ROOT / f"salt/_states/{module}.py")[function].decorator_list)
+    assert "watching.failure_counts" in decorators
+
+
+def test_what_watches_in_a_formula_is_one_of_them():
+    assert watchers() <= set(STATES)
+    assert {("nginx_tree", "current"), ("service_config", "loaded")} <= watchers()
