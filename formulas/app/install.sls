@@ -14,6 +14,13 @@ app-process:
     - mode: '0755'
     - makedirs: True
 
+app-terminal:
+  file.managed:
+    - name: /usr/local/lib/saltern/terminal
+    - source: salt://app/files/terminal.py
+    - mode: '0755'
+    - makedirs: True
+
 app-contract:
   file.managed:
     - name: /usr/local/lib/saltern/contract
@@ -50,6 +57,7 @@ app-run-{{ app }}:
     - mode: '0755'
     - require:
       - file: app-process
+      - file: app-terminal
 
 app-directory-{{ app }}:
   file.directory:

@@ -18,6 +18,9 @@ REDIS = "/var/lib/redis"
 # Locks and notes of the modules build and release.
 RUN = "/run/saltern"
 
+# In a session of its own: what else that user runs may meddle with it, and root's terminal must not be its.
+AS_POSTGRES = "setsid --wait runuser -u postgres --"
+
 # What the modules build and release_store make in an app's directory.
 OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
 
@@ -162,10 +165,10 @@ def orphans():
 
 def _database(one, databases):
     name, owner = one["name"], one["owner"]
-    command = f"runuser -u postgres -- dropdb {shlex.quote(name)}"
+    command = f"{AS_POSTGRES} dropdb {shlex.quote(name)}"
     # The role can go with the last that it owns.
     if owner == one["app"] and one["owned"] == 1:
-        command += f" && runuser -u postgres -- dropuser {shlex.quote(owner)}"
+        command += f" && {AS_POSTGRES} dropuser {shlex.quote(owner)}"
     return {"app": one["app"], "size": _size(one["size"]), "since": one["since"], "remove": command}
 
 

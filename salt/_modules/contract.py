@@ -297,7 +297,8 @@ class Asker:
         streams = {"stdin": subprocess.PIPE, "stdout": self.output, "stderr": self.errors}
         self.script = _identity(COMMAND)
         try:
-            self.process = subprocess.Popen(_command(app), cwd="/", env=environ, **streams)
+            # In a session of its own: the app's processes may meddle with it, and root's terminal must not be its.
+            self.process = subprocess.Popen(_command(app), cwd="/", env=environ, start_new_session=True, **streams)
         except OSError as error:
             os.close(self.output)
             os.close(self.errors)

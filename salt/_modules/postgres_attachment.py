@@ -286,6 +286,8 @@ def run(statements):
             group=user.pw_gid,
             extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
             cwd="/",
+            # What else PostgreSQL's user runs may meddle with it, and root's terminal must not be its.
+            start_new_session=True,
             env={"PATH": os.defpath, "HOME": user.pw_dir, "LC_ALL": "C.UTF-8"},
         )
     except (OSError, KeyError) as error:

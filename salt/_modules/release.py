@@ -581,7 +581,9 @@ def _run_release(move):
     # It ends with the run that started it, so that no migration goes on behind the next one's back.
     user = ["setpriv", "--reuid", move.app, "--regid", move.app, "--clear-groups", "--pdeathsig", "TERM"]
     command = [*user, "/usr/local/lib/saltern/process", move.app, str(move.number), "release"]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True) as process:
+    # Nothing of root's goes with it: no variable, and neither its terminal nor what it prints to.
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **streams, env={"PATH": os.defpath}, start_new_session=True) as process:
         try:
             process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:

@@ -67,6 +67,7 @@ EDITS = {
         {"app-release-faq"},
     ),
     "the launcher was edited": ("echo '# edited' >>/usr/local/lib/saltern/process", {"app-process"}),
+    "the terminal was edited": ("echo '# edited' >>/usr/local/lib/saltern/terminal", {"app-terminal"}),
     "the check of contracts was edited": ("echo '# edited' >>/usr/local/lib/saltern/contract", {"app-contract"}),
     "a build was removed": ("rm -r /srv/apps/faq/builds/*", {"app-build-faq"}),
     "a variable was edited": ("printf x >>/srv/apps/faq/current/env/SECRET_KEY", {"app-release-faq"}),

@@ -128,7 +128,7 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
     refused = host.run("mirror-run", "sh", "-c", other, check=False)
     assert "no pg_hba.conf entry" in refused.stderr
     # It owns another one.
-    assert kept(host)["postgres:mirror_data"]["remove"] == "runuser -u postgres -- dropdb mirror_data"
+    assert kept(host)["postgres:mirror_data"]["remove"] == "setsid --wait runuser -u postgres -- dropdb mirror_data"
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}})
     assert converged(host) == states | {"postgres-attachment-mirror_data"}
     assert sql(host, "SELECT text FROM kept") == "Größe"

@@ -408,6 +408,9 @@ def test_one_off_processes_run_as_the_app_does(host, mirror):
     assert host.run("mirror-run", check=False).stderr == "usage: mirror-run COMMAND [ARGUMENT ...]\n"
     other = host.run("runuser", "-u", "faq", "--", "mirror-run", "id", check=False)
     assert (other.returncode, other.stderr) == (1, "mirror-run: not root: run it with sudo\n")
-    # With a terminal it has one of its own.
-    shown = host.run("script", "-qec", "mirror-run tty", "/dev/null").stdout
-    assert "/dev/pts/" in shown
+    # With a terminal it has one of its own, and root's is out of its reach; tests/unit/test_terminal.py has more ways.
+    ways = ("", " | cat", " </dev/null 2>&1 | cat")
+    script = "; ".join(["tty", *(f"mirror-run sh -c 'ls -l /proc/self/fd; tty </dev/tty'{way}" for way in ways)])
+    roots, shown = host.run("script", "-qec", script, "/dev/null").stdout.split("\n", 1)
+    assert roots.startswith("/dev/pts/") and "/dev/pts/" in shown
+    assert f"{roots.strip()}\r" not in shown

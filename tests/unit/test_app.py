@@ -26,6 +26,7 @@ def kept(app, dunders, monkeypatch, tmp_path):
     return orphans, tmp_path
 
 
+AS_POSTGRES = "setsid --wait runuser -u postgres --"
 DATABASE = {
     "name": "stock",
     "owner": "shop",
@@ -52,7 +53,7 @@ def test_a_database_is_listed_with_the_command_that_removes_it(kept):
             "app": "shop",
             "size": "7.5 MB",
             "since": DATABASE["since"],
-            "remove": "runuser -u postgres -- dropdb stock && runuser -u postgres -- dropuser shop",
+            "remove": f"{AS_POSTGRES} dropdb stock && {AS_POSTGRES} dropuser shop",
         }
     }
 
@@ -60,7 +61,10 @@ def test_a_database_is_listed_with_the_command_that_removes_it(kept):
 @pytest.mark.parametrize("other", [{"owned": 2}, {"owner": "alice"}], ids=["of two", "of a person"])
 def test_a_role_stays_that_is_needed_or_not_the_apps(kept, other):
     orphans, _ = kept
-    assert orphans(DATABASE | other)["kept"]["postgres:stock"]["remove"] == "runuser -u postgres -- dropdb stock"
+    assert (
+        orphans(DATABASE | other)["kept"]["postgres:stock"]["remove"]
+        == "setsid --wait runuser -u postgres -- dropdb stock"
+    )
 
 
 def test_an_instance_is_listed_with_all_that_it_left(kept):

@@ -19,6 +19,7 @@ import signal
 import sys
 
 LOG_INFO = 6
+TERMINAL = "/usr/local/lib/saltern/terminal"
 
 
 def environment(directory, release, app, port):
@@ -73,11 +74,8 @@ def run(app, *command):
         sys.exit(f"usage: {app}-run COMMAND [ARGUMENT ...]")
     user = pwd.getpwnam(app)
     if os.geteuid() == 0:
-        # With a terminal of its own: what the app starts must not be able to type into root's.
-        terminal = ["--pty"] if os.isatty(0) and os.isatty(1) else []
-        os.execv(
-            "/sbin/runuser", ["runuser", "-u", app, *terminal, "--", os.path.abspath(__file__), "--run", app, *command]
-        )
+        # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
+        os.execv(TERMINAL, [TERMINAL, app, os.path.abspath(__file__), "--run", app, *command])
     if os.geteuid() != user.pw_uid:
         sys.exit(f"{app}-run: not root: run it with sudo")
     try:

@@ -1,0 +1,307 @@
+#!/usr/bin/python3 -IS
+"""Run a command as another user, out of reach of the terminal that it was started at.
+
+    terminal USER COMMAND [ARGUMENT ...]
+
+Whoever has root's terminal, as the controlling one or as an open file, can type into root's shell (TIOCSTI). So the
+command has a session of its own, and a terminal of its own in place of each standard stream that is a terminal. Pipes
+and files it has as they are: no byte of them changes. Nothing else of root's goes with it: no other open file, no
+variable but TERM.
+
+What is typed goes to the command once it reads from its terminal: in "... | less" the keys are less's. With runuser
+--pty and script the pipes would go through the terminal too, and all keys would be the command's.
+"""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import select
+import signal
+import socket
+import struct
+import sys
+import termios
+import time
+import tty
+
+STANDARD = (0, 1, 2)
+FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+# What the one who keeps the command's session tells, and is told.
+STARTED, ASKS, STOPPED, ENDED, GO_ON = b"s", b"a", b"z", b"e", b"g"
+SIZE = 65536
+# Seconds for what a command has printed at its end, where something that it left behind has its terminal still.
+REST = 0.5
+
+
+def main(user, *command):
+    account = pwd.getpwnam(user)
+    _close_others()
+    terminal = _terminal()
+    if terminal is None:
+        _become(account, command)
+    sys.exit(Attendant(terminal).attend(account, command))
+
+
+def _close_others():
+    """Close what root's shell had open, and have all three standard streams open."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in STANDARD:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    while (fd := os.open("/dev/null", os.O_RDWR)) in STANDARD:
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+def _terminal():
+    """Return the terminal that root is at, or ``None``."""
+    with contextlib.suppress(OSError):
+        return os.open("/dev/tty", os.O_RDWR)
+    for fd in STANDARD:
+        if os.isatty(fd):
+            try:
+                return os.open(os.ttyname(fd), os.O_RDWR | os.O_NOCTTY)
+            except OSError:
+                # It has no name here: a container's, whose terminal is outside.
+                return os.dup(fd)
+    return None
+
+
+def _become(account, command):
+    """Become a command of another user."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU):
+        signal.signal(number, signal.SIG_DFL)
+    os.chdir("/")
+    os.umask(0o022)
+    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.execve(command[0], command, {name: os.environ[name] for name in ("TERM",) if name in os.environ})
+
+
+def _leave_pipes():
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in STANDARD:
+        os.dup2(null, fd)
+    os.close(null)
+
+
+class Attendant:
+    """Who stands between root's terminal and that of the command.
+
+    :param terminal: root's.
+    """
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+        self.master, self.slave = os.openpty()
+        self.modes = termios.tcgetattr(terminal)
+        termios.tcsetattr(self.slave, termios.TCSANOW, self.modes)
+        self._resize()
+        # Otherwise what stands behind a pipe may read and write the terminal too.
+        self.is_alone = os.isatty(0) and os.isatty(1)
+        self.is_reading = self.is_raw = False
+        self.group = None
+        self.pending = b""
+
+    def attend(self, account, command):
+        """Run a command, and return its exit status as a shell would.
+
+        :param account: whose it is, as ``pwd`` has it.
+        :param command: its path and its arguments.
+        """
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        is_first = self.is_alone and self._is_foreground()
+        os.fchown(self.slave, account.pw_uid, -1)
+        if not os.fork():
+            try:
+                _keep(account, command, self.slave, theirs, is_first)
+            finally:
+                os._exit(126)
+        theirs.close()
+        os.close(self.slave)
+        os.set_blocking(self.master, False)
+        self.group = struct.unpack("=i", self.line.recv(5)[1:])[0]
+        for number in FORWARDED:
+            # A shell starts what is in the background without these two, and nohup without a third.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, lambda number, _: self._signal(number))
+        signal.signal(signal.SIGWINCH, lambda *_: self._resize())
+        signal.signal(signal.SIGCONT, lambda *_: self._go_on())
+        try:
+            if is_first:
+                self._read()
+            # A pipe's other end is to see its end when the command closes it.
+            _leave_pipes()
+            return self._relay()
+        finally:
+            self._restore()
+
+    def _relay(self):
+        status = None
+        until = float("inf")
+        while status is None or time.monotonic() < until:
+            keys = [self.terminal] if self.is_reading and not self.pending else []
+            line = [self.line] if status is None else []
+            writable = [self.master] if self.pending else []
+            wait = None if status is None else REST / 5
+            found, writable, _ = select.select([self.master, *line, *keys], writable, [], wait)
+            if writable:
+                self._type()
+            if self.terminal in found:
+                self._take()
+            if self.master in found and not self._show():
+                break
+            if self.line in found:
+                status = self._told()
+                until = time.monotonic() + REST
+            if status is not None and not found:
+                break
+        while status is None:
+            status = self._told()
+        return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+
+    def _show(self):
+        """Show what the command printed; return whether its terminal is open still."""
+        try:
+            text = os.read(self.master, SIZE)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        while text:
+            text = text[os.write(self.terminal, text) :]
+        return True
+
+    def _take(self):
+        """Take what was typed. Root's terminal that went away ends the command."""
+        try:
+            self.pending = os.read(self.terminal, SIZE)
+        except OSError:
+            self.pending = b""
+        if not self.pending:
+            self.is_reading = False
+            self._signal(signal.SIGHUP)
+
+    def _type(self):
+        with contextlib.suppress(BlockingIOError):
+            self.pending = self.pending[os.write(self.master, self.pending) :]
+
+    def _told(self):
+        """Do what the command needs, and return its status if it has ended."""
+        said = self.line.recv(SIZE)
+        if said[:1] == ENDED:
+            return struct.unpack("=i", said[1:])[0]
+        if not said:
+            # Somebody killed who kept its session.
+            return signal.SIGKILL
+        if said == ASKS:
+            self._read()
+        elif self._is_at_shell():
+            self._restore()
+            os.kill(0, signal.SIGSTOP)
+        with contextlib.suppress(OSError):
+            self.line.send(GO_ON)
+        return None
+
+    def _read(self):
+        """Have what is typed be the command's, from now on."""
+        # In the background it stops as any job would that reads. A group without a shell is not stopped so.
+        for _ in range(100):
+            if self._is_foreground():
+                break
+            os.kill(0, signal.SIGTTIN)
+            time.sleep(0.05)
+        else:
+            self._signal(signal.SIGHUP)
+            return
+        self.is_reading = True
+        self.modes = termios.tcgetattr(self.terminal)
+        self._make_raw()
+
+    def _make_raw(self):
+        tty.setraw(self.terminal, termios.TCSADRAIN)
+        self.is_raw = True
+        if not self.is_alone:
+            modes = termios.tcgetattr(self.terminal)
+            modes[1] |= self.modes[1] & termios.OPOST
+            termios.tcsetattr(self.terminal, termios.TCSADRAIN, modes)
+
+    def _restore(self):
+        if self.is_raw and self._is_foreground():
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self.terminal, termios.TCSADRAIN, self.modes)
+        self.is_raw = False
+
+    def _go_on(self):
+        if self.is_reading and self._is_foreground():
+            self._make_raw()
+        self._resize()
+
+    def _is_at_shell(self):
+        """Tell whether there is somebody who would let it go on."""
+        with contextlib.suppress(OSError):
+            return os.tcgetpgrp(self.terminal) >= 0
+        return False
+
+    def _is_foreground(self):
+        try:
+            return os.tcgetpgrp(self.terminal) == os.getpgrp()
+        except OSError:
+            # Nobody's controlling terminal: no shell shares it out.
+            return True
+
+    def _resize(self):
+        with contextlib.suppress(OSError):
+            size = fcntl.ioctl(self.terminal, termios.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+
+    def _signal(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.group, number)
+
+
+def _keep(account, command, slave, line, is_first):
+    """Keep a session with a terminal, and the command in it, until that ends.
+
+    :param account: whose it is.
+    :param command: its path and its arguments.
+    :param slave: the terminal.
+    :param line: to the attendant.
+    :param is_first: whether the command may read from the terminal at once. Otherwise it is stopped as soon as it does,
+        as a job in the background is, and the attendant is asked.
+    """
+    os.setsid()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    group = os.fork()
+    if not group:
+        os.setpgid(0, 0)
+        if is_first:
+            os.tcsetpgrp(slave, os.getpgrp())
+        for fd in STANDARD:
+            if os.isatty(fd):
+                os.dup2(slave, fd)
+        _become(account, command)
+    with contextlib.suppress(PermissionError):
+        os.setpgid(group, group)
+    _leave_pipes()
+    line.send(STARTED + struct.pack("=i", group))
+    while True:
+        _, status = os.waitpid(group, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            break
+        is_asking = os.WSTOPSIG(status) in (signal.SIGTTIN, signal.SIGTTOU)
+        line.send(ASKS if is_asking else STOPPED)
+        if not line.recv(1):
+            break
+        if is_asking:
+            os.tcsetpgrp(slave, group)
+        os.killpg(group, signal.SIGCONT)
+    line.send(ENDED + struct.pack("=i", status))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
