@@ -1,7 +1,8 @@
 """The processes of the apps, as supervisor runs them.
 
 Each process is a program of its own, ``<app>.v<release>.<type>.<number>``, in one file for each release. An app's name
-has no dot, so that the prefix ``<app>.`` is that app's alone.
+has no dot, so that the prefix ``<app>.`` is that app's alone. It runs in a control group of its own, a scope below the
+app's slice; see the launcher, ``formulas/app/files/process.py``.
 """
 
 import configparser
@@ -9,8 +10,8 @@ import glob
 import http.client
 import os
 import re
-import signal
 import socket
+import subprocess
 import time
 import xmlrpc.client
 
@@ -24,17 +25,22 @@ __load__ = [
     "is_up",
     "leftovers",
     "path",
+    "pids",
     "ports",
     "releases",
     "remove",
     "rendered",
+    "strays",
 ]
 
 CONFIG = "/etc/supervisor/conf.d"
 LAUNCHER = "/usr/local/lib/saltern/process"
 SOCKET = "/run/supervisor.sock"
+GROUPS = "/sys/fs/cgroup"
 DEFAULT_GRACE = 30
-ORPHANS_GRACE = 10
+
+# Seconds after the grace in which the launcher kills what is left, before supervisor kills the launcher.
+BACKSTOP = 5
 
 # Each pause before another start is a second longer than the one before: a process is not given up for days.
 START_RETRIES = 1000
@@ -93,12 +99,11 @@ def rendered(app, release, ports, graces):
         sections.append(
             f"[program:{program(app, release, process)}]\n"
             f"command={LAUNCHER} {app} {release} {process}{f' {port}' if port else ''}\n"
-            f"user={app}\n"
             "autorestart=true\n"
             "startsecs=1\n"
             f"startretries={START_RETRIES}\n"
             "stopsignal=TERM\n"
-            f"stopwaitsecs={grace}\n"
+            f"stopwaitsecs={grace + BACKSTOP}\n"
             "killasgroup=true\n"
             "stdout_logfile=NONE\n"
             "stderr_logfile=NONE\n"
@@ -184,6 +189,72 @@ def leftovers(app):
     CLI Example: none, it serves the module release.
     """
     return sorted(glob.glob(f"{CONFIG}/{app}.v*.conf.new"))
+
+
+def group(app, release, process):
+    """Return the directory of a process's control group, as the launcher names it.
+
+    :param process: such as ``web.1``.
+    """
+    kind, _, index = process.partition(".")
+    return f"{_groups(app)}/app-{_escaped(app)}-{_escaped(kind)}-{index or 0}.v{release}.scope"
+
+
+def _groups(app):
+    """Return the directory of an app's slice, below which the control groups of its processes are."""
+    roots = (GROUPS, f"{GROUPS}/unified", f"{GROUPS}/systemd")
+    root = next((root for root in roots if os.path.exists(f"{root}/cgroup.procs")), GROUPS)
+    return f"{root}/app.slice/app-{_escaped(app)}.slice"
+
+
+def _escaped(name):
+    # To systemd a dash in a slice's name is the end of its parent's.
+    return name.replace("-", "\\x2d")
+
+
+def pids(app, release, process):
+    """List what runs as a process: its launcher, and all that comes from it.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    :param process: such as ``web.1``.
+    :return: PIDs, none where it does not run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call process.pids tickets 12 web.1
+    """
+    try:
+        with open(f"{group(app, release, process)}/cgroup.procs", encoding="ascii") as stream:
+            return [int(pid) for pid in stream.read().split()]
+    except OSError:
+        return []
+
+
+def strays(app):
+    """List what is left of an app's processes that supervisor does not run.
+
+    :param app: the app's name.
+    :return: names as supervisor has them, sorted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call process.strays tickets
+    """
+    pattern = re.compile(rf"app-{re.escape(_escaped(app))}-(.+)-([0-9]+)\.v([0-9]+)\.scope")
+    try:
+        found = [match for name in os.listdir(_groups(app)) if (match := pattern.fullmatch(name))]
+    except OSError:
+        return []
+    named = [(match[3], match[1].replace("\\x2d", "-"), match[2]) for match in found]
+    # A scope without a number is of the process type release, which supervisor does not run.
+    there = [(number, f"{kind}.{index}") for number, kind, index in named if index != "0"]
+    names = {program(app, number, process) for number, process in there if pids(app, number, process)}
+    return sorted(names - info(app).keys()) if names else []
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -293,36 +364,11 @@ def remove(app, releases):
     _update(app)
 
 
-def _end_orphans(leaders):
-    """End what processes that were stopped have left behind.
-
-    Where a line of the Procfile is more than one command, supervisor's SIGTERM reaches the shell alone.
-
-    :param leaders: PIDs of the processes, each of which led a process group of its own.
-    """
-    for number, patience in ((signal.SIGTERM, ORPHANS_GRACE), (signal.SIGKILL, 1)):
-        deadline = time.monotonic() + patience
-        leaders = [pid for pid in leaders if _signal(pid, number)]
-        while leaders and time.monotonic() < deadline:
-            time.sleep(0.05)
-            leaders = [pid for pid in leaders if _signal(pid, 0)]
-
-
-def _signal(group, number):
-    """Send a signal to a process group; tell whether it is there."""
-    try:
-        os.killpg(group, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def _update(app):
     """Do what ``supervisorctl update`` does, for one app."""
     ((added, changed, removed),) = _call("reloadConfig")
     added, changed, removed = ([g for g in groups if g.startswith(f"{app}.")] for groups in (added, changed, removed))
     leaving = [*removed, *changed]
-    leaders = [one["pid"] for name, one in info(app).items() if name in leaving and one["pid"]]
     for group in leaving:
         # Without waiting, so that all have their grace at the same time.
         _call("stopProcessGroup", group, False)
@@ -331,6 +377,8 @@ def _update(app):
         time.sleep(0.1)
     for group in leaving:
         _call("removeProcessGroup", group)
-    _end_orphans(leaders)
+    # What supervisor does not know any more, and what the end of a launcher has left.
+    if left := strays(app):
+        subprocess.run([LAUNCHER, "--end", *left], check=False)
     for group in [*added, *changed]:
         _call("addProcessGroup", group)

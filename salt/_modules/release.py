@@ -285,6 +285,8 @@ def _ailing(app, number, ports):
             changes[name] = {"old": state, "new": "RUNNING"}
             # What has ended, supervisor starts again within a second.
             coming |= {name} if state in ("STARTING", "EXITED") else set()
+    for name in __salt__["process.strays"](app):
+        changes[name] = {"old": "left behind", "new": None}
     for process, port in ports.items():
         name = f"{app}.v{number}.{process}"
         if not port or name in changes:
@@ -579,15 +581,15 @@ def _run_release(move):
     """Run the process type ``release``, and return how it ended."""
     timeout = move.one["release_timeout"]
     # It ends with the run that started it, so that no migration goes on behind the next one's back.
-    user = ["setpriv", "--reuid", move.app, "--regid", move.app, "--clear-groups", "--pdeathsig", "TERM"]
-    command = [*user, "/usr/local/lib/saltern/process", move.app, str(move.number), "release"]
+    bound = ["setpriv", "--pdeathsig", "TERM"]
+    command = [*bound, "/usr/local/lib/saltern/process", move.app, str(move.number), "release"]
     # Nothing of root's goes with it: no variable, and neither its terminal nor what it prints to.
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **streams, env={"PATH": os.defpath}, start_new_session=True) as process:
         try:
             process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.terminate()
             raise Refusal(f"not done after {timeout} s (app.{move.app}.release_timeout)", "release") from None
     return process.returncode
 
@@ -801,6 +803,7 @@ def _stop_others(app, number):
     others = [other for _, other in __salt__["process.releases"](app) if other != number]
     own = __salt__["process.info"](app, number) if number is not None else {}
     strays = __salt__["process.info"](app).keys() - own.keys()
+    strays |= set(__salt__["process.strays"](app))
     if others or strays or __salt__["process.leftovers"](app):
         __salt__["process.remove"](app, others)
 

@@ -382,7 +382,7 @@ def test_a_dry_run_tells_exactly_what_the_run_does(host, mirror, pillar, release
 def test_a_process_that_keeps_dying_is_told(host, mirror):
     for _ in range(3):
         pid = host.sh('supervisorctl status | awk \'/^mirror.*worker.1/ {sub(",", "", $4); print $4}\'').stdout.strip()
-        host.sh(f"kill -9 {pid}; sleep 4")
+        host.sh(f"kill -9 $(pgrep -o -P {pid}); sleep 4")
     applied = apply(host)
     assert applied.failed.keys() == {"app-release-mirror"}
     said = applied.failed["app-release-mirror"]

@@ -88,3 +88,86 @@ def test_the_shell_hands_every_byte_on_and_nothing_of_supervisors_own(release):
     # dash says where it is, whatever it was told.
     found.pop(b"PWD", None)
     assert found == EXPECTED | OWN | {b"LANG": b"C.UTF-8", b"PYTHONUNBUFFERED": b"1", b"PORT": b"8101"}
+
+
+# --- Whom a signal is for ---------------------------------------------------------------------------------------------
+
+NULL, PIPE = "/dev/null", "pipe:[1]"
+
+
+@pytest.fixture
+def tree(launcher):
+    """A function that makes processes: of (PID, parent, program, what is said of it otherwise)."""
+
+    def make(*rows):
+        made = [launcher.Process(pid, parent, name, stdin=PIPE) for pid, parent, name, _ in rows]
+        for process, (*_, details) in zip(made, rows, strict=True):
+            vars(process).update(details)
+        return {process.pid: process for process in made}
+
+    return make
+
+
+TERM = {"caught": 1 << 14}
+# What a line has started, and by PID whom SIGTERM is for: shells first, then programs.
+LINES = {
+    "exec cmd": ([(2, 1, "python3.11", {})], [2]),
+    "a program's children are its own": ([(2, 1, "gunicorn", {}), (3, 2, "gunicorn", {}), (4, 2, "sh", {})], [2]),
+    "cd src && cmd": ([(2, 1, "dash", {}), (3, 2, "python3.11", {}), (4, 3, "python3.11", {})], [2, 3]),
+    "a & b & wait": ([(2, 1, "dash", {}), (3, 2, "a", {"stdin": NULL}), (4, 2, "b", {"stdin": NULL})], [2, 3, 4]),
+    "a script in a line": ([(2, 1, "dash", {}), (3, 2, "bash", {}), (4, 3, "cmd", {})], [2, 3, 4]),
+    "trap for what is in the background": ([(2, 1, "bash", TERM), (3, 2, "a", {"stdin": NULL})], [2]),
+    "trap, and a command in the foreground": ([(2, 1, "bash", TERM), (3, 2, "a", {})], [2, 3]),
+    "trap, and nobody knows": ([(2, 1, "bash", TERM | {"stdin": NULL}), (3, 2, "a", {"stdin": NULL})], [2, 3]),
+    "cmd | cat": (
+        [(2, 1, "sh", {}), (3, 2, "cmd", {"outputs": ["pipe:[7]"]}), (4, 2, "cat", {"stdin": "pipe:[7]"})],
+        [2, 3],
+    ),
+    "cat, once its writer has ended": ([(4, 1, "cat", {"stdin": "pipe:[7]"})], [4]),
+    "cmd | while read": (
+        [
+            (2, 1, "sh", {}),
+            (3, 2, "cmd", {"outputs": ["pipe:[7]"]}),
+            (4, 2, "sh", {"stdin": "pipe:[7]"}),
+            (5, 4, "sleep", {"stdin": "pipe:[7]"}),
+        ],
+        [2, 3],
+    ),
+    "two that read from each other": (
+        [
+            (2, 1, "a", {"stdin": "pipe:[8]", "outputs": ["pipe:[7]"]}),
+            (3, 1, "b", {"stdin": "pipe:[7]", "outputs": ["pipe:[8]"]}),
+        ],
+        [2, 3],
+    ),
+    "what a killed program has left": ([(5, 1, "uvicorn", {}), (6, 1, "uvicorn", {}), (7, 6, "x", {})], [5, 6]),
+}
+
+
+@pytest.mark.parametrize("rows, expected", LINES.values(), ids=LINES)
+def test_sigterm_goes_once_to_what_a_line_has_started(launcher, tree, rows, expected):
+    shells, programs = launcher.heads(tree(*rows))
+    assert [process.pid for process in [*shells, *programs]] == expected
+
+
+@pytest.mark.parametrize("process", ["web.1", "worker.12", "send_mail-now.1", "release"])
+@pytest.mark.parametrize("app", ["shop", "my-shop", "a-b-c"])
+def test_a_scope_is_known_by_its_name(launcher, app, process):
+    scope = launcher.Scope(app, "12", process)
+    again = launcher.named(app, scope.unit)
+    assert (again.app, again.number, again.process) == (app, 12, process)
+    assert scope.slice.count("-") == 1
+
+
+@pytest.mark.parametrize("unit", ["app-shop-run-77.scope", "app-shop-web-1.v.scope", "other.scope", "cgroup.procs"])
+def test_another_scope_is_no_processs(launcher, unit):
+    assert launcher.named("shop", unit) is None
+
+
+STATUSES = [(0, 0, "exit status 0"), (3 << 8, 0, "exit status 3"), (9, 0, "was killed by SIGKILL")]
+STATUSES += [(9, 2, "was killed by SIGKILL; out of memory, killed by the kernel at a limit of the app or of the host")]
+
+
+@pytest.mark.parametrize("status, killed, text", STATUSES)
+def test_how_a_process_ended_is_told(launcher, status, killed, text):
+    assert launcher.how(status, killed) == text

@@ -50,19 +50,18 @@ def test_what_is_rendered_reads_back_as_it_was_meant(process):
     web = dict(parser["program:my-shop.v12.web.1"])
     assert web == {
         "command": "/usr/local/lib/saltern/process my-shop 12 web.1 8101",
-        "user": "my-shop",
         "autorestart": "true",
         "startsecs": "1",
         "startretries": "1000",
         "stopsignal": "TERM",
-        "stopwaitsecs": "30",
+        "stopwaitsecs": "35",
         "killasgroup": "true",
         "stdout_logfile": "NONE",
         "stderr_logfile": "NONE",
     }
     worker = parser["program:my-shop.v12.worker.1"]
     assert worker["command"] == "/usr/local/lib/saltern/process my-shop 12 worker.1"
-    assert worker["stopwaitsecs"] == "90"
+    assert worker["stopwaitsecs"] == "95"
     assert "%" not in text
 
 
@@ -120,3 +119,40 @@ def test_the_longest_grace_is_that_of_all_apps_and_the_default(process, graces, 
 def test_no_process_runs_before_supervisor_does(process, monkeypatch, tmp_path):
     monkeypatch.setattr(process, "SOCKET", str(tmp_path / "none.sock"))
     assert process.info("shop") == {}
+
+
+@pytest.fixture
+def groups(process, monkeypatch, tmp_path):
+    """A function that makes a process's control group, in the place of the kernel's; it takes the PIDs in it."""
+    monkeypatch.setattr(process, "GROUPS", str(tmp_path))
+    (tmp_path / "cgroup.procs").touch()
+
+    def make(slice_, scope, *pids):
+        directory = tmp_path / "app.slice" / slice_ / scope
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+
+    return make
+
+
+def test_what_runs_as_a_process_is_in_a_control_group_of_its_own(process, groups):
+    groups(r"app-my\x2dshop.slice", r"app-my\x2dshop-send_mail\x2dnow-1.v12.scope", 41, 42)
+    assert process.pids("my-shop", 12, "send_mail-now.1") == [41, 42]
+    assert process.pids("my-shop", 12, "send_mail-now.2") == []
+    assert process.pids("my", 12, "shop.1") == []
+
+
+def test_what_supervisor_does_not_run_is_left_behind(process, groups, monkeypatch):
+    monkeypatch.setattr(process, "info", lambda app: {"shop.v3.web.1": {}, "shop.v3.web-1.1": {}})
+    for scope, pids in {
+        "app-shop-web-1.v3.scope": [1],
+        "app-shop-web-1.v2.scope": [2, 3],
+        "app-shop-web-2.v2.scope": [],
+        r"app-shop-web\x2d1-1.v2.scope": [4],
+        "app-shop-release-0.v4.scope": [5],
+        "app-shop-run-77.scope": [6],
+    }.items():
+        groups("app-shop.slice", scope, *pids)
+    groups("app-other.slice", "app-other-web-1.v9.scope", 7)
+    assert process.strays("shop") == ["shop.v2.web-1.1", "shop.v2.web.1"]
+    assert process.strays("absent") == []

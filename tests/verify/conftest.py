@@ -153,6 +153,8 @@ for entry in pathlib.Path("/proc").glob("[0-9]*"):
             "user": pwd.getpwuid(int(status["Uid"].split()[0])).pw_name,
             "groups": status["Groups"].split(),
             "cwd": os.readlink(entry / "cwd"),
+            "group": next((path for line in (entry / "cgroup").read_text().splitlines()
+                           for number, kind, path in [line.split(":", 2)] if kind in ("", "pids")), ""),
             "title": (entry / "cmdline").read_bytes().decode("utf-8", "replace").replace(chr(0), " ").strip(),
             "environ": dict(item.split("=", 1) for item in environ.split(chr(0)) if "=" in item),
         })
@@ -164,7 +166,15 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def processes(host, python):
-    """A function that returns what the kernel says of an app's processes, by supervisor's name of them."""
+    """A function that returns what the kernel says of an app's processes, by supervisor's name of them.
+
+    Each is the one that its launcher has started, by the line of the Procfile; ``launcher`` and ``descendants`` are the
+    others.
+    """
+
+    def below(pid, found):
+        own = [one for one in found.values() if one["parent"] == pid]
+        return own + [other for one in own for other in below(one["pid"], found)]
 
     def of(app):
         found = {one["pid"]: one for one in python(PROCESSES)}
@@ -173,7 +183,10 @@ def processes(host, python):
         for line in lines:
             words = line.split()
             if words and words[0].startswith(f"{app}.") and "pid" in words:
-                named[words[0]] = found.get(int(words[words.index("pid") + 1].rstrip(",")))
+                launcher = found.get(int(words[words.index("pid") + 1].rstrip(",")), {"pid": None})
+                # What has ended just now has none, and is missed by name.
+                for first, *others in filter(None, [below(launcher["pid"], found)]):
+                    named[words[0]] = first | {"launcher": launcher, "descendants": others}
         return named
 
     return of

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,8 +12,10 @@ import yaml
 
 from tests.configuration import configuration
 
-# What every process has besides its config; see formulas/app/files/process.py. PWD is the shell's.
-OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "USER"}
+# What every process has besides its config; see formulas/app/files/process.py.
+OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "USER"}
+# What a shell sets for the command that takes its place.
+SHELLS_VARIABLES = {"PWD", "OLDPWD", "SHLVL", "_"}
 
 
 def settings(tree: Path, host_id: str) -> dict:
@@ -51,3 +54,16 @@ def variables(app: dict, process: str) -> set[str]:
     """Name the environment variables that a process has, and no others."""
     port = {"PORT"} if process.startswith("web.") else set()
     return OWN_VARIABLES | app["config"].keys() | app["attach"].keys() | port
+
+
+def by_line(line: str) -> set[str]:
+    """Name the environment variables that a line of the Procfile may set for what it starts.
+
+    :param line: the line, as the shell reads it.
+    """
+    return SHELLS_VARIABLES | set(re.findall(r"\b([A-Za-z_][A-Za-z0-9_]*)=", line))
+
+
+def changes_directory(line: str) -> bool:
+    """Tell whether a line of the Procfile may start its command in another directory than its build's."""
+    return bool(re.search(r"(^|[\s;&|(])(cd|pushd|chdir)\s|\s(--chdir|--directory|-C)\b", line))

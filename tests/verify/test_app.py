@@ -51,6 +51,11 @@ def by_process(running, app, releases):
     return {name.removeprefix(f"{app}.v{releases[app][0]}."): one for name, one in running[app].items()}
 
 
+def line_of(releases, app, process):
+    """The line of the Procfile that a process runs."""
+    return releases[app][1]["processes"][process.partition(".")[0]]
+
+
 def test_the_declared_build_serves(apps, releases):
     for app, one in apps.items():
         assert releases[app][1]["build"] == one["build"]["sha256"], app
@@ -64,16 +69,30 @@ def test_the_formation_runs(apps, running, releases):
 def test_each_process_runs_as_its_apps_own_user(apps, running):
     for app in apps:
         for name, one in running[app].items():
-            assert one["user"] == app, name
-            assert len(one["groups"]) <= 1, name
+            assert one["launcher"]["user"] == "root", name
+            for its in (one, *one["descendants"]):
+                assert its["user"] == app, f"{name}: {its['title']}"
+                assert len(its["groups"]) <= 1, name
+
+
+def test_each_process_has_a_control_group_of_its_own_below_its_apps_slice(apps, running, releases):
+    for app in apps:
+        for process, one in by_process(running, app, releases).items():
+            kind, _, index = process.partition(".")
+            escaped, kind = app.replace("-", r"\x2d"), kind.replace("-", r"\x2d")
+            scope = f"/app.slice/app-{escaped}.slice/app-{escaped}-{kind}-{index}.v{releases[app][0]}.scope"
+            for its in (one["launcher"], one, *one["descendants"]):
+                assert its["group"] == scope, f"{app}[{process}]: {its['title']}"
 
 
 def test_each_process_has_exactly_its_config(apps, running, releases):
     for app, one in apps.items():
         for process, its in by_process(running, app, releases).items():
-            assert its["environ"].keys() == declared.variables(one, process), f"{app}[{process}]"
+            by_line = declared.by_line(line_of(releases, app, process))
+            assert its["environ"].keys() - by_line == declared.variables(one, process) - by_line, f"{app}[{process}]"
             # Names, since a failure prints what is compared.
-            others = [variable for variable, value in one["config"].items() if its["environ"][variable] != value]
+            config = {variable: value for variable, value in one["config"].items() if variable not in by_line}
+            others = [variable for variable, value in config.items() if its["environ"][variable] != value]
             assert others == [], f"{app}[{process}]"
 
 
@@ -134,7 +153,8 @@ def test_each_process_runs_its_release_in_its_build(apps, running, releases):
     for app in apps:
         build = f"/srv/apps/{app}/builds/{releases[app][1]['build'][:12]}"
         for name, its in running[app].items():
-            assert its["cwd"] == build, name
+            process = name.removeprefix(f"{app}.v{releases[app][0]}.")
+            assert its["cwd"] == build or declared.changes_directory(line_of(releases, app, process)), name
             assert its["environ"]["PATH"].startswith(f"{build}/.venv/bin:"), name
 
 
