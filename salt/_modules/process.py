@@ -313,11 +313,16 @@ def info(app, release=None):
             "state": one["statename"],
             "pid": one["pid"],
             "up": one["now"] - one["start"] if one["pid"] else 0,
-            "exit": one["spawnerr"] or f"exit status {one['exitstatus']}",
+            "exit": one["spawnerr"] or _ending(one["exitstatus"]),
         }
         for one in _call("getAllProcessInfo")
         if one["name"].startswith(prefix)
     }
+
+
+def _ending(status):
+    # Supervisor tells no more of it. The launcher does, in the process's log.
+    return "was killed by a signal" if status < 0 else f"exit status {status}"
 
 
 def apply(app, release, ports, graces):

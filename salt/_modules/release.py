@@ -15,8 +15,6 @@ import os
 import pwd
 import re
 import signal
-import socket
-import struct
 import subprocess
 import time
 from urllib.parse import unquote, urlsplit
@@ -31,9 +29,6 @@ __outputter__ = {"list": "table", "log": "table"}
 NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
 POLL = 0.02
-# linux/netlink.h, linux/sock_diag.h and net/tcp_states.h.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 4, 20, 0x1, 0x300, 2, 3
-TCP_LISTEN = 10
 # How often a process that has served is asked for its health before it is called unhealthy, and the seconds between.
 ASKED = 3
 PAUSE = 1
@@ -292,7 +287,8 @@ def _ailing(app, number, ports):
         if not port or name in changes:
             continue
         is_coming = found[name]["up"] < __pillar__["app"][app]["health"]["grace"]
-        reason = _ask(app, port) if is_coming else _ask_patiently(app, port)
+        asked = (app, number, process, port)
+        reason = _ask(*asked) if is_coming else _ask_patiently(*asked)
         if reason:
             changes[name] = {"old": reason, "new": "healthy"}
             coming |= {name} if is_coming else set()
@@ -641,14 +637,14 @@ def _wait(move, *web_states):
             pids[process] = one["pid"]
             if restarted or one["state"] in ("BACKOFF", "EXITED", "FATAL"):
                 if is_new:
-                    raise Refusal(f"{process} ended by itself, {one['exit']}", process)
+                    raise Refusal(f"{process} ended by itself, {one['exit']}{_taken(port)}", process)
                 healthy.discard(process)
             if one["state"] not in (("RUNNING",) if port is None else web_states):
                 reasons[process] = one["state"]
             elif port is None and one["up"] < (health["settle"] if is_new else 1):
                 reasons[process] = "not yet up for long"
             elif port is not None and process not in healthy:
-                reason = _ask(app, port)
+                reason = _ask(app, move.number, process, port)
                 if reason:
                     reasons[process] = reason
                 else:
@@ -670,8 +666,14 @@ def _contract(move):
         raise Refusal(wrong, process)
 
 
-def _ask(app, port):
-    """Ask a web process for its health; return what is wrong, or ``None``."""
+def _taken(port):
+    """Say who has the port of a process that has ended, for the end of a sentence; nothing where nobody has."""
+    stranger = __salt__["listener.stranger"](port, ()) if port else None
+    return f"; port {port} is taken by {stranger}" if stranger else ""
+
+
+def _ask(app, number, process, port):
+    """Ask a web process for its health; return what is wrong, or ``None``. Nobody else may answer in its place."""
     one = __pillar__["app"][app]
     health = one["health"]
     headers = {"Host": (one["domains"] or ["localhost"])[0], "X-Forwarded-Proto": "https", "User-Agent": "saltern"}
@@ -679,9 +681,9 @@ def _ask(app, port):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=health["timeout"])
     try:
         connection.connect()
-        owners = listening(port)
-        if owners - {pwd.getpwnam(app).pw_uid}:
-            return f"port {port} is taken by {', '.join(sorted(map(_user, owners)))}"
+        stranger = __salt__["listener.stranger"](port, __salt__["process.pids"](app, number, process))
+        if stranger:
+            return f"port {port} is taken by {stranger}"
         connection.request("GET", health["path"], headers=headers)
         status = connection.getresponse().status
     except TimeoutError:
@@ -693,62 +695,13 @@ def _ask(app, port):
     return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
 
 
-def _ask_patiently(app, port):
+def _ask_patiently(*asked):
     """Ask a web process that has served for a while: for one slow answer it would not be worth a restart."""
     for _ in range(ASKED - 1):
-        if not _ask(app, port):
+        if not _ask(*asked):
             return None
         time.sleep(PAUSE)
-    return _ask(app, port)
-
-
-def listening(port):
-    """Find who listens on a port: any user of the host may, and may answer as an app would.
-
-    :param port: a TCP port.
-    :return: the UIDs of the listening sockets.
-    """
-    families = (socket.AF_INET, socket.AF_INET6)
-    try:
-        found = [one for family in families for one in _diagnosed(family)]
-    except OSError:
-        # A kernel without tcp_diag. Its tables have every connection too, and take twenty times as long.
-        found = [one for name in ("tcp", "tcp6") for one in _tabled(_read(f"/proc/net/{name}") or "")]
-    return {uid for listened, uid in found if listened == port}
-
-
-def _diagnosed(family):
-    """Return the port and the UID of each listening socket as the kernel has them; see sock_diag(7)."""
-    found = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
-        # struct inet_diag_req_v2: of any address, and of the states LISTEN alone.
-        request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN)
-        header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-        netlink.sendto(header + request, (0, 0))
-        while True:
-            answer = netlink.recv(1 << 16)
-            while answer:
-                length, kind = struct.unpack_from("=IH", answer)
-                if kind == NLMSG_ERROR:
-                    raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
-                if kind == NLMSG_DONE:
-                    return found
-                # struct inet_diag_msg, after the header of 16 bytes.
-                found.append((struct.unpack_from("!H", answer, 20)[0], struct.unpack_from("=I", answer, 80)[0]))
-                answer = answer[(length + 3) & ~3 :]
-
-
-def _tabled(text):
-    """Return the same of the text of ``/proc/net/tcp`` or ``tcp6``; see proc_pid_net(5)."""
-    rows = [line.split() for line in text.splitlines()[1:]]
-    return [(int(row[1].rpartition(":")[2], 16), int(row[7])) for row in rows if row[3] == "0A"]
-
-
-def _user(uid):
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return _ask(*asked)
 
 
 def _switch(move):

@@ -164,8 +164,8 @@ def test_another_scope_is_no_processs(launcher, unit):
     assert launcher.named("shop", unit) is None
 
 
-STATUSES = [(0, 0, "exit status 0"), (3 << 8, 0, "exit status 3"), (9, 0, "was killed by SIGKILL")]
-STATUSES += [(9, 2, "was killed by SIGKILL; out of memory, killed by the kernel at a limit of the app or of the host")]
+STATUSES = [(0, 0, "exit status 0"), (3 << 8, 0, "exit status 3"), (9, 0, "killed by SIGKILL")]
+STATUSES += [(9, 2, "killed by SIGKILL, out of memory: the kernel has ended 2 of its processes")]
 
 
 @pytest.mark.parametrize("status, killed, text", STATUSES)

@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import pwd
-import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -155,22 +153,8 @@ def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):
     assert (line["event"], line["release"], line["left"]) == ("serves", 1, None)
 
 
-@pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")])
-@pytest.mark.parametrize("has_diag", [True, False], ids=["asked", "from its tables"])
-def test_who_listens_on_a_port_is_read_from_the_kernel(release, monkeypatch, family, address, has_diag):
-    if not has_diag:
-        # No such protocol.
-        monkeypatch.setattr(release, "NETLINK_SOCK_DIAG", 30)
-    with socket.socket(family) as listener:
-        listener.bind((address, 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        assert release.listening(port) == {os.getuid()}
-    assert release.listening(port) == set()
-
-
 def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
-    looked_up, owners, asked = [], set(), []
+    looked_up, strangers, asked = [], [], []
 
     class Answers(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -181,21 +165,23 @@ def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
         def log_message(self, *arguments):
             pass
 
-    monkeypatch.setattr(release, "listening", lambda port: looked_up.append(port) or owners)
-    monkeypatch.setattr(release.pwd, "getpwnam", lambda name: pwd.getpwuid(0))
+    def stranger(port, pids):
+        looked_up.append(pids)
+        return strangers[0] if strangers else None
+
+    asks = {"listener.stranger": stranger, "process.pids": lambda *process: [process]}
     health = {"path": "/", "status": 200, "timeout": 5}
-    dunders(release, pillar={"app": {"shop": {"health": health, "domains": []}}})
+    dunders(release, salt=asks, pillar={"app": {"shop": {"health": health, "domains": []}}})
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         port = server.server_port
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        owners.add(0)
-        assert release._ask("shop", port) is None
-        owners.add(4711)
-        assert release._ask("shop", port) == f"port {port} is taken by 4711, root"
+        assert release._ask("shop", 3, "web.1", port) is None
+        strangers.append("user evil, PID 7 (nc)")
+        assert release._ask("shop", 3, "web.1", port) == f"port {port} is taken by user evil, PID 7 (nc)"
         server.shutdown()
-    assert release._ask("shop", port) == "/ cannot be asked (ConnectionRefusedError)"
+    assert release._ask("shop", 3, "web.1", port) == "/ cannot be asked (ConnectionRefusedError)"
     # Where nobody listens it is not looked up.
-    assert len(looked_up) == 2
+    assert looked_up == [[("shop", 3, "web.1")]] * 2
     assert asked == ["/"]
 
 

@@ -9,17 +9,23 @@ HEALTH = {"health": {"grace": 5, "settle": 2}}
 @pytest.fixture
 def step(release, dunders, monkeypatch):
     """Return a function that takes a step of a release with one web process, as supervisor tells of it each time."""
-    monkeypatch.setattr(release, "_ask", lambda app, port: None)
+    monkeypatch.setattr(release, "_ask", lambda app, number, process, port: None)
     monkeypatch.setattr(release, "POLL", 0)
+    strangers = {}
 
     def take(functions, *told, left=1):
         info = ({"shop.v2.web.1": WEB | one} for one in told)
-        dunders(release, salt={"process.info": lambda app, number: next(info)})
+        asks = {
+            "process.info": lambda app, number: next(info),
+            "listener.stranger": lambda port, pids: strangers.get(port),
+        }
+        dunders(release, salt=asks)
         move = release.Move("shop", 2, {"web.1": 8101}, left, HEALTH)
         for each in functions:
             getattr(release, each)(move)
         return len(list(info))
 
+    take.strangers = strangers
     return take
 
 
@@ -45,3 +51,9 @@ def test_one_that_ends_before_it_is_looked_at_again_is_refused(step, release):
 def test_one_of_the_serving_release_has_its_grace(step):
     told = ({}, {"state": "BACKOFF", "pid": 0}, {"pid": 8}, {"pid": 8, "state": "RUNNING"})
     assert step(["_running"], *told, left=2) == 0
+
+
+def test_who_has_the_port_of_one_that_ended_is_told(step, release):
+    step.strangers[8101] = "shop v1 web.1, PID 812 (python3.11)"
+    with pytest.raises(release.Refusal, match=r"exit status 3; port 8101 is taken by shop v1 web\.1, PID 812"):
+        step(["_health"], {"state": "BACKOFF", "pid": 0})

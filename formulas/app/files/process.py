@@ -381,7 +381,9 @@ def first(app, number, process, port=None):
             status = status if ended else None
         if ending is None and (is_stopped or status is not None):
             if not is_stopped:
-                say(scope, f"ended by itself: {how(status, scope.out_of_memory())}")
+                left = scope.found()
+                rest = f"; ends what it has left: {listed(left)}" if left else ""
+                say(scope, f"has ended: {how(status, scope.out_of_memory())}{rest}")
             ending = Ending(scope)
         for number in HANDED_ON & set(signals) if ending is None else ():
             hand_on(scope, number)
@@ -411,8 +413,8 @@ def how(status, killed):
     :param killed: how many processes of it were killed because memory was short.
     """
     code = os.waitstatus_to_exitcode(status)
-    text = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-    return f"{text}; out of memory, killed by the kernel at a limit of the app or of the host" if killed else text
+    text = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+    return f"{text}, out of memory: the kernel has ended {killed} of its processes" if killed else text
 
 
 def hand_on(scope, number):
