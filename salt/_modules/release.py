@@ -15,6 +15,7 @@ import os
 import pwd
 import re
 import signal
+import socket
 import subprocess
 import time
 from urllib.parse import unquote, urlsplit
@@ -41,6 +42,8 @@ MIGRATED = "/run/saltern/migrated-{app}"
 ERROR = re.compile(r"\b(ERROR|CRITICAL|FATAL)\b|\[(error|critical)\]|^Traceback \(most recent call last\):")
 ACCESS = re.compile(r"\"[A-Z]+ \S+ HTTP/\d")
 LOG_LINES = 15
+# Characters of a path that an app has answered with.
+LONGEST_PATH = 100
 LOG_READ = 1000
 
 # What supervisor says of a process that it does not know.
@@ -53,6 +56,10 @@ DYING_UP = 120
 
 # Shorter values are too likely to be ordinary words of a log line.
 SHORTEST_SECRET = 8
+
+
+class Redirect(str):
+    """Why a process is not healthy, where waiting changes nothing: it sends whoever asks elsewhere."""
 
 
 class Refusal(Exception):
@@ -291,7 +298,7 @@ def _ailing(app, number, ports):
         reason = _ask(*asked) if is_coming else _ask_patiently(*asked)
         if reason:
             changes[name] = {"old": reason, "new": "healthy"}
-            coming |= {name} if is_coming else set()
+            coming |= {name} if is_coming and not isinstance(reason, Redirect) else set()
     return changes, coming
 
 
@@ -645,6 +652,8 @@ def _wait(move, *web_states):
                 reasons[process] = "not yet up for long"
             elif port is not None and process not in healthy:
                 reason = _ask(app, move.number, process, port)
+                if isinstance(reason, Redirect):
+                    raise Refusal(reason, process)
                 if reason:
                     reasons[process] = reason
                 else:
@@ -677,22 +686,42 @@ def _ask(app, number, process, port):
     one = __pillar__["app"][app]
     health = one["health"]
     headers = {"Host": (one["domains"] or ["localhost"])[0], "X-Forwarded-Proto": "https", "User-Agent": "saltern"}
-    # Every converge asks: requests alone would take longer to import than all the answers together.
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=health["timeout"])
+    deadline = time.monotonic() + health["timeout"]
     try:
-        connection.connect()
-        stranger = __salt__["listener.stranger"](port, __salt__["process.pids"](app, number, process))
-        if stranger:
-            return f"port {port} is taken by {stranger}"
-        connection.request("GET", health["path"], headers=headers)
-        status = connection.getresponse().status
+        # Every converge asks: requests alone would take longer to import than all the answers together.
+        with socket.create_connection(("127.0.0.1", port), timeout=health["timeout"]) as stream:
+            stranger = __salt__["listener.stranger"](port, __salt__["process.pids"](app, number, process))
+            if stranger:
+                return f"port {port} is taken by {stranger}"
+            status, location = __salt__["bounded.answer"](stream, health["path"], headers, deadline)
     except TimeoutError:
         return f"{health['path']} did not answer within {health['timeout']} s"
     except (OSError, http.client.HTTPException) as error:
         return f"{health['path']} cannot be asked ({type(error).__name__})"
-    finally:
-        connection.close()
-    return None if status == health["status"] else f"{health['path']} answered {status}, not {health['status']}"
+    return answered(app, health, status, location)
+
+
+def answered(app, health, status, location):
+    """Return what is wrong with an answer to the question for its health, or ``None``.
+
+    :param app: the app's name.
+    :param health: its settings of that question.
+    :param status: the answer's.
+    :param location: its header ``Location``, or ``None``.
+    """
+    if status == health["status"]:
+        return None
+    if not (300 <= status < 400 and location):
+        return f"{health['path']} answered {status}, not {health['status']}"
+    # Of an address its path alone: the rest may be anybody's.
+    with contextlib.suppress(ValueError):
+        location = urlsplit(location).path or "/"
+    shown = "".join(char if " " < char <= "~" else "?" for char in location[:LONGEST_PATH])
+    where = "itself, at another address" if shown == health["path"] else shown
+    return Redirect(
+        f"{health['path']} answered {status}, which leads to {where}; expected {health['status']} from the path itself. "
+        f"Set app.{app}.health.path to one that answers so, or have the app redirect all but this path"
+    )
 
 
 def _ask_patiently(*asked):

@@ -38,6 +38,7 @@ def module(path):
 app = module("salt/_modules/app.py")
 attachment = module("salt/_modules/attachment.py")
 balance = module("salt/_modules/balance.py")
+bounded = module("salt/_modules/bounded.py")
 build = module("salt/_modules/build.py")
 certificate = module("salt/_modules/certificate.py")
 certificate_states = module("salt/_states/certificate.py")

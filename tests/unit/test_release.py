@@ -153,7 +153,7 @@ def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):
     assert (line["event"], line["release"], line["left"]) == ("serves", 1, None)
 
 
-def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
+def test_who_has_the_port_of_an_app_is_not_asked(release, bounded, dunders):
     looked_up, strangers, asked = [], [], []
 
     class Answers(BaseHTTPRequestHandler):
@@ -171,6 +171,7 @@ def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
 
     asks = {"listener.stranger": stranger, "process.pids": lambda *process: [process]}
     health = {"path": "/", "status": 200, "timeout": 5}
+    asks["bounded.answer"] = bounded.answer
     dunders(release, salt=asks, pillar={"app": {"shop": {"health": health, "domains": []}}})
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         port = server.server_port
@@ -183,6 +184,32 @@ def test_who_has_the_port_of_an_app_is_not_asked(release, dunders, monkeypatch):
     # Where nobody listens it is not looked up.
     assert looked_up == [[("shop", 3, "web.1")]] * 2
     assert asked == ["/"]
+
+
+LEADS = {
+    "what was asked for": (200, None, None),
+    "another status": (503, None, "/healthz answered 503, not 200"),
+    "a redirect to nowhere": (304, None, "/healthz answered 304, not 200"),
+    "another page": (302, "/login/?next=/healthz", "/healthz answered 302, which leads to /login/; expected 200"),
+    "a page of another host": (301, "https://u:secret@a.example.com/b?c#d", "/healthz answered 301, which leads to /b;"),
+    "its own path at HTTPS": (308, "https://a/healthz", "leads to itself, at another address; expected 200"),
+    "a host alone": (307, "https://a.example.com", "leads to /; expected"),
+    "what commands a terminal": (302, "/\x1b[31m\r\nx", "leads to /?[31m"),
+    "what is no address": (302, "http://[a", "leads to http://[a; expected"),
+    "no end": (302, "/" + "a" * 9000, f"leads to /{'a' * 99}; expected"),
+}
+
+
+@pytest.mark.parametrize("status, location, expected", LEADS.values(), ids=LEADS)
+def test_a_health_path_leads_to(release, status, location, expected):
+    found = release.answered("shop", {"path": "/healthz", "status": 200}, status, location)
+    assert expected in found if expected else found is None
+    assert isinstance(found, release.Redirect) == (expected is not None and "leads" in expected)
+    assert "secret" not in str(found) and "app.shop.health.path" in str(found) or location is None
+
+
+def test_a_redirect_may_be_what_a_healthy_process_answers(release):
+    assert release.answered("shop", {"path": "/", "status": 302}, 302, "/login") is None
 
 
 def test_a_password_is_masked_where_it_stands_alone_too(release):

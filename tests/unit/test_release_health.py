@@ -57,3 +57,9 @@ def test_who_has_the_port_of_one_that_ended_is_told(step, release):
     step.strangers[8101] = "shop v1 web.1, PID 812 (python3.11)"
     with pytest.raises(release.Refusal, match=r"exit status 3; port 8101 is taken by shop v1 web\.1, PID 812"):
         step(["_health"], {"state": "BACKOFF", "pid": 0})
+
+
+def test_a_health_path_that_redirects_is_refused_at_once(step, release, monkeypatch):
+    monkeypatch.setattr(release, "_ask", lambda *asked: release.Redirect("/healthz answered 302"))
+    with pytest.raises(release.Refusal, match="^/healthz answered 302$"):
+        step(["_health"], {})

@@ -1,0 +1,171 @@
+"""Bounds: no answer and no document holds the run that reads it."""
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture
+def serve():
+    """Return a function that has a socket say things, one after the other and again and again, and returns its port."""
+    with contextlib.ExitStack() as stack:
+
+        def start(first, again=None, pause=0.0):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def say():
+                with contextlib.suppress(OSError):
+                    stream = stack.enter_context(listener.accept()[0])
+                    stream.recv(4096)
+                    stream.sendall(first)
+                    while again:
+                        time.sleep(pause)
+                        stream.sendall(again)
+                    stream.close()
+
+            threading.Thread(target=say, daemon=True).start()
+            return listener.getsockname()[1]
+
+        yield start
+
+
+def ask(bounded, port, seconds=0.5):
+    with socket.create_connection(("127.0.0.1", port), 5) as stream:
+        return bounded.answer(stream, "/healthz", {"Host": "shop.example.com"}, time.monotonic() + seconds)
+
+
+ANSWERS = {
+    "a whole one": (OK, (200, None)),
+    "one without a length": (b"HTTP/1.0 503 no\r\n\r\nno", (503, None)),
+    "one after those that announce it": (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 3 + OK, (200, None)),
+    "one after a hundred": (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, (200, None)),
+    "one that changes the protocol": (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", (101, None)),
+    "a redirect, which is not followed": (b"HTTP/1.1 301 no\r\nLocation: http://a/b\r\n\r\n", (301, "http://a/b")),
+}
+
+
+@pytest.mark.parametrize("said, expected", ANSWERS.values(), ids=ANSWERS)
+def test_of_an_answer_its_head_is_read(bounded, serve, said, expected):
+    assert ask(bounded, serve(said), 5) == expected
+
+
+def test_an_answer_counts_however_slow_or_endless_its_body_is(bounded, serve):
+    assert ask(bounded, serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", 0.01))[0] == 200
+
+
+LATE = {
+    "nothing at all": (b"", b"", 0),
+    "a status line, bit by bit": (b"HTTP/1.1 200 ", b"O", 0.02),
+    "headers, one now and then": (b"HTTP/1.1 200 OK\r\n", b"X-A: 1\r\n", 0.02),
+    "a header, bit by bit": (b"HTTP/1.1 200 OK\r\nX-A: ", b"1", 0.02),
+    "its announcement again and again": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
+    "other announcements": (b"HTTP/1.1 103 Hints\r\n\r\n", b"HTTP/1.1 103 Hints\r\n\r\n", 0.02),
+}
+
+
+@pytest.mark.parametrize("first, again, pause", LATE.values(), ids=LATE)
+def test_what_is_not_whole_in_time_is_given_up(bounded, serve, first, again, pause):
+    before = time.monotonic()
+    # The one that says nothing keeps its connection open.
+    with pytest.raises(TimeoutError):
+        ask(bounded, serve(first, again or b"", pause) if again else silent())
+    assert time.monotonic() - before < 5
+
+
+def silent():
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=lambda: time.sleep(30) or listener.close(), daemon=True).start()
+    return listener.getsockname()[1]
+
+
+TOO_MUCH = {
+    "a long status line": (b"HTTP/1.1 200 ", b"O" * 9000),
+    "long headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: " + b"1" * 9000 + b"\r\n"),
+    "many headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: 1\r\n" * 1000),
+    "many announcements": (b"", b"HTTP/1.1 103 Hints\r\n\r\n" * 1000),
+    "no HTTP": (b"SSH-2.0-OpenSSH\r\n", None),
+    "a status that is none": (b"HTTP/1.1 9999999999 OK\r\n\r\n", None),
+    "nothing": (b"", None),
+}
+
+
+@pytest.mark.parametrize("first, again", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_what_is_no_answer_or_too_much_of_one_is_told(bounded, serve, first, again):
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        ask(bounded, serve(first, again), 5)
+
+
+# --- Work in a process of its own -------------------------------------------------------------------------------------
+
+
+def deep(count):
+    return deep(count - 1) if count else 0
+
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def refuse():
+    raise CommandExecutionError("no")
+
+
+def invalid():
+    raise ValueError("line 3: no YAML")
+
+
+def unforeseen():
+    return {}["secret"]
+
+
+ENDINGS = {
+    "what it raises": (invalid, ValueError, r"^line 3: no YAML$"),
+    "a refusal": (refuse, CommandExecutionError, "^no$"),
+    "an error that nobody thought of, by its kind alone": (unforeseen, ValueError, r"^cannot be read \(KeyError\)$"),
+    "too deep a recursion": (lambda: deep(100_000), ValueError, "nested too deep"),
+    "a crash": (crash, ValueError, r"cannot be read .*SIGSEGV"),
+    "too much memory": (lambda: len("x" * 10**9), ValueError, "more than 64 MB of memory"),
+    "a sleep": (lambda: time.sleep(60), ValueError, "longer than 1 s"),
+    "a loop": (lambda: [None for _ in iter(int, 1)], ValueError, "longer than 1 s|MB of memory"),
+    "a silent end": (lambda: os._exit(3), ValueError, "cannot be read"),
+    "a value that JSON cannot say": (lambda: {1, 2}, ValueError, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("function, kind, message", ENDINGS.values(), ids=ENDINGS)
+def test_a_call_ends_with(bounded, function, kind, message):
+    before = time.monotonic()
+    with pytest.raises(kind, match=message):
+        bounded.call(function, seconds=1, megabytes=64)
+    assert time.monotonic() - before < 10
+
+
+def test_a_call_returns_what_json_can_say_and_touches_nothing_here(bounded):
+    kept = []
+    assert bounded.call(lambda *given: kept.extend(given) or {"given": given}, 1, "é", seconds=5, megabytes=64) == {
+        "given": [1, "é"]
+    }
+    assert kept == []
+
+
+def test_a_large_answer_of_a_call_comes_whole(bounded):
+    assert bounded.call(lambda: "x" * 5_000_000, seconds=5, megabytes=64) == "x" * 5_000_000
+
+
+def test_no_process_and_no_file_is_left(bounded):
+    before = set(os.listdir("/proc/self/fd"))
+    for function in (crash, lambda: time.sleep(9), lambda: 1):
+        with contextlib.suppress(ValueError):
+            bounded.call(function, seconds=1, megabytes=64)
+    assert set(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
