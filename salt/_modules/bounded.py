@@ -13,8 +13,6 @@ import sys
 import time
 import warnings
 
-from salt.exceptions import CommandExecutionError
-
 __load__ = ["answer", "call"]
 
 # Bytes of an answer's head, the ones that only announce it (1xx) among them. nginx takes 8 kB by default.
@@ -27,6 +25,10 @@ RECURSION = 5_000
 
 
 # --- An answer over HTTP ----------------------------------------------------------------------------------------------
+
+
+class AnswerTooLong(http.client.HTTPException):
+    """The head of an answer has no end, or none worth waiting for."""
 
 
 class _Reader(io.RawIOBase):
@@ -50,7 +52,7 @@ class _Reader(io.RawIOBase):
         count = self.stream.recv_into(buffer)
         self.left -= count
         if self.left < 0:
-            raise http.client.HTTPException(f"a head of more than {MAX_HEAD} bytes")
+            raise AnswerTooLong(f"more than {MAX_HEAD} bytes")
         return count
 
 
@@ -121,7 +123,6 @@ def call(function, *arguments, seconds, megabytes):
     :param megabytes: how much memory it may take beyond what this process has.
     :return: what the function returns, as JSON has it.
     :raises ValueError: with what it raised, or how it ended.
-    :raises CommandExecutionError: which the function may raise too.
 
     CLI Example: none, it serves the modules build and openapi.
     """
@@ -142,7 +143,7 @@ def call(function, *arguments, seconds, megabytes):
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-    if is_late or os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+    if is_late or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
         raise ValueError(f"takes longer than {seconds} s")
     try:
         kind, result = json.loads(told)
@@ -151,7 +152,7 @@ def call(function, *arguments, seconds, megabytes):
         raise ValueError(f"cannot be read within {seconds} s and {megabytes} MB ({how})") from None
     if kind == "returned":
         return result
-    raise (CommandExecutionError if kind == "refused" else ValueError)(result)
+    raise ValueError(result)
 
 
 def _read(stream, deadline):
@@ -188,15 +189,13 @@ def _work(writer, function, arguments, seconds, megabytes):
         sys.setrecursionlimit(RECURSION)
         try:
             told = ["returned", function(*arguments)]
-        except CommandExecutionError as error:
-            told = ["refused", str(error)]
         except ValueError as error:
             told = ["failed", str(error)]
         except MemoryError:
             told = ["failed", f"takes more than {megabytes} MB of memory"]
         except RecursionError:
             told = ["failed", "is nested too deep"]
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # Whatever a library does with what nobody thought of: it is told by its kind, and by no value.
             told = ["failed", f"cannot be read ({type(error).__name__})"]
         with open(writer, "wb") as stream:

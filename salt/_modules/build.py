@@ -126,7 +126,8 @@ def _unpack(app, target, group):
             )
         extract(tarball, staged)
         build = _judge(app, staged)
-        __salt__["contract.judge"](app, declared["sha256"], build, lambda version: _document(staged, version))
+        text_of = __salt__["contract.text_of"]
+        __salt__["contract.judge"](app, declared["sha256"], build, lambda version: text_of(app, staged, version))
         _make_venv(app, staged)
         os.chown(staged, 0, group)
         os.chmod(staged, 0o750)
@@ -139,11 +140,6 @@ def _unpack(app, target, group):
         shutil.rmtree(staged, ignore_errors=True)
         if os.path.exists(fetched):
             os.unlink(fetched)
-
-
-def _document(staged, version):
-    with open(f"{staged}/{__salt__['contract.path'](version)}", encoding="utf-8") as stream:
-        return stream.read()
 
 
 def foresee(app):

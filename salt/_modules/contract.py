@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["ask", "begin", "dropped", "judge", "path"]
+__load__ = ["ask", "begin", "dropped", "judge", "path", "text_of"]
 
 ROOT = "/srv/apps"
 COMMAND = "/usr/local/lib/saltern/contract"
@@ -24,6 +24,12 @@ LOOPBACK = "127.0.0.1"
 START = 60
 # Bytes of what the command may print.
 MAX_ANSWER = 65536
+
+# Bytes of an OpenAPI document, four for each of the characters that it may have.
+MAX_DOCUMENT = 8_000_000
+# Bytes of memory, of those that it names too, and characters of what it says is wrong.
+MEMORY = 1 << 30
+LONGEST = 300
 
 # So many of a document's breaks are told.
 TOLD = 3
@@ -71,23 +77,14 @@ def judge(app, sha256, build, read=None):
         if not is_new:
             return []
         old, new = _text(app, record["build"], version), read(version)
-        if old == new:
-            return []
-        try:
-            return __salt__["openapi.breaks"](parsed(version, old), parsed(version, new))
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            # What OpenAPI's own schema lets pass, and nobody thought of.
-            raise CommandExecutionError(
-                f"app.{app}.build: {path(version)}: cannot be compared with that of the release that serves "
-                f"({type(error).__name__}); expected an OpenAPI document; build it again"
-            ) from error
+        return [] if old == new else judged_by("openapi.broken", version, old, new)
 
     def names(version):
-        return __salt__["openapi.operations"](parsed(version, read(version)))
+        return judged_by("openapi.described", version, read(version))
 
-    def parsed(version, text):
+    def judged_by(function, version, *documents):
         try:
-            return __salt__["openapi.parse"](text)
+            return __salt__[function](*documents)
         except ValueError as error:
             raise CommandExecutionError(f"app.{app}.build: {path(version)}: {error}; build it again") from error
 
@@ -160,8 +157,28 @@ def _misplaced(app, provides, operations):
 
 
 def _text(app, sha256, version):
-    with open(f"{ROOT}/{app}/builds/{sha256[:12]}/{path(version)}", encoding="utf-8") as stream:
-        return stream.read()
+    return text_of(app, f"{ROOT}/{app}/builds/{sha256[:12]}", version)
+
+
+def text_of(app, directory, version):
+    """Return the text of a version's document, as it lies in a build.
+
+    :param app: the app's name.
+    :param directory: the build's.
+    :param version: such as ``v1``.
+    :raises CommandExecutionError: when it cannot be read.
+
+    CLI Example: none, it serves the module build.
+    """
+    try:
+        with open(f"{directory}/{path(version)}", "rb") as stream:
+            # More than this openapi.parse refuses.
+            return stream.read(MAX_DOCUMENT + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandExecutionError(
+            f"app.{app}.build: {path(version)}: cannot be read ({type(error).__name__}); expected a file in UTF-8; "
+            "build it again"
+        ) from error
 
 
 def _running(app, one, provided):
@@ -259,11 +276,10 @@ def ask(app, number, sha256, ports, asker=None):
     if not versions or not webs:
         return None, None
     processes = {version: webs[index % len(webs)] for index, version in enumerate(versions)}
-    documents = {version: __salt__["openapi.parse"](_text(app, sha256, version)) for version in versions}
     question = {
         "app": app,
         "release": number,
-        "documents": {version: __salt__["openapi.tried"](document) for version, document in documents.items()},
+        "documents": {version: _tried(app, version, _text(app, sha256, version)) for version in versions},
         "origins": {version: f"http://{LOOPBACK}:{ports[process]}" for version, process in processes.items()},
         "host": f"{LOOPBACK}:{one['port']}",
         "timeout": one["health"]["timeout"],
@@ -275,6 +291,13 @@ def ask(app, number, sha256, ports, asker=None):
         return None, None
     version = wrong["version"]
     return f"{path(version)}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}", processes[version]
+
+
+def _tried(app, version, text):
+    try:
+        return __salt__["openapi.part"](text)
+    except ValueError as error:
+        raise CommandExecutionError(f"app.{app}.build: {path(version)}: {error}; build it again") from error
 
 
 def _versions(app, sha256):
@@ -319,7 +342,9 @@ class Asker:
         try:
             self.process.communicate(json.dumps(question).encode(), timeout=limit)
         except subprocess.TimeoutExpired:
-            raise CommandExecutionError(f"{COMMAND}: no answer after {limit} s; expected one") from None
+            raise CommandExecutionError(
+                f"{COMMAND}: no answer after {limit} s; expected one. An app's answer without an end holds it too"
+            ) from None
         printed, said = _printed(self.output), _printed(self.errors)
         try:
             return judged(json.loads(printed), question["documents"])
@@ -342,7 +367,9 @@ class Asker:
 
 
 def _command(app):
-    command = ["prlimit", f"--fsize={MAX_ANSWER}", "setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
+    # What it is answered may have no end, and is kept until the answer is whole.
+    command = ["prlimit", f"--fsize={MAX_ANSWER}", f"--as={MEMORY}", "--core=0"]
+    command += ["setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
     # The interpreter by the path that its byte code was made for: by another, the user would compile all of it anew.
     # A minion's job may outlast its interpreter, where bootstrap.sh has just brought another.
     return [
@@ -383,4 +410,10 @@ def judged(answer, versions):
         raise ValueError("no answer")
     if wrong["version"] not in versions:
         raise ValueError("of another version")
-    return {word: wrong[word] for word in words}
+    return {word: _shown(wrong[word]) for word in words}
+
+
+def _shown(text):
+    """Return text as it can stand in a message: an app may have made it, to command a terminal."""
+    shown = "".join(char if char.isprintable() else "?" for char in text[:LONGEST])
+    return shown if len(text) <= LONGEST else f"{shown}..."

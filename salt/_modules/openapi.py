@@ -1,13 +1,18 @@
 """OpenAPI documents: what they describe, what of it may be tried, and what one takes away from another's readers."""
 
+import collections
 import copy
+import dataclasses
+import hashlib
 import itertools
+import json
+import math
 import re
 from urllib.parse import unquote, urlsplit
 
 import yaml
 
-__load__ = ["breaks", "operations", "parse", "tried"]
+__load__ = ["broken", "described", "part"]
 
 METHODS = ("get", "head", "options", "post", "put", "patch", "delete", "trace")
 
@@ -35,12 +40,25 @@ WHOLE = (
     *("dependentSchemas", "prefixItems", "unevaluatedProperties", "unevaluatedItems", "multipleOf", "pattern"),
 )
 
-# Deeper than this no schema is compared.
-MAX_DEPTH = 30
+# So many references in a row are followed.
+MAX_CHAIN = 30
+
+# So many pairs of schemas are compared for one request or answer. Two large documents have some thousands.
+MAX_PAIRS = 20_000
+
+# Why a choice comes to nothing is told within so many others; and where, in so many characters.
+MAX_CHOICES = 2
+LONGEST = 120
 
 # Characters that a document may have, and values, each time that an alias of YAML brings them in.
 MAX_SIZE = 2_000_000
 MAX_VALUES = 200_000
+
+# Lists and mappings inside each other. Twenty are many.
+MAX_NESTING = 100
+
+# What judging documents may take, in a process of its own: whoever wrote one may not have meant well.
+BOUNDS_OF_A_PROCESS = {"seconds": 30, "megabytes": 512}
 
 
 # PyYAML's C loader is many times as fast. Not every build has it.
@@ -51,20 +69,71 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    merged = 0
+
+    def flatten_mapping(self, node):
+        super().flatten_mapping(node)
+        self.merged += len(node.value)
+        # What ``<<`` brings in may bring in more, nine times each time.
+        if self.merged > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values")
 
 
-def parse(text):
+def broken(old, new):
+    """List what programs that are written for a document would miss in another one; see ``breaks``.
+
+    :param old: the text that they are written for.
+    :param new: the other one.
+    :raises ValueError: when one of them is no document, or they cannot be compared within bounds.
+
+    CLI Example: none, it serves the module contract.
+    """
+
+    def compared():
+        try:
+            before = parse(old)
+        except ValueError as error:
+            raise ValueError(f"cannot be compared: that of the release that serves: {error}") from error
+        return breaks(before, parse(new))
+
+    return __salt__["bounded.call"](compared, **BOUNDS_OF_A_PROCESS)
+
+
+def described(text):
+    """List the operations that a document describes; see ``operations``.
+
+    :param text: the document's.
+    :return: their names.
+    :raises ValueError: when it is no document, or cannot be read within bounds.
+
+    CLI Example: none, it serves the module contract.
+    """
+    return __salt__["bounded.call"](lambda: list(operations(parse(text))), **BOUNDS_OF_A_PROCESS)
+
+
+def part(text):
+    """Return the part of a document that may be tried on a running app; see ``tried``.
+
+    :param text: the document's.
+    :raises ValueError: when it is no document, or cannot be read within bounds.
+
+    CLI Example: none, it serves the module contract.
+    """
+    return __salt__["bounded.call"](lambda: tried(parse(text)), **BOUNDS_OF_A_PROCESS)
+
+
+def parse(text, is_strict=False):
     """Read a document.
 
     :param text: YAML, or JSON, which is YAML too.
+    :param is_strict: refuse a key that a mapping has twice. Which of the two counts, readers do not agree on.
     :return: the document. Its keys are text, as a status is that stands without quotes.
     :raises ValueError: when it is no YAML of a mapping, or too large a one.
-
-    CLI Example: none, it serves the module contract and bin/build-release.
     """
     if len(text) > MAX_SIZE:
         raise ValueError(f"larger than {MAX_SIZE // 1_000_000} MB")
     try:
+        _walk(text, is_strict)
         found = _with_text_keys(yaml.load(text, _Loader), itertools.count(1))
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -74,13 +143,47 @@ def parse(text):
     return found
 
 
+def _walk(text, is_strict):
+    """Refuse YAML that is nested too deep, and a key that is there twice; see ``parse``.
+
+    The reader of YAML calls itself for what is in a list, in C and without an end: 50,000 of them end the process.
+    """
+    # Of each mapping its keys, of each list nothing; and whether a key is what comes next.
+    within, is_key = [], []
+    for event in yaml.parse(text, _Loader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.CollectionEndEvent):
+            within.pop()
+            is_key.pop()
+            continue
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        if within and within[-1] is not None:
+            if is_key[-1] and isinstance(event, yaml.ScalarEvent):
+                if is_strict and event.value in within[-1] and event.value != "<<":
+                    raise ValueError(f"line {line}: {event.value[:60]!a} is there twice in one mapping")
+                within[-1].add(event.value)
+            is_key[-1] = not is_key[-1]
+        if isinstance(event, yaml.CollectionStartEvent):
+            if len(within) == MAX_NESTING:
+                raise ValueError(f"line {line}: more than {MAX_NESTING} lists and mappings inside each other")
+            within.append(set() if isinstance(event, yaml.MappingStartEvent) else None)
+            is_key.append(True)
+
+
 def _with_text_keys(value, counted):
     """Return a copy of a value, of which no part stands in two places, with text for keys."""
     if next(counted) > MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES} values")
     if isinstance(value, dict):
         return {str(key): _with_text_keys(item, counted) for key, item in value.items()}
-    return [_with_text_keys(item, counted) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_with_text_keys(item, counted) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that JSON cannot say, such as .inf")
+    if value is not None and not isinstance(value, str | int | float):
+        raise ValueError(f"a value that JSON cannot say ({type(value).__name__})")
+    return value
 
 
 def operations(document):
@@ -89,8 +192,6 @@ def operations(document):
     :param document: a document of OpenAPI 3 whose references are its own.
     :return: each operation by its method and whole path, such as ``GET /v1/questions/{id}``. Of its path it has the
         parameters too.
-
-    CLI Example: none, it serves the module contract.
     """
     found, base = {}, base_path(document)
     for path, item in document.get("paths", {}).items():
@@ -120,8 +221,6 @@ def tried(document):
 
     :param document: a document of OpenAPI 3.
     :return: a document without the other operations, so that whoever has it cannot call them.
-
-    CLI Example: none, it serves the module contract.
     """
     part = {key: value for key, value in document.items() if key not in ("webhooks", "servers")}
     base = base_path(document)
@@ -147,7 +246,7 @@ def leads_to(document, reference):
     found = document
     for part in unquote(reference).removeprefix("#/").split("/"):
         part = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and part.isdigit() and int(part) < len(found):
+        if isinstance(found, list) and part.isdecimal() and int(part) < len(found):
             found = found[int(part)]
         else:
             found = found.get(part) if isinstance(found, dict) else None
@@ -156,7 +255,7 @@ def leads_to(document, reference):
 
 def _resolved(value, document):
     """Follow a reference, and those that it leads to."""
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_CHAIN):
         if not isinstance(value, dict) or not isinstance(value.get("$ref"), str):
             break
         found = leads_to(document, value["$ref"])
@@ -173,8 +272,8 @@ def _alike(one, other, one_document, other_document, seen=None):
     :param seen: the pairs of references that were followed, since what they lead to may hold them.
     """
     seen = set() if seen is None else seen
-    pair = _references(one, other)
-    if pair:
+    if _is_reference(one) or _is_reference(other):
+        pair = _mark(one), _mark(other)
         if pair in seen:
             return True
         seen.add(pair)
@@ -190,12 +289,13 @@ def _alike(one, other, one_document, other_document, seen=None):
     return one == other
 
 
-def _references(one, other):
-    """Return where two references lead, or ``None`` where one of the two is none, or says more beside it."""
-    both = tuple(
-        value["$ref"] if isinstance(value, dict) and value.keys() == {"$ref"} else None for value in (one, other)
-    )
-    return both if all(isinstance(reference, str) for reference in both) else None
+def _is_reference(value):
+    return isinstance(value, dict) and isinstance(value.get("$ref"), str)
+
+
+def _mark(value):
+    """Return what is the same for two parts of documents that say the same, references as they stand."""
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
 
 
 # --- What a document takes away from another's readers ----------------------------------------------------------------
@@ -210,17 +310,17 @@ def breaks(old, new):
     :param old: the document that they are written for.
     :param new: the other one.
     :return: a sentence for each, such as ``GET /v1/questions: answer 200: total is gone``.
-
-    CLI Example: none, it serves the module contract.
+    :raises ValueError: when there is too much to compare.
     """
     found = []
-    after = {_anonymous(name): one for name, one in operations(new).items()}
+    after = {_anonymous(name): (name, one) for name, one in operations(new).items()}
     for name, before in operations(old).items():
-        own = after.get(_anonymous(name))
+        own_name, own = after.get(_anonymous(name), (None, None))
         if own is None:
             found.append(f"{name} is gone")
             continue
-        reasons = _parameter_breaks(before, own, old, new, name)
+        # The other document may have other names for the parameters of the path.
+        reasons = _parameter_breaks(_parameters(before, name), _parameters(own, own_name), old, new)
         reasons += _body_breaks(before, own, old, new)
         reasons += _answer_breaks(before, own, old, new)
         if _secured(own, new) and not _secured(before, old):
@@ -252,12 +352,8 @@ def _parameters(operation, name):
     return found
 
 
-def _parameter_breaks(before, own, old, new, name):
-    found, after = [], _parameters(own, name)
-    if "{" in name:
-        # The other document may have other names for the parameters of the path.
-        after = _parameters(own, next(n for n in operations(new) if _anonymous(n) == _anonymous(name)))
-    there = _parameters(before, name)
+def _parameter_breaks(there, after, old, new):
+    found = []
     for called, one in after.items():
         if one.get("required") and called not in there:
             found.append(f"{called} is required")
@@ -330,84 +426,144 @@ def _reasons(sub, sup, sub_document, sup_document, is_request):
     :param sup: what is taken: the new schema of a request, the old one of an answer.
     :param is_request: whether it is a request, of which the new schema must take all that the old one did.
     """
-    found = _uncovered(sub, sup, Comparison(sub_document, sup_document, is_request))
-    return list(dict.fromkeys(f"{at.removeprefix('.') or 'it'} {what}" for at, what in found))
+    comparison = Comparison(sub_document, sup_document, is_request)
+    first = comparison.add(sub, sup)
+    failed = comparison.failed()
+    if first not in failed:
+        return []
+    found = comparison.told(first, failed) or [("", "has changed")]
+    return list(dict.fromkeys(f"{_short(at.removeprefix('.')) or 'it'} {what}" for at, what in found))
+
+
+def _short(at):
+    return at if len(at) <= LONGEST else f"{at[: LONGEST // 3]}...{at[-LONGEST // 2 :]}"
+
+
+@dataclasses.dataclass
+class Pair:
+    """A schema of what is sent and one of what is taken.
+
+    :param reasons: why the one does not fit the other, in itself: pairs of where and what.
+    :param parts: the pairs that they are made of, by where, such as ``.questions``, and mark.
+    :param is_choice: whether one of the parts is enough. Else each must fit.
+    """
+
+    reasons: list
+    parts: list
+    is_choice: bool = False
 
 
 class Comparison:
-    """Two documents, of which a schema of the one is compared with one of the other.
+    """Two documents, of which schemas of the one are compared with schemas of the other.
+
+    Schemas hold each other, and themselves: a comment its replies. So all pairs that meet are found first, each once.
+    Then a pair fails when it has a reason of its own or a part of it failed; what never does, fits.
 
     :param sub: the document of what is sent.
     :param sup: the document of what is taken.
     :param is_request: see ``_reasons``.
-    :param known: the pairs of references that were met. Schemas that hold each other are met again and again; what is
-        said of a pair is said once.
     """
 
-    def __init__(self, sub, sup, is_request, known=()):
-        self.sub, self.sup, self.is_request, self.known = sub, sup, is_request, set(known)
+    def __init__(self, sub, sup, is_request):
+        self.sub, self.sup, self.is_request, self.pairs = sub, sup, is_request, {}
 
-    def apart(self):
-        """Return another one, for a choice that may come to nothing."""
-        return Comparison(self.sub, self.sup, self.is_request, self.known)
+    def add(self, sub, sup):
+        """Find a pair and all that it is made of; return its mark.
 
+        :raises ValueError: when there are too many.
+        """
+        first, left = (_mark(sub), _mark(sup)), [(sub, sup)]
+        while left:
+            sub, sup = left.pop()
+            mark = _mark(sub), _mark(sup)
+            if mark in self.pairs:
+                continue
+            if len(self.pairs) == MAX_PAIRS:
+                raise ValueError(f"has more than {MAX_PAIRS} pairs of schemas to compare in one request or answer")
+            reasons, parts, is_choice = self.compared(sub, sup)
+            left += [part for _, *part in parts]
+            marked = [(step, (_mark(one), _mark(other))) for step, one, other in parts]
+            self.pairs[mark] = Pair(reasons, marked, is_choice)
+        return first
 
-def _uncovered(sub, sup, of, depth=0):
-    """List why something that one schema describes may not be what another one describes; see ``_reasons``.
+    def compared(self, sub, sup):
+        """Compare two schemas.
 
-    :param of: the comparison.
-    :param depth: how many schemas this is in.
-    :return: pairs of where, such as ``.questions[].id``, and what.
-    """
-    if depth > MAX_DEPTH:
-        return []
-    pair = _references(sub, sup)
-    if pair is None:
-        return _compared(sub, sup, of, depth)
-    if pair in of.known:
-        return []
-    of.known.add(pair)
-    return _compared(sub, sup, of, depth)
+        :return: reasons, parts with the schemas themselves, and whether one of these is enough; see ``Pair``.
+        """
+        sub, sup = _whole(sub, self.sub, self.is_request), _whole(sup, self.sup, self.is_request)
+        for word in ("oneOf", "anyOf"):
+            if word in sub:
+                rest = {key: value for key, value in sub.items() if key != word}
+                return [], [("", _both(rest, one), sup) for one in sub[word]], False
+        for word in ("oneOf", "anyOf"):
+            if sup.get(word):
+                rest = {key: value for key, value in sup.items() if key != word}
+                return [], [("", sub, _both(rest, one)) for one in sup[word]], True
+        if found := _type_reasons(sub, sup, self.is_request):
+            return found, [], False
+        found = _required_reasons(sub, sup, self.is_request)
+        if self.is_request:
+            found += _narrowing_reasons(sub, sup)
+            for word in WHOLE:
+                if word in sup and not _alike(sub.get(word), sup[word], self.sub, self.sup):
+                    found.append(("", f"has another {word}"))
+        if "format" in sup and sub.get("format") != sup["format"]:
+            found.append(("", "has another format"))
+        own = sub.get("properties", {})
+        parts = [(f".{name}", own[name], one) for name, one in sup.get("properties", {}).items() if name in own]
+        for word, step in (("items", "[]"), ("additionalProperties", "{}")):
+            if isinstance(sup.get(word), dict) and isinstance(sub.get(word), dict):
+                parts.append((step, sub[word], sup[word]))
+        return found, parts, False
 
-
-def _compared(sub, sup, of, depth):
-    sub, sup = _whole(sub, of.sub, of.is_request), _whole(sup, of.sup, of.is_request)
-
-    def below(one, other, step="", of=of):
-        return [(f"{step}{at}", what) for at, what in _uncovered(one, other, of, depth + 1)]
-
-    for word in ("oneOf", "anyOf"):
-        if word in sub:
-            rest = {key: value for key, value in sub.items() if key != word}
-            return [reason for one in sub[word] for reason in below(_both(rest, one), sup)]
-    for word in ("oneOf", "anyOf"):
-        if word in sup:
-            rest = {key: value for key, value in sup.items() if key != word}
-            choices = [below(sub, _both(rest, one), of=of.apart()) for one in sup[word]]
-            return min(choices, key=len) if choices else []
-
-    found = _type_reasons(sub, sup, of.is_request)
-    if found:
+    def failed(self):
+        """Return the marks of the pairs of which the one does not fit the other."""
+        wholes, left = {}, {}
+        for mark, pair in self.pairs.items():
+            left[mark] = len(pair.parts) if pair.is_choice else 1
+            for _, part in pair.parts:
+                wholes.setdefault(part, []).append(mark)
+        news = [mark for mark, pair in self.pairs.items() if pair.reasons]
+        found = set(news)
+        while news:
+            for whole in wholes.get(news.pop(), ()):
+                left[whole] -= 1
+                if left[whole] <= 0 and whole not in found:
+                    found.add(whole)
+                    news.append(whole)
         return found
-    found = _required_reasons(sub, sup, of.is_request)
-    if of.is_request:
-        found += _narrowing_reasons(sub, sup)
-        for word in WHOLE:
-            if word in sup and not _alike(sub.get(word), sup[word], of.sub, of.sup):
-                found.append(("", f"has another {word}"))
-    if "format" in sup and sub.get("format") != sup["format"]:
-        found.append(("", "has another format"))
-    for name, one in sup.get("properties", {}).items():
-        if name in sub.get("properties", {}):
-            found += below(sub["properties"][name], one, f".{name}")
-    for word, step in (("items", "[]"), ("additionalProperties", "{}")):
-        if isinstance(sup.get(word), dict) and isinstance(sub.get(word), dict):
-            found += below(sub[word], sup[word], step)
-    return found
+
+    def told(self, mark, failed, seen=None, choices=0):
+        """List why a pair failed, the nearest first, each once; of a choice the least that stands in the way.
+
+        :return: pairs of where, such as ``.questions[].id``, and what.
+        """
+        found, left, seen = [], collections.deque([("", mark)]), set() if seen is None else seen
+        while left:
+            at, mark = left.popleft()
+            if mark not in failed or mark in seen:
+                continue
+            seen.add(mark)
+            pair = self.pairs[mark]
+            reasons = pair.reasons
+            if pair.is_choice and choices == MAX_CHOICES:
+                reasons = [("", "has changed")]
+            elif pair.is_choice:
+                reasons = min((self.told(part, failed, set(seen), choices + 1) for _, part in pair.parts), key=len)
+            else:
+                left += [(f"{at}{step}", part) for step, part in pair.parts]
+            found += [(f"{at}{where}", what) for where, what in reasons]
+        return found
 
 
-def _both(rest, one):
-    return {"allOf": [rest, one]} if rest else one
+def _both(one, other):
+    """Return a schema of what is as two others say, the same each time that they are met so."""
+    parts = []
+    for part in (one, other):
+        parts += part["allOf"] if isinstance(part, dict) and part.keys() == {"allOf"} else [part]
+    parts = list({_mark(part): part for part in parts if part not in ({}, True)}.values())
+    return parts[0] if len(parts) == 1 else {"allOf": parts}
 
 
 def _types(schema):
@@ -470,18 +626,44 @@ def _implies(own, other, is_greater):
     return own is not None and (own >= other if is_greater else own <= other)
 
 
-def _whole(schema, document, is_request, made_of=()):
-    """Return a schema with its references followed, what it is made of in one, and OpenAPI 3.0's words as 3.1's.
+def _whole(schema, document, is_request):
+    """Return a schema with its references followed, what it is made of in one, and OpenAPI 3.0's words as 3.1's."""
+    found = {}
+    for part in _parts(schema, document):
+        found = _merged(found, _as_in_3_1(part))
+    hidden = "readOnly" if is_request else "writeOnly"
+    properties = found.get("properties", {})
+    left_out = {
+        name for name, one in properties.items() if any(part.get(hidden) is True for part in _parts(one, document))
+    }
+    if left_out:
+        found["properties"] = {name: one for name, one in properties.items() if name not in left_out}
+        found["required"] = [name for name in found.get("required", []) if name not in left_out]
+    return found
 
-    :param made_of: the references that led here: one that is made of itself says nothing more by that.
-    """
-    if schema is True or not isinstance(schema, dict) or schema.get("$ref") in made_of:
-        return {} if schema is not False else {"type": []}
-    made_of = (*made_of, schema["$ref"]) if "$ref" in schema else made_of
-    schema = _resolved(schema, document)
-    if not isinstance(schema, dict):
-        return {} if schema is not False else {"type": []}
-    found = {key: value for key, value in schema.items() if key not in ("allOf", "nullable")}
+
+def _parts(schema, document):
+    """List the mappings that a schema is made of, itself, what it refers to and ``allOf``, each reference once."""
+    found, left, followed = [], [schema], set()
+    while left:
+        one = left.pop(0)
+        if one is False:
+            found.append({"type": []})
+        elif _is_reference(one):
+            others = {key: item for key, item in one.items() if key not in ("$ref", "description", "summary")}
+            # Since OpenAPI 3.1 a schema may say more beside a reference.
+            target = [] if one["$ref"] in followed else [leads_to(document, one["$ref"])]
+            followed.add(one["$ref"])
+            left[:0] = [*target, *([others] if others else [])]
+        elif isinstance(one, dict):
+            found.append({key: item for key, item in one.items() if key != "allOf"})
+            left[:0] = one.get("allOf", [])
+    return found
+
+
+def _as_in_3_1(schema):
+    """Return a schema with OpenAPI 3.0's words as 3.1's."""
+    found = {key: value for key, value in schema.items() if key != "nullable"}
     for bound in ("Minimum", "Maximum"):
         # In OpenAPI 3.0 it says of the bound beside it that it is one itself.
         is_exclusive = found.get(f"exclusive{bound}")
@@ -491,15 +673,6 @@ def _whole(schema, document, is_request, made_of=()):
                 found[f"exclusive{bound}"] = found.pop(bound.lower())
     if schema.get("nullable") and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]
-    for part in schema.get("allOf", []):
-        found = _merged(found, _whole(part, document, is_request, made_of))
-    hidden = "readOnly" if is_request else "writeOnly"
-    properties = found.get("properties", {})
-    said = {name: _resolved(one, document) for name, one in properties.items()}
-    left_out = {name for name, one in said.items() if isinstance(one, dict) and one.get(hidden) is True}
-    if left_out:
-        found["properties"] = {name: one for name, one in properties.items() if name not in left_out}
-        found["required"] = [name for name in found.get("required", []) if name not in left_out]
     return found
 
 
@@ -512,10 +685,15 @@ def _merged(one, other):
     if "properties" in one and "properties" in other:
         found["properties"] = {**one["properties"], **other["properties"]}
         for name in one["properties"].keys() & other["properties"].keys():
-            found["properties"][name] = {"allOf": [one["properties"][name], other["properties"][name]]}
+            found["properties"][name] = _both(one["properties"][name], other["properties"][name])
     if "required" in one and "required" in other:
         found["required"] = [*one["required"], *(name for name in other["required"] if name not in one["required"])]
     for word, is_greater in BOUNDS.items():
         if word in one and word in other:
             found[word] = (max if is_greater else min)(one[word], other[word])
+    for word in ("oneOf", "anyOf"):
+        if word in one and word in other and one[word] != other[word]:
+            # Both must be met. One choice is split at a time.
+            found[word] = one[word]
+            found["allOf"] = [*found.get("allOf", []), {word: other[word]}]
     return found

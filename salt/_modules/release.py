@@ -719,7 +719,7 @@ def answered(app, health, status, location):
     shown = "".join(char if " " < char <= "~" else "?" for char in location[:LONGEST_PATH])
     where = "itself, at another address" if shown == health["path"] else shown
     return Redirect(
-        f"{health['path']} answered {status}, which leads to {where}; expected {health['status']} from the path itself. "
+        f"{health['path']} answered {status}, which leads to {where}; expected {health['status']} from itself. "
         f"Set app.{app}.health.path to one that answers so, or have the app redirect all but this path"
     )
 
@@ -936,29 +936,63 @@ def _can_serve(app, number):
 def _crossed(app, current, target):
     """Return why going from one release to an earlier one may meet a database that it does not know, or ``None``."""
     records = {n: __salt__["release_store.record"](app, n) for n in __salt__["release_store.numbers"](app)}
+    # Which migrations a build brings, and by which wheels, it says itself.
+    records = {n: __salt__["release_store.build"](app, one.get("build", "")) | one for n, one in records.items()}
     return migration_between(records, current, target)
 
 
 def migration_between(records, current, target):
     """Find a migration between two releases.
 
-    A build says which migrations it has, by a digest of their files, and whether the builds before it work with what
-    its own leave. One that says nothing of its migrations is taken to have some.
+    A build says which migrations it has, by digests of their files, and whether the builds before it work with what its
+    own leave.
 
-    :param records: what each release is, by number.
+    :param records: what each release and its build are, by number.
     :param current: the release that serves.
     :param target: the release to go to.
     :return: a sentence, or ``None``.
     """
-    target_build = records[target]["build"]
+    untold = None
     for number in sorted((n for n in records if target < n <= current), reverse=True):
         record = records[number]
-        if record["build"] == target_build or "release" not in record.get("processes", {}) or record.get("reversible"):
+        # Who is to run them is the process type `release`, and nobody else.
+        if record["build"] == records[target]["build"] or "release" not in record.get("processes", {}):
             continue
-        migrations = record.get("migrations")
-        if migrations is None or migrations != records[target].get("migrations"):
-            return f"v{number} has run migrations that v{target} does not have"
-    return None
+        if record.get("reversible"):
+            continue
+        of, why = new_migrations(record, records[target])
+        if of is not None:
+            return f"v{number} has run migrations{of} that v{target} does not have"
+        if why:
+            untold = untold or (
+                f"it cannot be told whether v{number} has run migrations that v{target} does not have: {why}"
+            )
+    return untold
+
+
+def new_migrations(record, other):
+    """Tell whether a release has migrations that another one has not.
+
+    :param record: what it and its build are.
+    :param other: the same of the other one.
+    :return: whose they are, in words, or ``None``; and why that cannot be told, or ``None``.
+    """
+    installed, its = record.get("installed_migrations"), other.get("installed_migrations")
+    if installed is not None and its is not None:
+        named = sorted(name for name, digest in installed.items() if its.get(name) != digest)
+        if named == ["unknown"]:
+            return None, "there are none of a kind that Saltern knows, and their code differs"
+        shown = ", ".join("its code" if name == "code" else name for name in named)
+        return (f" of {shown}", None) if named else (None, None)
+    # Earlier builds only say which their own code has.
+    own, theirs = record.get("migrations"), other.get("migrations")
+    if own is not None and own != theirs:
+        return "", None
+    is_alike = record.get("wheels") is not None and record["wheels"] == other.get("wheels")
+    is_known = own is not None or theirs is not None or "unknown" not in (installed or its or {"unknown": ""})
+    if is_alike and is_known:
+        return None, None
+    return None, "an earlier build-release made one of their builds, which does not say what its wheels migrate"
 
 
 def _between(app, old, new):

@@ -5,6 +5,7 @@ the paths and the wording of the messages are ours. A message names a path and w
 may be a secret.
 """
 
+import contextlib
 import copy
 import difflib
 import glob
@@ -124,6 +125,8 @@ def compiled(pillar, minion_id):
     mistakes += __salt__["secrets.mistakes"](roots, environment, minion_id, pillar, schemas)
     # What could not be decrypted, or is in the wrong place, is not judged as well.
     named = {message.partition(": ")[0] for message in mistakes}
+    twice = doubled(schemas, roots, environment, own[2:])
+    mistakes += [message for message in twice if message.partition(": ")[0] not in named]
     settings, others = completed(schemas, declared, hosts, minion_id)
     for module in () if others else ("certificate", "site_certificate"):
         others += __salt__[f"{module}.mistakes"](settings, hosts, minion_id)
@@ -152,9 +155,86 @@ def completed(schemas, declared, hosts, minion_id):
     settings, mistakes = __salt__["attachment.derived"](settings, hosts, minion_id)
     settings["nginx"] |= __salt__["balance.derived"](settings, hosts, minion_id)
     mistakes += __salt__["firewall.mistakes"](settings["firewall"])
+    mistakes += unknown_processes(settings["app"])
     if not mistakes:
         settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)
     return settings, mistakes
+
+
+def unknown_processes(apps):
+    """List the process types of formations that the declared builds do not have, where the declaration names theirs.
+
+    :param apps: the settings of all apps.
+    :return: a message for each.
+    """
+    found = []
+    for app, one in sorted(apps.items()):
+        known = one["build"].get("processes") or []
+        # No formation has it: it runs once, in a release.
+        allowed = sorted(set(known) - {"release"})
+        for kind, count in sorted(one["formation"].items()) if known else ():
+            if count and kind not in known:
+                close = difflib.get_close_matches(kind, allowed, 1)
+                meant = f"; did you mean '{close[0]}'?" if close else ""
+                found.append(
+                    f"app.{app}.formation.{kind}: the declared build has no such process type; expected one of "
+                    f"{', '.join(allowed) or 'none'}{meant}"
+                )
+    return found
+
+
+def doubled(schemas, roots, environment, names):
+    """List the variables and secrets that stand in a file of secrets and in another: one would count without a word.
+
+    :param schemas: a mapping of formula to JSON Schema.
+    :param roots: directories, in the order of the pillar roots.
+    :param environment: the host's.
+    :param names: of the files with secrets, below the roots; each need not be there.
+    :return: a message for each.
+    """
+    others = ["common.sls", f"environments/{environment}.sls", f"builds/{environment}.sls"]
+    secret, open_ = ({name: _said(roots, name) for name in group} for group in (names, others))
+    return [
+        f"{dotted(path)}: is in pillar/{name} and in pillar/{other} too; expected in one of them. Remove the other"
+        for name, paths in secret.items()
+        for other, there in open_.items()
+        for path in sorted(paths & there, key=str)
+        if _is_value(schemas, path)
+    ]
+
+
+def _is_value(schemas, path):
+    """Tell whether a setting is a secret, or a variable of an app, which may be one."""
+    part = {"properties": schemas}
+    for key in path:
+        part = _part(part, key)
+        if part.get("secret"):
+            return True
+    return len(path) == 4 and (path[0], path[2]) == ("app", "config")
+
+
+def _said(roots, name):
+    """Return the paths of all that a pillar file sets, whichever root it is in."""
+    found = set()
+    for root in roots:
+        path = os.path.join(root, name)
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
+            text = stream.read()
+            if _is_plain(text):
+                content = salt.utils.yaml.safe_load(text)
+            else:
+                content = __salt__["slsutil.renderer"](path, default_renderer="jinja|yaml")
+            found |= set(_leaves(content, ()))
+    return found
+
+
+def _leaves(value, path):
+    """Yield the paths in a value at which there is no mapping."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, (*path, key))
+    elif path:
+        yield path
 
 
 def confined(schema, value, roles):

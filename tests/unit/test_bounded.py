@@ -9,7 +9,6 @@ import threading
 import time
 
 import pytest
-from salt.exceptions import CommandExecutionError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -115,10 +114,6 @@ def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def refuse():
-    raise CommandExecutionError("no")
-
-
 def invalid():
     raise ValueError("line 3: no YAML")
 
@@ -128,23 +123,22 @@ def unforeseen():
 
 
 ENDINGS = {
-    "what it raises": (invalid, ValueError, r"^line 3: no YAML$"),
-    "a refusal": (refuse, CommandExecutionError, "^no$"),
-    "an error that nobody thought of, by its kind alone": (unforeseen, ValueError, r"^cannot be read \(KeyError\)$"),
-    "too deep a recursion": (lambda: deep(100_000), ValueError, "nested too deep"),
-    "a crash": (crash, ValueError, r"cannot be read .*SIGSEGV"),
-    "too much memory": (lambda: len("x" * 10**9), ValueError, "more than 64 MB of memory"),
-    "a sleep": (lambda: time.sleep(60), ValueError, "longer than 1 s"),
-    "a loop": (lambda: [None for _ in iter(int, 1)], ValueError, "longer than 1 s|MB of memory"),
-    "a silent end": (lambda: os._exit(3), ValueError, "cannot be read"),
-    "a value that JSON cannot say": (lambda: {1, 2}, ValueError, "cannot be read"),
+    "what it raises": (invalid, r"^line 3: no YAML$"),
+    "an error that nobody thought of, by its kind alone": (unforeseen, r"^cannot be read \(KeyError\)$"),
+    "too deep a recursion": (lambda: deep(100_000), "nested too deep"),
+    "a crash": (crash, r"cannot be read .*SIGSEGV"),
+    "too much memory": (lambda: len("x" * 10**9), "more than 64 MB of memory"),
+    "a sleep": (lambda: time.sleep(60), "longer than 1 s"),
+    "a loop": (lambda: [None for _ in iter(int, 1)], "longer than 1 s|MB of memory"),
+    "a silent end": (lambda: os._exit(3), "cannot be read"),
+    "a value that JSON cannot say": (lambda: {1, 2}, "cannot be read"),
 }
 
 
-@pytest.mark.parametrize("function, kind, message", ENDINGS.values(), ids=ENDINGS)
-def test_a_call_ends_with(bounded, function, kind, message):
+@pytest.mark.parametrize("function, message", ENDINGS.values(), ids=ENDINGS)
+def test_a_call_ends_with(bounded, function, message):
     before = time.monotonic()
-    with pytest.raises(kind, match=message):
+    with pytest.raises(ValueError, match=message):
         bounded.call(function, seconds=1, megabytes=64)
     assert time.monotonic() - before < 10
 

@@ -15,6 +15,7 @@ import sys
 import tarfile
 import threading
 import time
+import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -180,13 +181,13 @@ def test_a_build_says_which_contracts_it_has(shop, made, commit):
 def test_a_build_from_before_there_were_contracts_is_made_again(shop, command, made):
     result = made(shop)
     wanted = {"app": "shop"}
-    assert command.is_whole(result["path"], wanted)
+    assert command.whole_build(result["path"], wanted)["app"] == "shop"
     with tarfile.open(result["path"], "w:gz") as tar:
         text = json.dumps({"app": "shop", "wheels": {}}).encode()
         info = tarfile.TarInfo("build.json")
         info.size = len(text)
         tar.addfile(info, io.BytesIO(text))
-    assert not command.is_whole(result["path"], wanted)
+    assert command.whole_build(result["path"], wanted) is None
 
 
 CONTRACTS = {
@@ -204,6 +205,12 @@ CONTRACTS = {
         CONTRACT.replace("#/components/schemas/Items", "shared.yaml#/Items"),
         "openapi/v1.yaml: $ref shared.yaml#/Items: leads out of the document; copy what it leads to",
     ),
+    "lists in lists": ("[" * 50_000, "openapi/v1.yaml: line 1: more than 100 lists and mappings inside each other"),
+    "a key twice": (CONTRACT.replace("    Any:", "    Items:"), "line 11: 'Items' is there twice in one mapping"),
+    "a number that JSON has not": (
+        CONTRACT.replace("Any: {}", "Any: {maximum: .inf}"),
+        "a number that JSON cannot say",
+    ),
     "no operation": (
         CONTRACT.partition("paths:")[0] + "paths: {}\n",
         "openapi/v1.yaml: paths: describes no operation; expected one at least",
@@ -217,10 +224,180 @@ def test_a_contract_is_refused_that_is(text, message, shop, run, commit):
     refused(run(shop), message)
 
 
+def test_a_contract_that_holds_itself_is_taken(shop, made, commit):
+    comment = '{type: object, properties: {replies: {type: array, items: {$ref: "#/components/schemas/Any"}}, '
+    comment += 'parent: {$ref: "#/components/schemas/Any", readOnly: true}}}'
+    commit(shop, {"openapi/v1.yaml": CONTRACT.replace("Any: {}", f"Any: {comment}")})
+    assert record(made(shop))["contracts"]["v1"]["title"] == "shop"
+
+
+def test_a_contract_that_cannot_be_judged_in_bounds_is_refused(command, monkeypatch):
+    bounded, load = command.load("bounded"), command.load
+
+    def late(function, *, seconds, megabytes):
+        raise ValueError(f"takes longer than {seconds} s")
+
+    monkeypatch.setattr(bounded, "call", late)
+    monkeypatch.setattr(command, "load", lambda name: bounded if name == "bounded" else load(name))
+    with pytest.raises(
+        command.Refusal, match=r"^openapi/v1\.yaml: takes longer than 30 s; expected an OpenAPI document$"
+    ):
+        command.read_document("openapi/v1.yaml", CONTRACT)
+
+
+# What is a migration: by its path, its content and whether it is the app's own.
+DJANGO_ONE = b"from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n    pass\n"
+ALEMBIC_ONE = b'"""x"""\nrevision: str = "1"\ndown_revision = None\n\n\ndef upgrade() -> None:\n    pass\n'
+MIGRATIONS = {
+    "Django's": ("wagtail/migrations/0001_initial.py", DJANGO_ONE, True, True),
+    "Django's base class": ("django/db/migrations/migration.py", b"class Migration:\n", True, False),
+    "Django's loader": ("django/db/migrations/loader.py", b"class MigrationLoader:\n", True, False),
+    "a package's start": ("wagtail/migrations/__init__.py", b"", True, False),
+    "a test's": ("wagtail/test/app/migrations/0001_initial.py", DJANGO_ONE, True, False),
+    "Alembic's": ("airflow/migrations/versions/0001_a.py", ALEMBIC_ONE, True, True),
+    "Alembic's, by another name": ("db/revisions/1_a.py", ALEMBIC_ONE, True, False),
+    "a word that Alembic has too": ("shop/version.py", b'revision = "1"\n', False, False),
+    "Alembic itself": ("alembic/script/revision.py", b"class Revision:\n    revision = None\n", True, False),
+    "Flask-Migrate itself": ("flask_migrate/__init__.py", b"def migrate(directory=None):\n", False, False),
+    "yoyo's": ("shop/migrations/0001.py", b"from yoyo import step\n\nsteps = [step('x')]\n", True, True),
+    "aerich's": ("shop/migrations/models/0_a.py", b"async def upgrade(db):\n", True, True),
+    "peewee's": ("shop/migrations/001.py", b"def migrate(migrator, database):\n", True, True),
+    "SQL": ("procrastinate/sql/migrations/00.sql", b"ALTER TABLE x", True, True),
+    "SQL of anything": ("shop/schema.sql", b"CREATE TABLE x", False, False),
+    "what is no code": ("shop/migrations/README", DJANGO_ONE, False, False),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "own", "in_wheel"), MIGRATIONS.values(), ids=MIGRATIONS)
+def test_what_is_a_migration_in_the_apps_own_code_and_in_a_wheel(command, name, content, own, in_wheel):
+    assert (command.is_migration(name, content, own=True), command.is_migration(name, content)) == (own, in_wheel)
+
+
+def wheel(path, name, version, files, requires=""):
+    path.mkdir(exist_ok=True)
+    file = path / f"{name}-{version}-py3-none-any.whl"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}"
+    files = files | {
+        f"{name}-{version}.dist-info/METADATA": metadata,
+        f"{name}-{version}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}-{version}.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, content in files.items():
+            archive.writestr(zipfile.ZipInfo(member), content)
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}\n"
+
+
+def test_a_build_says_which_migrations_it_installs(shop, made, commit, tmp_path):
+    wheels = tmp_path / "wheels"
+    env = {"PIP_FIND_LINKS": str(wheels), "PIP_NO_INDEX": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def installed(requirements, **files):
+        commit(shop, {"requirements.txt": requirements} | files)
+        return record(made(shop, env=env))["installed_migrations"]
+
+    plain = wheel(wheels, "plain", "1", {"plain.py": ""})
+    seven = wheel(wheels, "wagtail", "7", {"wagtail/migrations/0001.py": DJANGO_ONE})
+    same = wheel(wheels, "wagtail", "7.1", {"wagtail/migrations/0001.py": DJANGO_ONE, "wagtail/new.py": "x"})
+    eight = wheel(wheels, "wagtail", "8", {f"wagtail/migrations/000{n}.py": DJANGO_ONE for n in (1, 2)})
+    unknown = installed(plain)
+    assert unknown.keys() == {"unknown"}
+    # What starts its processes, or tells people of it, is no part of what they do to a database.
+    assert installed(plain, **{"Procfile": "web: x\nworker: y\nrelease: z\n", "README.md": "x"}) == unknown
+    assert installed(plain, **{"shop/tables.py": "x = 1\n"}) != unknown
+    before = installed(plain + seven)
+    assert before.keys() == {"wagtail"}
+    assert installed(plain + same) == before
+    after = installed(plain + eight)
+    assert after.keys() == {"wagtail"} and after != before
+    own = installed(plain + eight, **{"x/migrations/1.py": "class Migration:\n"})
+    assert own == after | {"code": own["code"]}
+
+
+def test_a_build_from_before_it_said_what_it_installs_is_made_again(shop, command, made):
+    said = record(made(shop))
+    assert said["installed_migrations"]
+    result = made(shop)
+    kept = {key: value for key, value in said.items() if key != "installed_migrations"} | {"wheels": {}}
+    with tarfile.open(result["path"], "w:gz") as tar:
+        text = json.dumps(kept).encode()
+        info = tarfile.TarInfo("build.json")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text))
+    assert command.whole_build(result["path"], {"app": "shop"}) is None
+    assert record(made(shop)) == said
+
+
+REASONS = {
+    "a wheel that there is not": (
+        "ERROR: Could not find a version that satisfies the requirement salt==3008.3 (from versions: none)\n"
+        "ERROR: No matching distribution found for salt==3008.3\n",
+        [
+            "salt==3008.3: has no wheel for Python 3.11 on x and nothing is compiled",
+            "`pip wheel --no-deps salt==3008.3`",
+            "PIP_FIND_LINKS",
+            "lock again",
+        ],
+    ),
+    "a newer Python": (
+        "ERROR: Ignored the following versions that require a different python version: 5.1 Requires-Python >=3.10; "
+        "6.0 Requires-Python >=3.12; 6.0.1 Requires-Python >=3.13\n"
+        "ERROR: No matching distribution found for Django==6.0\n",
+        ["Django==6.0: needs Python >=3.12, and this build is for Python 3.11 on x", "--python-version", "--python"],
+    ),
+    "a newer Python of another version": (
+        "ERROR: Ignored the following versions that require a different python version: 16.0 Requires-Python >=3.12\n"
+        "ERROR: No matching distribution found for Django==6.0\n",
+        ["Django==6.0: has no wheel"],
+    ),
+    "a newer Python that is noticed late": (
+        "ERROR: Package 'shop' requires a different Python: 3.11.2 not in '>=3.12,<4'\n",
+        ["shop: needs Python >=3.12,<4, and this build is for Python 3.11 on x"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("errors", "words"), REASONS.values(), ids=REASONS)
+def test_why_pip_failed_is_said_with_what_to_do(command, errors, words):
+    said = command.pip_reason("", errors, "Python 3.11 on x")
+    assert all(word in said for word in words), said
+    assert "\n" not in said
+
+
+def test_a_requirement_that_needs_a_newer_python_says_that(shop, run, commit, tmp_path):
+    wheels = tmp_path / "wheels"
+    pinned = wheel(wheels, "newer", "1", {"newer.py": ""}, "Requires-Python: >=3.12\n")
+    commit(shop, {"requirements.txt": pinned})
+
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self):
+            file = wheels / "newer-1-py3-none-any.whl"
+            link = f'<a href="/{file.name}" data-requires-python="&gt;=3.12">{file.name}</a>'.encode()
+            body = file.read_bytes() if self.path.endswith(".whl") else link
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Index)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_CONFIG_FILE": os.devnull, "PIP_EXTRA_INDEX_URL": ""}
+    env |= {"NO_PROXY": "127.0.0.1", "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}/simple"}
+    of_index = run(shop, env=env | {"PIP_FIND_LINKS": ""})
+    server.shutdown()
+    server.server_close()
+    of_directory = run(shop, env=env | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)})
+    for done in (of_index, of_directory):
+        refused(done, "needs Python >=3.12, and this build is for Python 3.11 on manylinux_2_36", "--python")
+
+
 def test_the_examples_contracts_are_valid(command):
     for version in ("v1", "v2"):
         text = (ROOT / f"examples/faq/openapi/{version}.yaml").read_text()
-        assert command.read_document(version, text)["info"]["version"] == version[1:]
+        assert command.read_document(version, text)["version"] == version[1:]
 
 
 def test_a_build_holds_the_code_the_wheels_and_what_they_are(shop, made, git):
@@ -467,7 +644,9 @@ def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
     first = made(shop, "--declare", pillar)
     assert "\n# Written by bin/build-release" in pillar.read_text()
     assert yaml.safe_load(pillar.read_text()) == {
-        "app": {"shop": {"build": {"source": first["path"], "sha256": first["sha256"]}}}
+        "app": {
+            "shop": {"build": {"source": first["path"], "sha256": first["sha256"], "processes": ["release", "web"]}}
+        }
     }
     made(shop, "--name", "stall", "--declare", pillar, "--source", "salt://builds/")
     last = made(shop, "--version", "2", "--declare", pillar, "--source", "https://builds.example.com/shop")
@@ -476,6 +655,7 @@ def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
     assert apps["shop"]["build"] == {
         "source": "https://builds.example.com/shop/shop-2-py3.11.tar.gz",
         "sha256": last["sha256"],
+        "processes": ["release", "web"],
     }
     assert re.fullmatch(r"salt://builds/stall-[0-9a-f]{12}-py3\.11\.tar\.gz", apps["stall"]["build"]["source"])
     assert os.listdir(pillar.parent) == ["dev.sls"]
@@ -584,6 +764,8 @@ CODE = {
     "a virtual environment": ({".venv/pyvenv.cfg": ""}, [".venv", "rename it"]),
     "a link out of the app": ({"a/link": Path("../../README")}, ["a/link", "links out of", "Copy what it links to"]),
     "a link to anywhere": ({"link": Path("/etc/passwd")}, ["link: links out of", "/etc/passwd"]),
+    "a deep path": ({"/".join(["a"] * 101): "x"}, ["a/a/a", "100 directories deep", "Move it"]),
+    "a long path": ({"/".join(["a" * 200] * 6): "x"}, ["longer than 1000 bytes", "Move it"]),
     "a pointer of git-lfs": ({"movie.mp4": LFS}, ["movie.mp4: a git-lfs pointer"]),
 }
 
@@ -592,7 +774,7 @@ CODE = {
 def test_code_that_cannot_be_a_build_is_refused(shop, run, commit, tmp_path, files, words):
     for path, content in files.items():
         place = shop / path
-        place.parent.mkdir(exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             place.unlink()
         if isinstance(content, Path):

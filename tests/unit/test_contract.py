@@ -91,10 +91,11 @@ def use(service, version, **more):
 
 
 @pytest.fixture
-def judge(contract, openapi, dunders, monkeypatch):
+def judge(contract, openapi, bounded, dunders, monkeypatch):
     """Return a function that judges a build of faq whose documents are changed, on a host where another one serves."""
     texts = {version: (ROOT / f"examples/faq/openapi/{version}.yaml").read_text() for version in ("v1", "v2")}
     monkeypatch.setattr(contract, "_text", lambda app, sha256, version: texts[version])
+    dunders(openapi, salt={"bounded.call": bounded.call})
 
     def call(documents, running=(), test=False, plan=1, **pillar):
         provides = {"v1": {"path": "/v1"}, "v2": {"path": "/v2"}}
@@ -103,9 +104,8 @@ def judge(contract, openapi, dunders, monkeypatch):
         dunders(
             contract,
             salt={
-                "openapi.parse": openapi.parse,
-                "openapi.breaks": openapi.breaks,
-                "openapi.operations": openapi.operations,
+                "openapi.broken": openapi.broken,
+                "openapi.described": openapi.described,
                 "process.releases": lambda: list(environs),
                 "release.plan": lambda app: {"number": plan},
                 "release_store.current": lambda app: 1,
@@ -132,6 +132,13 @@ REFUSED = {
     "a document without what is used": ("v1", "paths: {/v1/x: {get: {}}}", "app.faq.build: breaks v1, which tickets "),
     "no document": ("v1", "", f"{DROPS} tickets attaches as FAQ_API; "),
     "a document that is none": ("v1", "a: [", "app.faq.build: openapi/v1.yaml: line "),
+    "a document that is nested too deep": ("v2", "[" * 50_000, "app.faq.build: openapi/v2.yaml: line 1: more than 100"),
+    "a document that is no OpenAPI": ("v1", "paths: [a]", "app.faq.build: openapi/v1.yaml: cannot be read (Attr"),
+    "a document that nobody uses and that is no OpenAPI": (
+        "v2",
+        "paths: {/v2/x: [a]}",
+        "app.faq.build: openapi/v2.yaml: cannot be read (AttributeError); build it again",
+    ),
     "a document of another path": (
         "v2",
         "paths: {/v3/x: {get: {}}}",
@@ -430,6 +437,29 @@ WRONG = {"version": "v1", "call": "GET /", "expected": "JSON", "came": "200"}
 )
 def test_what_the_command_answers(says, answer, wrong):
     assert says(json.dumps(answer).encode()) == wrong
+
+
+def test_what_the_command_says_cannot_command_a_terminal_and_has_an_end(says):
+    wrong = says(json.dumps({"wrong": WRONG | {"call": "GET /\x1b[2J\r\n\u202e", "came": "x" * 9000}}).encode())
+    assert wrong == WRONG | {"call": "GET /?[2J???", "came": "x" * 300 + "..."}
+
+
+@pytest.mark.parametrize("what", [b"\xff", None])
+def test_a_document_that_cannot_be_read_is_told(contract, tmp_path, what):
+    (tmp_path / "openapi").mkdir()
+    if what:
+        (tmp_path / "openapi/v1.yaml").write_bytes(what)
+    else:
+        (tmp_path / "openapi/v1.yaml").mkdir()
+    with pytest.raises(
+        CommandExecutionError, match=r"^app\.faq\.build: openapi/v1\.yaml: cannot be read \(.*Error\); "
+    ):
+        contract.text_of("faq", str(tmp_path), "v1")
+
+
+def test_the_command_has_bounds_of_its_own(contract):
+    command = contract._command("faq")
+    assert command[: command.index("setpriv")] == ["prlimit", "--fsize=65536", "--as=1073741824", "--core=0"]
 
 
 @pytest.mark.parametrize(

@@ -61,5 +61,5 @@ def test_who_has_the_port_of_one_that_ended_is_told(step, release):
 
 def test_a_health_path_that_redirects_is_refused_at_once(step, release, monkeypatch):
     monkeypatch.setattr(release, "_ask", lambda *asked: release.Redirect("/healthz answered 302"))
-    with pytest.raises(release.Refusal, match="^/healthz answered 302$"):
+    with pytest.raises(release.Refusal, match=r"^/healthz answered 302$"):
         step(["_health"], {})

@@ -3,7 +3,9 @@
 import copy
 import datetime
 import re
+from pathlib import Path
 
+import jinja2
 import pytest
 import yaml
 from hypothesis import given
@@ -427,6 +429,9 @@ def compiled(
         "firewall.mistakes": firewall.mistakes,
         "firewall.openings": firewall.openings,
         "secrets.mistakes": secrets.mistakes,
+        "slsutil.renderer": lambda path, default_renderer: yaml.safe_load(
+            jinja2.Template(Path(path).read_text()).render()
+        ),
     }
     roots = {
         "file_roots": {"base": [str(root / "salt"), str(root / "formulas")]},
@@ -449,6 +454,59 @@ def compiled(
         return settings.compiled(files, minion_id)
 
     return run
+
+
+BUILT_OF = BUILD | {"processes": ["web", "worker", "release"]}
+NO_SUCH = "the declared build has no such process type; expected one of"
+FORMATIONS = {
+    "what the build has": (BUILT_OF, {"web": 2, "worker": 1}, []),
+    "a type that it has not": (
+        BUILT_OF,
+        {"web": 1, "wroker": 1},
+        [f"app.shop.formation.wroker: {NO_SUCH} web, worker; did you mean 'worker'?"],
+    ),
+    "a type like no other": (BUILT_OF, {"beat": 1}, [f"app.shop.formation.beat: {NO_SUCH} web, worker"]),
+    "none of a type that it has not": (BUILT_OF, {"web": 1, "beat": 0}, []),
+    "the default, of a build without a web process": (
+        BUILD | {"processes": ["worker"]},
+        None,
+        [f"app.shop.formation.web: {NO_SUCH} worker"],
+    ),
+    "a build that only releases": (
+        BUILD | {"processes": ["release"]},
+        None,
+        [f"app.shop.formation.web: {NO_SUCH} none"],
+    ),
+    "a declaration from before it named them": (BUILD, {"wroker": 1}, []),
+}
+
+
+@pytest.mark.parametrize("build, formation, expected", FORMATIONS.values(), ids=FORMATIONS)
+def test_a_formation_is_of_what_the_declared_build_has(compiled, build, formation, expected):
+    said = {"build": build} | ({"formation": formation} if formation else {})
+    assert compiled({"hosts": HOSTS} | shop(**said), "one")[1] == expected
+
+
+def test_a_value_that_is_a_secret_stands_in_one_file(compiled, tmp_path):
+    for name in ("environments", "secrets"):
+        (tmp_path / name).mkdir()
+    secret = (
+        "app: {shop: {domains: [b], config: {KEY: canary, OTHER: canary}, attach: {URL: {url: 'redis://canary'}}}}\n"
+    )
+    (tmp_path / "secrets/dev.sls").write_text(secret)
+    assert compiled({"hosts": HOSTS} | shop(), "one")[1] == []
+    (tmp_path / "environments/dev.sls").write_text(
+        "app: {shop: {domains: [a], config: {KEY: a}, attach: {URL: {url: c}}}}\n"
+    )
+    (tmp_path / "common.sls").write_text("{% set c = 'c' %}\napp: {shop: {config: {OTHER: {{ c }}}, port: 8000}}\n")
+    end = "too; expected in one of them. Remove the other"
+    mistakes = compiled({"hosts": HOSTS} | shop(), "one")[1]
+    assert [message for message in mistakes if "in one of them" in message] == [
+        f"app.shop.attach.URL.url: is in pillar/secrets/dev.sls and in pillar/environments/dev.sls {end}",
+        f"app.shop.config.KEY: is in pillar/secrets/dev.sls and in pillar/environments/dev.sls {end}",
+        f"app.shop.config.OTHER: is in pillar/secrets/dev.sls and in pillar/common.sls {end}",
+    ]
+    assert "canary" not in str(mistakes)
 
 
 def test_a_host_has_the_settings_of_every_formula(compiled, schemas):
