@@ -126,8 +126,9 @@ def _unpack(app, target, group):
             )
         extract(tarball, staged)
         build = _judge(app, staged)
-        text_of = __salt__["contract.text_of"]
-        __salt__["contract.judge"](app, declared["sha256"], build, lambda version: text_of(app, staged, version))
+        __salt__["contract.judge"](
+            app, declared["sha256"], build, lambda version: __salt__["contract.text_of"](app, staged, version)
+        )
         _make_venv(app, staged)
         os.chown(staged, 0, group)
         os.chmod(staged, 0o750)

@@ -494,6 +494,7 @@ def test_a_value_that_is_a_secret_stands_in_one_file(compiled, tmp_path):
         "app: {shop: {domains: [b], config: {KEY: canary, OTHER: canary}, attach: {URL: {url: 'redis://canary'}}}}\n"
     )
     (tmp_path / "secrets/dev.sls").write_text(secret)
+    (tmp_path / "common.sls").write_text("app: {shop: {port: 8000}}\n")
     assert compiled({"hosts": HOSTS} | shop(), "one")[1] == []
     (tmp_path / "environments/dev.sls").write_text(
         "app: {shop: {domains: [a], config: {KEY: a}, attach: {URL: {url: c}}}}\n"
