@@ -91,6 +91,11 @@ def test_a_hosts_systemd_enforces_limits(bare, limit, script):
     assert by_lab(bare, *scope, f"--property={limit}", "sh", "-c", script)[0] != 0
 
 
+def test_a_hosts_units_are_among_those_of_no_other_host(bare):
+    """Otherwise the end of one host would remove the groups that another one's commands are to join."""
+    assert "/.." not in by_lab(bare, "cat", "/proc/1/cgroup", "/proc/self/cgroup")[1]
+
+
 @pytest.mark.alike
 def test_nothing_is_left_of_a_host_whose_port_is_taken(suite):
     with Lab.temporary(f"port-{suite}") as lab, socket.create_server(("127.0.0.1", 0)) as server:

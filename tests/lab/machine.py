@@ -16,6 +16,9 @@ AUTHORITIES = Path("/usr/local/share/ca-certificates")
 OPEN_FILES = 524288
 PROCESSES = 16384
 SUITES = ("bookworm", "trixie")
+# On version 1 podman covers a host's own groups of systemd by all of this machine's: each host would have its units
+# among those of the others, and the end of one would remove what another needs.
+OWN_GROUPS = 'umount -l /sys/fs/cgroup/systemd && exec "$0" "$@"'
 
 
 def cgroup_version(root: Path = CONTROL_GROUPS) -> int:
@@ -30,9 +33,11 @@ def runtime() -> str:
 
 def init_command(suite: str) -> list[str]:
     """Return the command of a host's first process."""
+    if cgroup_version() == 2:
+        return ["/sbin/init"]
     # Debian 13's systemd refuses control groups of version 1 unless told.
-    legacy = cgroup_version() == 1 and suite != "bookworm"
-    return ["/sbin/init", *(["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"] if legacy else [])]
+    legacy = [] if suite == "bookworm" else ["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+    return ["/bin/sh", "-c", OWN_GROUPS, "/sbin/init", *legacy]
 
 
 def limits() -> list[str]:
