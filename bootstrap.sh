@@ -264,6 +264,8 @@ pillar_roots:
 module_dirs: [$tree/salt/_modules]
 states_dirs: [$tree/salt/_states]
 pillar_dirs: [$tree/salt/_pillar]
+outputter_dirs: [$tree/salt/_output]
+log_handlers_dirs: [$tree/salt/_log_handlers]
 
 # Checks the pillar of every run before anything is touched.
 ext_pillar:
@@ -303,8 +305,13 @@ enable_fqdns_grains: False
 enable_gpu_grains: False
 lazy_loader_strict_matching: True
 
+# Of a run each state that changed, by its ID in one line, and all of what failed; --state-output=changes_id shows what
+# changed in each.
+state_verbose: False
+state_output: mixed_id
+state_tabular: '{0}    {4:<7}  {1}  ({2}.{3}){5}'
+
 # A mistake in a pillar file is in the answer, in one line. The log would put its traceback around that, secrets and all.
-state_output: changes
 log_level: quiet
 log_level_logfile: warning
 CONFIG
@@ -335,8 +342,9 @@ gather_job_timeout: 30
 
 lazy_loader_strict_matching: True
 # Of many hosts, what changed and what failed.
-state_output: changes
+state_output: mixed_id
 state_verbose: False
+state_tabular: '{0}    {4:<7}  {1}  ({2}.{3}){5}'
 log_level: quiet
 log_level_logfile: warning
 CONFIG

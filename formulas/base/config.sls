@@ -12,6 +12,13 @@ base-directory:
     - name: /usr/local/lib/saltern
     - mode: '0755'
 
+base-journal-config:
+  file.managed:
+    - name: /etc/systemd/journald.conf.d/saltern.conf
+    - source: salt://base/files/journald.conf
+    - makedirs: True
+    - mode: '0644'
+
 base-ca-directory:
   file.directory:
     - name: /usr/local/share/ca-certificates/saltern

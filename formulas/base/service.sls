@@ -20,3 +20,17 @@ base-time-sync:
     - require:
       - pkg: base-packages
 {% endif %}
+
+# A process whose output goes to the journal goes on writing meanwhile: systemd keeps the streams.
+base-journal-loaded:
+  service_config.loaded:
+    - name: systemd-journald
+    - files: [/etc/systemd/journald.conf.d/saltern.conf]
+    - watch:
+      - file: base-journal-config
+
+# What an operator must know of the host, at the end of every run.
+base-notes:
+  notes.told:
+    - name: what an operator must know
+    - order: last

@@ -160,6 +160,8 @@ def orphans():
     found |= _instances(__salt__["settings.load"]("redis")["instances"])
     if not found:
         return {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
+    # Names and comments in a database are its owner's.
+    found = __salt__["journal.shown"](found)
     return {"comment": "Attach it again, and it is there as it was; or remove it for good", "kept": found}
 
 

@@ -286,7 +286,9 @@ def ask(app, number, sha256, ports, asker=None):
         "seconds": one["contract"]["timeout"],
     }
     with contextlib.closing(asker or Asker(app)) as asking:
-        wrong = asking.answer(question)
+        answer = asking.answer(question)
+    _tell(app, lines(question, answer))
+    wrong = answer["wrong"]
     if wrong is None:
         return None, None
     version = wrong["version"]
@@ -333,7 +335,7 @@ class Asker:
         return self.process.poll() is None and self.script == _identity(COMMAND)
 
     def answer(self, question):
-        """Ask it, and return what it found wrong, or ``None``.
+        """Ask it, and return its answer; see ``judged``.
 
         :param question: a mapping; see formulas/app/files/contract.py.
         :raises CommandExecutionError: when it answers nothing that can be understood, or not in time.
@@ -394,26 +396,57 @@ def _printed(fd):
 
 
 def judged(answer, versions):
-    """Return what an answer of the command says is wrong, or ``None``.
+    """Return what of an answer of the command may be told.
 
     :param answer: what it printed, parsed.
     :param versions: those that it was asked about.
+    :return: how many ``calls`` there were by version, whether that was to the ``end``, and what is ``wrong`` or
+        ``None``.
     :raises ValueError: when it is no answer.
     """
     if not isinstance(answer, dict) or "wrong" not in answer:
         raise ValueError("no answer")
-    wrong = answer["wrong"]
+    calls, wrong = answer.get("calls"), answer["wrong"]
+    calls = (
+        {version: count for version, count in calls.items() if type(count) is int} if isinstance(calls, dict) else {}
+    )
+    if calls.keys() - set(versions):
+        raise ValueError("of another version")
+    found = {"calls": calls, "end": answer.get("end") is not False, "wrong": None}
     if wrong is None:
-        return None
+        return found
     words = ("version", "call", "expected", "came")
     if not isinstance(wrong, dict) or not all(isinstance(wrong.get(word), str) for word in words):
         raise ValueError("no answer")
     if wrong["version"] not in versions:
         raise ValueError("of another version")
-    return {word: _shown(wrong[word]) for word in words}
+    return found | {"wrong": {word: _shown(wrong[word]) for word in words}}
 
 
 def _shown(text):
-    """Return text as it can stand in a message: an app may have made it, to command a terminal."""
-    shown = "".join(char if char.isprintable() else "?" for char in text[:LONGEST])
+    """Return text as it can stand in a line: an app may have made it, to command a terminal."""
+    shown = __salt__["journal.escaped"](text[:LONGEST]).replace("\n", "\\n")
     return shown if len(text) <= LONGEST else f"{shown}..."
+
+
+def lines(question, answer):
+    """Say for people what came of a check.
+
+    :param question: what was asked; see formulas/app/files/contract.py.
+    :param answer: as ``judged`` gives it.
+    """
+    wrong = answer["wrong"]
+    for version, calls in answer["calls"].items():
+        name = f"v{question['release']} {path(version)}"
+        if wrong and wrong["version"] == version:
+            yield f"{name}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}"
+        else:
+            yield f"{name}: {calls} calls, answered as it says"
+    if not answer["end"]:
+        yield f"v{question['release']}: what is left was not called: {question['seconds']} s are over"
+
+
+def _tell(app, said):
+    """Write lines to the journal as APP[contract]. Root does, since the app's user may write that name too."""
+    text = "".join(f"{line}\n" for line in said)
+    subprocess.run(["systemd-cat", "-t", f"{app}[contract]"], input=text.encode(), check=False)

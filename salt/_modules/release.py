@@ -8,6 +8,7 @@ the next converge, since each step first looks at what is there.
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import http.client
 import json
@@ -22,10 +23,11 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["deploy", "dying", "hold", "is_due", "list_", "log", "migrate", "migrated", "movable", "plan", "rollback"]
-__load__ += ["show", "unhold", "verify"]
+__load__ = ["deploy", "dying", "held", "hold", "is_due", "list_", "log", "migrate", "migrated", "movable", "plan"]
+__load__ += ["rollback", "show", "unhold", "verify"]
 __func_alias__ = {"list_": "list"}
-__outputter__ = {"list": "table", "log": "table"}
+# By the functions' own names: Salt does not look for their aliases.
+__outputter__ = {"list_": "rows", "log": "rows"}
 
 NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
@@ -92,9 +94,23 @@ class Move:
     pids: dict = dataclasses.field(default_factory=dict)
 
 
+def shown(function):
+    """Have what a process, a build or a document said not command the terminal of whoever is told."""
+
+    @functools.wraps(function)
+    def told(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except CommandExecutionError as error:
+            raise CommandExecutionError(__salt__["journal.escaped"](str(error))) from error
+
+    return told
+
+
 # --- What is to be done -----------------------------------------------------------------------------------------------
 
 
+@shown
 def plan(app):
     """Compare what is declared for an app with what serves.
 
@@ -160,6 +176,24 @@ def _hold(app, current, one):
     if held["until"] == "another" and not _is_same(app, held["from"], one):
         return {}
     return held
+
+
+def held(app):
+    """Return the hold of an app that is in force.
+
+    :param app: the app's name.
+    :return: ``release``, ``from``, ``until``, ``time`` and ``who``, and whether what is ``declared`` serves. Empty
+        where the app is not held.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call release.held tickets
+    """
+    one, current = _settings(app), __salt__["release_store.current"](app)
+    found = _hold(app, current, one)
+    return found | {"declared": _is_same(app, current, one)} if found else {}
 
 
 def _check_formation(app, one, sha256):
@@ -320,6 +354,7 @@ def _servers(app, ports):
 # --- Doing it ---------------------------------------------------------------------------------------------------------
 
 
+@shown
 def deploy(app):
     """Bring the declared release of an app to serve.
 
@@ -355,6 +390,7 @@ def deploy(app):
         return move.number
 
 
+@shown
 def migrate(app, sha256=None):
     """Run the process type ``release`` of what is declared, as a release does, and leave what serves as it is.
 
@@ -413,6 +449,7 @@ def _migration(app, sha256):
     return hashlib.sha256(ran.encode()).hexdigest()
 
 
+@shown
 def movable(app, sha256=None):
     """Tell that a release would bring an app on to what is declared, on this host. Nothing is done.
 
@@ -452,6 +489,7 @@ def _movable(app, sha256):
     return wanted
 
 
+@shown
 def verify(*apps):
     """Ask the releases that serve whether they are as declared, healthy, as their contracts say, and without errors.
 
@@ -497,9 +535,8 @@ def _errors(app, number):
     """
     up = max((one["up"] for one in __salt__["process.info"](app, number).values()), default=0)
     since = max(time.time() - up - 1, __salt__["drain.since"]())
-    command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_READ), "--since", f"@{int(since)}"]
-    command += [f"_UID={pwd.getpwnam(app).pw_uid}"]
-    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+    own = [f"_UID={pwd.getpwnam(app).pw_uid}"]
+    lines = _texts(__salt__["journal.lines"](own, raw=True, since=f"@{int(since)}", lines=LOG_READ))
     return errors_in(lines)
 
 
@@ -841,6 +878,7 @@ def _take_back(move, reason):
 # --- Going back -------------------------------------------------------------------------------------------------------
 
 
+@shown
 def rollback(app, number=None, force=False, declared=False):
     """Go back to an earlier release, its config included, and hold the app there.
 
@@ -1083,7 +1121,7 @@ def list_(app):
                 "reason": outcome.partition(": ")[2],
             }
         )
-    return rows
+    return __salt__["journal.shown"](rows)
 
 
 def show(app, number=None):
@@ -1107,7 +1145,8 @@ def show(app, number=None):
     if not record:
         known = ", ".join(f"v{n}" for n in __salt__["release_store.numbers"](app)) or "none"
         raise CommandExecutionError(f"{app}: {number}: no such release; expected one of {known}")
-    return record | {"outcome": __salt__["release_store.outcome"](app, int(text)) or "interrupted"}
+    outcome = __salt__["release_store.outcome"](app, int(text)) or "interrupted"
+    return __salt__["journal.shown"](record | {"outcome": outcome})
 
 
 def log(app):
@@ -1132,7 +1171,7 @@ def log(app):
         event = f"{line['event']}{left}"
         row = {"time": line["time"], "who": line["who"], "release": f"v{line['release']}", "event": event}
         rows.append(row | {"what": "; ".join(what)})
-    return rows
+    return __salt__["journal.shown"](rows)
 
 
 def dying(app, number):
@@ -1145,19 +1184,9 @@ def dying(app, number):
     CLI Example: none, it serves the state ``release.current``.
     """
     if "saltern_ends" not in __context__:
-        command = [
-            "journalctl",
-            "-q",
-            "-o",
-            "cat",
-            "-t",
-            "supervisord",
-            "--since",
-            f"-{DYING_WINDOW}s",
-            "-g",
-            " exited: ",
-        ]
-        lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+        # Supervisor's own: an app's user may write as supervisord too, but not as root.
+        own = ["_UID=0", "_SYSTEMD_UNIT=supervisor.service", "SYSLOG_IDENTIFIER=supervisord"]
+        lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=" exited: "))
         __context__["saltern_ends"] = [line.partition(" exited: ")[2] for line in lines]
     return died(__context__["saltern_ends"], __salt__["process.info"](app, number))
 
@@ -1189,28 +1218,23 @@ def _message(move, step, error, started):
     lines = _last_lines(app, number, process, started) if process else []
     if lines:
         text += f". {app}[{process}] logged last:\n" + "\n".join(f"  {line}" for line in lines)
-    return masked(text, __salt__["attachment.environ"](app))
+    return __salt__["journal.escaped"](masked(text, __salt__["attachment.environ"](app)))
 
 
 def _last_lines(app, number, process, started):
-    """Return the last lines that a process logged since a time, until it was started again."""
+    """Return the last lines that a process of a release logged, from its start to its end."""
     # What a process wrote just before its end may not have been read yet.
     __salt__["cmd.run_stdout"](["journalctl", "--sync"], python_shell=False, ignore_retcode=True)
-    command = ["journalctl", "-q", "-o", "cat", "-n", str(LOG_READ), "--since", f"@{int(started)}"]
-    # Anybody may log under any name.
-    command += ["-t", f"{app}[{process}]", f"_UID={pwd.getpwnam(app).pw_uid}"]
-    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
-    return first_run(lines, f"v{number} {process} starts")[-LOG_LINES:]
+    stream = __salt__["journal.stream"](app, number, process, started)
+    # What never started has said nothing: then its launcher alone may have, which is root's.
+    own = [f"_STREAM_ID={stream}"] if stream else [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"]
+    found = __salt__["journal.lines"](own, raw=True, since=f"@{int(started)}", lines=LOG_LINES)
+    return _texts(found)[-LOG_LINES:]
 
 
-def first_run(lines, mark):
-    """Return what a process logged until it was started a second time.
-
-    :param lines: its log.
-    :param mark: what the line of a start begins with; see the launcher, ``formulas/app/files/process.py``.
-    """
-    starts = [index for index, line in enumerate(lines) if line.startswith(mark)]
-    return lines[: starts[1]] if len(starts) > 1 else lines
+def _texts(entries):
+    """Return what entries of the journal say, by the line."""
+    return [line for entry in entries for line in entry.get("MESSAGE", "").split("\n")]
 
 
 def masked(text, environ):

@@ -98,6 +98,24 @@ def told(name):
     return {"name": name, "changes": {}, "result": True, "comment": name}
 
 
+def noted(name, hosts):
+    """Say what an operator must know of minions, to whoever waits for the orchestration.
+
+    A run of theirs that changes nothing is in no report of an orchestration.
+
+    :param name: what is told, in words.
+    :param hosts: their ids.
+    """
+    answers = __salt__["fleet.ask"](hosts, "notes.of_host")
+    notes = [f"{host}: {note}" for host in hosts for note in noted_by(answers.get(host))]
+    return {"name": name, "changes": {}, "result": True} | __salt__["notes.tell"](notes)
+
+
+def noted_by(answer):
+    """Return the notes in a minion's answer. One that has not the module yet, or a mistake in its pillar, has none."""
+    return [note for note in answer if isinstance(note, str)] if isinstance(answer, list) else []
+
+
 def stopped(name, hosts):
     """End an orchestration whose last step has failed on hosts: they take requests again where they are as before.
 

@@ -16,7 +16,9 @@ def current(name):
         plan = __salt__["release.plan"](name)
         comment = f"v{plan['number']} serves"
         if plan["held"]:
-            comment = f"{name} is held at v{plan['number']}: {told(name, plan['held'])}"
+            # A report shows warnings where it shows nothing else of a state that changed nothing.
+            ret["warnings"] = __salt__["notes.of_app"](name)
+            comment = "\n".join(ret["warnings"])
         if not plan["changes"]:
             dying = __salt__["release.dying"](name, plan["number"])
             return ret | ({"result": False, "comment": "\n".join(dying)} if dying else {"comment": comment})
@@ -27,15 +29,3 @@ def current(name):
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": comment}
-
-
-def told(app, held):
-    """Say why an app is held and how it goes on.
-
-    :param app: the app's name.
-    :param held: as ``release_store.held`` gives it.
-    """
-    by = f"by {held['who']} at {held['time']}"
-    if held["until"] == "another":
-        return f"v{held['from']} was rolled back {by}; declare another build or config, or release.unhold {app}"
-    return f"{by}, until release.unhold {app}"

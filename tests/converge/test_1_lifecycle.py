@@ -3,10 +3,11 @@
 import json
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab import machine
+from tests.lab import journal, machine
 
 from .applied import apply
 from .client import Client
@@ -120,6 +121,75 @@ def test_the_logs_are_one_stream_in_the_journal(host, tickets):
     assert re.search(r"dev tickets\[web\.[12]\]\[\d+\]: ", line)
     for process in ("faq[web.1]", "tickets[worker.4]"):
         assert f" dev {process}[" in lines
+
+
+# Writes to the journal under each name, by each way that anybody may, as fields that no client can give too.
+FORGE = """
+import ctypes, os, sys
+lib = ctypes.CDLL("libsystemd.so.0")
+class Field(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_char_p), ("length", ctypes.c_size_t)]
+def send(*fields):
+    assert lib.sd_journal_sendv((Field * len(fields))(*[Field(one, len(one)) for one in fields]), len(fields)) == 0
+for name in map(os.fsencode, sys.argv[1:]):
+    send(b"MESSAGE=forged", b"SYSLOG_IDENTIFIER=" + name, b"_UID=0", b"_SYSTEMD_UNIT=supervisor.service")
+    fd = lib.sd_journal_stream_fd(name, 6, 0)
+    os.write(fd, b"v1 web.1 starts: forged\\nfaq.v1.web.1 exited: forged\\n")
+    os.close(fd)
+text = b"\\x1b[2J\\xc2\\x9b31m\\xe2\\x80\\xae\\x9b forged\\nfaq[web.1]: forged"
+send(b"MESSAGE=" + text, b"SYSLOG_IDENTIFIER=tickets[web.1]")
+"""
+NAMES = ("faq[web.1]", "faq[release]", "faq[contract]", "tickets[contract]", "saltern-drift", "supervisord")
+NAMES += ("systemd-journald", "sshd")
+
+
+@pytest.mark.alike
+def test_nobody_is_believed_to_be_another_in_the_journal(host):
+    host.run("runuser", "-u", "tickets", "--", "python3", "-c", FORGE, *NAMES)
+    for name in NAMES:
+        host.run("runuser", "-u", "tickets", "--", "logger", "-t", name, "forged")
+    host.sh("journalctl --sync")
+    lines = [line.split(" ", 2)[2] for _, line in journal.Reader(host, journal.Wanted()).past()]
+    forged = [line for line in lines if "forged" in line]
+    assert len(forged) > 3 * len(NAMES)
+    assert {line.partition("(")[0] for line in forged if " (as " in line} == {"tickets "}
+    assert {line.partition(":")[0] for line in forged if " (as " not in line} <= {"tickets[web.1]", "tickets"}
+    # One entry of two lines: each with who wrote it, and without what a terminal would obey.
+    assert "\\x1b[2J\\x9b31m\\u202e\\x9b forged" in "".join(forged)
+    assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", "".join(lines).replace("\t", ""))
+    faqs = [line for _, line in journal.Reader(host, journal.Wanted("faq")).past()]
+    assert not [line for line in faqs if "forged" in line]
+    assert "forged" not in host.sh("journalctl -q -t saltern-drift _UID=0 || true").stdout
+    # What a refused release shows, and what says that a process keeps dying.
+    stream = host.salt("journal.stream", "faq", "1", "web.1", "0")
+    assert "forged" not in json.dumps(host.salt("journal.lines", f"['_STREAM_ID={stream}']"))
+    own = "[_UID=0, _SYSTEMD_UNIT=supervisor.service, SYSLOG_IDENTIFIER=supervisord]"
+    supervisors = json.dumps(host.salt("journal.lines", own))
+    assert "spawned" in supervisors
+    assert "forged" not in supervisors
+
+
+@pytest.mark.alike
+def test_no_line_is_dropped_however_many_a_process_writes(host):
+    chatty = "for i in range(100000): print('MANY', i)"
+    unit = [
+        "systemd-run",
+        "-q",
+        "--wait",
+        "--unit=chatty",
+        "-p",
+        "User=tickets",
+        "-p",
+        "SyslogIdentifier=tickets[clock.1]",
+    ]
+    other = "for i in $(seq 100); do echo OTHER $i; sleep 0.01; done | runuser -u faq -- systemd-cat -t 'faq[clock.1]'"
+    with ThreadPoolExecutor() as pool:
+        flood = pool.submit(host.run, *unit, "python3", "-c", chatty)
+        host.sh(other)
+        flood.result()
+    read = "journalctl --sync; journalctl -q -o cat -t"
+    assert host.sh(f"{read} 'tickets[clock.1]'").stdout.splitlines() == [f"MANY {i}" for i in range(100_000)]
+    assert host.sh(f"{read} 'faq[clock.1]'").stdout.splitlines() == [f"OTHER {i}" for i in range(1, 101)]
 
 
 def test_everything_is_there_again_after_a_reboot(host, tickets, faq, verify):

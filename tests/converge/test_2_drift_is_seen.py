@@ -44,7 +44,7 @@ def seen(host):
 
 def written(host):
     """Return priority and text of the lines of drift in the journal."""
-    entries = host.sh("journalctl --sync; journalctl -q -o json -t saltern-drift || true").stdout
+    entries = host.sh("journalctl --sync; journalctl -q -o json -t saltern-drift _UID=0 || true").stdout
     return [(one["PRIORITY"], one["MESSAGE"]) for one in map(json.loads, entries.splitlines())]
 
 

@@ -4,6 +4,7 @@
 """
 
 import base64
+import contextlib
 import http.server
 import io
 import re
@@ -12,6 +13,8 @@ import socket
 import ssl
 import tarfile
 import threading
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis
 import pytest
@@ -239,13 +242,32 @@ FAILURES = {
 }
 
 
+@contextlib.contextmanager
+def said_meanwhile(mirror, text):
+    """Have the processes that serve log a line again and again."""
+    over = threading.Event()
+
+    def say():
+        while not over.wait(0.05):
+            assert mirror.get("/say?" + urllib.parse.quote(text)).status_code == 200
+
+    with ThreadPoolExecutor() as pool:
+        saying = pool.submit(say)
+        try:
+            yield
+        finally:
+            over.set()
+        saying.result()
+
+
 @pytest.mark.alike
 @pytest.mark.parametrize("step", FAILURES)
 def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host, mirror, pillar, pids, release):
     number, before = release(), pids("mirror")
     secret = f"canary-{step}-0123456789"
     pillar.merge(app={"mirror": {"config": {"FAIL": step, "SECRET": secret}}})
-    applied = apply(host)
+    with said_meanwhile(mirror, "the one that serves"):
+        applied = apply(host)
     assert applied.code != 0
     assert applied.failed.keys() == {"app-release-mirror"}
     comment = applied.failed["app-release-mirror"]
@@ -254,6 +276,11 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     assert f"v{number} goes on serving" in comment
     assert logged in comment
     assert secret not in applied.output
+    # What it logged is that release's own, and commands no terminal.
+    said = comment.partition("logged last:\n")[2]
+    assert "the one that serves" not in said
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", comment)
+    assert ("\\x1b[2J\\x9b31m" in said) is (step == "boot")
     assert (release(), pids("mirror")) == (number, before)
     assert mirror.get("/healthz").status_code == 200
     failed = max(map(int, host.sh("ls /srv/apps/mirror/releases").stdout.split()))

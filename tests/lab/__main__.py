@@ -296,8 +296,7 @@ def logs(options: argparse.Namespace) -> None:
         hosts = [host for host in hosts if host.id == options.host]
         if not hosts:
             raise LabError(f"HOST: '{options.host}' is not up; make status lists the hosts that are")
-    wanted = journal.identifier(options.app, options.process)
-    journal.show(hosts, wanted, follow=not options.no_follow)
+    journal.show(hosts, journal.Wanted(options.app, options.process), follow=not options.no_follow)
 
 
 def status(options: argparse.Namespace) -> None:

@@ -192,7 +192,7 @@ class Host:
         :raises LabError: when a state failed, or Salt did not get as far as a state.
         """
         command = ["salt-call", "--retcode-passthrough", "--state-verbose=False", "-l", "info" if state else "error"]
-        command += ["--state-output=mixed" if brief else "--state-output=changes"]
+        command += ["--state-output=mixed_id" if brief else "--state-output=changes_id"]
         command += ["--force-color" if color else "--no-color", "state.apply", *arguments]
         counted: dict[str, str] = {}
         logged: list[str] = []

@@ -1,75 +1,209 @@
 """The lines of the apps' processes, from the journals of all hosts, as one stream."""
 
 import contextlib
+import dataclasses
+import datetime
+import importlib.util
 import queue
 import re
 import subprocess
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from tests.lab.host import Host
 from tests.lab.podman import LabError, exec_command
 
-JOURNAL = ("journalctl", "--unit=supervisor", "--output=short-iso", "--no-pager")
 # The lines of the past that a stream begins with.
 PAST = 100
 NAME = r"[a-z][a-z0-9_-]*"
+SUPERVISOR = "supervisord"
 
 
-def identifier(app: str | None, process: str | None) -> re.Pattern:
-    """Return what the identifier ``APP[PROCESS]`` of a line must match, as it stands after the time and the host.
+def _module():
+    """Return the product's module journal, which knows what of a line may be believed."""
+    path = Path(__file__).parents[2] / "salt/_modules/journal.py"
+    spec = importlib.util.spec_from_file_location("saltern_journal", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+trusted = _module()
+JOURNAL = trusted.COMMAND
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which lines are wanted.
 
     :param app: an app's name, or ``None`` for all.
     :param process: a process type such as ``web`` or a process such as ``web.1``, or ``None`` for all.
     :raises LabError: when one of them cannot be such a name.
     """
-    if app and not re.fullmatch(NAME, app):
-        raise LabError(f"APP: '{app}' is no app's name; expected one such as tickets")
-    if process and not re.fullmatch(rf"{NAME}(\.[0-9]+)?", process):
-        raise LabError(f"PROCESS: '{process}' is no process; expected one such as web or web.1")
-    if not app and not process:
-        return re.compile(r"\d\S+ \S+ ")
-    name = re.escape(app) if app else NAME
-    number = "" if process and "." in process else r"(\.[0-9]+)?"
-    return re.compile(rf"\d\S+ \S+ {name}\[{re.escape(process) if process else NAME}{number}\]")
+
+    app: str | None = None
+    process: str | None = None
+
+    def __post_init__(self):
+        if self.app and not re.fullmatch(NAME, self.app):
+            raise LabError(f"APP: '{self.app}' is no app's name; expected one such as tickets")
+        if self.process and not re.fullmatch(rf"{NAME}(\.[0-9]+)?", self.process):
+            raise LabError(f"PROCESS: '{self.process}' is no process; expected one such as web or web.1")
+
+    @property
+    def all(self) -> bool:
+        """Whether every line is wanted, supervisor's own too."""
+        return not self.app and not self.process
+
+    def has(self, app: str, process: str | None) -> bool:
+        """Tell whether the lines of a process are wanted.
+
+        :param app: its app's name.
+        :param process: its name, or ``None`` where nobody knows which one of the app wrote a line.
+        """
+        if self.app and app != self.app:
+            return False
+        return not self.process or (process is not None and self.process in (process, process.partition(".")[0]))
 
 
-def show(hosts: Iterable[Host], wanted: re.Pattern, follow: bool = True) -> None:
+class Reader:
+    """What reads the journal of one host.
+
+    :param host: the host.
+    :param wanted: which lines.
+    """
+
+    def __init__(self, host: Host, wanted: Wanted):
+        self.host, self.wanted = host, wanted
+        self.seen: set[str] = set()
+        self.users: dict[str, str] = {}
+        self.shown: set[str] = set()
+        # What the launchers of apps vouch for, and of which apps they do: see the product's module.
+        self.streams: dict[str, tuple[str, str]] = {}
+        self.vouched: set[str] = set()
+        self.look()
+
+    def look(self) -> None:
+        """Ask the host again for its users."""
+        self.users = trusted.users(self.host.run("getent", "passwd").stdout)
+        self.seen |= self.users.keys()
+
+    def past(self) -> list[tuple[int, str]]:
+        """Return the last lines that are there, each with its time."""
+        entries = self.entries("--lines=1")
+        self.cursor = entries[-1].get("__CURSOR", "") if entries else ""
+        matches = self.matches()
+        entries = self.entries(f"--lines={PAST}", *matches) if matches else []
+        self.shown = {entry.get("__CURSOR", "") for entry in entries}
+        return [line for entry in entries for line in self.lines(entry)]
+
+    def entries(self, *arguments: str) -> list[dict[str, str]]:
+        """Return entries of the host's journal."""
+        said = self.host.run(*JOURNAL, *arguments, check=False).stdout
+        return [entry for line in said.splitlines() if (entry := trusted.parsed(line))]
+
+    def matches(self) -> list[str]:
+        """Return journalctl's matches for the lines that are wanted: the past is cut after them, not before."""
+        names, units = self.values("SYSLOG_IDENTIFIER"), self.values("_SYSTEMD_UNIT")
+        claimed = [match for name in names if (match := trusted.IDENTIFIER.fullmatch(name))]
+        scopes = [match for unit in units if (match := trusted.SCOPE.fullmatch(unit))]
+        self.vouched |= {match["app"] for match in scopes}
+        marks = ["_UID=0", "_TRANSPORT=stdout", *(f"SYSLOG_IDENTIFIER={match[0]}" for match in claimed)]
+        for entry in self.entries(f"--grep={trusted.STARTS.pattern}", *marks) if claimed else []:
+            self.note(entry)
+        groups = []
+        for uid, app in self.users.items():
+            own = [match for match in claimed if match["app"] == app and self.wanted.has(app, match["process"])]
+            own = [f"SYSLOG_IDENTIFIER={match[0]}" for match in own]
+            if self.wanted.has(app, None):
+                groups.append([f"_UID={uid}"])
+            elif own and app not in self.vouched:
+                groups.append([f"_UID={uid}", *own])
+            if own:
+                groups.append(["_UID=0", *own])
+        groups += [[f"_SYSTEMD_UNIT={one[0]}"] for one in scopes if self.wanted.has(one["app"], one["process"])]
+        groups += [[f"_STREAM_ID={stream}"] for stream, its in self.streams.items() if self.wanted.has(*its)]
+        if self.wanted.all:
+            groups.append(["_UID=0", "_SYSTEMD_UNIT=supervisor.service", f"SYSLOG_IDENTIFIER={SUPERVISOR}"])
+        return [word for group in groups for word in ("+", *group)][1:]
+
+    def values(self, field: str) -> list[str]:
+        """Return all values that a field has in the host's journal."""
+        return self.host.run("journalctl", f"--field={field}", check=False).stdout.splitlines()
+
+    def note(self, entry: dict[str, str]) -> None:
+        """Take note of the stream that an entry began, if its launcher wrote it."""
+        if its := trusted.stream_of(entry, self.users):
+            self.streams[entry["_STREAM_ID"]] = its
+            self.vouched.add(its[0])
+
+    def lines(self, entry: dict[str, str]) -> Iterator[tuple[int, str]]:
+        """Yield what is to be printed of an entry: nothing where it is not wanted. Each line has who wrote it."""
+        uid = entry.get("_UID", "")
+        if uid not in self.seen:
+            # An app may have come meanwhile.
+            self.look()
+            self.seen.add(uid)
+        self.note(entry)
+        name = self.sender(entry)
+        if not name:
+            return
+        at = int(entry["__REALTIME_TIMESTAMP"])
+        time = datetime.datetime.fromtimestamp(at / 1_000_000).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
+        for text in trusted.escaped(entry.get("MESSAGE", "")).split("\n"):
+            yield at, f"{time} {self.host.id} {name}: {text}"
+
+    def sender(self, entry: dict[str, str]) -> str | None:
+        """Return who wrote an entry, as far as the host's kernel vouches for it; ``None`` where it is not wanted."""
+        found = trusted.app_of(entry, self.users, self.streams, self.vouched)
+        if not found:
+            own = (entry.get("_UID"), entry.get("_SYSTEMD_UNIT"), entry.get("SYSLOG_IDENTIFIER"))
+            is_supervisor = own == ("0", "supervisor.service", SUPERVISOR)
+            return SUPERVISOR if self.wanted.all and is_supervisor else None
+        if not self.wanted.has(found["app"], found["process"]):
+            return None
+        known = f"{found['app']}[{found['process']}]" if found["process"] else found["app"]
+        claimed = trusted.escaped(found["name"]).replace("\n", "\\n")
+        return known if claimed == known else f"{known} (as {claimed})"
+
+
+def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
     """Print the hosts' lines that are wanted, those of the past in order of their time.
 
     :param hosts: the hosts.
-    :param wanted: what the beginning of a line must match.
+    :param wanted: which lines.
     :param follow: whether to go on with the lines to come, until interrupted.
     """
-    past, follow_from = [], []
-    for host in hosts:
-        # A filter must not leave less than what was asked for: the past is cut after it.
-        *lines, cursor = host.run(*JOURNAL, "--lines=5000", "--show-cursor").stdout.splitlines()
-        past += [line for line in lines if wanted.match(line)]
-        follow_from.append((host, cursor.removeprefix("-- cursor: ")))
-    for line in sorted(past, key=lambda line: line.split(" ", 1)[0])[-PAST:]:
+    readers = [Reader(host, wanted) for host in hosts]
+    past = [line for reader in readers for line in reader.past()]
+    for _, line in sorted(past, key=lambda line: line[0])[-PAST:]:
         print(line, flush=True)
     if not follow:
         return
-    lines_to_come: queue.Queue[str | None] = queue.Queue()
+    lines_to_come: queue.Queue[tuple[Reader, str | None]] = queue.Queue()
     with contextlib.ExitStack() as stack:
-        for host, cursor in follow_from:
-            onward = [*JOURNAL, "--follow", "--lines=all", f"--after-cursor={cursor}"]
-            command, environment = exec_command(host.name, onward)
+        for reader in readers:
+            since = [f"--after-cursor={reader.cursor}"] if reader.cursor else []
+            onward = [*JOURNAL, "--follow", "--lines=all", *since]
+            command, environment = exec_command(reader.host.name, onward)
             process = stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
             stack.callback(process.kill)
-            threading.Thread(target=forward, args=(process.stdout, lines_to_come), daemon=True).start()
-        running = len(follow_from)
+            threading.Thread(target=forward, args=(reader, process.stdout, lines_to_come), daemon=True).start()
+        running = len(readers)
         while running:
-            line = lines_to_come.get()
-            if line is None:
+            reader, said = lines_to_come.get()
+            if said is None:
                 running -= 1
-            elif wanted.match(line):
-                print(line, flush=True)
+                continue
+            entry = trusted.parsed(said)
+            if entry and entry.get("__CURSOR") not in reader.shown:
+                for _, line in reader.lines(entry):
+                    print(line, flush=True)
 
 
-def forward(stream: Iterable[str], lines: queue.Queue) -> None:
+def forward(reader: Reader, stream: Iterable[str], lines: queue.Queue) -> None:
     """Put each line of a stream into a queue, and ``None`` at its end."""
     for line in stream:
-        lines.put(line.rstrip("\n"))
-    lines.put(None)
+        lines.put((reader, line))
+    lines.put((reader, None))

@@ -44,6 +44,11 @@ certificate = module("salt/_modules/certificate.py")
 certificate_states = module("salt/_states/certificate.py")
 contract_states = module("salt/_states/contract.py")
 release = module("salt/_modules/release.py")
+rows_outputter = module("salt/_output/rows.py")
+highstate_outputter = module("salt/_output/highstate.py")
+progress_handler = module("salt/_log_handlers/progress.py")
+notes = module("salt/_modules/notes.py")
+notes_states = module("salt/_states/notes.py")
 release_store = module("salt/_modules/release_store.py")
 firewall = module("salt/_modules/firewall.py")
 fleet = module("salt/_modules/fleet.py")
@@ -56,6 +61,7 @@ drift_script = module("formulas/drift/files/drift.py")
 drift_timer = module("salt/_states/drift_timer.py")
 inventory = module("salt/_modules/inventory.py")
 listener = module("salt/_modules/listener.py")
+journal = module("salt/_modules/journal.py")
 contract = module("salt/_modules/contract.py")
 contract_command = module("formulas/app/files/contract.py")
 openapi = module("salt/_modules/openapi.py")
@@ -80,10 +86,15 @@ launcher = module("formulas/app/files/process.py")
 
 
 @pytest.fixture
-def dunders(monkeypatch):
-    """Return a function that gives a module its dunders: ``dunders(module, salt={…}, pillar={…}, opts={…})``."""
+def dunders(monkeypatch, journal):
+    """Return a function that gives a module its dunders: ``dunders(module, salt={…}, pillar={…}, opts={…})``.
+
+    How text is shown to people is no decision of the host's, so that each has that of the module journal.
+    """
 
     def give(to, **values):
+        for name in ("escaped", "shown"):
+            values.get("salt", {}).setdefault(f"journal.{name}", getattr(journal, name))
         for name, value in values.items():
             monkeypatch.setattr(to, f"__{name}__", value, raising=False)
 

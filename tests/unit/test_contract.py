@@ -338,22 +338,23 @@ def test_it_ends_when_its_time_is_over(asked):
     assert 0 < len(calls) < 12
 
 
-def test_what_came_of_it_is_told_in_lines(contract_command):
+def test_what_came_of_it_is_told_in_lines(contract):
     wrong = {"version": "v2", "call": "GET /", "expected": "JSON", "came": "200"}
     question = {"release": 3, "seconds": 5}
-    assert list(contract_command.lines(question, {"calls": {"v1": 2, "v2": 1}, "end": True, "wrong": wrong})) == [
+    assert list(contract.lines(question, {"calls": {"v1": 2, "v2": 1}, "end": True, "wrong": wrong})) == [
         "v3 openapi/v1.yaml: 2 calls, answered as it says",
         "v3 openapi/v2.yaml: GET /: expected JSON; came 200",
     ]
-    assert list(contract_command.lines(question, {"calls": {"v1": 2}, "end": False, "wrong": None})) == [
+    assert list(contract.lines(question, {"calls": {"v1": 2}, "end": False, "wrong": None})) == [
         "v3 openapi/v1.yaml: 2 calls, answered as it says",
         "v3: what is left was not called: 5 s are over",
     ]
 
 
 @pytest.fixture
-def says(contract, monkeypatch, tmp_path):
+def says(contract, dunders, monkeypatch, tmp_path):
     """Return a function that has another command in the place of the one that asks, and asks it."""
+    dunders(contract, salt={})
 
     def answer(output, errors=b""):
         (tmp_path / "output").write_bytes(output)
@@ -436,12 +437,12 @@ WRONG = {"version": "v1", "call": "GET /", "expected": "JSON", "came": "200"}
     [({"wrong": None}, None), ({"wrong": WRONG}, WRONG), ({"wrong": WRONG | {"more": 1}}, WRONG)],
 )
 def test_what_the_command_answers(says, answer, wrong):
-    assert says(json.dumps(answer).encode()) == wrong
+    assert says(json.dumps(answer).encode())["wrong"] == wrong
 
 
 def test_what_the_command_says_cannot_command_a_terminal_and_has_an_end(says):
     wrong = says(json.dumps({"wrong": WRONG | {"call": "GET /\x1b[2J\r\n\u202e", "came": "x" * 9000}}).encode())
-    assert wrong == WRONG | {"call": "GET /?[2J???", "came": "x" * 300 + "..."}
+    assert wrong["wrong"] == WRONG | {"call": "GET /\\x1b[2J\\x0d\\n\\u202e", "came": "x" * 300 + "..."}
 
 
 @pytest.mark.parametrize("what", [b"\xff", None])

@@ -84,3 +84,13 @@ def test_what_the_suite_found_is_counted_and_named(fleet_states):
         "failed": ["test_it_answers: AssertionError: 1", "test_it_is_asked: failed on setup"],
         "skipped": 1,
     }
+
+
+def test_what_must_be_known_of_minions_is_told_by_their_names(fleet_states, notes, dunders, capsys):
+    answers = {"app1": ["a is held", "b is held"], "app2": "'notes.of_host' is not available.", "app3": []}
+    dunders(notes, opts={})
+    salt = {"fleet.ask": lambda hosts, function: answers, "notes.tell": notes.tell}
+    dunders(fleet_states, salt=salt)
+    ret = fleet_states.noted("x", ["app1", "app2", "app3", "app4"])
+    assert (ret["result"], ret["changes"], ret["warnings"]) == (True, {}, ["app1: a is held", "app1: b is held"])
+    assert capsys.readouterr().err == "note: app1: a is held\nnote: app1: b is held\n"

@@ -137,19 +137,6 @@ def test_a_process_that_keeps_dying_is_found(release, ends, info, said):
     assert release.died(ends, info) == said
 
 
-@pytest.mark.parametrize(
-    "lines, kept",
-    [
-        ([], []),
-        (["v2 web.1 starts", "a"], ["v2 web.1 starts", "a"]),
-        (["v2 web.1 starts", "a", "v2 web.1 starts", "b"], ["v2 web.1 starts", "a"]),
-        (["b", "v2 web.1 starts on port 1", "a", "v2 web.1 starts on port 1"], ["b", "v2 web.1 starts on port 1", "a"]),
-    ],
-)
-def test_of_a_process_that_was_started_again_the_first_run_is_shown(release, lines, kept):
-    assert release.first_run(lines, "v2 web.1 starts") == kept
-
-
 @pytest.fixture
 def store(release_store, tmp_path, monkeypatch):
     """The module, with its files below a directory of the test."""
@@ -326,7 +313,8 @@ def test_what_another_host_has_migrated_counts_for_a_new_release_of_the_same_alo
     assert len(ran) == runs
 
 
-def test_what_is_migrated_is_the_build_that_was_asked_for(release, monkeypatch):
+def test_what_is_migrated_is_the_build_that_was_asked_for(release, dunders, monkeypatch):
+    dunders(release, salt={})
     monkeypatch.setattr(release, "_locked", lambda app: contextlib.nullcontext())
     monkeypatch.setattr(release, "plan", lambda app: {"new": False, "number": 2, "held": {}})
     monkeypatch.setattr(release, "_settings", lambda app: {"build": {"sha256": "a" * 64}})

@@ -1,5 +1,7 @@
 """What every host has."""
 
+import json
+
 
 def test_the_locale_is_utf8(host):
     assert "LANG=C.UTF-8" in host.file("/etc/default/locale").content_string
@@ -28,6 +30,30 @@ def test_the_clock_is_set_by_systemd_timesyncd(host):
     # A container has the clock of its machine, and timesyncd skips it by itself (ConditionVirtualization).
     in_container = host.run("systemd-detect-virt --container --quiet").rc == 0
     assert timesyncd.is_running is not in_container
+
+
+def test_journald_drops_no_line(host):
+    # What it runs with is what it read at its start.
+    started = host.check_output("systemctl show systemd-journald --property=ActiveEnterTimestamp --value")
+    assert started
+    config = host.check_output("systemd-analyze cat-config systemd/journald.conf")
+    limits = [line.split("=")[1].strip() for line in config.splitlines() if line.startswith("RateLimitIntervalSec=")]
+    assert limits[-1:] == ["0"]
+    paths = "/etc/systemd/journald.conf.d/*.conf /etc/systemd/journald.conf"
+    since = host.check_output("date --date=%s +%%s", started)
+    newest = host.check_output(f"stat --format=%Y {paths} 2>/dev/null | sort -n | tail -n 1")
+    assert int(newest) <= int(since), "journald runs since before its configuration changed"
+    # Its own word on lines that it dropped since then: SD_MESSAGE_JOURNAL_DROPPED. Nobody else can give it.
+    dropped = "_TRANSPORT=driver MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e"
+    assert host.check_output(f"journalctl -q -o cat --since=@{since} {dropped}") == ""
+
+
+def test_the_journal_is_bounded(host):
+    # Its own word on its size: SD_MESSAGE_JOURNAL_USAGE.
+    usage = "_TRANSPORT=driver MESSAGE_ID=ec387f577b844b8fa948f33cad9a75e6"
+    said = host.check_output(f"journalctl -q -o json --output-fields=LIMIT,DISK_AVAILABLE -n 1 {usage}")
+    found = json.loads(said)
+    assert 0 < int(found["LIMIT"]) <= 4 << 30
 
 
 def test_nothing_has_failed(host):

@@ -9,13 +9,10 @@ parameters may be, and an id that came in an answer; with the same data it is th
 answer that is another than the document's, or when its time is over.
 
 Its answer is a mapping of JSON: how many ``calls`` there were for each document, whether it came to the ``end`` of
-them, and what is ``wrong``, or nothing: ``version``, ``call``, ``expected``, ``came``. The journal has it too, as
-APP[contract].
+them, and what is ``wrong``, or nothing: ``version``, ``call``, ``expected``, ``came``. Whoever asked tells the journal.
 """
 
-import ctypes
 import json
-import os
 import sys
 import time
 from urllib.parse import urlsplit
@@ -32,8 +29,6 @@ CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
-
-LOG_INFO = 6
 
 # A call is told on one line.
 LONGEST = 100
@@ -181,30 +176,7 @@ def warm_up():
     tried(question, "", 1)
 
 
-def lines(question, answer):
-    """Write the answer for people."""
-    wrong = answer["wrong"]
-    for version, calls in answer["calls"].items():
-        name = f"v{question['release']} openapi/{version}.yaml"
-        if wrong and wrong["version"] == version:
-            yield f"{name}: {wrong['call']}: expected {wrong['expected']}; came {wrong['came']}"
-        else:
-            yield f"{name}: {calls} calls, answered as it says"
-    if not answer["end"]:
-        yield f"v{question['release']}: what is left was not called: {question['seconds']} s are over"
-
-
-def journal(identifier, text):
-    """Write lines to the journal, see sd_journal_stream_fd(3)."""
-    fd = ctypes.CDLL("libsystemd.so.0").sd_journal_stream_fd(identifier.encode(), LOG_INFO, 0)
-    if fd >= 0:
-        os.write(fd, text.encode())
-        os.close(fd)
-
-
 if __name__ == "__main__":
     warm_up()
     asked = json.load(sys.stdin)
-    found = main(asked)
-    journal(f"{asked['app']}[contract]", "".join(f"{line}\n" for line in lines(asked, found)))
-    print(json.dumps(found))
+    print(json.dumps(main(asked)))

@@ -9,10 +9,13 @@ import json
 import os
 import sys
 import time
+import urllib.parse
 
 FAIL = os.environ.get("FAIL", "")
 
 if FAIL == "boot" and sys.argv[1:] != ["release"]:
+    # With what would clear a terminal, as text and as bytes that are none.
+    sys.stderr.buffer.write(b"\x1b[2J\x9b31m\n")
     raise ImportError("mirror was told to fail at its boot")
 
 
@@ -49,6 +52,8 @@ async def answer(scope, receive, send):
         case "/request":
             shown |= {"method": scope["method"], "query": scope["query_string"].decode(), "size": size}
             shown["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
+        case "/say":
+            print(urllib.parse.unquote(scope["query_string"].decode()), flush=True)
         case "/slow":
             await asyncio.sleep(float(scope["query_string"].decode()))
         case "/large":

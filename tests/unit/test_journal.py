@@ -1,0 +1,84 @@
+"""What of the journal is believed, and how it is shown."""
+
+import json
+
+import pytest
+
+SHOWN = {
+    "plain text": ("GET /ä 200", "GET /ä 200"),
+    "tabs and newlines": ("a\tb\nc", "a\tb\nc"),
+    "a sequence that clears the screen": ("\x1b[2J", "\\x1b[2J"),
+    "the other C0": ("\x00\x07\x08\x0b\x0c\r\x1f", "\\x00\\x07\\x08\\x0b\\x0c\\x0d\\x1f"),
+    "DEL and C1": ("\x7f\x80\x85\x9b31m\x9f", "\\x7f\\x80\\x85\\x9b31m\\x9f"),
+    "what turns the writing": ("\u202a\u202e\u2066\u2069", "\\u202a\\u202e\\u2066\\u2069"),
+    "separators of lines": ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
+    "a byte that is no UTF-8, kept": (b"\x9b".decode("utf-8", "surrogateescape"), "\\x9b"),
+    "half of a character": ("\ud800", "\\ud800"),
+}
+
+
+@pytest.mark.parametrize("text, shown", SHOWN.values(), ids=SHOWN)
+def test_what_would_command_a_terminal_is_shown(journal, text, shown):
+    assert journal.escaped(text) == shown
+    assert journal.shown({text: [text, (text, 1, None)]}) == {shown: [shown, [shown, 1, None]]}
+
+
+PARSED = {
+    "text": ({"MESSAGE": "a"}, {"MESSAGE": "a"}),
+    "bytes": ({"MESSAGE": [27, 91, 50, 74, 194, 155]}, {"MESSAGE": "\x1b[2J\x9b"}),
+    "bytes that are no UTF-8": ({"MESSAGE": [97, 155]}, {"MESSAGE": "a\\x9b"}),
+    "nothing": ({"MESSAGE": None}, {"MESSAGE": ""}),
+    "two values": ({"SYSLOG_IDENTIFIER": ["a", [98, 7]]}, {"SYSLOG_IDENTIFIER": "a\nb\x07"}),
+}
+
+
+@pytest.mark.parametrize("entry, fields", PARSED.values(), ids=PARSED)
+def test_an_entry_is_read_as_text(journal, entry, fields):
+    assert journal.parsed(json.dumps(entry)) == fields
+
+
+@pytest.mark.parametrize("line", ["", "-- No entries --", "[1]", "{"])
+def test_what_is_no_entry_is_none(journal, line):
+    assert journal.parsed(line) == {}
+
+
+def test_a_user_is_an_apps_by_its_home(journal):
+    said = "faq:x:902:902::/srv/apps/faq:/bin/sh\nx:x:903:903::/srv/apps/faq:/bin/sh\nfaq2:x:0:0::/:/bin/sh\n\n"
+    assert journal.users(said) == {"902": "faq"}
+
+
+@pytest.fixture
+def found(journal, dunders, monkeypatch):
+    """A function that returns the stream of v2's web.1 since 1000, where the journal has some entries."""
+
+    def find(entries):
+        def lines(matches, since=None, lines=None, grep=None, raw=False):
+            uid = next(match.removeprefix("_UID=") for match in matches if match.startswith("_UID="))
+            assert "SYSLOG_IDENTIFIER=tickets[web.1]" in matches
+            those = [one for one in entries if one["_UID"] == uid and (not since or one["at"] >= int(since[1:]))]
+            return those[-lines:] if lines else those
+
+        monkeypatch.setattr(journal, "lines", lines)
+        monkeypatch.setattr(journal, "users", lambda: {"901": "tickets", "902": "faq"})
+        return journal.stream("tickets", 2, "web.1", 1000.7)
+
+    return find
+
+
+def start(uid, stream, at):
+    return {"_UID": uid, "_STREAM_ID": stream, "at": at}
+
+
+STREAMS = {
+    "the first since then": ([start("0", "a", 900), start("0", "b", 1000), start("0", "c", 1001)], "b"),
+    "the last before, where there is none since": ([start("0", "a", 900), start("0", "b", 950)], "b"),
+    "root's, whatever the app's user says": ([start("901", "a", 1000), start("0", "b", 1001)], "b"),
+    "the user's, where its launcher was the user's": ([start("901", "a", 1000)], "a"),
+    "nobody else's": ([start("902", "a", 1000), start("1000", "b", 1000)], None),
+    "none": ([], None),
+}
+
+
+@pytest.mark.parametrize("entries, stream", STREAMS.values(), ids=STREAMS)
+def test_the_log_of_a_process_is_one_stream(found, entries, stream):
+    assert found(entries) == stream

@@ -1,0 +1,54 @@
+"""What a terminal shows while a converge runs."""
+
+import io
+import logging
+
+import pytest
+
+BEGINS, ENDS = "Running state [%s] at time %s", "Completed state [%s] at time %s (duration_in_ms=%s)"
+EXECUTES = "Executing state %s.%s for [%s]"
+
+
+@pytest.fixture
+def progress(progress_handler):
+    """A handler that writes to a text."""
+    return progress_handler.Progress(io.StringIO())
+
+
+def logged(progress, message, *arguments, name="salt.state"):
+    """Log a message as Salt does; return what the terminal got."""
+    progress.stream.truncate(0)
+    progress.stream.seek(0)
+    progress.handle(logging.LogRecord(name, logging.INFO, "", 0, message, arguments, None))
+    return progress.stream.getvalue()
+
+
+def test_the_state_that_is_under_way_is_told_and_gone_when_it_has_ended(progress):
+    assert logged(progress, BEGINS, "base-packages", "20:00") == "\r\x1b[K   0 s  state 1: base-packages"
+    assert logged(progress, EXECUTES, "pkg", "installed", "x") == "\r\x1b[K   0 s  state 1: pkg.installed x"
+    assert logged(progress, ENDS, "x", "20:00", 1.0) == "\r\x1b[K"
+    assert logged(progress, BEGINS, "nginx", "20:00").endswith("state 2: nginx")
+    assert logged(progress, BEGINS, "nginx", "20:00", name="salt.loaded") == ""
+    assert logged(progress, "another") == ""
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\nb", "\x9b", "\u202e"])
+def test_a_name_commands_no_terminal(progress_handler, name):
+    assert progress_handler.line(1, 0, "f", name, 80).isprintable()
+
+
+def test_a_line_fits_into_the_terminal(progress_handler):
+    assert len(progress_handler.line(1, 0, "file.managed", "x" * 300, 40)) == 39
+
+
+def test_a_terminal_that_has_gone_ends_nothing(progress_handler):
+    progress = progress_handler.Progress(io.StringIO())
+    progress.stream.close()
+    for _ in range(2):
+        progress.handle(logging.LogRecord("salt.state", logging.INFO, "", 0, BEGINS, ("a", "b"), None))
+
+
+def test_without_a_terminal_there_is_none(progress_handler, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/opt/saltern/current/bin/salt-call"])
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    assert progress_handler.setup_handlers() is False
