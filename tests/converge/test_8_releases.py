@@ -278,7 +278,16 @@ def test_a_rollback_restores_the_config_too_and_holds(host, mirror, pillar, rele
     # It holds, and says so plainly.
     applied = apply(host).changed_nothing()
     said = applied.states["app-release-mirror"]["comment"]
-    assert re.match(rf"mirror is held at v{bad - 1}: v{bad} was rolled back by \S+ at \d{{4}}-", said)
+    what = f"mirror is held at v{bad - 1}, and what the pillar declares does not serve"
+    assert re.match(rf"{what}: v{bad} was rolled back by \S+ at \d{{4}}-", said)
+    # Beside what a program reads, and in the report, whatever that shows.
+    assert f"\nnote: {said}\n" in applied.output
+    assert applied.states["base-notes"]["warnings"] == [said]
+    for options in ([], ["--state-output=terse", "--state-verbose=False", "--no-color"]):
+        report = host.run("salt-call", "--retcode-passthrough", *options, "state.apply", "test=True").stdout
+        assert report.endswith(f"\nnote: {said}\n")
+        assert report.count("is held") == 1
+    assert re.search(rf"(?m)^ +v{bad - 1} +serving, held ", host.run("salt-call", "release.list", "mirror").stdout)
     assert colour(mirror) == "blue"
     # Another config ends the hold.
     pillar.merge(app={"mirror": {"config": {"COLOUR": "white"}}})
@@ -337,7 +346,7 @@ def test_hold_and_unhold(host, mirror, pillar, release):
     assert host.salt("release.hold", "mirror") == f"mirror: v{number} is held until release.unhold mirror"
     pillar.merge(app={"mirror": {"config": {"COLOUR": "grey"}}})
     said = apply(host).changed_nothing().states["app-release-mirror"]["comment"]
-    assert said.startswith(f"mirror is held at v{number}: by ")
+    assert said.startswith(f"mirror is held at v{number}, and what the pillar declares does not serve: it is held by ")
     host.salt("release.unhold", "mirror")
     apply(host).succeeded()
     assert (release(), colour(mirror)) == (number + 1, "grey")
@@ -345,7 +354,12 @@ def test_hold_and_unhold(host, mirror, pillar, release):
 
 def test_what_happened_can_be_read_and_no_value_with_it(host, mirror, pillar, release):
     number = release()
+    # As the README has it, they are tables.
+    table = host.run("salt-call", "release.list", "mirror").stdout.splitlines()
+    assert table[1].split()[:5] == ["release", "state", "version", "build", "created"]
+    assert host.run("salt-call", "release.log", "mirror").stdout.splitlines()[1].split()[:2] == ["time", "who"]
     listed = host.salt("release.list", "mirror")
+    assert len(table) == len(listed) + 2
     assert listed[0] | {"version": "", "build": "", "created": ""} == {
         **{"release": f"v{number}", "state": "serving", "version": "", "build": "", "created": "", "reason": ""}
     }

@@ -272,6 +272,8 @@ def test_a_rollback_rolls_too_and_holds_until_another_build_is_declared(fleet):
     assert (code, wrong(states)) == (0, {})
     gone_back = fleet.serving()
     assert all(gone_back[name] != before[name] for name in before)
+    notes = states["orch-rollback-noted"]["warnings"]
+    assert {note.partition(" is held at ")[0] for note in notes} == {"app1: faq", "app2: faq"}
     # Run again it goes back no further.
     code, states = fleet.orchestrate("rollback", **FAQ)
     assert (code, wrong(states), fleet.serving()) == (0, {}, gone_back)
