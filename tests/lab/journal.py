@@ -7,6 +7,7 @@ import importlib.util
 import queue
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,7 +26,10 @@ def _module():
     path = Path(__file__).parents[2] / "salt/_modules/journal.py"
     spec = importlib.util.spec_from_file_location("saltern_journal", path)
     module = importlib.util.module_from_spec(spec)
+    # No byte code beside what the hosts load.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     spec.loader.exec_module(module)
+    sys.dont_write_bytecode = before
     return module
 
 

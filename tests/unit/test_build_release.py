@@ -969,3 +969,8 @@ def test_without_it_one_line_says_what_to_do(tree):
     done = subprocess.run([sys.executable, "-IS", tree / "bin/build-release", "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert re.fullmatch(r"build-release: \w+ is not installed: .*; run make tools\n", done.stderr)
+
+
+def test_what_is_said_commands_no_terminal(command, capsys):
+    command.say(command.Refusal("openapi/v1.yaml: paths: \x1b[2J\x9b\u202e"))
+    assert capsys.readouterr().err == "build-release: openapi/v1.yaml: paths: \\x1b[2J\\x9b\\u202e\n"
