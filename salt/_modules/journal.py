@@ -9,14 +9,12 @@ import json
 import pwd
 import re
 
-__load__ = ["app_of", "escaped", "lines", "shown", "stream", "stream_of", "users"]
+__load__ = ["app_of", "escaped", "lines", "scope_of", "shown", "stream", "stream_of", "users"]
 
 # Where the apps' users have their home; see the state app_user.
 ROOT = "/srv/apps/"
-# The unit of each process of an app; see the launcher, formulas/app/files/process.py.
-SCOPE = re.compile(
-    r"app-(?P<app>[a-z][a-z0-9-]*)\.v(?P<release>[0-9]+)\.(?P<process>[a-z][a-z0-9_-]*(\.[0-9]+)?)\.scope"
-)
+# The unit of each process of an app: app-shop-web-1.v3.scope; see the launcher, formulas/app/files/process.py.
+SCOPE = re.compile(r"app-(?P<app>[a-z0-9\\]+)-(?P<kind>[a-z0-9_\\]+)-(?P<index>[0-9]+)\.v[0-9]+\.scope")
 # What a process of an app is called in the journal.
 IDENTIFIER = re.compile(r"(?P<app>[a-z][a-z0-9-]*)\[(?P<process>[a-z][a-z0-9_-]*(\.[0-9]+)?)\]")
 # What the launcher says first.
@@ -111,6 +109,21 @@ def users(text=None):
     return {str(uid): name for name, uid, home in rows if home == f"{ROOT}{name}"}
 
 
+def scope_of(unit):
+    """Return of which process a unit is the scope.
+
+    :param unit: a unit's name.
+    :return: app and process, or ``None``.
+
+    CLI Example: none, it serves the lab.
+    """
+    found = SCOPE.fullmatch(unit)
+    if not found:
+        return None
+    app, kind = (found[part].replace("\\x2d", "-") for part in ("app", "kind"))
+    return app, kind if found["index"] == "0" else f"{kind}.{found['index']}"
+
+
 def app_of(entry, users, streams=None, vouched=()):
     """Tell which process of an app has written a line, by what journald vouches for.
 
@@ -127,8 +140,7 @@ def app_of(entry, users, streams=None, vouched=()):
     CLI Example: none, it serves the lab.
     """
     name, uid = entry.get("SYSLOG_IDENTIFIER", ""), entry.get("_UID", "")
-    unit = SCOPE.fullmatch(entry.get("_SYSTEMD_UNIT", ""))
-    known = (unit["app"], unit["process"]) if unit else (streams or {}).get(entry.get("_STREAM_ID"))
+    known = scope_of(entry.get("_SYSTEMD_UNIT", "")) or (streams or {}).get(entry.get("_STREAM_ID"))
     claimed = IDENTIFIER.fullmatch(name)
     if known and uid in ("0", *(uid for uid, app in users.items() if app == known[0])):
         return {"app": known[0], "process": known[1], "name": name}

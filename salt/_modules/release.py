@@ -1226,9 +1226,13 @@ def _last_lines(app, number, process, started):
     # What a process wrote just before its end may not have been read yet.
     __salt__["cmd.run_stdout"](["journalctl", "--sync"], python_shell=False, ignore_retcode=True)
     stream = __salt__["journal.stream"](app, number, process, started)
-    # What never started has said nothing: then its launcher alone may have, which is root's.
-    own = [f"_STREAM_ID={stream}"] if stream else [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"]
-    found = __salt__["journal.lines"](own, raw=True, since=f"@{int(started)}", lines=LOG_LINES)
+    options = {"raw": True, "since": f"@{int(started)}", "lines": LOG_LINES}
+    if stream:
+        found = __salt__["journal.lines"]([f"_STREAM_ID={stream}"], **options)
+    else:
+        # What never started has said nothing. Its launcher may have, which is root's.
+        own = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"]
+        found = __salt__["journal.lines"](own, grep=f"^v{number} ", **options)
     return _texts(found)[-LOG_LINES:]
 
 

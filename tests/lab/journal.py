@@ -111,8 +111,8 @@ class Reader:
         """Return journalctl's matches for the lines that are wanted: the past is cut after them, not before."""
         names, units = self.values("SYSLOG_IDENTIFIER"), self.values("_SYSTEMD_UNIT")
         claimed = [match for name in names if (match := trusted.IDENTIFIER.fullmatch(name))]
-        scopes = [match for unit in units if (match := trusted.SCOPE.fullmatch(unit))]
-        self.vouched |= {match["app"] for match in scopes}
+        scopes = {unit: its for unit in units if (its := trusted.scope_of(unit))}
+        self.vouched |= {app for app, _ in scopes.values()}
         marks = ["_UID=0", "_TRANSPORT=stdout", *(f"SYSLOG_IDENTIFIER={match[0]}" for match in claimed)]
         for entry in self.entries(f"--grep={trusted.STARTS.pattern}", *marks) if claimed else []:
             self.note(entry)
@@ -126,7 +126,7 @@ class Reader:
                 groups.append([f"_UID={uid}", *own])
             if own:
                 groups.append(["_UID=0", *own])
-        groups += [[f"_SYSTEMD_UNIT={one[0]}"] for one in scopes if self.wanted.has(one["app"], one["process"])]
+        groups += [[f"_SYSTEMD_UNIT={unit}"] for unit, its in scopes.items() if self.wanted.has(*its)]
         groups += [[f"_STREAM_ID={stream}"] for stream, its in self.streams.items() if self.wanted.has(*its)]
         if self.wanted.all:
             groups.append(["_UID=0", "_SYSTEMD_UNIT=supervisor.service", f"SYSLOG_IDENTIFIER={SUPERVISOR}"])

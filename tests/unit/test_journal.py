@@ -47,6 +47,22 @@ def test_a_user_is_an_apps_by_its_home(journal):
     assert journal.users(said) == {"902": "faq"}
 
 
+UNITS = {
+    "app-tickets-web-1.v3.scope": ("tickets", "web.1"),
+    "app-my\\x2dshop-big\\x2dworker-12.v30.scope": ("my-shop", "big-worker.12"),
+    "app-tickets-release-0.v3.scope": ("tickets", "release"),
+    "app-tickets.slice": None,
+    "session-3.scope": None,
+    "app-tickets-web-1.v3.service": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("unit, process", UNITS.items())
+def test_a_scope_is_of_one_process(journal, unit, process):
+    assert journal.scope_of(unit) == process
+
+
 @pytest.fixture
 def found(journal, dunders, monkeypatch):
     """A function that returns the stream of v2's web.1 since 1000, where the journal has some entries."""

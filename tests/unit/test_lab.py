@@ -250,7 +250,7 @@ def entry(name, uid, text, **fields):
 
 
 SUPERVISOR_UNIT = {"_SYSTEMD_UNIT": "supervisor.service"}
-WORKER = {"_SYSTEMD_UNIT": "app-tickets.v3.worker.1.scope"}
+WORKER = {"_SYSTEMD_UNIT": "app-tickets-worker-1.v3.scope"}
 ENTRIES = [
     entry("tickets[web.1]", "901", "one"),
     entry("tickets[web.12]", "901", "two"),
