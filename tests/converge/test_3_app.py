@@ -5,8 +5,10 @@
 
 import base64
 import contextlib
+import http.client
 import http.server
 import io
+import json
 import re
 import shutil
 import socket
@@ -50,9 +52,12 @@ CONFIG = {
     "lower_case": "1",
 }
 
+# As long as a domain may be.
+LONG = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 51, "localhost"])
+
 MIRROR = {
     "port": 8300,
-    "domains": [DOMAIN, "www.mirror.localhost"],
+    "domains": [DOMAIN, "www.mirror.localhost", LONG],
     "formation": {"web": 2, "worker": 1},
     "health": {"grace": 10, "settle": 5},
     "keep_releases": 3,
@@ -158,6 +163,91 @@ def test_a_request_tells_the_app_where_it_came_from(mirror, lab):
     assert headers["x-forwarded-proto"] == "http"
     assert headers["x-request-id"] == answer.headers["X-Request-ID"] != "me"
     assert answer.json()["query"] == "a=%2F&b=%C3%BC"
+
+
+def test_what_only_nginx_may_say_reaches_the_app_from_nobody_else(mirror):
+    text = (ROOT / "formulas/nginx/files/forwarded.conf.jinja").read_text()
+    listed = re.findall(r"'([A-Za-z][A-Za-z0-9-]+)'", text)
+    assert {"Forwarded", "X-Forwarded-Port", "X-Forwarded-Server", "Proxy", "X-Rewrite-Url"} <= {*listed}
+    spelled = ["X_Forwarded_For", "X_Forwarded_Proto", "X.Forwarded.For", "Content_Length", "REMOTE_USER"]
+    for forged in (listed, spelled):
+        answer = mirror.get("/request", headers=dict.fromkeys(forged, "evil") | {"X-Own": "passes"})
+        headers = dict(answer.json()["headers"])
+        assert "evil" not in headers.values()
+        assert headers["x-own"] == "passes"
+
+
+def asked(host, target, headers=(), port=80, domain=None):
+    """Ask for a target as it is written, by TLS where a domain is given for it; return the status and the body."""
+    connection = http.client.HTTPConnection(host.address, port, timeout=10)
+    connection.connect()
+    if domain:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=domain)
+    connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers:
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_the_host_that_an_app_is_told_is_the_one_that_nginx_went_by(mirror, host):
+    for target, own, told in [
+        ("/request", f"{DOMAIN}:8080", f"{DOMAIN}:8080"),
+        ("/request", f"{DOMAIN.upper()}.:8080", DOMAIN),
+        (f"http://{DOMAIN}/request", "evil:99", DOMAIN),
+        (f"http://{DOMAIN}:81/request", DOMAIN, DOMAIN),
+    ]:
+        status, body = asked(host, target, [("Host", own)])
+        headers = dict(json.loads(body)["headers"])
+        assert (status, headers["host"], headers["x-forwarded-host"]) == (200, told, told), (target, own)
+
+
+def test_a_host_that_is_not_the_apps_never_reaches_it(mirror, host):
+    evil = [("Host", "evil")]
+    assert asked(host, "/request", evil)[0] == asked(host, "http://evil/request", [("Host", DOMAIN)])[0] == 404
+    assert asked(host, "/request", evil, 443, DOMAIN)[0] == 421
+    assert asked(host, "/request", [("Host", "127.0.0.1:8300")], 443, DOMAIN)[0] == 421
+    assert asked(host, "/request", [*evil, ("Host", DOMAIN)])[0] == 400
+    front = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8300/request -H Host:"
+    found = {name: host.sh(f"{front}{name}").stdout for name in ("evil", "127.0.0.1:8300", "localhost", DOMAIN)}
+    assert found == {"evil": "421", "127.0.0.1:8300": "200", "localhost": "200", DOMAIN: "200"}
+
+
+def test_nothing_but_a_websocket_is_an_upgrade(mirror, host):
+    ask = [("Host", DOMAIN), ("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMA")]
+    status, body = asked(host, "/request", ask)
+    headers = dict(json.loads(body)["headers"])
+    assert status == 200
+    assert headers.keys().isdisjoint({"upgrade", "connection", "http2-settings"})
+
+
+def test_large_headers_pass_both_ways(mirror):
+    assert len(mirror.get("/cookie?30000").headers["Set-Cookie"]) == 30008
+    answer = mirror.get("/request", headers={"Cookie": f"session={'x' * 24000}"})
+    assert len(dict(answer.json()["headers"])["cookie"]) == 24008
+
+
+def test_server_sent_events_are_not_kept_back(mirror, host):
+    for port, domain in ((80, None), (443, DOMAIN)):
+        assert first_before_the_last(host.address, DOMAIN, port, domain)
+
+
+def first_before_the_last(address, host, port=80, domain=None):
+    """Ask for events as a browser's EventSource does; tell whether one comes before the answer ends."""
+    with socket.create_connection((address, port), timeout=10) as connection:
+        if domain:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = context.wrap_socket(connection, server_hostname=domain)
+        request = f"GET /events HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        said = b""
+        while b"data: 0" not in said:
+            said += connection.recv(4096)
+        return b"data: 2" not in said
 
 
 def test_every_domain_of_the_app_is_served(mirror, host):

@@ -56,6 +56,12 @@ async def answer(scope, receive, send):
             print(urllib.parse.unquote(scope["query_string"].decode()), flush=True)
         case "/slow":
             await asyncio.sleep(float(scope["query_string"].decode()))
+        case "/cookie":
+            cookie = f"session={'x' * int(scope['query_string'])}".encode()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"set-cookie", cookie)]})
+            return await send({"type": "http.response.body", "body": b""})
+        case "/events":
+            return await events(send)
         case "/large":
             shown["text"] = "saltern " * 1000
         case _:
@@ -64,6 +70,15 @@ async def answer(scope, receive, send):
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def events(send):
+    """Send three events, a second apart, and say nothing of buffers."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for number in range(3):
+        await send({"type": "http.response.body", "body": f"data: {number}\n\n".encode(), "more_body": True})
+        await asyncio.sleep(1)
+    await send({"type": "http.response.body", "body": b""})
 
 
 def worker():
