@@ -3,7 +3,7 @@
 
 base-packages:
   pkg.installed:
-    - pkgs: {{ (['ca-certificates', 'systemd-timesyncd', 'dbus'] + base.packages) | unique | sort | tojson }}
+    - pkgs: {{ (['ca-certificates', 'dbus', 'logrotate', 'systemd-timesyncd'] + base.packages) | unique | sort | tojson }}
     - aggregate: {{ is_new }}
     # Before what is made beside the rest of a new host: the apps' builds.
     - order: 1

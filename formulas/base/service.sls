@@ -29,6 +29,35 @@ base-journal-loaded:
     - watch:
       - file: base-journal-config
 
+base-journal-unit:
+  file.managed:
+    - name: /etc/systemd/system/systemd-journald.service.d/saltern-restart.conf
+    - source: salt://base/files/journald.service
+    - makedirs: True
+    - mode: '0644'
+
+base-journal-unit-read:
+  service_config.unit_read:
+    - name: the unit of the journal
+    - units: [systemd-journald]
+    - watch:
+      - file: base-journal-unit
+
+# Of what apt, dpkg and services write to files. Salt comes without a word on its own.
+base-logs-of-salt:
+  file.managed:
+    - name: /etc/logrotate.d/saltern
+    - source: salt://base/files/logrotate
+    - mode: '0644'
+    - makedirs: True
+
+base-logs-rotated:
+  unit.running:
+    - name: logrotate.timer
+    - package: logrotate
+    - require:
+      - pkg: base-packages
+
 # What an operator must know of the host, at the end of every run.
 base-notes:
   notes.told:

@@ -2,5 +2,6 @@
 
 nginx-package:
   pkg.installed:
-    - pkgs: [nginx]
+    # Its logs are files: Debian's nginx says how they are rotated, and does not bring what does so.
+    - pkgs: [logrotate, nginx]
     {{ together() }}

@@ -11,7 +11,8 @@ def states():
 
     :return: whether a converge was ``busy`` meanwhile, so that the rest says nothing; the number of ``states``, and the
         IDs of those that ``would_change`` and that ``failed``, in order. No state at all means that none was reached.
-        And the certificates that are ``expiring``: a converge goes on with them until the day.
+        And the certificates that are ``expiring``: a converge goes on with them until the day. And the units that are
+        ``restarting``, which systemd has started again and again.
 
     CLI Example:
 
@@ -19,21 +20,23 @@ def states():
 
         salt-call drift.states
     """
-    nothing = {"busy": True, "states": 0, "would_change": [], "failed": [], "expiring": []}
+    nothing = {"busy": True, "states": 0, "would_change": [], "failed": [], "expiring": [], "restarting": []}
     if __salt__["state.running"]():
         return nothing
     answer = __salt__["state.apply"](test=True, concurrent=True)
     if __salt__["state.running"]():
         return nothing
     # Where the pillar has a mistake, nothing is known of certificates.
-    return summary(answer, __salt__["certificate.expiring"]() if isinstance(answer, dict) else {})
+    expiring = __salt__["certificate.expiring"]() if isinstance(answer, dict) else {}
+    return summary(answer, expiring, __salt__["service_config.restarting"]())
 
 
-def summary(answer, expiring):
+def summary(answer, expiring, restarting):
     """Tell what a dry run says; see ``states``.
 
     :param answer: what ``state.apply`` returned: a mapping of states, or the mistakes that stopped it.
     :param expiring: a mapping of path to the day.
+    :param restarting: a list of units.
     """
     ran = sorted(answer.values(), key=lambda state: state["__run_num__"]) if isinstance(answer, dict) else []
     return {
@@ -42,6 +45,7 @@ def summary(answer, expiring):
         "would_change": [state["__id__"] for state in ran if state["result"] is not False and _would_change(state)],
         "failed": [state["__id__"] for state in ran if state["result"] is False],
         "expiring": [f"{path} on {day}" for path, day in sorted(expiring.items())],
+        "restarting": restarting,
     }
 
 

@@ -7,12 +7,20 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["among", "begin", "is_read", "is_switched", "read", "restart", "shown", "started"]
+__load__ = ["among", "begin", "is_read", "is_switched", "read", "restart", "restarting", "shown", "started"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
 # States whose name is a unit's.
 OF_UNITS = ("drift_timer", "peers", "unit")
+# What systemd starts again when it ends, as far as it is on a host.
+RELIED_ON = (
+    *("nginx.service", "supervisor.service", "systemd-journald.service", "saltern-*.service", "salt-*.service"),
+    *("postgresql@*.service", "redis-server@*.service"),
+)
+# So often, and within these seconds before now for the last time, is again and again.
+RESTARTS = 3
+RECENT = 3600
 # Seconds for which an answer about many units counts, in a run that changes nothing meanwhile.
 SETTLED = 2
 
@@ -172,6 +180,40 @@ def is_switched(unit, on, among=None):
     """
     found = shown(unit, "ActiveState", "UnitFileState", among=among)
     return {found.get("ActiveState") == "active", found.get("UnitFileState") == "enabled"} == {bool(on)}
+
+
+def restarting():
+    """List the units that systemd has started again and again, the last time not long ago.
+
+    :return: for each its name, how often since it was started by hand, at a boot or by a converge, and what it is now.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call service_config.restarting
+    """
+    names = ("Id", "NRestarts", "ActiveState", "StateChangeTimestampMonotonic")
+    command = ["systemctl", "show", "--all", "-p", ",".join(names), *RELIED_ON]
+    done = __salt__["cmd.run_all"](command, python_shell=False, ignore_retcode=True)
+    return again_and_again(done["stdout"], time.monotonic())
+
+
+def again_and_again(shown_, monotonic):
+    """Find the units that were started again and again.
+
+    :param shown_: what ``systemctl show`` said of them.
+    :param monotonic: seconds of the monotonic clock.
+    :return: see ``restarting``.
+    """
+    found = []
+    for block in shown_.split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        count = int(unit.get("NRestarts") or 0)
+        is_recent = monotonic - int(unit.get("StateChangeTimestampMonotonic") or 0) / 1_000_000 < RECENT
+        if count >= RESTARTS and (is_recent or unit["ActiveState"] != "active"):
+            found.append(f"{unit['Id']} ({count} times, {unit['ActiveState']})")
+    return sorted(found)
 
 
 def read():

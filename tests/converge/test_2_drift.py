@@ -85,6 +85,10 @@ EDITS = {
     "the firewall's file was edited": ("echo '# edited' >>/etc/saltern/firewall.nft", {"firewall-rules"}),
     "the firewall's file was removed": ("rm /etc/saltern/firewall.nft", {"firewall-rules"}),
     "the firewall was disabled": ("systemctl disable -q saltern-firewall", {"firewall-service"}),
+    "nginx's unit was edited": (
+        "echo '# edited' >>/etc/systemd/system/nginx.service.d/saltern.conf",
+        {"nginx-unit", "nginx-unit-read"},
+    ),
     "an authority's certificate was left in the bundle's directory": (
         "ln -s /usr/local/share/ca-certificates/saltern/gone.crt /etc/ssl/certs/gone.pem",
         {"base-ca-certificates"},
@@ -194,11 +198,35 @@ def test_a_killed_process_is_back_at_once_and_a_converge_has_nothing_to_do(host)
     assert serves(host)
 
 
-def test_a_killed_service_is_put_right(host):
-    host.sh("pkill -9 -x nginx; pkill -9 -x redis-server; pkill -9 -x supervisord; pkill -9 -x postgres || true")
-    apply(host).succeeded()
-    assert serves(host)
+RUN_AGAIN = """
+for unit in nginx supervisor redis-server@tickets postgresql@$(ls /etc/postgresql)-main; do
+    timeout 60 sh -c "until systemctl -q is-active $unit; do sleep 0.1; done" || echo $unit
+done
+"""
+KILLED = {
+    "all of them": "pkill -9 -x nginx; pkill -9 -x redis-server; pkill -9 -x supervisord; pkill -9 -x postgres || true",
+    # Their children hold the ports, and PostgreSQL's its shared memory.
+    "nginx's master and PostgreSQL's": "kill -9 $(cat /run/nginx.pid) $(cat /run/postgresql/*-main.pid)",
+    "nginx's master once more": "kill -9 $(cat /run/nginx.pid)",
+}
+
+
+@pytest.mark.parametrize("what", KILLED)
+def test_a_service_that_is_killed_comes_back_by_itself(host, what):
+    host.sh(KILLED[what])
+    time.sleep(0.5)
+    assert host.sh(RUN_AGAIN).stdout == ""
+    wait_until_served(host)
     apply(host).changed_nothing()
+
+
+def test_a_service_that_ends_again_and_again_is_told(host):
+    said = host.run("/usr/local/lib/saltern/drift", check=False)
+    assert said.returncode == 2
+    assert "1 service ended again and again: nginx.service (3 times, active)" in said.stdout
+    # By hand, and so from the beginning.
+    host.sh("systemctl restart nginx")
+    assert host.run("/usr/local/lib/saltern/drift").stdout.startswith("nothing would change in ")
 
 
 def test_the_host_is_what_was_declared_after_all_that(host, verify):

@@ -36,18 +36,19 @@ ANSWERS = {
 @pytest.mark.parametrize("states, count, would_change, failed", ANSWERS.values(), ids=ANSWERS)
 def test_a_dry_run_is_told_by_ids_alone(drift, states, count, would_change, failed):
     answer = {f"x_|-{one['__id__']}": one for one in states}
-    found = drift.summary(answer, {})
+    found = drift.summary(answer, {}, [])
     expected = {"busy": False, "states": count, "would_change": would_change, "failed": failed, "expiring": []}
-    assert found == expected
+    assert found == expected | {"restarting": []}
 
 
 def test_mistakes_in_the_pillar_are_no_states(drift):
-    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {})
-    assert found == {"busy": False, "states": 0, "would_change": [], "failed": [], "expiring": []}
+    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {}, [])
+    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": []}
+    assert found == {"busy": False, "states": 0} | nothing
 
 
 def test_certificates_that_soon_end_are_told_with_the_day(drift):
-    found = drift.summary({"x": state(0, "a")}, {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"})
+    found = drift.summary({"x": state(0, "a")}, {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"}, [])
     assert found["expiring"] == ["/a.pem on 2026-02-04", "/b.pem on 2026-02-03"]
 
 
@@ -55,13 +56,15 @@ def test_certificates_that_soon_end_are_told_with_the_day(drift):
 def test_a_dry_run_that_meets_a_converge_says_nothing_else(drift, dunders, running):
     answer = {"x": state(0, "a", None)}
     salt = {"state.running": lambda: running.pop(0), "state.apply": lambda **_: answer}
-    salt["certificate.expiring"] = dict
+    salt |= {"certificate.expiring": dict, "service_config.restarting": list}
     dunders(drift, salt=salt)
-    assert drift.states() == {"busy": True, "states": 0, "would_change": [], "failed": [], "expiring": []}
+    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": []}
+    assert drift.states() == {"busy": True, "states": 0} | nothing
 
 
-def answer(states=57, would_change=(), failed=(), busy=False, expiring=()):
+def answer(states=57, would_change=(), failed=(), busy=False, expiring=(), restarting=()):
     found = {"would_change": list(would_change), "failed": list(failed), "expiring": list(expiring)}
+    found["restarting"] = list(restarting)
     return {"busy": busy, "states": states} | found
 
 
@@ -74,6 +77,11 @@ LINES = {
         answer(expiring=["/a.pem on 2026-02-03"]),
         "failed",
         "1 certificate not renewed in time: /a.pem on 2026-02-03",
+    ),
+    "a service": (
+        answer(restarting=["nginx.service (4 times, active)"]),
+        "failed",
+        "1 service ended again and again: nginx.service (4 times, active)",
     ),
     "both": (answer(would_change=["a", "b"], failed=["c"]), "failed", "1 state failed: c; 2 states would change: a b"),
     "no state": (

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def test_the_locale_is_utf8(host):
     assert "LANG=C.UTF-8" in host.file("/etc/default/locale").content_string
@@ -56,8 +58,49 @@ def test_the_journal_is_bounded(host):
     assert 0 < int(found["LIMIT"]) <= 4 << 30
 
 
+def test_log_files_are_rotated(host):
+    timer = host.service("logrotate.timer")
+    assert (timer.is_running, timer.is_enabled) == (True, True)
+    said = host.run("logrotate -d /etc/logrotate.conf").stderr
+    rotated = {line.split()[-1] for line in said.splitlines() if line.startswith("considering log /")}
+    ours = "/var/log/nginx /var/log/postgresql /var/log/salt /var/log/apt/*.log /var/log/dpkg.log"
+    written = host.run(f"find {ours} -type f -name '*[!0-9z]' -size +0 2>/dev/null").stdout.split()
+    assert {*written} <= rotated
+
+
 def test_nothing_has_failed(host):
     assert host.check_output("systemctl list-units --failed --plain --no-legend") == ""
+
+
+@pytest.fixture(scope="module")
+def units(host):
+    """What systemd says of the units that the host relies on, as far as they are there."""
+    names = ["nginx.service", "supervisor.service", "saltern-peers.service", "systemd-journald.service"]
+    names += ["postgresql@*.service", "redis-server@*.service"]
+    properties = "Id,LoadState,ActiveState,Restart,StartLimitIntervalUSec,NRestarts,StateChangeTimestampMonotonic"
+    command = f"systemctl show -p {properties} {' '.join(['%s'] * len(names))}"
+    blocks = host.check_output(command, *names).split("\n\n")
+    found = [dict(line.split("=", 1) for line in block.splitlines()) for block in blocks]
+    return {unit["Id"]: unit for unit in found if unit["LoadState"] == "loaded"}
+
+
+def test_what_the_host_relies_on_is_started_again_when_it_ends(units, roles):
+    wanted = {"database": "postgresql@", "cache": "redis-server@", "app": "supervisor", "proxy": "nginx"}
+    for role in wanted.keys() & set(roles):
+        assert any(name.startswith(wanted[role]) for name in units) or role == "cache", role
+    for name, unit in units.items():
+        assert unit["Restart"] in ("always", "on-failure"), name
+        # It is never given up.
+        assert unit["StartLimitIntervalUSec"] == "0", name
+
+
+def test_nothing_ends_again_and_again(host, units):
+    now = float(host.check_output("cut -d ' ' -f 1 /proc/uptime"))
+    for name, unit in units.items():
+        # Three times or more, and the last time within an hour.
+        is_recent = now - int(unit["StateChangeTimestampMonotonic"]) / 1_000_000 < 3600
+        is_unwell = is_recent or unit["ActiveState"] != "active"
+        assert int(unit["NRestarts"]) < 3 or not is_unwell, f"{name}: journalctl -u {name} says why"
 
 
 def test_only_what_is_declared_listens_to_the_network(host, roles, settings):

@@ -6,8 +6,8 @@
 It says how many states would change and which, by their IDs, and never what: a diff may show a secret. With --record it
 also writes that line to the journal, as saltern-drift, and what it found to /var/lib/saltern/drift.json.
 
-Exit code: 0 when nothing would change, 1 when something would, 2 when the dry run or states in it failed, or when a
-certificate soon ends.
+Exit code: 0 when nothing would change, 1 when something would, 2 when the dry run or states in it failed, when a
+certificate soon ends, or when a service ends again and again.
 """
 
 import datetime
@@ -41,7 +41,7 @@ def asked():
         answer = answered()
         if isinstance(answer, dict) and answer["busy"]:
             time.sleep(PAUSE)
-        elif is_second or (isinstance(answer, dict) and not any(answer[key] for key in WORDS)):
+        elif is_second or (isinstance(answer, dict) and not any(answer.get(key) for key in WORDS)):
             return answer
         else:
             is_second = True
@@ -71,10 +71,10 @@ def status(answer, now):
     found = {"time": now.isoformat(timespec="seconds"), "states": 0} | {key: [] for key in WORDS}
     if isinstance(answer, str):
         return found | {"result": "failed", "reason": answer}
-    found |= {key: answer[key] for key in ("states", *WORDS)}
+    found |= {"states": answer["states"]} | {key: answer.get(key, []) for key in WORDS}
     if not answer["states"]:
         return found | {"result": "failed", "reason": "no state was reached, the pillar or the states have a mistake"}
-    is_failed = found["failed"] or found["expiring"]
+    is_failed = found["failed"] or found["expiring"] or found["restarting"]
     return found | {"result": "failed" if is_failed else "drift" if found["would_change"] else "none"}
 
 
@@ -94,6 +94,7 @@ WORDS = {
     "failed": ("state", "failed"),
     "would_change": ("state", "would change"),
     "expiring": ("certificate", "not renewed in time"),
+    "restarting": ("service", "ended again and again"),
 }
 
 
