@@ -1,11 +1,36 @@
 """A client outside the hosts: what a person's browser or another company's program would do."""
 
 import re
+import socket
+import ssl
 
 import requests
 from requests.adapters import HTTPAdapter
 
 TIMEOUT = 30
+
+
+def streams(address: str, domain: str, tls: bool = False) -> bool:
+    """Ask for events as a browser's EventSource does; tell whether the first of three comes before the last.
+
+    :param address: the host's.
+    :param domain: whose ``/events`` is asked for.
+    :param tls: whether by HTTPS, whosever the certificate is.
+    """
+    with socket.create_connection((address, 443 if tls else 80), timeout=TIMEOUT) as connection:
+        if tls:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = context.wrap_socket(connection, server_hostname=domain)
+        request = f"GET /events HTTP/1.1\r\nHost: {domain}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        said = b""
+        while b"data: 0" not in said:
+            part = connection.recv(4096)
+            if not part:
+                return False
+            said += part
+        return b"data: 2" not in said
 
 
 class OfDomain(HTTPAdapter):

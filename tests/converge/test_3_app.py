@@ -26,7 +26,7 @@ from hypothesis import strategies
 from websockets.sync.client import connect
 
 from .applied import apply
-from .client import Client
+from .client import Client, streams
 from .conftest import ROOT
 
 DOMAIN = "mirror.localhost"
@@ -231,23 +231,8 @@ def test_large_headers_pass_both_ways(mirror):
 
 
 def test_server_sent_events_are_not_kept_back(mirror, host):
-    for port, domain in ((80, None), (443, DOMAIN)):
-        assert first_before_the_last(host.address, DOMAIN, port, domain)
-
-
-def first_before_the_last(address, host, port=80, domain=None):
-    """Ask for events as a browser's EventSource does; tell whether one comes before the answer ends."""
-    with socket.create_connection((address, port), timeout=10) as connection:
-        if domain:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = context.wrap_socket(connection, server_hostname=domain)
-        request = f"GET /events HTTP/1.1\r\nHost: {host}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
-        connection.sendall(request.encode())
-        said = b""
-        while b"data: 0" not in said:
-            said += connection.recv(4096)
-        return b"data: 2" not in said
+    assert streams(host.address, DOMAIN)
+    assert streams(host.address, DOMAIN, tls=True)
 
 
 def test_every_domain_of_the_app_is_served(mirror, host):

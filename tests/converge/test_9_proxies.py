@@ -19,7 +19,7 @@ from tests.pillar import declare
 
 from .applied import apply, converged
 from .bootstrapped import bootstrapped
-from .client import Client
+from .client import Client, streams
 from .conftest import ROOT
 from .stream import Stream
 
@@ -195,10 +195,14 @@ def test_what_the_proxy_says_of_a_request_reaches_the_app(fleet):
         "X-Request-ID": "0" * 32,
         "X-Real-IP": "203.0.113.9",
     }
+    removed = dict.fromkeys(
+        ("Forwarded", "Via", "Proxy", "X-Forwarded-Port", "X-Forwarded-Prefix", "Remote-User"), "evil"
+    )
     mine = str(fleet.lab.subnet[1])
     for _ in range(4):
-        answer = fleet.mirror.get("/request?a=%2Fb", headers=forged)
+        answer = fleet.mirror.get("/request?a=%2Fb", headers=forged | removed)
         got = dict(answer.json()["headers"])
+        assert "evil" not in got.values()
         assert {name: got[name.lower()] for name in forged if name != "X-Request-ID"} == {
             "X-Forwarded-For": mine,
             "X-Forwarded-Proto": "http",
@@ -225,6 +229,10 @@ def test_a_front_believes_none_but_the_proxies(fleet):
     got = dict(json.loads(said)["headers"])
     assert (got["x-forwarded-for"], got["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert got["x-request-id"] != "1" * 32
+    # Nor has anybody else's host a way to the app, by way of a proxy's address neither.
+    told = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: evil")
+    assert fleet.app1.run(*told, "http://127.0.0.1:8300/request").stdout == "421"
+    assert fleet.proxy1.run(*told, f"http://{fleet.app1.address}:8300/request").stdout == "421"
     # Whether it is ready is for the proxies to ask, and for nobody who comes through them.
     assert fleet.mirror.get("/.saltern/ready").status_code == 404
     ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
@@ -241,6 +249,11 @@ def test_bodies_websockets_and_open_connections_pass_both_hops(fleet):
     with connect("ws://mirror.localhost/ws", sock=connection) as websocket:
         websocket.send("both hops")
         assert websocket.recv(timeout=10) == "both hops"
+    assert len(fleet.mirror.get("/cookie?30000").headers["Set-Cookie"]) == 30008
+    cookie = {"Cookie": f"session={'x' * 24000}"}
+    assert dict(fleet.mirror.get("/request", headers=cookie).json()["headers"])["cookie"] == cookie["Cookie"]
+    assert streams(fleet.proxy1.address, "mirror.localhost")
+    assert streams(fleet.proxy1.address, "mirror.localhost", tls=True)
     for _ in range(4):
         fleet.mirror.get("/request")
     kept = [
