@@ -3,5 +3,5 @@
 nginx-package:
   pkg.installed:
     # Its logs are files: Debian's nginx says how they are rotated, and does not bring what does so.
-    - pkgs: [logrotate, nginx]
+    - pkgs: [nginx, logrotate]
     {{ together() }}

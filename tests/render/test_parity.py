@@ -118,7 +118,7 @@ def test_every_kind_of_divergence_is_seen(tree):
     edit("formulas/base/config.sls", "base-directory:", "{% endif %}\nbase-directory:")
     # A version, a source, an argument, the order, and what a template writes.
     pinned = f"{IN_PRODUCTION}1.22.1-9{{% else %}}1.22.0-1{{% endif %}}"
-    edit("formulas/nginx/install.sls", "[nginx]", f"[nginx: '{pinned}']")
+    edit("formulas/nginx/install.sls", "[nginx,", f"[nginx: '{pinned}',")
     other = f"{IN_PRODUCTION}other{{% else %}}supervisord{{% endif %}}.conf.jinja"
     edit("formulas/supervisor/config.sls", "supervisord.conf.jinja", other)
     shutil.copy(*(tree.directory / f"formulas/supervisor/files/{name}.conf.jinja" for name in ("supervisord", "other")))
@@ -173,8 +173,8 @@ def test_a_role_that_an_environment_lacks_differs_and_a_variable_varies(tree):
 def test_a_difference_between_the_debians_beside_the_map_is_seen(tree):
     tree.edit(
         "formulas/nginx/install.sls",
-        "[nginx]",
-        "[{{ 'nginx' if grains.oscodename == 'bookworm' else 'nginx-light' }}]",
+        "[nginx,",
+        "[{{ 'nginx' if grains.oscodename == 'bookworm' else 'nginx-light' }},",
     )
     code, differs, _ = tree.compared()
     assert code == 1
