@@ -361,6 +361,8 @@ def first(app, number, process, port=None):
     """Start the process, hand signals on to it, and end when nothing of it is left, in the way in which it ended."""
     scope = Scope(app, number, process)
     signal.pthread_sigmask(signal.SIG_BLOCK, {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD})
+    # By this process: the journal takes all that one PID writes within a second for the same user's.
+    say(scope, f"starts{f' on port {port}' if port else ''}")
     child = os.fork()
     if not child:
         try:
@@ -449,7 +451,6 @@ def become(scope, port):
     user = pwd.getpwnam(scope.app)
     os.chdir(build_of(release, scope.app))
     os.setsid()
-    say(scope, f"starts{f' on port {port}' if port else ''}")
     os.setgroups([])
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
