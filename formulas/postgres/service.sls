@@ -49,6 +49,7 @@ postgres-attachment-{{ name }}:
   postgres_attachment.present:
     - name: {{ name }}
     - owner: {{ database.owner }}
+    - connections: {{ database.connections }}
     - require:
       - service_config: postgres-loaded
 {% endfor %}

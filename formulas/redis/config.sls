@@ -32,6 +32,15 @@ redis-data-{{ name }}:
     - app: {{ instance.owner }}
     - directory: /etc/redis
 
+redis-users-{{ name }}:
+  redis_instance.users:
+    - name: {{ name }}
+    - app: {{ instance.owner }}
+    - directory: /etc/redis
+    - require:
+      - pkg: redis-package
+      - redis_instance: redis-data-{{ name }}
+
 redis-config-{{ name }}:
   file.managed:
     - name: /etc/redis/redis-{{ name }}.conf
@@ -45,6 +54,6 @@ redis-config-{{ name }}:
         instance: {{ name }}
     - require:
       - pkg: redis-package
-      - redis_instance: redis-data-{{ name }}
+      - redis_instance: redis-users-{{ name }}
       - certificate: redis-certificate
 {% endfor %}

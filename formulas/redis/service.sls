@@ -27,6 +27,16 @@ redis-loaded-{{ name }}:
     - require:
       - unit: redis-service-{{ name }}
 
+# Another password is no reason for a restart.
+redis-admitted-{{ name }}:
+  redis_instance.admitted:
+    - name: {{ name }}
+    - port: {{ redis.instances[name].port }}
+    - watch:
+      - redis_instance: redis-users-{{ name }}
+    - require:
+      - service_config: redis-loaded-{{ name }}
+
 redis-certificate-served-{{ name }}:
   redis_instance.certificate_served:
     - name: {{ name }}

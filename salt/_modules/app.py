@@ -169,7 +169,7 @@ def _database(one, databases):
     name, owner = one["name"], one["owner"]
     command = f"{AS_POSTGRES} dropdb {shlex.quote(name)}"
     # The role can go with the last that it owns.
-    if owner == one["app"] and one["owned"] == 1:
+    if owner == one["app"] and one["owned"] == [name]:
         command += f" && {AS_POSTGRES} dropuser {shlex.quote(owner)}"
     return {"app": one["app"], "size": _size(one["size"]), "since": one["since"], "remove": command}
 

@@ -4,6 +4,8 @@ What follows from an app's ``attach`` is worked out here: which databases and Re
 them, where they are reached, and the URL that the app gets.
 """
 
+import contextlib
+import functools
 import hashlib
 import hmac
 import os
@@ -11,7 +13,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["derived", "digest", "environ", "operator_password", "password", "requisites", "users"]
+__load__ = ["derived", "digest", "environ", "holders", "login", "operator_password", "password", "renewed"]
+__load__ += ["requisites", "shared", "targets", "users"]
 
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
@@ -28,8 +31,20 @@ QUERIES = {
 # Redis instance's.
 REDIS_OFFSET = 99
 
+# How their URLs begin. A release from before there was TLS has redis://.
+SCHEMES = {"postgres": ("postgres",), "redis": ("redis", "rediss")}
+
 # Which role provides a resource, and which setting holds the resources of that kind.
 PROVIDERS = {"postgres": ("database", "databases"), "redis": ("cache", "instances")}
+
+# What the tag is long that tells an app's logins apart, in hexadecimal digits, and what it costs to make one.
+TAG = 6
+ITERATIONS = 4096
+
+# Connections that PostgreSQL keeps for superusers, its superuser_reserved_connections; and the fewest that an app can
+# have: a release starts beside the one that serves.
+OPERATORS = 3
+FEWEST = 2
 
 # The user of a Redis instance by which the host itself asks it. No app can have this name.
 OPERATOR = "operator"
@@ -82,12 +97,38 @@ def derive(settings, hosts, minion_id, peers):
             if resource["owner"] is None and (kind, name) not in replaced:
                 found.append(f"{kind}.{plural}.{name}: no app attaches it; expected the name of an attached {kind}")
     found += _duplicates(apps)
+    found += _share(settings["postgres"])
     _reach(settings, peers, hosts, minion_id)
     roles = hosts[minion_id]["roles"]
     web = {app: one for app, one in sorted(apps.items()) if one["formation"].get("web")}
     settings["nginx"]["sites"] = {app: _site(one) for app, one in web.items() if one["domains"] and "proxy" in roles}
     settings["nginx"]["fronts"] = {app: _site(one) for app, one in web.items() if "app" in roles}
     return settings, found
+
+
+def _share(postgres):
+    """Give each database its share of PostgreSQL's connections, so that no app can take those of another.
+
+    :param postgres: the formula's settings; ``connections`` of each database are completed.
+    :return: a list of mistakes.
+    """
+    attached = {name: one for name, one in sorted(postgres["databases"].items()) if one["owner"]}
+    said = {name: one["connections"] for name, one in attached.items() if "connections" in one}
+    most = postgres["max_connections"] - OPERATORS
+    others = [name for name in attached if name not in said]
+    left = most - sum(said.values())
+    if others and left // len(others) >= FEWEST:
+        for name in others:
+            attached[name]["connections"] = left // len(others)
+    elif attached and left < FEWEST * len(others):
+        needed = sum(said.values()) + FEWEST * len(others) + OPERATORS
+        what = ", ".join(f"postgres.databases.{name}.connections" for name in said) or "postgres.max_connections"
+        return [
+            f"{what}: {len(attached)} databases would need {needed} connections, {OPERATORS} for operators and at "
+            f"least {FEWEST} for each that says nothing among them; expected at most the "
+            f"{postgres['max_connections']} of postgres.max_connections"
+        ]
+    return []
 
 
 def _reach(settings, peers, hosts, minion_id):
@@ -212,7 +253,7 @@ def url(target, app, secret=None):
     """Write the URL of an attachment.
 
     :param target: one entry of an app's ``attach``, as ``derive`` completes it.
-    :param app: the app's name, which is its role's name in Postgres.
+    :param app: the app's name.
     :param secret: the resource's password, for a database or a Redis instance.
     :return: the value of the config variable.
     """
@@ -223,7 +264,41 @@ def url(target, app, secret=None):
         return f"http://{where}{target['path']}"
     kind, scheme, path = ("redis", "rediss", "0") if "redis" in target else ("postgres", "postgres", target["postgres"])
     query = urlencode(QUERIES[kind], safe="/")
-    return f"{scheme}://{quote(app, safe='')}:{quote(secret, safe='')}@{where}/{quote(path, safe='')}?{query}"
+    user = login_of(app, kind, secret)
+    return f"{scheme}://{user}:{quote(secret, safe='')}@{where}/{quote(path, safe='')}?{query}"
+
+
+@functools.cache
+def login_of(app, kind, secret):
+    """Name the login by which an app is known with a password.
+
+    Each password has a login of its own: the one before stays valid beside it, and who is connected by it is seen. All
+    hosts find the same name without asking each other, since it follows from the password; of that it tells 24 bits, by
+    a function that is slow to try.
+
+    :param app: the app's name.
+    :param kind: ``postgres`` or ``redis``.
+    :param secret: the password.
+    :return: such as ``tickets_3f9a01``, which no app can be called.
+    """
+    return f"{app}_{hashlib.pbkdf2_hmac('sha256', secret.encode(), f'{kind}/{app}'.encode(), ITERATIONS).hex()[:TAG]}"
+
+
+def login(kind, name):
+    """Return by which login an app comes to what it attaches, as declared.
+
+    :param kind: ``postgres`` or ``redis``.
+    :param name: the resource's name.
+    :return: such as ``tickets_3f9a01``.
+    :raises CommandExecutionError: when the host has no key.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.login postgres tickets
+    """
+    return login_of(__pillar__[kind][PROVIDERS[kind][1]][name]["owner"], kind, password(kind, name))
 
 
 def password(kind, name):
@@ -309,6 +384,158 @@ def environ(app):
     return variables
 
 
+def targets(app):
+    """Return what an app attaches, without what this host derives of it. What has a URL is not derived.
+
+    :param app: the app's name.
+    :return: by variable, such as ``{'DATABASE_URL': {'postgres': 'tickets'}}``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.targets tickets
+    """
+    attach = __pillar__["app"][app]["attach"]
+    return {variable: _target(target) for variable, target in attach.items() if "url" not in target}
+
+
+def _target(target):
+    return {word: target[word] for word in (*PROVIDERS, "service", "version") if word in target}
+
+
+def renewed(app, number, current):
+    """Work out the attachments of an earlier release as they are today: its own may no longer be valid.
+
+    :param app: the app's name.
+    :param number: the release.
+    :param current: the release that serves. What it has of the same attachment works.
+    :return: value by variable, and a sentence for each attachment that is not there any more.
+
+    CLI Example: none, it would print secrets.
+    """
+    serving = _attached(app, current)
+    works = {str(target): variable for variable, target in serving.items()}
+    variables = __salt__["release_store.environ"](app, current)
+    values, missing = {}, []
+    for variable, target in sorted(_attached(app, number).items()):
+        reason = _missing(target, __pillar__["app"], targets(app))
+        if reason:
+            missing.append(f"{reason}, which it has as {variable}")
+        elif str(target) in works:
+            values[variable] = variables[works[str(target)]].decode()
+        else:
+            values[variable] = _derived(app, target)
+    return values, missing
+
+
+def shared(app, number):
+    """List the variables by which a release has the same attachment as is declared, be its password another.
+
+    :param app: the app's name.
+    :param number: the release.
+    :return: names.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.shared tickets 3
+    """
+    today = targets(app)
+    return sorted(variable for variable, target in _attached(app, number).items() if today.get(variable) == target)
+
+
+def _attached(app, number):
+    """Return what a release has attached, by variable; one of before that was written down, as far as its URLs tell."""
+    record, today = __salt__["release_store.record"](app, number), targets(app)
+    variables = __salt__["release_store.environ"](app, number)
+    if "attached" in record:
+        return {variable: target for variable, target in record["attached"].items() if variable in variables}
+    instances = __pillar__["redis"]["instances"]
+    ports = {one["port"]: name for name, one in instances.items() if one["owner"] == app}
+    found = {variable: told(value.decode("utf-8", "replace"), app, ports) for variable, value in variables.items()}
+    services = {variable: target for variable, target in today.items() if "service" in target and variable in found}
+    return {variable: target for variable, target in found.items() if target} | services
+
+
+def told(value, app, ports):
+    """Tell what a URL that was derived for an app leads to.
+
+    :param value: a variable's value.
+    :param app: the app's name.
+    :param ports: the app's Redis instances by port.
+    :return: such as ``{'postgres': 'tickets'}``; empty where it was not derived.
+    """
+    with contextlib.suppress(ValueError):
+        where = urlsplit(value)
+        is_ours = AUTHORITIES in unquote(where.query) and (where.username or "").partition("_")[0] == app
+        if is_ours and where.scheme == "postgres":
+            return {"postgres": unquote(where.path[1:])}
+        if is_ours and where.scheme == "rediss":
+            return {"redis": ports.get(where.port, f"at port {where.port}")}
+    return {}
+
+
+def _missing(target, apps, today):
+    """Say what is not there any more of what a release has attached, or return ``None``."""
+    for kind in PROVIDERS:
+        if kind in target and not any(one.get(kind) == target[kind] for one in today.values()):
+            what = {"postgres": "database", "redis": "Redis instance"}[kind]
+            return f"the {what} {target[kind]} is no longer attached"
+    if "service" in target:
+        if target["service"] not in apps:
+            return f"there is no app {target['service']}"
+        if target["version"] not in apps[target["service"]]["provides"]:
+            return f"{target['service']} no longer provides {target['version']}"
+    return None
+
+
+def _derived(app, target):
+    """Return the URL of what a release has attached, where the release that serves has none of it."""
+    for today in __pillar__["app"][app]["attach"].values():
+        kind = next((kind for kind in PROVIDERS if kind in target), None)
+        if kind and today.get(kind) == target[kind] and "url" not in today:
+            return url(today, app, password(kind, target[kind]))
+    # Releases are on app hosts, which reach a service at themselves.
+    service = __pillar__["app"][target["service"]]
+    where = {"address": LOOPBACK, "port": service["port"], "path": service["provides"][target["version"]]["path"]}
+    return url(target | where, app)
+
+
+def holders(kind, leaving=True):
+    """List which releases of this host log in to databases or Redis instances by which login.
+
+    :param kind: ``postgres`` or ``redis``.
+    :param leaving: ``False`` to pass over those that a converge would stop.
+    :return: releases, such as ``tickets v3``, by login.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.holders postgres
+    """
+    found = {}
+    for app, number in __salt__["process.releases"]():
+        if not leaving and _is_leaving(app, number):
+            continue
+        for value in __salt__["release_store.environ"](app, number).values():
+            user = _login_in(value.decode("utf-8", "replace"), kind)
+            if user and f"{app} v{number}" not in found.setdefault(user, []):
+                found[user].append(f"{app} v{number}")
+    return found
+
+
+def _login_in(value, kind):
+    """Return the login in a URL of a kind of resource, be it this host's or not."""
+    with contextlib.suppress(ValueError):
+        where = urlsplit(value)
+        if where.scheme in SCHEMES[kind]:
+            return unquote(where.username or "")
+    return ""
+
+
 def users(kind, name):
     """List the releases of this host that run with a resource in their config, as ``tickets v3``.
 
@@ -358,6 +585,4 @@ def is_of(value, kind, name, own=LOOPBACK):
         of = {"postgres": unquote(where.path[1:]), "redis": str(where.port)}[kind]
     except ValueError:
         return False
-    # A release from before there was TLS has redis://.
-    is_kind = where.scheme in {"postgres": ("postgres",), "redis": ("redis", "rediss")}[kind]
-    return is_kind and where.hostname in (LOOPBACK, own) and of == name
+    return where.scheme in SCHEMES[kind] and where.hostname in (LOOPBACK, own) and of == name

@@ -16,40 +16,70 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["access_is_read", "admitted", "close", "kept", "plan", "run"]
+__load__ = ["access_is_read", "admitted", "close", "close_logins", "holder", "kept", "plan", "run"]
 
 OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
 
 # What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
 ITERATIONS = 4096
 
-STATE = """
+POWERS = "(rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)"
+
+# The logins of an app: those of its passwords, see ``attachment.login_of``. An app of before had its own role for it.
+LOGINS = "rolcanlogin AND NOT rolsuper AND rolname ~ ('^' || {owner} || '(_[0-9a-f]{{6}})?$')"
+
+# Whose a database is, for the time when the pillar no longer says it: settings of the operator in that database, which
+# nobody but a superuser can change. Its comment, where that stood before, its owner can.
+MARK = "(SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = {oid} AND setrole = 'postgres'::regrole)"
+COMMENT = re.compile(r"Managed by Saltern for the app ([a-z][a-z0-9-]*)\.(?: Kept since (\S+)\.)?")
+
+STATE = f"""
 SELECT json_build_object(
-  'role', (SELECT json_build_object('verifier', rolpassword, 'plain', rolcanlogin AND NOT (
-             rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls))
-           FROM pg_authid WHERE rolname = {owner}),
+  'role', (SELECT json_build_object('plain', NOT {POWERS}) FROM pg_authid WHERE rolname = {{owner}}),
+  'logins', (SELECT coalesce(json_agg(json_build_object(
+               'name', rolname, 'verifier', rolpassword, 'plain', rolcanlogin AND NOT {POWERS},
+               'acts', EXISTS (SELECT FROM pg_auth_members WHERE member = pg_authid.oid
+                               AND roleid = (SELECT oid FROM pg_authid WHERE rolname = {{owner}}))
+                       AND EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = pg_authid.oid AND setdatabase = 0
+                                   AND 'role=' || {{owner}} = ANY (setconfig)),
+               'replaced', shobj_description(oid, 'pg_authid')) ORDER BY rolname), '[]')
+             FROM pg_authid WHERE rolname = {{login}} OR ({LOGINS})),
   'database', (SELECT json_build_object('owner', pg_get_userbyid(datdba), 'public',
                  has_database_privilege('public', oid, 'CONNECT') OR has_database_privilege('public', oid, 'TEMPORARY'),
-                 'mark', shobj_description(oid, 'pg_database'), 'limit', datconnlimit)
-               FROM pg_database WHERE datname = {name}));
+                 'mark', {MARK.format(oid="pg_database.oid")}, 'comment', shobj_description(oid, 'pg_database'),
+                 'limit', datconnlimit)
+               FROM pg_database WHERE datname = {{name}}));
 """
 
-# A database's comment says whose it is, for the time when the pillar no longer does. Its owner could change it, and
-# with it no more than what becomes of its own database.
-MARK = re.compile(r"Managed by Saltern for the app ([a-z][a-z0-9-]*)\.(?: Kept since (\S+)\.)?")
+REPLACED = re.compile(r"Managed by Saltern\. Replaced since (\S+)\.")
 
-KEPT = """
+KEPT = f"""
 SELECT coalesce(json_agg(json_build_object(
-  'name', datname, 'owner', rolname, 'mark', shobj_description(pg_database.oid, 'pg_database'), 'limit', datconnlimit,
+  'name', datname, 'owner', rolname, 'mark', {MARK.format(oid="pg_database.oid")},
+  'comment', shobj_description(pg_database.oid, 'pg_database'), 'limit', datconnlimit,
   'login', rolcanlogin AND NOT rolsuper,
-  'sessions', (SELECT count(*) FROM {sessions}),
-  'remote', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM {sessions}
-             AND host(client_addr) NOT IN ('127.0.0.1', '::1', {own})),
-  'owned', (SELECT count(*) FROM pg_database AS others WHERE others.datdba = pg_roles.oid),
+  'logins', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_authid
+             WHERE rolname <> pg_roles.rolname AND {LOGINS.replace("{owner}", "pg_roles.rolname")}),
+  'sessions', (SELECT count(*) FROM {{sessions}}),
+  'remote', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM {{sessions}}
+             AND host(client_addr) NOT IN ('127.0.0.1', '::1', {{own}})),
+  'owned', (SELECT json_agg(others.datname ORDER BY others.datname) FROM pg_database AS others
+            WHERE others.datdba = pg_roles.oid),
   'size', pg_database_size(pg_database.oid)) ORDER BY datname), '[]')
-FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba
-WHERE shobj_description(pg_database.oid, 'pg_database') LIKE 'Managed by Saltern for the app %'
-AND NOT datname = ANY ({names});
+FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE NOT datname = ANY ({{names}});
+"""
+
+# The logins of attached databases that may still be used and are not the declared ones.
+OTHERS = f"""
+SELECT coalesce(json_agg(json_build_object(
+  'name', rolname, 'owner', its.owner, 'replaced', shobj_description(pg_authid.oid, 'pg_authid'),
+  'owned', (SELECT json_agg(others.datname ORDER BY others.datname) FROM pg_database AS others
+            WHERE others.datdba = pg_database.datdba),
+  'from', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM pg_stat_activity
+           WHERE usesysid = pg_authid.oid AND client_addr IS NOT NULL)) ORDER BY rolname), '[]')
+FROM (VALUES {{rows}}) AS its (name, owner, login)
+JOIN pg_database ON datname = its.name AND pg_get_userbyid(datdba) = its.owner
+JOIN pg_authid ON {LOGINS.replace("{owner}", "its.owner")} AND rolname <> its.login;
 """
 
 # A superuser's is no app's: it may be a backup.
@@ -57,31 +87,83 @@ SESSIONS = (
     "pg_stat_activity JOIN pg_roles AS their ON their.oid = usesysid WHERE NOT their.rolsuper AND datname = {name}"
 )
 
-# As files/pg_hba.conf.jinja writes it; before there was TLS it wrote host.
-ACCESS = re.compile(r'^host(?:ssl|   ) "([a-z0-9_]+)"  "([a-z0-9-]+)"  [0-9a-f.:]+/(?:32|128) +scram-sha-256$')
+# As files/pg_hba.conf.jinja writes it; before there was TLS it wrote host, and before there were logins a role alone.
+ACCESS = re.compile(r'^host(?:ssl|   ) "([a-z0-9_]+)"  \+?"([a-z0-9-]+)"  [0-9a-f.:]+/(?:32|128) +scram-sha-256$')
 
 
-def plan(name, owner, among=None):
+def plan(name, owner, connections, among=None):
     """Compare a database and its owner with what is declared.
 
     :param name: the database.
     :param owner: the app.
+    :param connections: how many there may be to the database at once.
     :param among: see ``_asked``.
     :return: the changes as a state reports them, and the SQL statements that make them.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
     CLI Example: none, the statements hold a password's verifier.
     """
-    state = {"role": None, "database": None}
+    state = {"role": None, "logins": [], "database": None}
+    login = __salt__["attachment.login"]("postgres", name)
     if shutil.which("psql"):
-        state = json.loads(_asked(_state(name, owner), among))
+        state = json.loads(_asked(_state(name, owner, login), among))
     elif not __opts__["test"]:
         raise CommandExecutionError("psql is not installed; expected the package postgresql-client")
-    return planned(name, owner, __salt__["attachment.password"]("postgres", name), state)
+    return planned(name, owner, connections, login, __salt__["attachment.password"]("postgres", name), state)
 
 
-def _state(name, owner):
-    return STATE.format(owner=_literal(owner), name=_literal(name))
+def _state(name, owner, login):
+    return STATE.format(owner=_literal(owner), name=_literal(name), login=_literal(login))
+
+
+def holder(name, owner):
+    """Return why an app cannot have a database: it holds the data of another app. ``None`` where it can.
+
+    :param name: the database.
+    :param owner: the app.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.holder tickets helpdesk
+    """
+    if not shutil.which("psql"):
+        return None
+    database = json.loads(run([_state(name, owner, owner)]))["database"]
+    return database and _anothers(name, owner, database)
+
+
+def _anothers(name, owner, database):
+    app, _ = whose(database)
+    if app in (None, owner):
+        return None
+    return (
+        f"app.{owner}.attach: the database {name} holds the data of {app}; expected a name of its own. "
+        "Remove that data for good as salt-call app.orphans says, or hand it over: formulas/postgres/README.md"
+    )
+
+
+def whose(database):
+    """Tell which app a database was made for, and since when it is kept: ``None`` where it is not ours.
+
+    A comment of before is believed where it names the database's owner: that the owner cannot choose.
+
+    :param database: its ``mark``, its ``comment`` and its ``owner``.
+    """
+    found = dict(setting.split("=", 1) for setting in database["mark"] or ())
+    if found.get("saltern.app"):
+        return found["saltern.app"], found.get("saltern.kept_since") or None
+    comment = COMMENT.fullmatch(database["comment"] or "")
+    return comment.groups() if comment and comment[1] == database["owner"] else (None, None)
+
+
+def _marking(name, app, since=None):
+    """Return the statements that say whose a database is, and since when it is kept."""
+    to = f"ALTER ROLE postgres IN DATABASE {_name(name)}"
+    kept = f"SET saltern.kept_since = {_literal(since)}" if since else "RESET saltern.kept_since"
+    return [f"{to} SET saltern.app = {_literal(app)};", f"{to} {kept};"]
 
 
 def _asked(question, among):
@@ -96,7 +178,7 @@ def _asked(question, among):
     known = among.setdefault("postgres", {"until": 0, "answers": {}})
     if time.monotonic() > known["until"] or question not in known["answers"]:
         others = {
-            _state(chunk["name"], chunk["owner"])
+            _state(chunk["name"], chunk["owner"], __salt__["attachment.login"]("postgres", chunk["name"]))
             for chunk in among["chunks"]
             if (chunk["state"], chunk["fun"]) == ("postgres_attachment", "present")
         }
@@ -106,60 +188,89 @@ def _asked(question, among):
     return known["answers"][question]
 
 
-def planned(name, owner, password, state):
+def planned(name, owner, connections, login, password, state):
     """Work out what is to be done; see ``plan``.
 
-    :param password: the owner's password.
+    What an app has is owned by its role, which needs no password. A login acts as that role, and each password has one.
+    The logins of passwords of before stay valid: ``close_logins`` closes them when nobody has them any more.
+
+    :param login: the login of the password.
+    :param password: the app's password.
     :param state: what the query ``STATE`` answered.
     """
     changes, statements = {}, []
     role, database = state["role"], state["database"]
-    mark = f"Managed by Saltern for the app {owner}."
-    marked = MARK.fullmatch((database or {}).get("mark") or "")
-    if marked and marked[1] != owner:
-        raise CommandExecutionError(
-            f"app.{owner}.attach: the database {name} holds the data of {marked[1]}; expected a name of its own. "
-            "Remove that data for good as salt-call app.orphans says, or hand it over: formulas/postgres/README.md"
-        )
-    attributes = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    another = database and _anothers(name, owner, database)
+    if another:
+        raise CommandExecutionError(another)
+    powers = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
     if role is None:
         changes["role"] = {"old": None, "new": owner}
-        statements.append(
-            f"CREATE ROLE {_name(owner)} {attributes} PASSWORD {_literal(scram(password, os.urandom(16)))};"
-        )
-    else:
-        if not role["plain"]:
-            changes["attributes"] = {"old": "others", "new": attributes}
-            statements.append(f"ALTER ROLE {_name(owner)} {attributes};")
-        if not matches(password, role["verifier"]):
-            changes["password"] = {"old": "another", "new": "the attachment's"}
-            statements.append(f"ALTER ROLE {_name(owner)} PASSWORD {_literal(scram(password, os.urandom(16)))};")
+        statements.append(f"CREATE ROLE {_name(owner)} NOLOGIN {powers};")
+    elif not role["plain"]:
+        changes["attributes"] = {"old": "others", "new": powers}
+        statements.append(f"ALTER ROLE {_name(owner)} {powers};")
+    logins = {one["name"]: one for one in state["logins"]}
+    its, verifier = logins.pop(login, None), f"PASSWORD {_literal(scram(password, os.urandom(16)))}"
+    if its is None:
+        changes["login"] = {"old": sorted(logins) or None, "new": login}
+        statements.append(f"CREATE ROLE {_name(login)} LOGIN {powers} {verifier};")
+    elif not its["plain"]:
+        changes["login"] = {"old": "others", "new": f"LOGIN {powers}"}
+        statements.append(f"ALTER ROLE {_name(login)} LOGIN {powers};")
+    if its and not matches(password, its["verifier"]):
+        changes["password"] = {"old": "another", "new": "the attachment's"}
+        statements.append(f"ALTER ROLE {_name(login)} {verifier};")
+    if its is None or not its["acts"]:
+        if its:
+            changes["acts"] = {"old": login, "new": owner}
+        statements.append(f"GRANT {_name(owner)} TO {_name(login)};")
+        statements.append(f"ALTER ROLE {_name(login)} SET role = {_literal(owner)};")
+    if its and REPLACED.fullmatch(its["replaced"] or ""):
+        changes["again"] = {"old": "replaced", "new": login}
+        statements.append(f"COMMENT ON ROLE {_name(login)} IS NULL;")
+    fresh = [one for one in sorted(logins) if not REPLACED.fullmatch(logins[one]["replaced"] or "")]
+    for one in fresh:
+        changes["replaced"] = {"old": fresh, "new": login}
+        note = f"Managed by Saltern. Replaced since {_now()}."
+        statements.append(f"COMMENT ON ROLE {_name(one)} IS {_literal(note)};")
     if database is None:
         changes["database"] = {"old": None, "new": name}
-        statements.append(f"CREATE DATABASE {_name(name)} OWNER {_name(owner)} TEMPLATE template0 ENCODING 'UTF8';")
+        statements.append(
+            f"CREATE DATABASE {_name(name)} OWNER {_name(owner)} TEMPLATE template0 ENCODING 'UTF8' "
+            f"CONNECTION LIMIT {connections};"
+        )
     elif database["owner"] != owner:
         changes["owner"] = {"old": database["owner"], "new": owner}
         statements.append(f"ALTER DATABASE {_name(name)} OWNER TO {_name(owner)};")
     if database is None or database["public"]:
         changes["public"] = {"old": "may connect", "new": "may not"}
         statements.append(f"REVOKE ALL ON DATABASE {_name(name)} FROM PUBLIC;")
-    if database is None or database["mark"] != mark:
-        changes["mark"] = {"old": database and database["mark"], "new": mark}
-        statements.append(f"COMMENT ON DATABASE {_name(name)} IS {_literal(mark)};")
-    if database and database["limit"] == 0:
-        changes["logins"] = {"old": "closed", "new": "open"}
-        statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT -1;")
+    mark = database and database["mark"]
+    if mark != [f"saltern.app={owner}"]:
+        changes["mark"] = {"old": mark, "new": owner}
+        statements += _marking(name, owner)
+    if database and COMMENT.fullmatch(database["comment"] or ""):
+        changes["comment"] = {"old": database["comment"], "new": None}
+        statements.append(f"COMMENT ON DATABASE {_name(name)} IS NULL;")
+    if database and database["limit"] != connections:
+        changes["connections"] = {"old": database["limit"], "new": connections}
+        statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT {connections};")
     return changes, statements
+
+
+def _now():
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def kept(attached):
     """List the databases of ours that no app attaches.
 
     :param attached: the databases that are attached, in any order.
-    :return: of each its ``name``, ``owner`` and how many databases that has (``owned``), the ``app`` that it was made
+    :return: of each its ``name``, ``owner`` and which databases that has (``owned``), the ``app`` that it was made
         for, ``since`` when it is kept, its ``size`` in bytes, and what of it is open: its connection ``limit`` (0 is
         none), whether its owner may ``login``, how many ``sessions`` of others than superusers there are, and from
-        which addresses of other hosts (``remote``).
+        which addresses of other hosts (``remote``). Its owner's other ``logins`` by name.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
     CLI Example:
@@ -173,8 +284,8 @@ def kept(attached):
     names = f"ARRAY[{', '.join(map(_literal, sorted(attached)))}]::name[]"
     own = _literal(__pillar__["hosts"][__opts__["id"]]["address"])
     found = json.loads(run([KEPT.format(sessions=SESSIONS.format(name="pg_database.datname"), names=names, own=own)]))
-    marks = [(one, MARK.fullmatch(one["mark"])) for one in found]
-    return [one | {"app": mark[1], "since": mark[2]} for one, mark in marks if mark]
+    marks = [(one, *whose(one)) for one in found]
+    return [one | {"app": app, "since": since} for one, app, since in marks if app]
 
 
 def admitted(path, databases):
@@ -238,15 +349,79 @@ def closed(one, owners):
     if one["limit"] != 0:
         statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT 0;")
     # Its role stays for another database of the app.
-    if one["login"] and one["owner"] == one["app"] and one["owner"] not in owners:
-        statements.append(f"ALTER ROLE {_name(one['owner'])} NOLOGIN;")
-    if not one["since"]:
-        since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        mark = f"Managed by Saltern for the app {one['app']}. Kept since {since}."
-        statements.append(f"COMMENT ON DATABASE {_name(name)} IS {_literal(mark)};")
-    if statements or one["sessions"]:
+    is_to_close = one["owner"] == one["app"] and one["owner"] not in owners
+    if one["login"] and is_to_close:
+        statements.append(f"ALTER ROLE {_name(one['owner'])} NOLOGIN PASSWORD NULL;")
+    has_mark = f"saltern.app={one['app']}" in (one["mark"] or ())
+    if not (one["since"] and has_mark):
+        statements += _marking(name, one["app"], one["since"] or _now())
+    if COMMENT.fullmatch(one["comment"] or ""):
+        statements.append(f"COMMENT ON DATABASE {_name(name)} IS NULL;")
+    logins = one["logins"] if is_to_close else []
+    if statements or one["sessions"] or logins:
         statements.append(f"SELECT pg_terminate_backend(pid, 5000) FROM {SESSIONS.format(name=_literal(name))};")
-    return statements
+    return statements + [line for login in logins for line in _dropping(login, one["owner"], one["owned"])]
+
+
+def _dropping(login, owner, databases):
+    """Return the statements that remove a login. What it made while it did not act as its owner is the owner's.
+
+    :param databases: those that the owner has.
+    """
+    statements = []
+    for database in databases:
+        statements.append(f"\\connect {_name(database)}")
+        statements.append(f"REASSIGN OWNED BY {_name(login)} TO {_name(owner)};")
+        statements.append(f"DROP OWNED BY {_name(login)};")
+    return [*statements, "\\connect postgres", f"DROP ROLE {_name(login)};"]
+
+
+def close_logins():
+    """Work out, or do, what closes the logins of passwords that were replaced, and that nobody has any more.
+
+    Where other hosts have apps, one that is not connected may have its releases still: there such a login stays for the
+    hours of ``postgres.overlap`` too.
+
+    :return: the changes as a state reports them, and why each login that stays does.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+
+    CLI Example: none, it serves the state ``postgres_attachment.retired``.
+    """
+    databases = {name: one["owner"] for name, one in __pillar__["postgres"]["databases"].items() if one["owner"]}
+    if not databases or not shutil.which("psql"):
+        return {}, {}
+    rows = [(name, owner, __salt__["attachment.login"]("postgres", name)) for name, owner in sorted(databases.items())]
+    question = OTHERS.format(rows=", ".join(f"({', '.join(map(_literal, row))})" for row in rows))
+    found, closing, stays = json.loads(run([question])), [], {}
+    if not found:
+        return {}, {}
+    users, now = (__salt__["attachment.holders"]("postgres", leaving) for leaving in (not __opts__["test"], True))
+    own = {"127.0.0.1", "::1", __pillar__["hosts"][__opts__["id"]]["address"]}
+    overlap = __pillar__["postgres"]["overlap"] if __pillar__["postgres"]["listen"] else 0
+    for one in found:
+        replaced = REPLACED.fullmatch(one["replaced"] or "")
+        until = datetime.datetime.fromisoformat(replaced[1] if replaced else _now())
+        until += datetime.timedelta(hours=overlap)
+        # In a dry run those connections are open yet that a release has which would be stopped.
+        ending = own if one["name"] in now and one["name"] not in users else ()
+        connected = [f"{address}, which is connected" for address in one["from"] if address not in ending]
+        reasons = users.get(one["name"]) or connected
+        if not reasons and until > datetime.datetime.now(datetime.UTC):
+            reasons = [f"other app hosts until {until.isoformat(timespec='minutes')}"]
+        if reasons:
+            stays[one["name"]] = reasons
+        else:
+            closing.append(one)
+    if closing and not __opts__["test"]:
+        run([line for one in closing for line in _closing_login(one)])
+    return {one["name"]: {"old": "replaced", "new": "closed to logins"} for one in closing}, stays
+
+
+def _closing_login(one):
+    """Return the statements that close a login. The app's own role stays, since it owns what the app has."""
+    if one["name"] != one["owner"]:
+        return _dropping(one["name"], one["owner"], one["owned"])
+    return [f"ALTER ROLE {_name(one['name'])} NOLOGIN PASSWORD NULL;", f"COMMENT ON ROLE {_name(one['name'])} IS NULL;"]
 
 
 def _forget(path, names):

@@ -187,7 +187,8 @@ def _hold(app, current, one):
     held = __salt__["release_store.held"](app)
     if current is None or held.get("release") != current:
         return {}
-    if held["until"] == "another" and not _is_same(app, held["from"], one):
+    # Another password of what is attached is no other config: what was left for good reason would come back.
+    if held["until"] == "another" and not _is_same(app, held["from"], one, attachments=False):
         return {}
     return held
 
@@ -229,12 +230,16 @@ def _check_contracts(app, sha256):
         __salt__["contract.judge"](app, sha256, made)
 
 
-def _is_same(app, number, one):
-    """Tell whether a release is what is declared."""
+def _is_same(app, number, one, attachments=True):
+    """Tell whether a release is what is declared, as it is or but for how its attachments are reached."""
     wanted = {name: value.encode() for name, value in __salt__["attachment.environ"](app).items()}
     record = __salt__["release_store.record"](app, number)
+    had = __salt__["release_store.environ"](app, number)
+    if not attachments:
+        for name in __salt__["attachment.shared"](app, number):
+            had[name] = wanted[name]
     is_as_built = record.get("build") == one["build"]["sha256"] and record.get("grace") == one["grace"]
-    return is_as_built and __salt__["release_store.environ"](app, number) == wanted
+    return is_as_built and had == wanted
 
 
 def _graces(app, number):
@@ -652,7 +657,8 @@ def _stage(move):
     """Write the new release."""
     environ, sha256 = __salt__["attachment.environ"](move.app), move.one["build"]["sha256"]
     provides = {version: one["path"] for version, one in move.one["provides"].items()}
-    __salt__["release_store.stage"](move.app, move.number, sha256, move.one["grace"], environ, provides)
+    attached = __salt__["attachment.targets"](move.app)
+    __salt__["release_store.stage"](move.app, move.number, sha256, move.one["grace"], environ, provides, attached)
 
 
 def _release(move):
@@ -938,16 +944,19 @@ def _take_back(move, reason):
 def rollback(app, number=None, force=False, declared=False):
     """Go back to an earlier release, its config included, and hold the app there.
 
-    It holds until the pillar asks for another build or config than the one that was left.
+    What it attaches it reaches as the release that serves does: the passwords of before may be closed by now. It holds
+    until the pillar asks for another build or config than the one that was left.
 
     :param app: the app's name.
     :param number: the release to go back to. Without it, the last one that served before the current one and was
         not itself left for an earlier one.
-    :param force: go back across a migration, or to a build without a version that is attached.
+    :param force: go back across a migration, to a build without a version that is attached, or to a release that has
+        attached what is not there any more.
     :param declared: go back from what is declared alone, as for a fleet: a host that has gone back already stays, and
         one on which what is declared never came to serve stays too, and is held.
     :return: what was done.
-    :raises CommandExecutionError: when there is no such release, a migration lies between, or a version is not in it.
+    :raises CommandExecutionError: when there is no such release, a migration lies between, a version is not in it, or
+        what it has attached is not there any more.
 
     CLI Example:
 
@@ -980,11 +989,20 @@ def rollback(app, number=None, force=False, declared=False):
             raise CommandExecutionError(
                 f"{app}: v{target} lacks {'; '.join(dropped)}. If it can do without, go back with force=True"
             )
+        attached, missing = __salt__["attachment.renewed"](app, target, current)
+        if missing and not force:
+            raise CommandExecutionError(
+                f"{app}: v{target} cannot work: {'; '.join(missing)}. Declare it again and converge, or, if v{target} "
+                "can do without, go back with force=True"
+            )
         _check_formation(app, one, sha256)
         move = Move(app, target, _ports(app, one, current, other=True), current, one)
         held = _hold(app, current, one)
         until = held.get("until", "another")
         wanted = held.get("from", current)
+
+        def attach(_):
+            __salt__["release_store.attach"](app, target, attached)
 
         def hold_it(_):
             __salt__["release_store.hold"](app, target, wanted, until)
@@ -992,7 +1010,7 @@ def rollback(app, number=None, force=False, declared=False):
         def mark_left(_):
             __salt__["release_store.mark"](app, current, "rolled back" if target < current else "serving")
 
-        steps = {name: DEPLOY[name] for name in ("clear", "start", "health")}
+        steps = {"clear": _clear, "attach": attach} | {name: DEPLOY[name] for name in ("start", "health")}
         steps |= {"hold": hold_it, "switch": _switch, "running": _running, "point": _point, "mark": mark_left}
         steps |= {name: DEPLOY[name] for name in ("drain", "stop", "prune")}
         try:

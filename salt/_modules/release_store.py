@@ -19,6 +19,7 @@ import pwd
 import shutil
 
 __load__ = [
+    "attach",
     "build",
     "current",
     "discard",
@@ -183,7 +184,7 @@ def leftovers(app):
 # --- Making a release -------------------------------------------------------------------------------------------------
 
 
-def stage(app, number, sha256, grace, variables, provides):
+def stage(app, number, sha256, grace, variables, provides, attached):
     """Write a release: it is there whole, or not at all.
 
     :param app: the app's name.
@@ -192,6 +193,7 @@ def stage(app, number, sha256, grace, variables, provides):
     :param grace: seconds between SIGTERM and SIGKILL by process type.
     :param variables: its config, text by variable.
     :param provides: the path of each version of its API, by version.
+    :param attached: what each variable of an attachment that is derived leads to; see ``attachment.targets``.
 
     CLI Example: none, it serves the module release.
     """
@@ -209,6 +211,7 @@ def stage(app, number, sha256, grace, variables, provides):
         "reversible": made.get("reversible", False),
         "grace": grace,
         "provides": provides,
+        "attached": attached,
         "variables": sorted(variables),
         "created": _now(),
     }
@@ -222,6 +225,24 @@ def stage(app, number, sha256, grace, variables, provides):
     _write(f"{staged}/release.json", (json.dumps(what, indent=2) + "\n").encode(), group)
     os.symlink(f"../../builds/{sha256[:12]}", f"{staged}/build")
     os.rename(staged, target)
+
+
+def attach(app, number, variables):
+    """Give a release that does not run its attachments as they are today: each is its own or today's at any moment.
+
+    :param app: the app's name.
+    :param number: the release's number.
+    :param variables: text by variable.
+
+    CLI Example: none, it serves the module release.
+    """
+    had = environ(app, number)
+    for name, value in variables.items():
+        if had.get(name) != value.encode():
+            # Beside it, so that no process ever takes what is half written for a variable.
+            staged = f"{_directory(app, number)}/.attached"
+            _write(staged, value.encode(), _group(app))
+            os.rename(staged, f"{_directory(app, number)}/env/{name}")
 
 
 def mark(app, number, text):

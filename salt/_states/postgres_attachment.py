@@ -3,16 +3,17 @@
 from salt.exceptions import CommandExecutionError
 
 
-def present(name, owner):
-    """Make a database, owned by a role that may log in and closed to all others, with the password of the attachment.
+def present(name, owner, connections):
+    """Make a database that is closed to all but its app, and a login of that app with the password of the attachment.
 
     :param name: the database.
-    :param owner: the app; its role has its name.
+    :param owner: the app; the role that owns the database has its name.
+    :param connections: how many there may be to the database at once.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{owner} has the database {name}"}
     try:
         among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-        changes, statements = __salt__["postgres_attachment.plan"](name, owner, among)
+        changes, statements = __salt__["postgres_attachment.plan"](name, owner, connections, among)
         if not changes:
             return ret
         ret["changes"] = changes
@@ -27,8 +28,8 @@ def present(name, owner):
 def retired(name, databases, owners):
     """Have the databases of ours that no app attaches any more closed to logins, and their owners too. The data stays.
 
-    A database that a running release has in its config stays open: that of an app that is held, or whose new release
-    was refused.
+    So are the logins of passwords that were replaced. What a running release has in its config stays open: that of an
+    app that is held, or whose new release was refused.
 
     :param name: the server's access list, ``pg_hba.conf``.
     :param databases: the databases that are attached.
@@ -37,11 +38,16 @@ def retired(name, databases, owners):
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other database is open"}
     try:
         changes, used = __salt__["postgres_attachment.close"](name, databases, owners)
+        replaced, valid = __salt__["postgres_attachment.close_logins"]()
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     said = [f"{database} stays open for {', '.join(by)}" for database, by in used.items()]
+    said += [f"the login {login} stays open for {', '.join(by)}" for login, by in valid.items()]
+    would = "would be" if __opts__["test"] else "was"
     if changes:
-        would = "would be" if __opts__["test"] else "was"
         said += [f"{', '.join(changes)} {would} closed; salt-call app.orphans lists the data that is kept"]
-        ret = ret | {"changes": changes, "result": None if __opts__["test"] else True}
+    if replaced:
+        said += [f"the login {', '.join(replaced)} {would} closed: its password was replaced"]
+    if changes or replaced:
+        ret = ret | {"changes": changes | replaced, "result": None if __opts__["test"] else True}
     return ret | {"comment": "; ".join(said) or ret["comment"]}

@@ -1,7 +1,9 @@
 """The Redis instances of the apps, each a unit redis-server@<name>."""
 
+import contextlib
 import datetime
 import glob
+import grp
 import json
 import os
 import re
@@ -10,7 +12,12 @@ import watching
 from salt.exceptions import CommandExecutionError
 
 MANAGED = "Managed by Saltern"
-DATA = "/var/lib/redis"
+USERS = "/etc/saltern/redis"
+
+# What an app's users may, and what the host's own may.
+APPS = "~* &* +@all -@admin +config|get"
+OPERATORS = "~* &* +@all"
+REPLACED = re.compile(r"(?m)^# (\S+) was replaced at (\S+)$")
 
 
 @watching.failure_counts
@@ -24,22 +31,196 @@ def attached(name, app, directory):
     :param directory: of the configuration, ``/etc/redis``.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{app} has the instance {name}"}
-    kept = _kept(name)
-    owner = kept.get("app") or _told(directory, name).get("app")
-    if owner not in (None, app):
-        ret["result"] = False
-        ret["comment"] = (
-            f"app.{app}.attach: the Redis instance {name} holds the data of {owner}; expected a name of its own. "
-            "Remove that data for good as salt-call app.orphans says, or hand it over: formulas/redis/README.md"
-        )
-        return ret
-    if not kept:
+    another = __salt__["redis_data.holder"](name, app, directory)
+    if another:
+        return ret | {"result": False, "comment": another}
+    if not _kept(name):
         return ret
     ret["changes"] = {name: {"old": "kept", "new": "attached"}}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{app} would have the instance {name} again"}
     os.unlink(_mark(name))
     return ret | {"comment": f"{app} has the instance {name} again"}
+
+
+@watching.failure_counts
+def users(name, app, directory):
+    """Have the file of those who may log in to an instance: its app, with its password and with those of before.
+
+    It is a file of its own, so that another password needs no restart.
+
+    :param name: the instance.
+    :param app: the app that attaches it.
+    :param directory: of the configuration, ``/etc/redis``.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has its users"}
+    login = __salt__["attachment.login"]("redis", name)
+    others = _others(name, app, login, directory)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    text = _text(name, app, login, {user: (digest, since or now) for user, (digest, since) in others.items()})
+    before = _read(_users_path(name))
+    if before == text:
+        return ret
+    had = sorted(others | {login: None}) if _own(login, before) else sorted(others)
+    ret["changes"] = {name: {"old": had or None, "new": sorted({*others, login})}}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{name} would have other users"}
+    _write_users(name, text)
+    return ret | {"comment": f"{name} has other users"}
+
+
+def _own(login, text):
+    return login in __salt__["redis_connection.admitted_by"]((text or "").splitlines())
+
+
+def _users_path(name):
+    return f"{USERS}/{name}.users"
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def _others(name, app, login, directory):
+    """Return the logins of passwords that were replaced, each with its digest and since when, where that is noted."""
+    text = _read(_users_path(name))
+    if text is None:
+        # Before there were logins, the configuration had the app's user.
+        text = _read(_path(directory, name)) or ""
+    since = dict(REPLACED.findall(text))
+    found = __salt__["redis_connection.admitted_by"](text.splitlines())
+    its = re.compile(rf"{re.escape(app)}(_[0-9a-f]{{6}})?")
+    return {
+        user: (digests[0], since.get(user))
+        for user, digests in sorted(found.items())
+        if its.fullmatch(user) and user != login and len(digests) == 1
+    }
+
+
+def _text(name, app, login, others):
+    """Write the file of an instance's users.
+
+    :param others: digest and since when it is replaced, by login.
+    """
+    own, operator = (__salt__["attachment.digest"](name, *user) for user in ((), ("operator",)))
+    lines = [
+        f"# Who may log in to the instance {name}, which belongs to the app {app}. {MANAGED} (formula redis).",
+        "user default off",
+        f"user {login} on #{own} {APPS}",
+        "# The host itself, which tells it of a new certificate and of other users.",
+        f"user operator on #{operator} {OPERATORS}",
+    ]
+    for user, (digest, since) in sorted(others.items()):
+        lines += [f"# {user} was replaced at {since}", f"user {user} on #{digest} {APPS}"]
+    return "\n".join(lines) + "\n"
+
+
+def _write_users(name, text):
+    os.makedirs(USERS, mode=0o755, exist_ok=True)
+    path = _users_path(name)
+    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
+        stream.write(text)
+        os.fchown(stream.fileno(), 0, grp.getgrnam("redis").gr_gid)
+        os.fchmod(stream.fileno(), 0o640)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(f"{path}.new", path)
+
+
+@watching.failure_counts
+def admitted(name, port):
+    """Have a running instance admit those of its file of users, without a restart.
+
+    :param name: the instance.
+    :param port: its port.
+    """
+    return _admitted(name, port, will_change=False)
+
+
+def _admitted(name, port, will_change):
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} admits its users"}
+    unit = f"redis-server@{name}"
+    if not _stays_up(unit):
+        return ret
+    text = _read(_users_path(name)) or ""
+    wanted = __salt__["redis_connection.admitted_by"](text.splitlines())
+    try:
+        # Where the host has another key by now, Redis does not know the host.
+        admits = None if __opts__["test"] and will_change else __salt__["redis_connection.admitted"](name, port)
+    except CommandExecutionError as error:
+        if "WRONGPASS" not in str(error):
+            return ret | {"result": False, "comment": str(error)}
+        admits = {}
+    if admits == wanted and not will_change:
+        return ret
+    ret["changes"] = {name: {"old": "other users", "new": "as declared"}}
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{name} would admit other users"}
+    try:
+        if admits:
+            rules = [line.split()[1:] for line in text.splitlines() if line.startswith("user ")]
+            gone = sorted(admits.keys() - wanted.keys())
+            __salt__["redis_connection.admit"](name, port, rules, gone)
+        else:
+            __salt__["service_config.restart"](unit)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": f"{name} admits other users"}
+
+
+def _stays_up(unit):
+    """Tell whether an instance runs, and has not read its files in this run: one that starts or restarts reads them."""
+    is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
+    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+    return __salt__["service_config.started"](unit, among=among) is not None and not is_restarted
+
+
+def _closed(instances, directory):
+    """Work out, or do, what closes the logins of passwords that were replaced, and that nobody has any more.
+
+    :return: the changes as a state reports them, and why each login that stays does.
+    """
+    changes, stays = {}, {}
+    for name, one in sorted(__pillar__["redis"]["instances"].items()):
+        if name not in instances or not one["owner"]:
+            continue
+        login = __salt__["attachment.login"]("redis", name)
+        others = _others(name, one["owner"], login, directory)
+        # A file that is not there yet is of a dry run, or its state failed.
+        if not others or (_read(_users_path(name)) is None and not __opts__["test"]):
+            continue
+        reasons = _valid(name, one["port"], others)
+        closing = [user for user in others if not reasons[user]]
+        stays |= {user: reasons[user] for user in others if reasons[user]}
+        changes |= {user: {"old": "replaced", "new": "closed to logins"} for user in closing}
+        if closing and not __opts__["test"]:
+            left = {user: others[user] for user in others if user not in closing}
+            text = _text(name, one["owner"], login, left)
+            _write_users(name, text)
+            __salt__["redis_connection.admit"](name, one["port"], [], closing)
+    return changes, stays
+
+
+def _valid(name, port, others):
+    """Say of each login of a password that was replaced why it stays valid; empty lists where it does not."""
+    users, now = (__salt__["attachment.holders"]("redis", leaving) for leaving in (not __opts__["test"], True))
+    connected = __salt__["redis_connection.connected"](name, port)
+    own = {"127.0.0.1", "::1", __pillar__["hosts"][__opts__["id"]]["address"]}
+    hours = __pillar__["redis"]["overlap"] if __pillar__["redis"]["listen"] else 0
+    found, today = {}, datetime.datetime.now(datetime.UTC)
+    for user, (_, since) in others.items():
+        until = datetime.datetime.fromisoformat(since) if since else today
+        until += datetime.timedelta(hours=hours)
+        # In a dry run those connections are open yet that a release has which would be stopped.
+        ending = own if __opts__["test"] and user in now and user not in users else ()
+        clients = [f"{one}, which is connected" for one in connected.get(user, []) if one not in ending]
+        waits = [f"other app hosts until {until.isoformat(timespec='minutes')}"] if until > today else []
+        found[user] = users.get(user) or clients or waits
+    return found
 
 
 @watching.failure_counts
@@ -50,13 +231,22 @@ def replaced(name, instances, ports):
     :param instances: the instances that are attached.
     :param ports: their ports.
     """
-    gone = _gone(name, instances)
-    return _retired(name, [one for one in gone if _told(name, one)["port"] in map(str, ports)])
+    gone = [one for one in _gone(name, instances) if _told(name, one)["port"] in map(str, ports)]
+    declared = __pillar__["redis"]["instances"]
+    # What takes its place may be refused, and then that would be gone which serves.
+    refused = {
+        str(declared[one]["port"])
+        for one in instances
+        if __salt__["redis_data.holder"](one, declared[one]["owner"], name)
+    }
+    return _retired(name, [one for one in gone if _told(name, one)["port"] not in refused])
 
 
 @watching.failure_counts
 def retired(name, instances):
     """Have no instance that no app attaches any more, and that no release has in its config. Its data stays.
+
+    Nor any login of a password that was replaced, where nobody has it any more.
 
     :param name: the directory of the configuration, ``/etc/redis``.
     :param instances: the instances that are attached.
@@ -64,8 +254,18 @@ def retired(name, instances):
     gone = _gone(name, instances)
     users = {one: _users(_told(name, one)["port"]) for one in gone}
     ret = _retired(name, [one for one in gone if not users[one]])
-    used = [f"{one} runs on for {', '.join(users[one])}" for one in gone if users[one]]
-    return ret | {"comment": "; ".join([ret["comment"], *used])}
+    said = [ret["comment"], *(f"{one} runs on for {', '.join(users[one])}" for one in gone if users[one])]
+    try:
+        closed, valid = _closed(instances, name)
+    except CommandExecutionError as error:
+        return ret | {"result": False, "comment": "; ".join([*said, str(error)])}
+    said += [f"the login {login} stays open for {', '.join(by)}" for login, by in valid.items()]
+    if closed:
+        would = "would be" if __opts__["test"] else "was"
+        said += [f"the login {', '.join(closed)} {would} closed: its password was replaced"]
+        result = ret["result"] and (None if __opts__["test"] else True)
+        ret = ret | {"changes": ret["changes"] | closed, "result": result}
+    return ret | {"comment": "; ".join(said)}
 
 
 def _users(port):
@@ -85,18 +285,16 @@ def certificate_served(name, port, path):
     return _certificate_served(name, port, path, will_change=False)
 
 
-def mod_watch(name, port, path, sfun=None, **_):
+def mod_watch(name, port, path=None, sfun=None, **_):
     """Do so after the file was written; in a dry run, say so where it would be."""
+    if sfun == "admitted":
+        return _admitted(name, port, will_change=True)
     return _certificate_served(name, port, path, will_change=__opts__["test"])
 
 
 def _certificate_served(name, port, path, will_change):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} serves its certificate"}
-    unit = f"redis-server@{name}"
-    # One that does not run, or that this run restarts, reads it when it starts.
-    is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
-    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-    if __salt__["service_config.started"](unit, among=among) is None or (__opts__["test"] and is_restarted):
+    if not _stays_up(f"redis-server@{name}"):
         return ret
     try:
         if not will_change and __salt__["redis_connection.serves"](port, path):
@@ -126,6 +324,8 @@ def _retired(directory, gone):
                 "comment": f"{unit} does not stop; see systemctl status {unit}",
             }
         _keep(instance, _told(directory, instance).get("app"))
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_users_path(instance))
         # Last, so that a run that is interrupted is taken up by the next one.
         os.unlink(_path(directory, instance))
     return ret | {"comment": f"{', '.join(gone)} no longer runs; salt-call app.orphans lists the data that is kept"}
@@ -143,34 +343,15 @@ def _path(directory, instance):
 
 
 def _told(directory, instance):
-    """Return whose an instance is and at which port, as its configuration says. Empty where that is not ours."""
-    try:
-        with open(_path(directory, instance), encoding="utf-8", errors="replace") as stream:
-            text = stream.read()
-    except FileNotFoundError:
-        return {}
-    first, _, rest = text.partition("\n")
-    if MANAGED not in first:
-        return {}
-    found = {
-        "app": re.search(r"belongs to the app ([a-z0-9-]+)\.", first),
-        # Before there was TLS it was the port.
-        "port": re.search(r"(?m)^(?:tls-)?port ([1-9]\d*)$", rest),
-    }
-    return {key: match and match[1] for key, match in found.items()}
+    return __salt__["redis_data.told"](instance, directory)
 
 
 def _mark(instance):
-    return f"{DATA}/{instance}.kept"
+    return __salt__["redis_data.mark"](instance)
 
 
 def _kept(instance):
-    """Return whose the data of an instance is that is kept, empty where none is."""
-    try:
-        with open(_mark(instance), encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError:
-        return {}
+    return __salt__["redis_data.kept"](instance)
 
 
 def _keep(instance, app):

@@ -44,7 +44,7 @@ EDITS = {
         {"postgres-attachment-faq"},
     ),
     "a password was changed": (
-        "psql -c \"ALTER ROLE faq PASSWORD 'x'\"",
+        "psql -c \"ALTER ROLE $(psql -XAtqc \"SELECT rolname FROM pg_roles WHERE rolname ~ '^faq_'\") PASSWORD 'x'\"",
         {"postgres-attachment-faq"},
     ),
     "a database was given away": (

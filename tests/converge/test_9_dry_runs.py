@@ -20,6 +20,9 @@ CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
 
 SUPERVISORS_UNIT = {"supervisor-unit", "supervisor-unit-read"}
 
+# Of PostgreSQL's connections each database has an equal share.
+SHARES = {"postgres-attachment-faq", "postgres-attachment-tickets"}
+
 # In this order: each is laid over those before it. With the states that it changes, and no others: what the converge
 # before left to do, or did wrong, would be among those that the next dry run names.
 CHANGES = {
@@ -47,14 +50,15 @@ CHANGES = {
         {
             *("app-user-mirror", "app-directory-mirror", "app-run-mirror", "app-build-mirror", "app-release-mirror"),
             *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
-            *("redis-config-mirror-dry", "redis-service-mirror-dry"),
+            *SHARES,
+            *("redis-users-mirror-dry", "redis-config-mirror-dry", "redis-service-mirror-dry"),
             *SUPERVISORS_UNIT,
             *("nginx-certificate-mirror", "nginx-config"),
         },
     ),
     "a new attachment": (
         {"app": {"faq": {"attach": {"CACHE_URL": {"redis": "faq"}}}}},
-        {"redis-config-faq", "redis-service-faq", *SUPERVISORS_UNIT, "app-release-faq"},
+        {"redis-users-faq", "redis-config-faq", "redis-service-faq", *SUPERVISORS_UNIT, "app-release-faq"},
     ),
     "an attachment removed": (
         {"app": {"faq": {"attach": {"CACHE_URL": None}}}},
@@ -69,6 +73,7 @@ CHANGES = {
         {"app": {"mirror": None}},
         {
             *("app-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"),
+            *SHARES,
             *SUPERVISORS_UNIT,
             "nginx-config",
         },

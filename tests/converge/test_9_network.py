@@ -241,10 +241,10 @@ def test_each_host_has_its_own_private_key_and_no_others(live):
 
 POSTGRES = {
     "as it is": ({}, "tickets@tickets"),
-    "a wrong password": ({"password": "wrong"}, 'password authentication failed for user "tickets"'),
+    "a wrong password": ({"password": "wrong"}, 'password authentication failed for user "LOGIN"'),
     "another app's database": (
         {"dbname": "faq"},
-        'no pg_hba.conf entry for host "APP1", user "tickets", database "faq"',
+        'no pg_hba.conf entry for host "APP1", user "LOGIN", database "faq"',
     ),
     "another app's user": ({"user": "faq"}, 'no pg_hba.conf entry for host "APP1", user "faq", database "tickets"'),
     "the operator's": ({"user": "postgres", "dbname": "postgres"}, "no pg_hba.conf entry"),
@@ -258,6 +258,7 @@ POSTGRES = {
 def test_postgres_lets_an_app_in_to_its_own_database_over_tls_alone(what, live):
     changes, expected = POSTGRES[what]
     changes = {key: value.replace("DB1", live.db1.address) for key, value in changes.items()}
+    expected = expected.replace("LOGIN", live.url("tickets", "DATABASE_URL").username)
     assert expected.replace("APP1", live.app1.address) in live.connect("tickets", "postgres", **changes)
 
 
@@ -325,7 +326,8 @@ def test_a_database_of_somebody_else_is_attached_and_the_old_one_left_untouched(
     # The database host converges first: the app is connected, and is not cut off.
     live.faq.get("/v1/questions").raise_for_status()
     applied = apply(live.db1).succeeded()
-    assert applied.changed == set()
+    # It has all the connections that no other database is declared for.
+    assert applied.changed == {"postgres-attachment-tickets"}
     comment = applied.states["postgres-retired"]["comment"]
     assert comment == f"faq stays open for {live.app1.address}, which is connected"
     assert live.faq.get("/v1/questions").json()["questions"]

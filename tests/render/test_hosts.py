@@ -234,7 +234,7 @@ TEMPLATES = {
         "}\n\n\nFILEsites/tickets.conf\n# tickets. Managed",
     ],
     ("postgres/files/pg_hba.conf.jinja", ""): [
-        'hostssl "faq"  "faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  "faq"  ::1/128  scram-sha-256\n'
+        'hostssl "faq"  +"faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  +"faq"  ::1/128  scram-sha-256\n'
     ],
     ("postgres/files/postgresql.conf.jinja", ""): [
         "listen_addresses = '127.0.0.1, ::1'\n",

@@ -33,7 +33,7 @@ DATABASE = {
     "app": "shop",
     "since": "2026-01-02T03:04:05+00:00",
     "size": 7_512_345,
-    "owned": 1,
+    "owned": ["stock"],
 }
 
 
@@ -58,7 +58,7 @@ def test_a_database_is_listed_with_the_command_that_removes_it(kept):
     }
 
 
-@pytest.mark.parametrize("other", [{"owned": 2}, {"owner": "alice"}], ids=["of two", "of a person"])
+@pytest.mark.parametrize("other", [{"owned": ["other", "stock"]}, {"owner": "alice"}], ids=["of two", "of a person"])
 def test_a_role_stays_that_is_needed_or_not_the_apps(kept, other):
     orphans, _ = kept
     assert (

@@ -116,6 +116,20 @@ MISTAKES = {
         {"default": app(attach={"X": {"redis": "shop"}})},
         ["app.default.attach.X.redis: default is Redis's own user; expected an app of another name"],
     ),
+    "no connections for all": (
+        {f"a{n}": app(8000 + 100 * n, attach={"X": {"postgres": f"d{n}"}}) for n in range(4)},
+        [
+            "postgres.max_connections: 4 databases would need 11 connections, 3 for operators and at least 2 for each "
+            "that says nothing among them; expected at most the 10 of postgres.max_connections"
+        ],
+    ),
+    "more connections than there are": (
+        {"a": app(attach={"X": {"postgres": "a"}}), "b": app(8100, attach={"X": {"postgres": "b"}})},
+        [
+            "postgres.databases.b.connections: 2 databases would need 11 connections, 3 for operators and at least 2 "
+            "for each that says nothing among them; expected at most the 10 of postgres.max_connections"
+        ],
+    ),
     "one port for two apps": (
         {"a": app(), "b": app(), "c": app()},
         [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],
@@ -129,7 +143,18 @@ MISTAKES = {
 
 @pytest.mark.parametrize("apps, expected", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_told_by_path(derive, apps, expected):
-    assert derive(apps)[1] == expected
+    postgres = {"max_connections": 10} if "max_connections" in expected[0] else {}
+    if "databases.b.connections" in expected[0]:
+        postgres["databases"] = {"b": {"connections": 6}}
+    assert derive(apps, postgres=postgres)[1] == expected
+
+
+def test_each_database_has_its_share_of_the_connections(derive):
+    apps = {name: app(8000 + 100 * n, attach={"X": {"postgres": name}}) for n, name in enumerate("abc")}
+    found = derive(copy.deepcopy(apps))[0]["postgres"]["databases"]
+    assert {name: one["connections"] for name, one in found.items()} == {"a": 32, "b": 32, "c": 32}
+    found = derive(apps, postgres={"databases": {"b": {"connections": 50}}})[0]["postgres"]["databases"]
+    assert {name: one["connections"] for name, one in found.items()} == {"a": 23, "b": 50, "c": 23}
 
 
 def test_a_longest_value_is_accepted(derive):
@@ -194,7 +219,7 @@ def test_a_resource_is_reached_at_the_host_that_has_its_role(derive, minion_id, 
         "A": {"postgres": "shop", "address": database, "port": 5432},
         "B": {"redis": "shop", "address": cache, "port": 8099},
     }
-    assert found["postgres"]["databases"] == {"shop": {"password": PASSWORD, "owner": "shop"}}
+    assert found["postgres"]["databases"] == {"shop": {"password": PASSWORD, "owner": "shop", "connections": 97}}
     assert found["redis"]["instances"]["shop"] == {"password": PASSWORD, "owner": "shop", "port": 8099}
 
 
@@ -287,11 +312,11 @@ def test_any_password_comes_back_from_its_url(attachment, secret):
     at = {"address": "127.0.0.1", "port": 5432}
     parts = urlsplit(attachment.url({"postgres": "the_shop"} | at, "my-shop", secret))
     assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("postgres", "127.0.0.1", 5432, "/the_shop")
-    assert (unquote(parts.username), unquote(parts.password)) == ("my-shop", secret)
+    assert (parts.username, unquote(parts.password)) == (attachment.login_of("my-shop", "postgres", secret), secret)
     assert parts.query == "sslmode=verify-full&sslrootcert=/etc/ssl/saltern/ca.pem"
     parts = urlsplit(attachment.url({"redis": "shop"} | at, "my-shop", secret))
     assert (parts.scheme, parts.hostname, parts.port, parts.path) == ("rediss", "127.0.0.1", 5432, "/0")
-    assert (parts.username, unquote(parts.password)) == ("my-shop", secret)
+    assert (parts.username, unquote(parts.password)) == (attachment.login_of("my-shop", "redis", secret), secret)
     assert parts.query == "ssl_ca_certs=/etc/ssl/saltern/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=true"
 
 
@@ -363,11 +388,12 @@ def test_a_host_without_a_key_makes_no_password(on_a_host, tmp_path, content):
 
 
 def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
+    login = on_a_host.login("postgres", "shop")
     assert on_a_host.environ("shop") == {
         "GREETING": "50 % off $PATH",
-        "DATABASE_URL": f"postgres://shop:{on_a_host.password('postgres', 'shop')}@127.0.0.1:5432/shop"
+        "DATABASE_URL": f"postgres://{login}:{on_a_host.password('postgres', 'shop')}@127.0.0.1:5432/shop"
         "?sslmode=verify-full&sslrootcert=/etc/ssl/saltern/ca.pem",
-        "REDIS_URL": "rediss://shop:p%2Fw%40%3A%23%3F%25@127.0.0.1:8099/0"
+        "REDIS_URL": "rediss://shop_4deb37:p%2Fw%40%3A%23%3F%25@127.0.0.1:8099/0"
         "?ssl_ca_certs=/etc/ssl/saltern/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=true",
         "FAQ_API": "http://127.0.0.1:8100/v1",
         "MAIL_URL": "smtp://mail.example.com",
@@ -427,3 +453,106 @@ def test_the_releases_that_have_a_resource_are_named(attachment, dunders, test, 
     dunders(attachment, salt=salt, opts={"test": test, "id": "one"}, pillar={"app": {"shop": {}}, "hosts": ONE})
     assert attachment.users("postgres", "stock") == expected
     assert attachment.users("postgres", "other") == []
+
+
+URLS = {
+    "a database": (
+        "postgres://shop_0a0a0a:pw@127.0.0.1:5432/stock?sslrootcert=/etc/ssl/saltern/ca.pem",
+        {"postgres": "stock"},
+    ),
+    "one of before there were logins": (
+        "postgres://shop:pw@127.0.0.1:5432/stock?sslrootcert=%2Fetc%2Fssl%2Fsaltern%2Fca.pem",
+        {"postgres": "stock"},
+    ),
+    "an instance": ("rediss://shop:pw@127.0.0.1:8099/0?ssl_ca_certs=/etc/ssl/saltern/ca.pem", {"redis": "jobs"}),
+    "an instance that is gone": (
+        "rediss://shop:pw@127.0.0.1:8199/0?ssl_ca_certs=/etc/ssl/saltern/ca.pem",
+        {"redis": "at port 8199"},
+    ),
+    "somebody else's database": ("postgres://shop:pw@db.example.com/stock", {}),
+    "another app's": ("postgres://shop-2:pw@127.0.0.1:5432/stock?sslrootcert=/etc/ssl/saltern/ca.pem", {}),
+    "text": ("stock", {}),
+    "a broken URL": ("postgres://[::1/stock", {}),
+}
+
+
+@pytest.mark.parametrize("value, expected", URLS.values(), ids=URLS)
+def test_what_a_release_of_before_has_attached_is_read_from_its_urls(attachment, value, expected):
+    assert attachment.told(value, "shop", {8099: "jobs"}) == expected
+
+
+@pytest.fixture
+def going_back(on_a_host, dunders):
+    """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
+
+    def renewed(attached, environ, serving=None):
+        records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
+        environs = {1: environ, 2: {name: f"{name} of v2".encode() for name in serving or {}}}
+        salt = {
+            "release_store.record": lambda app, number: records[number],
+            "release_store.environ": lambda app, number: environs[number],
+        }
+        dunders(on_a_host, salt=salt)
+        on_a_host.__pillar__["redis"]["instances"]["shop"]["port"] = 8099
+        on_a_host.__pillar__["app"]["faq"] = {"port": 8100, "provides": {"v1": {"path": "/v1"}}}
+        return on_a_host.renewed("shop", 1, 2)
+
+    return renewed
+
+
+def test_a_release_that_is_gone_back_to_has_the_attachments_of_today(going_back, on_a_host):
+    today = on_a_host.environ("shop")
+    environ = {"DATABASE_URL": b"of v1", "JOBS": b"of v1", "FAQ": b"of v1", "MARK": b"of v1", "MAIL_URL": b"of v1"}
+    attached = {
+        "DATABASE_URL": {"postgres": "shop"},
+        "JOBS": {"redis": "shop"},
+        "FAQ": {"service": "faq", "version": "v1"},
+    }
+    # What serves works, whatever the pillar says by now.
+    values, missing = going_back(attached, environ, {"DB": {"postgres": "shop"}})
+    assert (values, missing) == ({"DATABASE_URL": "DB of v2", "JOBS": today["REDIS_URL"], "FAQ": today["FAQ_API"]}, [])
+    # A variable that was taken out of its config by hand stays out.
+    assert going_back(attached, {"JOBS": b"of v1"})[0].keys() == {"JOBS"}
+    # What it had as its own config comes back as it was, also where it is an attachment by now.
+    assert going_back({}, environ, {"DATABASE_URL": {"postgres": "shop"}}) == ({}, [])
+
+
+def test_a_release_of_before_is_given_the_attachments_of_today_too(going_back, on_a_host):
+    query = b"?sslrootcert=/etc/ssl/saltern/ca.pem"
+    environ = {"DATABASE_URL": b"postgres://shop:old@127.0.0.1:5432/shop" + query, "FAQ_API": b"http://127.0.0.1:1/v1"}
+    today = on_a_host.environ("shop")
+    assert going_back(None, environ) == ({name: today[name] for name in environ}, [])
+
+
+GONE = {
+    "another database": ({"postgres": "stock"}, "the database stock is no longer attached"),
+    "a database that a URL replaces": ({"postgres": "old"}, "the database old is no longer attached"),
+    "an instance": ({"redis": "jobs"}, "the Redis instance jobs is no longer attached"),
+    "an app": ({"service": "mail", "version": "v1"}, "there is no app mail"),
+    "a version": ({"service": "faq", "version": "v2"}, "faq no longer provides v2"),
+}
+
+
+@pytest.mark.parametrize("target, expected", GONE.values(), ids=GONE)
+def test_what_a_release_has_attached_and_is_not_there_any_more_is_named(going_back, target, expected):
+    assert going_back({"X": target}, {"X": b"of v1"}) == ({}, [f"{expected}, which it has as X"])
+
+
+def test_who_logs_in_by_what_is_known_of_the_releases_that_run(attachment, dunders):
+    environs = {
+        ("shop", 2): {"DATABASE_URL": b"postgres://shop_0a0a0a:pw@10.0.0.2/stock", "MARK": b"x"},
+        ("shop", 3): {
+            "A": b"postgres://shop_0b0b0b:pw@10.0.0.2/stock",
+            "B": b"postgres://shop_0b0b0b:pw@10.0.0.2/stock",
+        },
+        ("gone", 4): {"DATABASE_URL": b"postgres://gone:pw@10.0.0.2/gone", "REDIS_URL": b"redis://:pw@10.0.0.2/0"},
+    }
+    salt = {
+        "process.releases": lambda: sorted(environs),
+        "release_store.environ": lambda app, number: environs[app, number],
+        "release.plan": lambda app: {"number": 3},
+    }
+    dunders(attachment, salt=salt, pillar={"app": {"shop": {}}})
+    expected = {"gone": ["gone v4"], "shop_0a0a0a": ["shop v2"], "shop_0b0b0b": ["shop v3"]}
+    assert attachment.holders("postgres") == expected
+    assert attachment.holders("postgres", leaving=False) == {"shop_0b0b0b": ["shop v3"]}

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import json
 import pwd
 import re
 import subprocess
@@ -62,85 +63,159 @@ def test_a_verifier_matches_its_password_alone(postgres_attachment):
     assert not postgres_attachment.matches(PASSWORD, postgres_attachment.scram("other", SALT))
 
 
-ATTRIBUTES = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-MARK = "Managed by Saltern for the app my-shop."
-DATABASE = {"owner": "my-shop", "public": False, "mark": MARK, "limit": -1}
-RIGHT = {"role": {"verifier": "its own", "plain": True}, "database": DATABASE}
-CREATE_DATABASE = """CREATE DATABASE "stock" OWNER "my-shop" TEMPLATE template0 ENCODING 'UTF8';"""
-COMMENT = f"""COMMENT ON DATABASE "stock" IS '{MARK}';"""
+POWERS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+LOGIN, SINCE = "my-shop_3f9a01", "2026-01-02T03:04:05+00:00"
+ITS = {"name": LOGIN, "verifier": "its own", "plain": True, "acts": True, "replaced": None}
+BEFORE = ITS | {"name": "my-shop_0a0a0a", "verifier": "another"}
+DATABASE = {"owner": "my-shop", "public": False, "mark": ["saltern.app=my-shop"], "comment": None, "limit": 48}
+RIGHT = {"role": {"plain": True}, "logins": [ITS], "database": DATABASE}
+BARE = {"role": None, "logins": [], "database": None}
+CREATE_ROLE = f'CREATE ROLE "my-shop" NOLOGIN {POWERS};'
+CREATE_LOGIN = f"""CREATE ROLE "{LOGIN}" LOGIN {POWERS} PASSWORD 'VERIFIER';"""
+ACTS = [f'GRANT "my-shop" TO "{LOGIN}";', f"""ALTER ROLE "{LOGIN}" SET role = 'my-shop';"""]
+CREATE_DATABASE = """CREATE DATABASE "stock" OWNER "my-shop" TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT 48;"""
+MARKED = [
+    """ALTER ROLE postgres IN DATABASE "stock" SET saltern.app = 'my-shop';""",
+    'ALTER ROLE postgres IN DATABASE "stock" RESET saltern.kept_since;',
+]
 REVOKE = 'REVOKE ALL ON DATABASE "stock" FROM PUBLIC;'
+UNCOMMENT = 'COMMENT ON DATABASE "stock" IS NULL;'
 PLANNED = {
     "nothing to do": (RIGHT, set(), []),
     "nothing is there": (
-        {"role": None, "database": None},
-        {"role", "database", "public", "mark"},
-        [f"""CREATE ROLE "my-shop" {ATTRIBUTES} PASSWORD 'VERIFIER';""", CREATE_DATABASE, REVOKE, COMMENT],
+        BARE,
+        {"role", "login", "database", "public", "mark"},
+        [CREATE_ROLE, CREATE_LOGIN, *ACTS, CREATE_DATABASE, REVOKE, *MARKED],
     ),
-    "no database": (RIGHT | {"database": None}, {"database", "public", "mark"}, [CREATE_DATABASE, REVOKE, COMMENT]),
-    "no role": (
-        RIGHT | {"role": None},
-        {"role"},
-        [f"""CREATE ROLE "my-shop" {ATTRIBUTES} PASSWORD 'VERIFIER';"""],
+    "no database": (RIGHT | {"database": None}, {"database", "public", "mark"}, [CREATE_DATABASE, REVOKE, *MARKED]),
+    "another password than the one before": (
+        RIGHT | {"logins": [BEFORE]},
+        {"login", "replaced"},
+        [
+            CREATE_LOGIN,
+            *ACTS,
+            """COMMENT ON ROLE "my-shop_0a0a0a" IS 'Managed by Saltern. Replaced since TIME.';""",
+        ],
     ),
-    "another password": (
-        RIGHT | {"role": {"verifier": "another", "plain": True}},
+    "a role that logs in itself, as before there were logins": (
+        RIGHT | {"logins": [ITS | {"name": "my-shop", "acts": False}]},
+        {"login", "replaced"},
+        [CREATE_LOGIN, *ACTS, """COMMENT ON ROLE "my-shop" IS 'Managed by Saltern. Replaced since TIME.';"""],
+    ),
+    "a login that was replaced and is valid yet": (
+        RIGHT | {"logins": [BEFORE | {"replaced": f"Managed by Saltern. Replaced since {SINCE}."}, ITS]},
+        set(),
+        [],
+    ),
+    "the password of before again": (
+        RIGHT | {"logins": [ITS | {"replaced": f"Managed by Saltern. Replaced since {SINCE}."}]},
+        {"again"},
+        [f'COMMENT ON ROLE "{LOGIN}" IS NULL;'],
+    ),
+    "a password that was changed by hand": (
+        RIGHT | {"logins": [ITS | {"verifier": "another"}]},
         {"password"},
-        ["""ALTER ROLE "my-shop" PASSWORD 'VERIFIER';"""],
+        [f"""ALTER ROLE "{LOGIN}" PASSWORD 'VERIFIER';"""],
     ),
     "no password": (
-        RIGHT | {"role": {"verifier": None, "plain": True}},
+        RIGHT | {"logins": [ITS | {"verifier": None}]},
         {"password"},
-        ["""ALTER ROLE "my-shop" PASSWORD 'VERIFIER';"""],
+        [f"""ALTER ROLE "{LOGIN}" PASSWORD 'VERIFIER';"""],
     ),
+    "a login that may do more": (
+        RIGHT | {"logins": [ITS | {"plain": False}]},
+        {"login"},
+        [f'ALTER ROLE "{LOGIN}" LOGIN {POWERS};'],
+    ),
+    "a login that acts as itself": (RIGHT | {"logins": [ITS | {"acts": False}]}, {"acts"}, ACTS),
     "a role that may do more": (
-        RIGHT | {"role": {"verifier": "its own", "plain": False}},
+        RIGHT | {"role": {"plain": False}},
         {"attributes"},
-        [f'ALTER ROLE "my-shop" {ATTRIBUTES};'],
+        [f'ALTER ROLE "my-shop" {POWERS};'],
     ),
     "another owner": (
         RIGHT | {"database": DATABASE | {"owner": 'o"ther'}},
         {"owner"},
         ['ALTER DATABASE "stock" OWNER TO "my-shop";'],
     ),
-    "a database that is open to all": (
-        RIGHT | {"database": DATABASE | {"public": True}},
-        {"public"},
-        [REVOKE],
+    "a database that is open to all": (RIGHT | {"database": DATABASE | {"public": True}}, {"public"}, [REVOKE]),
+    "another share of the connections": (
+        RIGHT | {"database": DATABASE | {"limit": -1}},
+        {"connections"},
+        ['ALTER DATABASE "stock" CONNECTION LIMIT 48;'],
     ),
-    "a database from before there were marks": (
-        RIGHT | {"database": DATABASE | {"mark": None}},
-        {"mark"},
-        [COMMENT],
+    "a database from before there were marks": (RIGHT | {"database": DATABASE | {"mark": None}}, {"mark"}, MARKED),
+    "a database whose comment was its mark": (
+        RIGHT | {"database": DATABASE | {"mark": None, "comment": "Managed by Saltern for the app my-shop."}},
+        {"mark", "comment"},
+        [*MARKED, UNCOMMENT],
+    ),
+    "a comment of the owner's": (RIGHT | {"database": DATABASE | {"comment": "the stock"}}, set(), []),
+    "a comment that the owner forged": (
+        RIGHT | {"database": DATABASE | {"comment": "Managed by Saltern for the app other."}},
+        {"comment"},
+        [UNCOMMENT],
     ),
     "a database that was kept": (
         {
-            "role": {"verifier": "its own", "plain": False},
-            "database": DATABASE | {"mark": f"{MARK} Kept since 2026-01-02T03:04:05+00:00.", "limit": 0},
+            "role": {"plain": True},
+            "logins": [],
+            "database": DATABASE | {"mark": ["saltern.app=my-shop", f"saltern.kept_since={SINCE}"], "limit": 0},
         },
-        {"attributes", "mark", "logins"},
-        [f'ALTER ROLE "my-shop" {ATTRIBUTES};', COMMENT, 'ALTER DATABASE "stock" CONNECTION LIMIT -1;'],
+        {"login", "mark", "connections"},
+        [CREATE_LOGIN, *ACTS, *MARKED, 'ALTER DATABASE "stock" CONNECTION LIMIT 48;'],
     ),
 }
 
 
 @pytest.mark.parametrize("state, changed, expected", PLANNED.values(), ids=PLANNED)
 def test_the_plan_is_what_is_missing(postgres_attachment, state, changed, expected):
-    role = state["role"]
-    if role and role["verifier"] == "its own":
-        state = state | {"role": role | {"verifier": postgres_attachment.scram(PASSWORD, SALT)}}
-    changes, statements = postgres_attachment.planned("stock", "my-shop", PASSWORD, state)
+    verifiers = {"its own": postgres_attachment.scram(PASSWORD, SALT)}
+    logins = [one | {"verifier": verifiers.get(one["verifier"], one["verifier"])} for one in state["logins"]]
+    changes, statements = postgres_attachment.planned(
+        "stock", "my-shop", 48, LOGIN, PASSWORD, state | {"logins": logins}
+    )
     assert set(changes) == changed
     verifiers = re.findall(r"SCRAM-SHA-256\$[^']+", "\n".join(statements))
     assert all(postgres_attachment.matches(PASSWORD, verifier) for verifier in verifiers)
-    assert [re.sub(r"SCRAM-SHA-256\$[^']+", "VERIFIER", statement) for statement in statements] == expected
+    text = [re.sub(r"SCRAM-SHA-256\$[^']+", "VERIFIER", statement) for statement in statements]
+    assert [re.sub(r"since [0-9T:+-]+\.", "since TIME.", statement) for statement in text] == expected
     assert PASSWORD not in f"{changes} {statements}"
     assert "SCRAM" not in str(changes)
 
 
+OTHERS_DATA = {
+    "in use": {"mark": ["saltern.app=other"]},
+    "kept": {"mark": ["saltern.app=other", f"saltern.kept_since={SINCE}"]},
+    "marked by a comment of before": {
+        "mark": None,
+        "owner": "other",
+        "comment": f"Managed by Saltern for the app other. Kept since {SINCE}.",
+    },
+    "its comment was removed by its owner": {"mark": ["saltern.app=other"], "comment": None},
+    "its comment was forged by its owner": {
+        "mark": ["saltern.app=other"],
+        "comment": "Managed by Saltern for the app my-shop.",
+    },
+}
+
+
+@pytest.mark.parametrize("database", OTHERS_DATA.values(), ids=OTHERS_DATA)
+def test_the_data_of_another_app_is_not_given_away(postgres_attachment, database):
+    state = RIGHT | {"database": DATABASE | database}
+    with pytest.raises(CommandExecutionError, match="the database stock holds the data of other; expected a name of"):
+        postgres_attachment.planned("stock", "my-shop", 48, LOGIN, PASSWORD, state)
+
+
 def test_a_new_verifier_has_a_salt_of_its_own(postgres_attachment):
-    bare = {"role": None, "database": None}
-    plans = {postgres_attachment.planned("stock", "shop", PASSWORD, bare)[1][0] for _ in range(3)}
+    plans = {postgres_attachment.planned("stock", "shop", 48, LOGIN, PASSWORD, BARE)[1][1] for _ in range(3)}
     assert len(plans) == 3
+
+
+PASSWORDS = {
+    "attachment.password": lambda kind, name: PASSWORD,
+    "attachment.login": lambda kind, name: f"{name}_0a0a0a",
+}
 
 
 @pytest.fixture
@@ -149,22 +224,22 @@ def without_psql(monkeypatch, tmp_path):
 
 
 def test_a_dry_run_on_a_bare_host_plans_everything(postgres_attachment, dunders, without_psql):
-    dunders(postgres_attachment, salt={"attachment.password": lambda kind, name: PASSWORD}, opts={"test": True})
-    changes, statements = postgres_attachment.plan("stock", "shop")
-    assert set(changes) == {"role", "database", "public", "mark"}
-    assert len(statements) == 4
+    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": True})
+    changes, statements = postgres_attachment.plan("stock", "shop", 48)
+    assert set(changes) == {"role", "login", "database", "public", "mark"}
+    assert len(statements) == 8
 
 
 def test_a_host_without_psql_is_told(postgres_attachment, dunders, without_psql):
-    dunders(postgres_attachment, salt={"attachment.password": lambda kind, name: PASSWORD}, opts={"test": False})
+    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": False})
     with pytest.raises(CommandExecutionError, match=r"^psql is not installed; expected the package postgresql-client$"):
-        postgres_attachment.plan("stock", "shop")
+        postgres_attachment.plan("stock", "shop", 48)
 
 
 @pytest.fixture
 def psql(postgres_attachment, monkeypatch):
     """What psql is asked, as command, input and options; and what it answers: an exit code and two texts."""
-    asked, answer = [], [0, '{"role": null, "database": null}\n', ""]
+    asked, answer = [], [0, '{"role": null, "logins": [], "database": null}\n', ""]
 
     def run(command, input, **options):
         asked.append((command, input, options))
@@ -178,9 +253,8 @@ def psql(postgres_attachment, monkeypatch):
 
 def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(postgres_attachment, dunders, psql):
     asked, _ = psql
-    salt = {"attachment.password": lambda kind, name: PASSWORD}
-    dunders(postgres_attachment, salt=salt, opts={"test": False})
-    _, statements = postgres_attachment.plan("it's", "o'shop")
+    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": False})
+    _, statements = postgres_attachment.plan("it's", "o'shop", 48)
     postgres_attachment.run(statements)
     assert "rolname = 'o''shop'" in asked[0][1]
     assert "datname = 'it''s'" in asked[0][1]
@@ -202,23 +276,24 @@ CHUNKS = [
 def test_what_all_states_ask_is_one_login(postgres_attachment, dunders, psql, monkeypatch, tmp_path):
     asked, answer = psql
     # A comment is the owner's to write: a line's end of Unicode is none of an answer.
-    state = '{"role": null, "database": {"owner": "x", "public": false, "mark": "a\u2028b", "limit": -1}}'
+    database = {"owner": "x", "public": False, "mark": None, "comment": "a\u2028b", "limit": 7}
+    state = json.dumps({"role": None, "logins": [], "database": database}, ensure_ascii=False)
     answer[1] = f"t\n{state}\n{state}\n"
-    dunders(postgres_attachment, salt={"attachment.password": lambda kind, name: PASSWORD}, opts={"test": False})
+    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": False})
     among, certificate = {"chunks": CHUNKS, "lasts": 2}, str(tmp_path)
     assert postgres_attachment.access_is_read("15", "main", certificate, among)
     for name, owner in (("stock", "shop"), ("news", "press")):
-        changes, _ = postgres_attachment.plan(name, owner, among)
-        assert changes["mark"]["old"] == "a\u2028b"
+        changes, _ = postgres_attachment.plan(name, owner, 48, among)
+        assert changes["connections"]["old"] == 7
     assert len(asked) == 1
     # Without what may be asked at once, after a change, it is asked as it is then; and after two seconds.
     answer[1] = f"{state}\n"
-    postgres_attachment.plan("stock", "shop", None)
+    postgres_attachment.plan("stock", "shop", 48, None)
     assert len(asked) == 2
     later = postgres_attachment.time.monotonic() + among["lasts"] + 1
     monkeypatch.setattr(postgres_attachment.time, "monotonic", lambda: later)
     answer[1] = f"{state}\n{state}\n"
-    postgres_attachment.plan("stock", "shop", among)
+    postgres_attachment.plan("stock", "shop", 48, among)
     assert len(asked) == 3
 
 
@@ -228,43 +303,56 @@ def test_postgres_own_message_is_told(postgres_attachment, psql):
         postgres_attachment.run(["SELECT 1;"])
 
 
-@pytest.mark.parametrize("since", ["", " Kept since 2026-01-02T03:04:05+00:00."], ids=["in use", "kept"])
-def test_the_data_of_another_app_is_not_given_away(postgres_attachment, since):
-    state = RIGHT | {"database": DATABASE | {"mark": f"Managed by Saltern for the app other.{since}"}}
-    with pytest.raises(CommandExecutionError, match="the database stock holds the data of other; expected a name of"):
-        postgres_attachment.planned("stock", "my-shop", PASSWORD, state)
-
-
 KEPT = {
     "name": "stock",
     "owner": "my-shop",
     "app": "my-shop",
+    "mark": ["saltern.app=my-shop"],
+    "comment": None,
     "since": None,
-    "limit": -1,
-    "login": True,
+    "limit": 48,
+    "login": False,
+    "logins": [LOGIN],
     "sessions": 2,
     "remote": [],
-    "owned": 1,
+    "owned": ["stock"],
 }
-DONE = {"since": "2026-01-02T03:04:05+00:00", "limit": 0, "login": False, "sessions": 0}
+DONE = {"since": SINCE, "limit": 0, "logins": [], "sessions": 0}
 LIMIT = 'ALTER DATABASE "stock" CONNECTION LIMIT 0;'
-NOLOGIN = 'ALTER ROLE "my-shop" NOLOGIN;'
-KEPT_SINCE = """COMMENT ON DATABASE "stock" IS 'Managed by Saltern for the app my-shop. Kept since TIME.';"""
+NOLOGIN = 'ALTER ROLE "my-shop" NOLOGIN PASSWORD NULL;'
+KEPT_SINCE = [MARKED[0], """ALTER ROLE postgres IN DATABASE "stock" SET saltern.kept_since = 'TIME';"""]
+DROPPED = [
+    '\\connect "stock"',
+    f'REASSIGN OWNED BY "{LOGIN}" TO "my-shop";',
+    f'DROP OWNED BY "{LOGIN}";',
+    "\\connect postgres",
+    f'DROP ROLE "{LOGIN}";',
+]
 CLOSED = {
-    "all is open": (KEPT, [], [LIMIT, NOLOGIN, KEPT_SINCE, "END"]),
+    "all is open": (KEPT, [], [LIMIT, *KEPT_SINCE, "END", *DROPPED]),
     "all is closed": (KEPT | DONE, [], []),
-    "its role has another database": (KEPT, ["faq", "my-shop"], [LIMIT, KEPT_SINCE, "END"]),
-    "closed, and its role has another database": (KEPT | DONE | {"login": True}, ["my-shop"], []),
-    "it was given to a person": (KEPT | {"owner": "alice"}, [], [LIMIT, KEPT_SINCE, "END"]),
+    "its role logs in itself, as before": (
+        KEPT | {"login": True, "logins": []},
+        [],
+        [LIMIT, NOLOGIN, *KEPT_SINCE, "END"],
+    ),
+    "its role has another database": (KEPT, ["faq", "my-shop"], [LIMIT, *KEPT_SINCE, "END"]),
+    "closed, and its role has another database": (KEPT | DONE | {"logins": [LOGIN]}, ["my-shop"], []),
+    "it was given to a person": (KEPT | {"owner": "alice"}, [], [LIMIT, *KEPT_SINCE, "END"]),
     "it was opened again by hand": (KEPT | DONE | {"limit": 5}, [], [LIMIT, "END"]),
     "a session was left": (KEPT | DONE | {"sessions": 1}, [], ["END"]),
+    "kept since before there were marks": (
+        KEPT | DONE | {"mark": None, "comment": f"Managed by Saltern for the app my-shop. Kept since {SINCE}."},
+        [],
+        [*KEPT_SINCE, UNCOMMENT, "END"],
+    ),
 }
 
 
 @pytest.mark.parametrize("one, owners, expected", CLOSED.values(), ids=CLOSED)
 def test_a_database_is_closed_to_logins_and_its_role_unless_it_is_needed(postgres_attachment, one, owners, expected):
     found = postgres_attachment.closed(one, owners)
-    found = [re.sub(r"Kept since [0-9T:+-]+\.'", "Kept since TIME.'", statement) for statement in found]
+    found = [re.sub(r"kept_since = '[0-9T:+-]+'", "kept_since = 'TIME'", statement) for statement in found]
     assert ["END" if "pg_terminate_backend" in statement else statement for statement in found] == expected
 
 
@@ -273,7 +361,7 @@ local   all  postgres  peer
 host    all  all  all  trust
 host    "faq"  "faq"  127.0.0.1/32  scram-sha-256
 host    "faq"  "faq"  ::1/128       scram-sha-256
-hostssl "stock"  "my-shop"  10.0.0.4/32  scram-sha-256
+hostssl "stock"  +"my-shop"  10.0.0.4/32  scram-sha-256
 hostssl "stock"  "my-shop"  ::1/128  scram-sha-256
 host    "stock"  "my-shop"  0.0.0.0/0  trust
 """
@@ -312,7 +400,7 @@ def closing(postgres_attachment, dunders, monkeypatch, tmp_path):
 def test_a_database_is_closed_and_nobody_is_let_in_to_it(closing):
     (changes, used), ran, path = closing()
     assert (changes, used) == ({"stock": {"old": "open", "new": "closed to logins"}}, {})
-    assert ran[0][:2] == [LIMIT, NOLOGIN]
+    assert ran[0][:2] == [LIMIT, MARKED[0]]
     assert ran[1] == ["SELECT pg_reload_conf();"]
     lines = ACCESS.splitlines(keepends=True)
     assert path.read_text() == "".join([*lines[:5], *lines[7:]])
@@ -333,3 +421,80 @@ def test_a_database_that_another_host_is_connected_to_stays_open(closing):
     (changes, used), ran, path = closing(remote=["10.0.0.4"])
     assert (changes, used) == ({}, {"stock": ["10.0.0.4, which is connected"]})
     assert (ran, path.read_text()) == ([], ACCESS)
+
+
+OTHER = {
+    "name": "my-shop_0a0a0a",
+    "owner": "my-shop",
+    "owned": ["stock"],
+    "replaced": f"Managed by Saltern. Replaced since {SINCE}.",
+    "from": [],
+}
+CHANGED = {"my-shop_0a0a0a": {"old": "replaced", "new": "closed to logins"}}
+DROPS = [line.replace(LOGIN, "my-shop_0a0a0a") for line in DROPPED]
+REPLACED = {
+    "nobody has it": ({}, CHANGED, {}),
+    "the role itself, as before": ({"found": OTHER | {"name": "my-shop"}}, {"my-shop": CHANGED["my-shop_0a0a0a"]}, {}),
+    "a release that runs has it": (
+        {"holders": {"my-shop_0a0a0a": ["my-shop v3"]}},
+        {},
+        {"my-shop_0a0a0a": ["my-shop v3"]},
+    ),
+    "a release that a converge would stop has it": (
+        {"holders": {"my-shop_0a0a0a": ["my-shop v3"]}, "stay": {}, "test": True, "from": ["127.0.0.1"]},
+        CHANGED,
+        {},
+    ),
+    "a command of this host is connected": (
+        {"from": ["127.0.0.1"]},
+        {},
+        {"my-shop_0a0a0a": ["127.0.0.1, which is connected"]},
+    ),
+    "another host is connected": (
+        {"from": ["10.0.0.4"], "listen": ["10.0.0.1"]},
+        {},
+        {"my-shop_0a0a0a": ["10.0.0.4, which is connected"]},
+    ),
+    "other hosts have had the time": ({"listen": ["10.0.0.1"]}, CHANGED, {}),
+    "other hosts have not converged yet": (
+        {"listen": ["10.0.0.1"], "overlap": 8760 * 100},
+        {},
+        {"my-shop_0a0a0a": ["other app hosts until 2125-12-09T03:04+00:00"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("case, changed, staying", REPLACED.values(), ids=REPLACED)
+def test_a_login_is_closed_when_nobody_has_it_any_more(
+    postgres_attachment, dunders, monkeypatch, case, changed, staying
+):
+    ran, found = [], case.get("found", OTHER) | {"from": case.get("from", [])}
+    monkeypatch.setattr(postgres_attachment.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(postgres_attachment, "run", lambda lines: ran.append(lines) or json.dumps([found]))
+    holders = case.get("holders", {})
+    salt = {
+        "attachment.login": lambda kind, name: LOGIN,
+        "attachment.holders": lambda kind, leaving: holders if leaving else case.get("stay", holders),
+    }
+    databases = {"stock": {"owner": "my-shop"}, "replaced by a URL": {"owner": None}}
+    postgres = {"databases": databases, "listen": case.get("listen", []), "overlap": case.get("overlap", 168)}
+    pillar = {"postgres": postgres, "hosts": {"one": {"address": "10.0.0.1"}}}
+    dunders(postgres_attachment, salt=salt, pillar=pillar, opts={"id": "one", "test": case.get("test", False)})
+    assert postgres_attachment.close_logins() == (changed, staying)
+    assert f"('stock', 'my-shop', '{LOGIN}')" in ran[0][0]
+    if changed and not case.get("test"):
+        own = [NOLOGIN, 'COMMENT ON ROLE "my-shop" IS NULL;']
+        assert ran[1:] == [own if "my-shop" in changed else DROPS]
+    else:
+        assert ran[1:] == []
+
+
+def test_a_database_is_ours_by_what_its_owner_cannot_write(postgres_attachment):
+    ours = "Managed by Saltern for the app other."
+    for database, expected in (
+        ({"owner": "shop", "mark": ["saltern.app=shop"], "comment": ours}, ("shop", None)),
+        ({"owner": "shop", "mark": None, "comment": ours}, (None, None)),
+        ({"owner": "other", "mark": None, "comment": f"{ours} Kept since {SINCE}."}, ("other", SINCE)),
+        ({"owner": "shop", "mark": None, "comment": None}, (None, None)),
+    ):
+        assert postgres_attachment.whose(database) == expected

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import io
 import socket
 import ssl
 import threading
@@ -116,3 +117,35 @@ def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, opti
     assert state["result"] is (None if expected == "would" else True)
     assert state["changes"] == ({"jobs": {"old": "another certificate", "new": "served"}} if expected else {})
     assert read == ([("jobs", 8199, "/a.pem")] if expected == "read" else [])
+
+
+def test_answers_are_read_as_redis_writes_them(redis_connection):
+    for text, expected in (
+        (b"+OK\r\n", "OK"),
+        (b":7\r\n", 7),
+        (b"$5\r\na\r\nbc\r\n", "a\r\nbc"),
+        (b"$-1\r\n", ""),
+        (b"*2\r\n$1\r\na\r\n*1\r\n:1\r\n", ["a", [1]]),
+    ):
+        assert redis_connection.answer(io.BytesIO(text)) == expected
+    for text, expected in ((b"-NOPERM no\r\n", "-NOPERM no"), (b"", "nothing"), (b"HTTP/1.1\r\n", "HTTP/1.1")):
+        with pytest.raises(ValueError, match=expected):
+            redis_connection.answer(io.BytesIO(text))
+
+
+def test_whom_redis_admits_is_read_from_its_answer_and_from_a_file(redis_connection):
+    lines = [
+        "user default off sanitize-payload resetchannels -@all",
+        "# user gone on #00",
+        "user shop_0a0a0a on sanitize-payload #aa #bb ~* &* +@all -@admin",
+        "user operator on #cc ~* &* +@all",
+    ]
+    assert redis_connection.admitted_by(lines) == {"shop_0a0a0a": ["aa", "bb"], "operator": ["cc"]}
+
+
+def test_from_where_a_user_is_connected_is_read(redis_connection):
+    text = (
+        "id=3 addr=127.0.0.1:5000 laddr=127.0.0.1:8199 name= user=shop_0a0a0a\n"
+        "id=4 addr=[::1]:5001 laddr=[::1]:8199 user=shop_0a0a0a\nid=5 addr=10.0.0.4:5002 user=operator\n"
+    )
+    assert redis_connection.clients(text) == {"shop_0a0a0a": ["127.0.0.1", "::1"], "operator": ["10.0.0.4"]}

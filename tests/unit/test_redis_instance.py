@@ -1,18 +1,22 @@
 """Redis instances that no app attaches any more, and whose the data is that they leave."""
 
 import datetime
+import grp
+import hashlib
 import json
+import os
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Saltern (formula redis).\n{1}\n"
 
 
 @pytest.fixture
-def directory(tmp_path, redis_instance, monkeypatch):
+def directory(tmp_path, redis_data, monkeypatch):
     """A directory with the configuration of two instances of ours, of Debian's own and of somebody else's."""
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(redis_instance, "DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(redis_data, "DATA", str(tmp_path / "data"))
     # One of them from before there was TLS.
     for name, port in (("jobs", "port 0\ntls-port 8199"), ("shop", "port 8299")):
         (tmp_path / f"redis-{name}.conf").write_text(CONFIG.format(name, port))
@@ -22,7 +26,7 @@ def directory(tmp_path, redis_instance, monkeypatch):
 
 
 @pytest.fixture
-def run(redis_instance, dunders, directory):
+def run(redis_instance, redis_data, dunders, directory):
     """A function that runs a state; it returns the answer, what was asked of systemd, and what is there."""
 
     def run(function, *arguments, test=False, stops=True, users=(), remote=()):
@@ -33,7 +37,13 @@ def run(redis_instance, dunders, directory):
         }
         functions["attachment.users"] = lambda kind, port: list(users)
         functions["redis_connection.remote"] = {8199: list(remote), 8299: []}.get
-        dunders(redis_instance, salt=functions, opts={"test": test})
+        functions |= {f"redis_data.{word}": getattr(redis_data, word) for word in redis_data.__load__}
+        instances = {"queue": {"owner": "jobs-app", "port": 8199}, "shop": {"owner": "shop-app", "port": 8299}}
+        instances |= {"cache": {"owner": "faq", "port": 8199}}
+        pillar = {"redis": {"instances": {name: one | {"owner": None} for name, one in instances.items()}}}
+        if function == "replaced":
+            pillar["redis"]["instances"] = instances
+        dunders(redis_instance, salt=functions, opts={"test": test}, pillar=pillar)
         state = getattr(redis_instance, function)(*arguments)
         return state, asked, sorted(path.name for path in directory.glob("*.conf"))
 
@@ -101,6 +111,12 @@ def test_an_instance_is_stopped_first_only_where_another_one_has_its_port(run, d
     assert (state["changes"], asked, files) == (JOBS_GOES, STOPPED, WITHOUT_JOBS)
 
 
+def test_an_instance_is_not_stopped_for_one_that_is_refused(run, directory):
+    (directory / "data/cache.kept").write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
+    state, asked, files = run("replaced", str(directory), ["shop", "cache"], [8299, 8199])
+    assert (state["changes"], asked, files) == ({}, [], ALL)
+
+
 def test_data_that_was_kept_is_the_apps_again(run, directory):
     mark = directory / "data/cache.kept"
     mark.write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
@@ -127,3 +143,113 @@ def test_an_instance_that_is_new_or_its_own_has_nothing_to_do(run, directory):
     for name, app in (("new", "faq"), ("jobs", "jobs-app")):
         state = run("attached", name, app, str(directory))[0]
         assert (state["result"], state["changes"]) == (True, {})
+
+
+def digest(password):
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+@pytest.fixture
+def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monkeypatch):
+    """An instance of the app shop and its file of users: a function that gives the password and runs a state."""
+    monkeypatch.setattr(redis_instance, "USERS", str(tmp_path / "users"))
+    monkeypatch.setattr(redis_instance.grp, "getgrnam", lambda name: grp.getgrgid(os.getgid()))
+    monkeypatch.setattr(redis_instance.os, "fchown", lambda *arguments: None)
+    admits, asked = {}, []
+
+    def run(function, password="new", test=False, holders=None, connected=None, listen=(), overlap=168, **more):
+        def admit(name, port, rules, gone=()):
+            admits.update({user: [words[1][1:]] for user, *words in rules})
+            asked.append(("admit", sorted(user for user, *_ in rules), sorted(gone)))
+            for user in gone:
+                del admits[user]
+
+        def admitted(name, port):
+            if more.get("wrong"):
+                raise CommandExecutionError("jobs: Redis answers AUTH with: -WRONGPASS invalid")
+            return dict(admits)
+
+        salt = {
+            "attachment.login": lambda kind, name: f"shop_{digest(password)[:6]}",
+            "attachment.digest": lambda name, user=None: digest(user or password),
+            "attachment.holders": lambda kind, leaving: (holders or {}) if leaving or not test else more["stay"],
+            "redis_connection.admitted_by": redis_connection.admitted_by,
+            "redis_connection.admitted": admitted,
+            "redis_connection.admit": admit,
+            "redis_connection.connected": lambda name, port: connected or {},
+            "redis_data.told": redis_data.told,
+            "service_config.among": lambda *run: None,
+            "service_config.started": lambda unit, among: 1,
+            "service_config.restart": lambda unit: asked.append(("restart", unit)),
+        }
+        own = {"listen": list(listen), "overlap": overlap, "instances": {"jobs": {"owner": "shop", "port": 8199}}}
+        pillar = {"redis": own, "hosts": {"one": {"address": "10.0.0.1"}}}
+        dunders(redis_instance, salt=salt, pillar=pillar, opts={"test": test, "id": "one"})
+        dunders(redis_instance, running=more.get("running", {}), instance_id="", lowstate=[])
+        del asked[:]
+        if function == "users":
+            state = redis_instance.users("jobs", "shop", str(tmp_path))
+        elif function == "watch":
+            state = redis_instance.mod_watch("jobs", 8199, sfun="admitted")
+        elif function == "admitted":
+            state = redis_instance.admitted("jobs", 8199)
+        else:
+            state = redis_instance.retired(str(tmp_path), ["jobs"])
+        path = tmp_path / "users/jobs.users"
+        return state, redis_connection.admitted_by(path.read_text().splitlines() if path.exists() else []), list(asked)
+
+    return run
+
+
+OLD, NEW = (f"shop_{digest(password)[:6]}" for password in ("old", "new"))
+CLOSES = {OLD: {"old": "replaced", "new": "closed to logins"}}
+
+
+def test_both_passwords_are_admitted_without_a_restart_until_nobody_has_the_old_one(redis):
+    state, users, _ = redis("users", "old")
+    assert (state["changes"], users.keys()) == ({"jobs": {"old": None, "new": [OLD]}}, {OLD, "operator"})
+    assert redis("users", "old")[0]["changes"] == {}
+    assert redis("watch", "old")[2] == [("restart", "redis-server@jobs")]
+    state, users, _ = redis("users")
+    assert state["changes"] == {"jobs": {"old": [OLD], "new": sorted([OLD, NEW])}}
+    assert users == {OLD: [digest("old")], NEW: [digest("new")], "operator": [digest("operator")]}
+    # What is noted of the old one is noted once.
+    assert redis("users")[0]["changes"] == {}
+    held = {OLD: ["shop v3"]}
+    state, users, asked = redis("retired", holders=held)
+    assert (state["changes"], users.keys(), asked) == ({}, {OLD, NEW, "operator"}, [])
+    assert state["comment"].endswith(f"the login {OLD} stays open for shop v3")
+    dry = redis("retired", test=True, holders=held, stay={}, connected={OLD: ["127.0.0.1"]})[0]
+    assert (dry["result"], dry["changes"]) == (None, CLOSES)
+    for connected in ("127.0.0.1", "10.0.0.4"):
+        assert redis("retired", connected={OLD: [connected]})[0]["changes"] == {}
+    # Where other hosts have the app, one of them may have it and not be connected now.
+    state = redis("retired", listen=["10.0.0.1"])[0]
+    assert (state["changes"], "stays open for other app hosts until " in state["comment"]) == ({}, True)
+    assert redis("retired", listen=["10.0.0.1"], overlap=0, test=True, stay={})[0]["changes"] == CLOSES
+
+
+def test_a_running_instance_is_told_of_users_and_of_those_that_are_gone(redis):
+    redis("users", "old")
+    redis("users")
+    # As it is after a start.
+    assert redis("admitted")[2] == [("restart", "redis-server@jobs")]
+    redis("watch", wrong=True)
+    assert redis("watch")[2] == [("restart", "redis-server@jobs")]
+
+
+def test_an_instance_that_has_read_its_users_or_would_is_not_told(redis):
+    redis("users", "old")
+    restarted = {"x": {"name": "redis-server@jobs", "changes": {"x": 1}}}
+    for test in (False, True):
+        state, _, asked = redis("watch", "old", running=restarted, test=test)
+        assert (state["changes"], asked) == ({}, [])
+
+
+def test_the_user_of_before_there_were_logins_is_taken_over(redis, tmp_path):
+    before = f"# The instance jobs\nuser default off\nuser shop on #{digest('old')} ~* &* +@all -@admin\n"
+    (tmp_path / "redis-jobs.conf").write_text(f"{before}user operator on #{digest('x')} ~* &* +@all\n")
+    dry = redis("users", test=True)[0]
+    assert (dry["result"], dry["changes"]) == (None, {"jobs": {"old": ["shop"], "new": ["shop", NEW]}})
+    _, users, _ = redis("users")
+    assert users == {"shop": [digest("old")], NEW: [digest("new")], "operator": [digest("operator")]}

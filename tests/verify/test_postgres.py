@@ -1,6 +1,7 @@
 """PostgreSQL: each app has its own database, and nobody else's."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -72,31 +73,48 @@ def test_each_database_is_owned_by_its_app_and_closed_to_all_others(sql, setting
     for name, database in settings["postgres"]["databases"].items():
         assert sql(f"SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{name}'") == database["owner"]
         allowed = sql(
-            f"SELECT string_agg(rolname, ',') FROM pg_roles WHERE has_database_privilege(rolname, '{name}', 'CONNECT') "
+            "SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles "
+            f"WHERE has_database_privilege(rolname, '{name}', 'CONNECT') "
             "AND NOT rolsuper AND rolname !~ '^pg_'"
         )
-        assert allowed == database["owner"]
+        # A login acts as its app's role, and is nobody else.
+        assert re.fullmatch(rf"{database['owner']}(,{database['owner']}_[0-9a-f]{{6}})+", allowed), name
 
 
-def test_the_owners_may_log_in_and_nothing_else(sql, settings):
+def test_no_app_can_take_the_connections_of_the_others(sql, settings):
+    shares = {name: database["connections"] for name, database in settings["postgres"]["databases"].items()}
+    for name, share in shares.items():
+        assert sql(f"SELECT datconnlimit FROM pg_database WHERE datname = '{name}'") == str(share), name
+    reserved = int(sql("SHOW superuser_reserved_connections"))
+    assert sum(shares.values()) <= settings["postgres"]["max_connections"] - reserved
+
+
+def test_each_app_acts_as_its_owner_by_a_login_and_may_nothing_else(sql, settings):
+    powers = "rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
     for database in settings["postgres"]["databases"].values():
-        powers = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolcanlogin"
-        assert sql(f"SELECT {powers} FROM pg_roles WHERE rolname = '{database['owner']}'") == "f|f|f|f|f|t"
-        verifier = sql(f"SELECT left(rolpassword, 14) FROM pg_authid WHERE rolname = '{database['owner']}'")
-        assert verifier == "SCRAM-SHA-256$"
+        owner = database["owner"]
+        assert sql(f"SELECT {powers} FROM pg_roles WHERE rolname = '{owner}'") == "f"
+        logins = sql(
+            f"SELECT {powers}, rolcanlogin, left(rolpassword, 14), setconfig FROM pg_authid "
+            "LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0 "
+            f"WHERE rolname ~ '^{owner}_[0-9a-f]{{6}}$'"
+        )
+        assert set(logins.splitlines()) == {f"f|t|SCRAM-SHA-256$|{{role={owner}}}"}
 
 
 def test_what_is_kept_of_others_is_closed_to_logins(sql, settings):
     kept = sql(
         "SELECT coalesce(json_agg(json_build_array(datname, rolname, datconnlimit, rolcanlogin)), '[]') "
         "FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba "
-        "WHERE shobj_description(pg_database.oid, 'pg_database') LIKE 'Managed by Saltern for the app %'"
+        "JOIN pg_db_role_setting ON setdatabase = pg_database.oid AND setrole = 'postgres'::regrole "
+        "WHERE 'saltern.app=' || rolname = ANY (setconfig)"
     )
     databases = settings["postgres"]["databases"]
+    assert {name for name, *_ in json.loads(kept)} >= databases.keys()
     owners = {database["owner"] for database in databases.values()}
     for name, owner, limit, can_login in json.loads(kept):
         if name in databases:
-            assert limit == -1, name
+            assert limit > 0, name
         else:
             assert limit == 0, name
             assert not can_login or owner in owners, owner
@@ -111,7 +129,7 @@ def test_an_app_reaches_its_database_with_the_url_it_was_given(attached, python)
 def test_a_wrong_password_is_refused(attached, python):
     for app, _, variable, pid in attached:
         answer = python(CONNECT, pid, variable, '{"PGPASSWORD": "wrong"}')
-        assert f'password authentication failed for user "{app}"' in answer["error"]
+        assert f'password authentication failed for user "{app}_' in answer["error"]
 
 
 def test_plaintext_is_refused(attached, python):
@@ -160,7 +178,7 @@ def test_it_lets_in_the_apps_of_the_app_hosts_alone(sql, settings):
     masks = {"32": "255.255.255.255", "128": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
     clients = [client.split("/") for client in settings["postgres"]["clients"]]
     assert sorted(rules) == sorted(
-        [[name], [database["owner"]], address, masks[length], "hostssl", "scram-sha-256"]
+        [[name], [f"+{database['owner']}"], address, masks[length], "hostssl", "scram-sha-256"]
         for name, database in settings["postgres"]["databases"].items()
         for address, length in clients
     )

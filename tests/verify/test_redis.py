@@ -108,6 +108,8 @@ def test_an_app_does_not_administer_its_instance(attached, redis):
             ["CONFIG", "SET", "maxmemory", "1gb"],
             ["ACL", "LIST"],
             ["SHUTDOWN", "NOSAVE"],
+            # Nor lifts the limits of clients for one of its own.
+            ["CLIENT", "NO-EVICT", "ON"],
         ):
             assert redis(pid, variable, command)[1].startswith("-NOPERM"), command
 
@@ -123,6 +125,10 @@ def test_the_network_is_refused(attached, host, redis, settings):
 def test_the_settings_are_in_force(attached, redis, settings):
     for name, _, variable, pid in attached:
         instance = settings["redis"]["instances"][name]
+        limits = [redis(pid, variable, ["CONFIG", "GET", key])[1][1] for key in ("maxclients", "maxmemory-clients")]
+        clients = instance.get("maxmemory_clients", settings["redis"]["maxmemory_clients"])
+        assert limits[0] == str(instance.get("maxclients", settings["redis"]["maxclients"]))
+        assert limits[1] == str(int(clients[:-2]) * {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}[clients[-2:]])
         memory = instance.get("maxmemory", settings["redis"]["maxmemory"])
         policy = instance.get("maxmemory_policy", settings["redis"]["maxmemory_policy"])
         unit = {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}[memory[-2:]]
@@ -138,5 +144,5 @@ def test_the_settings_are_in_force(attached, redis, settings):
 def test_only_redis_and_root_read_the_passwords(host, settings, roles):
     if "cache" in roles:
         for name in settings["redis"]["instances"]:
-            config = host.file(f"/etc/redis/redis-{name}.conf")
-            assert (config.user, config.mode) == ("redis", 0o640)
+            users = host.file(f"/etc/saltern/redis/{name}.users")
+            assert (users.user, users.group, users.mode) == ("root", "redis", 0o640)
