@@ -13,6 +13,21 @@ app-contracts-begun:
     - apps: {{ apps | sort | tojson }}
     - order: 1
 
+{% set awaited = salt['app.awaited'](apps) %}
+{% if awaited %}
+# What takes the place of an app that is gone may be refused, and then that one goes on.
+app-replaceable:
+  test.nop:
+    - name: what takes the place of an app
+    - require: {{ awaited | tojson }}
+    - require_in:
+      - nginx_tree: nginx-config
+      - app: app-retired
+{% if 'cache' in pillar.hosts[opts.id].roles %}
+      - redis_instance: redis-replaced
+{% endif %}
+{% endif %}
+
 # First: another app may be given its ports.
 app-retired:
   app.retired:

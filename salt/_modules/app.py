@@ -11,7 +11,7 @@ import shutil
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["gone", "orphans", "remove"]
+__load__ = ["awaited", "gone", "orphans", "remove"]
 
 ROOT = "/srv/apps"
 REDIS = "/var/lib/redis"
@@ -48,6 +48,33 @@ def gone(apps):
     users = {one.pw_name for one in pwd.getpwall() if one.pw_dir == f"{ROOT}/{one.pw_name}"}
     running = {app for app, _ in __salt__["process.releases"]()}
     return sorted((users | running) - set(apps))
+
+
+def awaited(apps):
+    """Return the states that must have succeeded before anything of an app that is gone is taken down.
+
+    Another app may be to take its place, as where an app is renamed, and that one may be refused.
+
+    :param apps: the apps that are declared.
+    :return: requisites, as a state file says them. None where no app is gone.
+
+    CLI Example: none, it serves a state file.
+    """
+    if not gone(apps):
+        return []
+    roles, found = __pillar__["hosts"][__opts__["id"]]["roles"], []
+    for app in sorted(apps):
+        targets = [one for one in __pillar__["app"][app]["attach"].values() if "url" not in one]
+        found.append({"build": f"app-build-{app}"})
+        if "database" in roles:
+            found += [
+                {"postgres_attachment": f"postgres-attachment-{one['postgres']}"}
+                for one in targets
+                if "postgres" in one
+            ]
+        if "cache" in roles:
+            found += [{"redis_instance": f"redis-data-{one['redis']}"} for one in targets if "redis" in one]
+    return found
 
 
 def remove(apps):

@@ -116,3 +116,17 @@ def test_what_cannot_be_removed_is_told(app, dunders, monkeypatch, tmp_path, stu
     else:
         with pytest.raises(CommandExecutionError, match=r"^find: no$"):
             app._sweep(user.pw_uid)
+
+
+def test_what_takes_the_place_of_an_app_is_awaited(app, dunders, monkeypatch):
+    attach = {"A": {"postgres": "shop"}, "B": {"redis": "jobs"}, "C": {"postgres": "x", "url": "postgres://x/x"}}
+    hosts = {"one": {"roles": ["database", "cache", "app"]}, "web": {"roles": ["app"]}}
+    for host, expected in (
+        ("one", [{"postgres_attachment": "postgres-attachment-shop"}, {"redis_instance": "redis-data-jobs"}]),
+        ("web", []),
+    ):
+        dunders(app, opts={"id": host}, pillar={"hosts": hosts, "app": {"new": {"attach": attach}}})
+        monkeypatch.setattr(app, "gone", lambda apps: ["old"])
+        assert app.awaited(["new"]) == [{"build": "app-build-new"}, *expected]
+        monkeypatch.setattr(app, "gone", lambda apps: [])
+        assert app.awaited(["new"]) == []
