@@ -11,6 +11,25 @@ redis-certificate:
       - certificate: certificates-authorities
       - pkg: redis-package
 
+{% if grains['virtual'] != 'container' %}
+# Redis forks to write its files: the kernel must not refuse that because the memory would not do for two. In a container
+# the value is the machine's own.
+redis-overcommit:
+  file.managed:
+    - name: /etc/sysctl.d/60-saltern-redis.conf
+    - contents: vm.overcommit_memory = 1
+    - mode: '0644'
+    - require:
+      - pkg: redis-package
+
+redis-overcommit-loaded:
+  cmd.run:
+    - name: sysctl --quiet --load /etc/sysctl.d/60-saltern-redis.conf
+    - unless: grep -qx 1 /proc/sys/vm/overcommit_memory
+    - require:
+      - file: redis-overcommit
+{% endif %}
+
 redis-unit:
   file.managed:
     - name: /etc/systemd/system/redis-server@.service.d/saltern.conf

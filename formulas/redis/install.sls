@@ -2,7 +2,7 @@
 
 redis-package:
   pkg.installed:
-    - pkgs: [redis-server]
+    - pkgs: [redis-server, procps]
     {{ together() }}
     - require:
       - file: redis-stock-instance-off

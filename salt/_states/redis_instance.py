@@ -109,7 +109,9 @@ def _text(name, app, login, others):
     own, operator = (__salt__["attachment.digest"](name, *user) for user in ((), ("operator",)))
     lines = [
         f"# Who may log in to the instance {name}, which belongs to the app {app}. {MANAGED} (formula redis).",
-        "user default off",
+        # Nobody is it. But Redis does as this user what it reads of its append-only file at a start: without the right
+        # to, it drops all that was written between MULTI and EXEC.
+        "user default off resetpass ~* &* +@all",
         f"user {login} on #{own} {APPS}",
         "# The host itself, which tells it of a new certificate and of other users.",
         f"user operator on #{operator} {OPERATORS}",

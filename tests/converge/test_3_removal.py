@@ -1,9 +1,13 @@
 """What leaves the pillar leaves the host, but data: it is kept, closed, listed, and there again when asked for."""
 
+import json
+import shutil
 import threading
 import time
 
 import pytest
+
+from tests.worktree import commit
 
 from .applied import apply, converged
 from .client import Client
@@ -111,6 +115,9 @@ def test_a_database_that_is_attached_no_more_is_closed_and_kept_and_there_again(
 
 
 def test_an_instance_that_is_attached_no_more_is_stopped_and_kept_and_there_again(host, mirror, pillar):
+    both = "redis.call('SET','queued','job') redis.call('SET','other','job')"
+    # It stands in the append-only file as a transaction.
+    redis(host, f'EVAL "{both}" 0')
     pillar.merge(app={"mirror": {"attach": {"REDIS_URL": None}}})
     assert converged(host) == {"app-release-mirror", "redis-retired"} | UNITS
     assert ":8399 " not in host.sh("ss -Hltn").stdout
@@ -121,7 +128,7 @@ def test_an_instance_that_is_attached_no_more_is_stopped_and_kept_and_there_agai
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}})
     states = {f"redis-{state}-mirror-jobs" for state in ("data", "users", "config", "service")}
     assert converged(host) == states | UNITS | {"app-release-mirror"}
-    assert redis(host, "GET kept") == "Größe"
+    assert redis(host, "MGET kept queued other").split() == ["Größe", "job", "job"]
     assert kept(host) == {}
 
 
@@ -163,6 +170,123 @@ def test_what_the_serving_release_has_stays_open_when_the_next_one_is_refused(ho
     assert sql(host, "SELECT text FROM kept") == "Größe"
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"], "config": {"FAIL": None}}})
     assert apply(host).succeeded().changed == SHARES
+
+
+ROTATED = {
+    "postgres": {"databases": {"mirror_data": {"password": "rotated-0123456789-abcdef"}}},
+    "redis": {"instances": {"mirror-jobs": {"password": "rotated-redis-0123456789"}}},
+}
+
+
+def test_a_password_that_is_replaced_is_valid_until_no_release_has_it(host, mirror, pillar):
+    def has_both():
+        return (sql(host, "SELECT text FROM kept"), redis(host, "GET kept")) == ("Größe", "Größe")
+
+    old = value(host, "DATABASE_URL")
+    pillar.merge(app={"mirror": {"config": {"FAIL": "boot"}}}, **ROTATED)
+    assert apply(host).failed.keys() == {"app-release-mirror"}
+    assert value(host, "DATABASE_URL") == old
+    assert has_both()
+    pillar.merge(app={"mirror": {"config": {"FAIL": None}}})
+    assert converged(host) == {"app-release-mirror", "postgres-retired", "redis-retired"}
+    assert has_both()
+    assert host.run("psql", old, "-c", "SELECT 1", check=False).returncode != 0
+    # The one before has today's passwords, not its own.
+    host.salt("release.rollback", "mirror")
+    assert has_both()
+    host.salt("release.unhold", "mirror")
+    # What it needs and is not there any more is named, and nothing moves.
+    pillar.merge(app={"mirror": {"attach": {"REDIS_URL": None}}}, redis={"instances": None})
+    converged(host)
+    before = pids(host, "mirror.")
+    refused = host.run("salt-call", "release.rollback", "mirror", check=False)
+    why = "the Redis instance mirror-jobs is no longer attached, which it has as REDIS_URL"
+    assert (refused.returncode != 0, why in refused.stdout + refused.stderr) == (True, True)
+    assert pids(host, "mirror.") == before
+    pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}}, postgres={"databases": None})
+    converged(host)
+    assert has_both()
+
+
+# Clients that ask for much, over and over, and read nothing; and one that is served meanwhile.
+HOG = """
+import json, os, socket, ssl, time, urllib.parse
+url = urllib.parse.urlsplit(os.environ["REDIS_URL"])
+context = ssl.create_default_context(cafile="/etc/ssl/saltern/ca.pem")
+def encoded(*words):
+    return b"*%d\\r\\n" % len(words) + b"".join(b"$%d\\r\\n%s\\r\\n" % (len(word), word) for word in words)
+def connected():
+    plain = socket.create_connection((url.hostname, url.port), 10)
+    connection = context.wrap_socket(plain, server_hostname=url.hostname)
+    words = (url.username, urllib.parse.unquote(url.password))
+    connection.sendall(encoded(b"AUTH", *(word.encode() for word in words)))
+    assert connection.recv(100).startswith(b"+OK")
+    return connection
+good = connected()
+keys = [b"hog-%d" % number for number in range(8)]
+for key in keys:
+    good.sendall(encoded(b"SET", key, bytes(1_000_000)))
+    assert good.recv(100).startswith(b"+OK")
+def hog():
+    connection = connected()
+    connection.settimeout(0.5)
+    for _ in range(40):
+        try:
+            connection.sendall(encoded(b"MGET", *keys) * 3)
+        except TimeoutError:
+            continue
+        except OSError:
+            os._exit(7)
+        time.sleep(0.05)
+hogs = []
+for _ in range(6):
+    hogs.append(os.fork())
+    if not hogs[-1]:
+        hog()
+        os._exit(0)
+most, end = 0, time.monotonic() + 4
+while time.monotonic() < end:
+    good.sendall(encoded(b"INFO", b"memory"))
+    most = max(most, int(good.recv(65536).decode().partition("used_memory:")[2].split()[0]))
+    time.sleep(0.01)
+ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in hogs]
+good.sendall(encoded(b"DEL", *keys))
+assert good.recv(100).startswith(b":8")
+print(json.dumps({"most": most, "ended": ended}))
+"""
+
+
+def test_clients_that_do_not_read_take_no_more_memory_than_they_may(host, mirror):
+    found = json.loads(host.run("mirror-run", "python", "-c", HOG).stdout)
+    print(found)
+    assert found["ended"] == [7] * 6
+    # Data and clients may have 64 MB each.
+    assert found["most"] < 140 << 20
+
+
+def test_an_app_that_is_renamed_goes_on_where_what_takes_its_place_is_refused(host, mirror, lab, pillar, tmp_path):
+    before = pids(host, "mirror.")
+    code = tmp_path / "glass"
+    shutil.copytree(ROOT / "tests/apps/mirror", code)
+    commit(code)
+    pillar.restore()
+    lab.release(code, host.python)
+    pillar.merge(app={"glass": MIRROR})
+    for arguments in (("test=True",), ()):
+        failed = apply(host, *arguments).failed
+        assert failed["postgres-attachment-mirror_data"].startswith(
+            "app.glass.attach: the database mirror_data holds the data of mirror; expected a name of its own. "
+        )
+        assert "the Redis instance mirror-jobs holds the data of mirror" in failed["redis-data-mirror-jobs"]
+        assert {"nginx-config", "app-retired"} <= failed.keys()
+    assert mirror.get("/healthz").status_code == 200
+    assert pids(host, "mirror.") == before
+    assert (sql(host, "SELECT text FROM kept"), redis(host, "GET kept")) == ("Größe", "Größe")
+    pillar.restore()
+    lab.release(ROOT / "tests/apps/mirror", host.python)
+    pillar.merge(app={"mirror": MIRROR})
+    assert "app-retired" in converged(host)
+    assert pids(host, "mirror.") == before
 
 
 def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mirror, pillar, verify):

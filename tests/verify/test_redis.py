@@ -146,3 +146,11 @@ def test_only_redis_and_root_read_the_passwords(host, settings, roles):
         for name in settings["redis"]["instances"]:
             users = host.file(f"/etc/saltern/redis/{name}.users")
             assert (users.user, users.group, users.mode) == ("root", "redis", 0o640)
+
+
+def test_a_fork_is_not_refused_for_its_memory(host, roles):
+    if "cache" in roles:
+        # A container has the kernel's settings of its machine, which are not its own to change.
+        in_container = host.run("systemd-detect-virt --container --quiet").rc == 0
+        assert host.file("/etc/sysctl.d/60-saltern-redis.conf").exists is not in_container
+        assert in_container or host.sysctl("vm.overcommit_memory") == 1
