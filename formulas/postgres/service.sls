@@ -58,8 +58,8 @@ postgres-attachment-{{ name }}:
 postgres-retired:
   postgres_attachment.retired:
     - name: /etc/postgresql/{{ version }}/main/pg_hba.conf
-    - databases: {{ postgres.databases | sort | tojson }}
-    - owners: {{ postgres.databases.values() | map(attribute='owner') | sort | tojson }}
+    - databases: {{ postgres.databases | dictsort | map('first') | list | tojson }}
+    - owners: {{ postgres.databases | dictsort | map('last') | map(attribute='owner') | list | tojson }}
     - order: last
     - require:
       - service_config: postgres-loaded

@@ -291,8 +291,8 @@ def kept(attached):
 def admitted(path, databases):
     """Say which app the server lets in to which database.
 
-    Databases that no app attaches any more are closed last, by ``close``: until then a release may run that has one in
-    its config.
+    What no app attaches any more, or another app does, is closed last, by ``close``: until then a release may run that
+    has it in its config, and that goes on where the other app is refused.
 
     :param path: of the server's access list, ``pg_hba.conf``.
     :param databases: the databases that are attached, by name.
@@ -300,41 +300,44 @@ def admitted(path, databases):
 
     CLI Example: none, it serves a template.
     """
-    owners = {name: database["owner"] for name, database in databases.items()}
-    return sorted((_leaving(path, owners) | owners).items())
+    declared = {name: database["owner"] for name, database in databases.items()}
+    return sorted(_leaving(path, declared) | set(declared.items()))
 
 
-def _leaving(path, attached):
-    """Read which databases that no app attaches any more the access list lets somebody in to: owners by database."""
+def _leaving(path, declared):
+    """Read whom the access list lets in that is not declared: pairs of database and owner."""
     with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
-        found = dict(match.groups() for match in map(ACCESS.match, stream) if match)
-        return {name: owner for name, owner in found.items() if name not in attached}
-    return {}
+        return {match.groups() for match in map(ACCESS.match, stream) if match} - set(declared.items())
+    return set()
 
 
-def close(path, attached, owners):
+def close(path, databases):
     """Work out, or do, what closes the databases of ours that no app attaches any more to all but superusers.
 
     :param path: of the access list, ``pg_hba.conf``.
-    :param attached: the databases that are attached.
-    :param owners: their owners.
+    :param databases: owner by database, of those that are attached.
     :return: the changes as a state reports them, and the databases that are left open with the releases that have them.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
     CLI Example: none, it serves the state ``postgres_attachment.retired``.
     """
-    found = {one["name"]: one for one in kept(attached)}
-    listed = _leaving(path, attached)
-    users = {name: __salt__["attachment.users"]("postgres", name) for name in sorted(found.keys() | listed.keys())}
+    found = {one["name"]: one for one in kept(databases)}
+    listed = _leaving(path, databases)
+    names = {name for name, _ in listed}
+    users = {name: __salt__["attachment.users"]("postgres", name) for name in sorted(found.keys() | names)}
     # A release of another host: that one has not converged yet.
     for name, one in found.items():
         users[name] = users[name] or [f"{address}, which is connected" for address in one["remote"]]
-    statements = {name: closed(found[name], owners) for name in found if not users[name]}
-    closing = [name for name, used in users.items() if not used and (statements.get(name) or name in listed)]
+    for name, owner in listed:
+        if name in databases:
+            # Another app has it by now. Its own releases are no reason.
+            users[name] = [release for release in users[name] if release.partition(" ")[0] == owner]
+    statements = {name: closed(found[name], set(databases.values())) for name in found if not users[name]}
+    closing = [name for name, used in users.items() if not used and (statements.get(name) or name in names)]
     changes = {name: {"old": "open", "new": "closed to logins"} for name in closing}
     if closing and not __opts__["test"]:
         run([statement for name in closing for statement in statements.get(name, [])])
-        _forget(path, closing)
+        _forget(path, {pair for pair in listed if pair[0] in closing})
         run(["SELECT pg_reload_conf();"])
     return changes, {name: used for name, used in users.items() if used}
 
@@ -424,13 +427,13 @@ def _closing_login(one):
     return [f"ALTER ROLE {_name(one['name'])} NOLOGIN PASSWORD NULL;", f"COMMENT ON ROLE {_name(one['name'])} IS NULL;"]
 
 
-def _forget(path, names):
-    """Take databases out of an access list, which is the old one or the new one at any moment."""
+def _forget(path, pairs):
+    """Take pairs of database and owner out of an access list, which is the old one or the new one at any moment."""
     with open(path, encoding="utf-8", errors="replace") as stream:
         lines = [(line, ACCESS.match(line)) for line in stream]
         before = os.fstat(stream.fileno())
     with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        stream.writelines(line for line, match in lines if not (match and match[1] in names))
+        stream.writelines(line for line, match in lines if not (match and match.groups() in pairs))
         stream.flush()
         os.fchown(stream.fileno(), before.st_uid, before.st_gid)
         os.fchmod(stream.fileno(), before.st_mode & 0o777)

@@ -33,11 +33,11 @@ def retired(name, databases, owners):
 
     :param name: the server's access list, ``pg_hba.conf``.
     :param databases: the databases that are attached.
-    :param owners: their owners.
+    :param owners: their owners, in the same order.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other database is open"}
     try:
-        changes, used = __salt__["postgres_attachment.close"](name, databases, owners)
+        changes, used = __salt__["postgres_attachment.close"](name, dict(zip(databases, owners, strict=True)))
         replaced, valid = __salt__["postgres_attachment.close_logins"]()
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}

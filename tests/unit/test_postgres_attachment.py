@@ -373,9 +373,11 @@ def test_who_may_still_come_in_is_read_from_the_access_list(postgres_attachment,
     path.write_text(ACCESS)
     assert postgres_attachment.admitted(str(path), faq) == [("faq", "faq"), ("stock", "my-shop")]
     assert postgres_attachment.admitted(str(path), faq | stock) == [("faq", "faq"), ("stock", "my-shop")]
+    # Where another app is to have it, and may be refused.
     assert postgres_attachment.admitted(str(path), {"stock": {"owner": "its own"}}) == [
         ("faq", "faq"),
         ("stock", "its own"),
+        ("stock", "my-shop"),
     ]
 
 
@@ -386,13 +388,17 @@ def closing(postgres_attachment, dunders, monkeypatch, tmp_path):
     path.write_text(ACCESS)
     path.chmod(0o640)
 
-    def close(*users, test=False, remote=()):
+    def close(*users, test=False, remote=(), databases=None):
         ran = []
-        monkeypatch.setattr(postgres_attachment, "kept", lambda attached: [KEPT | {"remote": list(remote)}])
+        monkeypatch.setattr(
+            postgres_attachment,
+            "kept",
+            lambda attached: [] if "stock" in attached else [KEPT | {"remote": list(remote)}],
+        )
         monkeypatch.setattr(postgres_attachment, "run", ran.append)
         salt = {"attachment.users": lambda kind, name: list(users)}
         dunders(postgres_attachment, salt=salt, opts={"test": test})
-        return postgres_attachment.close(str(path), ["faq"], ["faq"]), ran, path
+        return postgres_attachment.close(str(path), databases or {"faq": "faq"}), ran, path
 
     return close
 
@@ -421,6 +427,18 @@ def test_a_database_that_another_host_is_connected_to_stays_open(closing):
     (changes, used), ran, path = closing(remote=["10.0.0.4"])
     assert (changes, used) == ({}, {"stock": ["10.0.0.4, which is connected"]})
     assert (ran, path.read_text()) == ([], ACCESS)
+
+
+def test_an_app_is_let_in_no_more_to_what_another_app_has_once_none_of_its_releases_runs(closing):
+    another = {"faq": "faq", "stock": "its-own"}
+    (changes, used), ran, path = closing("its-own v1", "my-shop v3", databases=another)
+    assert (changes, used, ran, path.read_text()) == ({}, {"stock": ["my-shop v3"]}, [], ACCESS)
+    (changes, used), ran, path = closing("its-own v1", databases=another)
+    assert (changes.keys(), used) == ({"stock"}, {})
+    assert ran == [[], ["SELECT pg_reload_conf();"]]
+    assert path.read_text() == "".join(
+        line for line in ACCESS.splitlines(True) if "my-shop" not in line or "0/0" in line
+    )
 
 
 OTHER = {
