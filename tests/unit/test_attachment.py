@@ -299,6 +299,7 @@ def test_nginx_serves_what_has_web_processes(derive, one, roles, site, front):
     found, mistakes = derive({"shop": one}, {"one": host(*roles)})
     assert mistakes == []
     served = {"domains": one.get("domains", []), "port": 8000, "body_size": "10m", "timeout": 60, "extra": ""}
+    served |= {"buffering": True}
     assert found["nginx"]["sites"] == ({"shop": served} if site else {})
     assert found["nginx"]["fronts"] == ({"shop": served} if front else {})
 
