@@ -114,11 +114,32 @@ for name in HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     [ -z "$value" ] || export "$(echo $name | tr '[:upper:]' '[:lower:]')=$value"
 done
 
+# Prints who holds a lock of apt, if somebody does.
+apt_holder() {
+    for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
+        inode=$(stat -c %i "$file" 2>/dev/null) || continue
+        pid=$(awk -v end=":$inode" '$2 == "POSIX" && substr($6, length($6) - length(end) + 1) == end {print $5; exit}' /proc/locks)
+        [ -z "$pid" ] || { echo "PID $pid ($(cat "/proc/$pid/comm" 2>/dev/null)) holds $file"; return 0; }
+    done
+}
+
+# Waits until nobody does, for 300 seconds at most.
+await_apt() {
+    for second in $(seq 300); do
+        who=$(apt_holder)
+        [ -n "$who" ] || return 0
+        [ $((second % 30)) -ne 1 ] || say "apt: $who; waits for it, $((301 - second)) s at most"
+        sleep 1
+    done
+    die "apt: $who, after 300 s still; let it end, or end it, and run this again"
+}
+
 missing=
 for package in python3 python3-venv ca-certificates gpg gpg-agent; do
     dpkg-query -W -f '${db:Status-Status}' $package 2>/dev/null | grep -qx installed || missing="$missing $package"
 done
 if [ -n "$missing" ]; then
+    await_apt
     say "installing$missing"
     log=$(mktemp)
     # shellcheck disable=SC2086 # a list of words
@@ -230,14 +251,54 @@ install_file() {
     rm -f "$candidate"
 }
 
-# Salt's own commands, which are a master's.
+# Installs a command of Salt's. What a signal ends did not succeed, which Salt's own handlers say (exit status 0).
+# $1: its name; $2: its function; $3: the signals, but for those that its caller ignores; $4: further lines of Python.
+install_command() {
+    install_file "/usr/local/bin/$1" 0755 <<COMMAND
+#!$prefix/current/bin/python -P
+# Written by bootstrap.sh.
+import os
+import signal
+import sys
+
+from salt import scripts
+
+
+class Ended(BaseException):
+    """A signal has ended this. Where Salt takes a SystemExit for the end of a module, it goes on."""
+
+
+def end(number, _):
+    if os.getpid() != own:
+        os._exit(128 + number)
+    ended = Ended()
+    ended.code = 128 + number
+    raise ended
+
+
+own = os.getpid()
+for number in ($3):
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, end)
+os.umask(0o022)
+${4:-}
+try:
+    sys.exit(scripts.$2())
+except Ended as ended:
+    print(f"$1: ended by {signal.Signals(ended.code - 128).name}", file=sys.stderr)
+    sys.exit(ended.code)
+COMMAND
+}
+
+signals="signal.SIGHUP, signal.SIGINT, signal.SIGTERM"
+# A master's.
 for command in salt salt-run salt-key; do
     if [ "$mode" = master ]; then
-        install_file /usr/local/bin/$command 0755 <<COMMAND
-#!/bin/sh
-umask 022
-exec $prefix/current/bin/$command "\$@"
-COMMAND
+        case $command in
+            # On Ctrl-C it says how to look up what goes on on the minions.
+            salt) install_command salt salt_main "signal.SIGHUP, signal.SIGTERM" ;;
+            *) install_command $command "$(echo $command | tr - _)" "$signals" ;;
+        esac
     elif [ "$was" = master ]; then
         rm -f /usr/local/bin/$command
     fi
@@ -245,12 +306,8 @@ done
 
 # What a converge makes must not depend on the shell that it came from: under a umask of 077 the apps could not read their
 # builds, and su and cron leave /usr/sbin out of the PATH, where nginx and useradd are.
-install_file /usr/local/bin/salt-call 0755 <<COMMAND
-#!/bin/sh
-umask 022
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec $prefix/current/bin/salt-call "\$@"
-COMMAND
+install_command salt-call salt_call "$signals" \
+    'os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"'
 
 # --- Its configuration ------------------------------------------------------------------------------------------------
 
