@@ -1,6 +1,21 @@
 {% from 'base/new.jinja' import is_new with context %}
 {% set base = salt['settings.load']('base') %}
 
+# Before anything is touched: a run that cannot have apt ends here.
+base-apt-free:
+  apt_lock.free:
+    - name: apt
+    - order: first
+    - failhard: True
+
+# What begins to use apt after that is waited for by apt itself, as long.
+base-apt-waits:
+  file.managed:
+    - name: /etc/apt/apt.conf.d/90saltern
+    - contents: DPkg::Lock::Timeout "300";
+    - mode: '0644'
+    - order: first
+
 base-packages:
   pkg.installed:
     - pkgs: {{ (['ca-certificates', 'dbus', 'logrotate', 'systemd-timesyncd'] + base.packages) | unique | sort | tojson }}
