@@ -7,6 +7,13 @@ supervisor-config:
     - require:
       - pkg: supervisor-package
 
+supervisor-current-alone:
+  file.managed:
+    - name: /usr/local/lib/saltern/current-alone
+    - source: salt://supervisor/files/current-alone.sh
+    - makedirs: True
+    - mode: '0755'
+
 supervisor-unit:
   file.managed:
     - name: /etc/systemd/system/supervisor.service.d/saltern.conf
@@ -16,6 +23,7 @@ supervisor-unit:
     - mode: '0644'
     - require:
       - pkg: supervisor-package
+      - file: supervisor-current-alone
 
 # Before the service: Salt's own reload of systemd goes by a status that it may have read before the file was written.
 supervisor-unit-read:

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Before supervisor starts: has it start the processes of each app's current release alone. A release that was cut off, by
+# a power failure or a kill, may have left those of another one configured beside them. What is not as a release leaves
+# it stays: a converge mends that, and until then the processes that there are serve. So does what a release has begun
+# that is under way.
+cd /etc/supervisor/conf.d || exit 0
+for file in *.v*.conf; do
+    app=${file%.v*.conf}
+    number=${file##*.v}
+    number=${number%.conf}
+    current=/srv/apps/$app/current
+    if [ -L "$current" ]; then
+        serving=$(readlink "$current")
+        serving=${serving##*/}
+        { [ -d "$current" ] && [ -e "$app.v$serving.conf" ]; } || continue
+        [ "$number" != "$serving" ] || continue
+    else
+        # There is none before the first release serves.
+        { [ ! -e "$current" ] && ! grep -qs '^serving' "/srv/apps/$app/releases/$number/outcome"; } || continue
+    fi
+    lock=/run/saltern/$app.lock
+    { [ ! -e "$lock" ] || flock --nonblock "$lock" true; } || continue
+    [ -e "$file" ] || continue
+    # Those that outlived supervisor end too, each with its grace.
+    names=$(sed -n 's/^\[program:\(.*\)\]$/\1/p' "$file")
+    # shellcheck disable=SC2086 # a list of words
+    systemd-run --quiet --collect --no-block /usr/local/lib/saltern/process --end $names
+    rm -f -- "$file"
+    echo "$app: v$number does not start, since it is not the current release; the next converge clears it away"
+done
