@@ -13,7 +13,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.1
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 # What `make bench` measures, in this order.
-BENCHES = converge first releases deploys serving apps growth minions
+BENCHES = converge first releases long deploys serving apps growth minions
 
 # As root with all that the lab needs, which a user who only has virtual machines does not.
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)

@@ -21,7 +21,7 @@ from tests.lab.lab import ROOT
 
 KEPT = ROOT / ".lab/bench"
 DOCUMENT = ROOT / "docs/benchmarks.md"
-ORDER = ("converge", "first", "releases", "deploys", "serving", "apps", "growth", "minions")
+ORDER = ("converge", "first", "releases", "long", "deploys", "serving", "apps", "growth", "minions")
 HEAD = """\
 # Benchmarks
 

@@ -35,6 +35,16 @@ async def echo(receive, send):
         await send({"type": "websocket.send", "text": message["text"]})
 
 
+async def download(count, send):
+    """Send so many megabytes, one every tenth of a second."""
+    headers = [(b"content-type", b"application/octet-stream")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for _ in range(count):
+        await send({"type": "http.response.body", "body": bytes(1_000_000), "more_body": True})
+        await asyncio.sleep(0.1)
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def answer(scope, receive, send):
     """Answer a request in JSON."""
     size, more = 0, True
@@ -62,6 +72,8 @@ async def answer(scope, receive, send):
             return await send({"type": "http.response.body", "body": b""})
         case "/events":
             return await events(send)
+        case "/download":
+            return await download(int(scope["query_string"]), send)
         case "/large":
             shown["text"] = "saltern " * 1000
         case _:

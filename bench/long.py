@@ -1,0 +1,133 @@
+"""What becomes of requests that take long while a release takes over: ``make bench``.
+
+An upload of 200 MB, a download of 200 MB to a client that reads slowly, one that the app itself brings slowly, an
+answer that takes 110 s, and a WebSocket are under way when a release begins: on one host, and through a proxy with two
+app hosts, which converge one after the other.
+"""
+
+import concurrent.futures
+import sys
+import time
+
+import yaml
+from rich.console import Console
+
+from bench.report import Result
+from tests import pillar
+from tests.converge.slow_client import Exchange, Socket, download, slow, upload
+from tests.lab import Host, Lab
+from tests.lab.lab import ROOT
+
+DOMAIN = "mirror.localhost"
+MIRROR = {
+    "port": 8300,
+    "domains": [DOMAIN],
+    "formation": {"web": 2, "worker": 1},
+    "site": {"timeout": 120, "body_size": "250m"},
+    "config": {"SHADE": "0"},
+}
+HOSTS = {"proxy1": ["proxy"], "app1": ["app"], "app2": ["app"]}
+BYTES = 200_000_000
+CONVERGE = ("salt-call", "--retcode-passthrough", "--out", "quiet", "state.apply")
+
+
+def requests(address: str) -> dict:
+    """Return what is asked, by what it is."""
+    return {
+        "an upload of 200 MB at 2 MB/s": lambda: upload(address, DOMAIN, BYTES, 100),
+        "a download of 200 MB, read at 2 MB/s": lambda: download(address, DOMAIN, 200, 2),
+        "a download of 600 MB, sent at 10 MB/s": lambda: download(address, DOMAIN, 600),
+        "an answer that takes 110 s": lambda: slow(address, DOMAIN, 110),
+    }
+
+
+def across(lab: Lab, address: str, hosts: list[Host]) -> tuple[dict[str, Exchange], float, float, list[str]]:
+    """Make releases on hosts, one after the other, while requests are under way.
+
+    :param lab: their lab.
+    :param address: what is asked.
+    :param hosts: the app hosts.
+    :return: what became of each request, the seconds that the releases took, for how many seconds a WebSocket lived,
+        and what the releases said that they cut off.
+    """
+    asked = requests(address)
+    with concurrent.futures.ThreadPoolExecutor() as pool, Socket(address, DOMAIN) as connection:
+        begun = time.monotonic()
+        futures = {what: pool.submit(ask) for what, ask in asked.items()}
+        lived = pool.submit(_lives, connection, begun)
+        time.sleep(3)
+        pillar.declare(lab.tree / "pillar", "dev", {"app": {"mirror": {"config": {"SHADE": "1"}}}})
+        for host in hosts:
+            host.run(*CONVERGE)
+        seconds = time.monotonic() - begun
+        found = {what: future.result() for what, future in futures.items()}
+        ended = lived.result()
+    said = [line["what"] for host in hosts for line in host.salt("release.log", "mirror") if line["event"] == "cut off"]
+    return found, seconds, ended, said
+
+
+def _lives(connection: Socket, begun: float) -> float:
+    """Return after how many seconds a WebSocket was closed; it is asked every second."""
+    while connection.echoes("there") and time.monotonic() < begun + 600:
+        time.sleep(1)
+    return time.monotonic() - begun
+
+
+def prepared(lab: Lab, rows: dict[str, list[str]]) -> dict[str, Host]:
+    """Boot and converge hosts that have mirror alone, by their roles."""
+    inventory = {
+        name: {"environment": "dev", "roles": roles, "address": str(lab.subnet[10 + index])}
+        for index, (name, roles) in enumerate(rows.items())
+    }
+    (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(inventory))
+    (lab.tree / "pillar/secrets/dev.sls").write_text("{}\n")
+    pillar.declare(lab.tree / "pillar", "dev", {"app": {"faq": None, "tickets": None, "mirror": MIRROR}})
+    if len(rows) > 1:
+        lab.issue_certificates()
+    hosts = {}
+    for name in rows:
+        hosts[name] = lab.boot(name)
+        if len(hosts) == 1:
+            lab.release(ROOT / "tests/apps/mirror", hosts[name].python)
+        hosts[name].bootstrap()
+    for host in hosts.values():
+        host.run(*CONVERGE)
+    return hosts
+
+
+def main() -> int:
+    """Measure on fresh hosts and print a table. Return an exit code."""
+    console, rows, notes = Console(), [], []
+    for what, roles in (("one host", {"dev": ["app", "proxy"]}), ("a proxy with two app hosts", HOSTS)):
+        with Lab.temporary("bench-long") as lab, console.status(what):
+            hosts = prepared(lab, roles)
+            entry = hosts.get("proxy1") or hosts["dev"]
+            apps = [host for name, host in hosts.items() if name != "proxy1"]
+            if len(apps) > 1:
+                # Until the proxy has both in.
+                time.sleep(10)
+            found, seconds, lived, said = across(lab, entry.address, apps)
+            for name, one in found.items():
+                answer = str(one.status) if one.status else "cut off"
+                rows.append([f"{what}: {name}", answer, f"{one.count:,}", f"{one.seconds:.1f}"])
+            rows.append([f"{what}: a WebSocket", "closed", "", f"{lived:.1f}"])
+            rows.append([f"{what}: the releases", "; ".join(said) or "cut off nothing", "", f"{seconds:.1f}"])
+            for host in hosts.values():
+                host.remove()
+    notes.append(
+        "Each was under way for 3 s when the release began; with two app hosts they converge one after the other. "
+        "`site.timeout` is 120 s, all else its default: requests, uploads and downloads have `drain.requests`, an "
+        "hour; WebSockets have `drain.streams`, 30 s."
+    )
+    Result(
+        part="long",
+        title="Requests that take long, across a release",
+        columns=["", "answer", "bytes", "seconds"],
+        rows=rows,
+        notes=notes,
+    ).keep()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
