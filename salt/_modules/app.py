@@ -85,9 +85,12 @@ def remove(apps):
 
     CLI Example: none, it serves the state ``app.retired``.
     """
-    # nginx has no site for them any more, but may still be waiting for answers to what it had passed on.
-    __salt__["nginx_tree.drain"](__salt__["process.longest_grace"]({}))
     for app in apps:
+        # nginx has no site for it any more, but may still be waiting for answers to what it had passed on.
+        running = [__salt__["process.configured"](app, number) for _, number in __salt__["process.releases"](app)]
+        servers = [f"127.0.0.1:{port}" for ports in running for port in ports.values() if port]
+        if servers:
+            __salt__["in_flight.drain"](servers, app, what=app)
         __salt__["process.remove"](app, [number for _, number in __salt__["process.releases"](app)])
         user = _user(app)
         if user:

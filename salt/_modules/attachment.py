@@ -154,6 +154,11 @@ def _site(one):
 def _app_mistakes(app, one):
     """List the mistakes inside one app's settings that a schema cannot tell."""
     found = []
+    if one["drain"]["requests"] < one["site"]["timeout"]:
+        found.append(
+            f"app.{app}.drain.requests: {one['drain']['requests']} s would cut off answers that app.{app}.site.timeout "
+            f"allows; expected at least {one['site']['timeout']}"
+        )
     for variable in sorted(set(one["attach"]) & set(one["config"])):
         found.append(f"app.{app}.config.{variable}: is also in app.{app}.attach; expected it in one of them")
     for variable, value in sorted(one["config"].items()):

@@ -11,7 +11,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["begin", "end", "is_drained", "since", "undo", "wait"]
+__load__ = ["begin", "end", "is_drained", "limits", "since", "undo", "wait"]
 
 # nginx looks whether it is there; see formulas/nginx/files/site.conf.jinja. It says which releases served when the host
 # was drained, and is gone after a boot.
@@ -127,7 +127,8 @@ def wait(hosts, out=True, timeout=60):
     :param hosts: their ids.
     :param out: whether they are to get none.
     :param timeout: seconds.
-    :return: seconds that it took.
+    :return: seconds that it took until it sent them none, or some; and what was still under way on them when the time
+        that the apps' settings give it (``drain``) was over.
     :raises CommandExecutionError: when it is not so in time, with what stands in the way.
 
     CLI Example:
@@ -153,10 +154,31 @@ def wait(hosts, out=True, timeout=60):
                 "orchestration move hosts as they serve: drain: False in its pillar"
             )
         time.sleep(POLL)
-    if out:
-        # The workers of nginx that have sent the last ones end with them.
-        __salt__["nginx_tree.drain"](max(1, int(timeout - (time.monotonic() - started))))
-    return round(time.monotonic() - started, 1)
+    said = f"{time.monotonic() - started:.1f} s"
+    if not out:
+        return said
+    bounds, addresses = limits(), addresses_of(sites, hosts)
+    left = __salt__["in_flight.drain"](addresses, None, bounds["requests"], bounds["streams"], ", ".join(hosts))
+    return "; ".join([said, *__salt__["in_flight.left_there"](left, bounds)])
+
+
+def limits():
+    """Return the longest times that the apps of this host give what is under way, in seconds.
+
+    CLI Example: none, it serves the state ``nginx_tree.current``.
+    """
+    apps = __pillar__["app"].values()
+    return {kind: max((one["drain"][kind] for one in apps), default=0) for kind in ("requests", "streams")}
+
+
+def addresses_of(sites, hosts):
+    """Return where a proxy reaches hosts.
+
+    :param sites: the text of each app's file of peers.
+    :param hosts: their ids.
+    """
+    found = [pair for text in sites.values() for pair in __salt__["nginx_tree.peers_at"](text)]
+    return [address for address, name in found if name in hosts]
 
 
 def _unread(sites):

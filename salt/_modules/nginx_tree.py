@@ -15,8 +15,8 @@ import uuid
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["changes", "drain", "is_stale", "peers_drained", "peers_in", "peers_out", "promote", "reload", "rendered"]
-__load__ += ["runs", "upstream", "upstream_path"]
+__load__ = ["changes", "is_stale", "old_workers", "peers_at", "peers_drained", "peers_in", "peers_out", "promote"]
+__load__ += ["reload", "rendered", "runs", "upstream", "upstream_path"]
 
 # Held by whoever writes which peers are out: a converge, and saltern-peers, which also reads what it writes anew.
 # No app has a dot in its name: their releases have locks beside it.
@@ -26,6 +26,9 @@ PEERS_SETTLE = 10
 
 # Until its first release an app has no process. nginx answers 502 and starts all the same.
 NO_PROCESS = "server 127.0.0.1:1 down;\n"
+
+# Where nginx keeps the bodies of requests, followed by the app; nginx makes it itself.
+BODIES = "/var/lib/nginx/body-"
 
 PID_FILE = "/run/nginx.pid"
 RELOAD_TIMEOUT = 30
@@ -161,6 +164,16 @@ def peers_drained(text):
     return {name for _, name, is_drained, _ in PEER.findall(text) if is_drained}
 
 
+def peers_at(text):
+    """Return the address and the id of each peer.
+
+    :param text: of the file with a site's peers.
+
+    CLI Example: none, it serves the module drain.
+    """
+    return [(address, name) for address, name, _, _ in PEER.findall(text)]
+
+
 def peers_in(text):
     """Return the ids of the peers that get requests.
 
@@ -256,6 +269,10 @@ def promote(root, texts):
         _write(root, before)
         _tell()
         raise
+    for path in (path for path, text in texts.items() if text is None and path.startswith("sites/")):
+        # Of a body that an old worker is still receiving there is no name in it.
+        with contextlib.suppress(OSError):
+            os.rmdir(BODIES + os.path.basename(path).removesuffix(".conf"))
     return refused
 
 
@@ -394,16 +411,12 @@ def runs():
     return bool(_workers())
 
 
-def drain(timeout):
-    """Wait until the workers from before the last reload have answered what they had accepted.
+def old_workers():
+    """Return the PIDs of the workers from before a reload, which answer what they had accepted.
 
-    :param timeout: seconds to wait at most; a WebSocket may stay open for hours.
-
-    CLI Example: none, it serves the module release.
+    CLI Example: none, it serves the module in_flight.
     """
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and any(SHUTTING_DOWN in title for title in _workers().values()):
-        time.sleep(0.05)
+    return [pid for pid, title in _workers().items() if SHUTTING_DOWN in title]
 
 
 def is_stale(root, paths, settle=PEERS_SETTLE):

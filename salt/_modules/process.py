@@ -6,6 +6,7 @@ app's slice; see the launcher, ``formulas/app/files/process.py``.
 """
 
 import configparser
+import contextlib
 import glob
 import http.client
 import os
@@ -31,6 +32,7 @@ __load__ = [
     "remove",
     "rendered",
     "strays",
+    "tell",
 ]
 
 CONFIG = "/etc/supervisor/conf.d"
@@ -351,6 +353,21 @@ def apply(app, release, ports, graces):
             _call("stopProcess", name)
         if one["state"] in ("STOPPED", "EXITED", "FATAL", "BACKOFF"):
             _call("startProcess", name, False)
+
+
+def tell(app, names):
+    """Have processes end, each with its grace. They are not waited for.
+
+    :param app: the app's name.
+    :param names: supervisor's names of them.
+
+    CLI Example: none, it serves the module release.
+    """
+    for name, one in info(app).items():
+        if name in names and one["state"] in ("STARTING", "RUNNING", "BACKOFF"):
+            # One that has ended by itself meanwhile is no mistake.
+            with contextlib.suppress(CommandExecutionError):
+                _call("stopProcess", name, False)
 
 
 def remove(app, releases):

@@ -57,6 +57,10 @@ CLIENTS = re.compile(
     r"|RequestAborted|RequestEntityTooLarge|BrokenPipeError|ConnectionResetError)(:|$)"
 )
 CLIENTS_LINE = re.compile(r"\bdjango\.security\.|\bInvalid HTTP_HOST header\b")
+# What the launcher of a process says when it kills it; see formulas/app/files/process.py.
+KILLED = re.compile(r"v(\d+) (\S+) had not ended within (\d+) s, killed")
+# What is stopped within so many seconds was not killed: no grace is shorter.
+SOON = 1
 LOG_LINES = 15
 # Characters of a path that an app has answered with.
 LONGEST_PATH = 100
@@ -97,6 +101,7 @@ class Move:
     :param one: the app's settings.
     :param asker: what asks the release for what its documents say, where that was begun.
     :param pids: by process, from when it was first looked at: another one later means that it ended in between.
+    :param told: what whoever waits for it must know, beside that it came to serve: a sentence for each.
     """
 
     app: str
@@ -106,6 +111,7 @@ class Move:
     one: dict
     asker: object = None
     pids: dict = dataclasses.field(default_factory=dict)
+    told: list = dataclasses.field(default_factory=list)
 
 
 def shown(function):
@@ -378,7 +384,8 @@ def deploy(app):
     """Bring the declared release of an app to serve.
 
     :param app: the app's name.
-    :return: the number of the release that serves.
+    :return: the number of the ``release`` that serves, and what was ``told`` of the move to it: a sentence for each
+        thing, such as a request that was cut off.
     :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
 
     CLI Example:
@@ -406,7 +413,7 @@ def deploy(app):
                 asker.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(MIGRATED.format(app=app))
-        return move.number
+        return {"release": move.number, "told": move.told}
 
 
 @shown
@@ -637,8 +644,51 @@ def _take(steps, move, event=None, details=None):
             reason = _message(move, name, error, started)
             _take_back(move, reason)
             raise CommandExecutionError(reason) from error
+        except BaseException as error:
+            _interrupted(steps, name, move, error, started)
+            if event and __salt__["release_store.current"](move.app) == move.number:
+                _note(move, event, details)
+            raise
     if event:
-        __salt__["release_store.note"](move.app, event, move.number, left=move.left, **(details or {}))
+        _note(move, event, details)
+
+
+def _note(move, event, details):
+    __salt__["release_store.note"](move.app, event, move.number, left=move.left, **(details or {}))
+
+
+def _interrupted(steps, name, move, error, started):
+    """Leave one release alone running, when a signal or a mistake of ours ends the run: the one that serves.
+
+    :param steps: of the move.
+    :param name: of the step that was under way.
+    :param error: what the signal's handler raised, or the mistake.
+    :param started: when the move began, in seconds since 1970.
+    """
+    if __salt__["release_store.current"](move.app) != move.number:
+        reason = _message(move, name, Refusal(f"the run was ended by {ended_by(error)}"), started)
+        _take_back(move, reason, is_patient=False)
+    elif name in AFTER:
+        cut = __salt__["in_flight.drain"](_leaving(move), move.app, 0, 0)
+        _tell_of(move, cut_off(cut, dict.fromkeys(cut, f"when the run was ended by {ended_by(error)}")))
+        # Nobody waits for requests any more.
+        for after in list(steps)[list(steps).index(name) :]:
+            with contextlib.suppress(Refusal, CommandExecutionError, OSError):
+                steps[after](move) if after != "drain" else None
+
+
+def ended_by(error):
+    """Say which signal ended a run.
+
+    :param error: what its handler raised; see ``bootstrap.sh``.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return "SIGINT"
+    if isinstance(error, Exception):
+        return type(error).__name__
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        return signal.Signals(error.code - 128).name
+    return "a signal"
 
 
 def _clear(move):
@@ -648,7 +698,7 @@ def _clear(move):
     if others and left is not None:
         # It may have been interrupted between the switch of nginx and that of the link.
         _serve(app, __salt__["process.configured"](app, left))
-        __salt__["nginx_tree.drain"](_web_grace(app))
+        _wait_for_requests(move, _servers_of(app, others), others)
     _stop_others(app, left)
     __salt__["release_store.sweep"](app)
 
@@ -693,6 +743,10 @@ def _run_release(move):
         except subprocess.TimeoutExpired:
             process.terminate()
             raise Refusal(f"not done after {timeout} s (app.{move.app}.release_timeout)", "release") from None
+        except BaseException:
+            # The release is taken back: what it began is not to go on meanwhile.
+            process.terminate()
+            raise
     return process.returncode
 
 
@@ -858,26 +912,104 @@ def _point(move):
         __salt__["release_store.unhold"](move.app)
 
 
+def _workers(move):
+    """Tell processes without a port to end: no scheduler ticks twice while requests are waited for."""
+    app, number = move.app, move.number
+    names = set()
+    for _, other in __salt__["process.releases"](app):
+        wanted = move.ports if other == number else {}
+        leaving = __salt__["process.configured"](app, other)
+        names |= {f"{app}.v{other}.{name}" for name, port in leaving.items() if port is None and name not in wanted}
+    __salt__["process.tell"](app, names)
+
+
 def _drain(move):
-    """Let requests in flight end, for as long as a web process would be given for it, where one is to be stopped."""
-    configured = __salt__["process.configured"](move.app, move.number)
-    others = [number for _, number in __salt__["process.releases"](move.app) if number != move.number]
-    if others or configured.keys() - move.ports.keys():
-        __salt__["nginx_tree.drain"](_web_grace(move.app))
+    """Let requests in flight end, where a web process is to be stopped."""
+    _wait_for_requests(move, _leaving(move), [move.left])
 
 
-def _web_grace(app):
-    """Return how long supervisor gives a web process of any release that it runs, be the pillar another by now."""
-    default = __salt__["process.longest_grace"]({})
-    graces = [_graces(app, number) for _, number in __salt__["process.releases"](app)]
-    return max((grace.get("web", default) for grace in graces), default=default)
+def _leaving(move):
+    """Return the addresses of the web processes that are to be stopped."""
+    app = move.app
+    others = [number for _, number in __salt__["process.releases"](app) if number != move.number]
+    configured = __salt__["process.configured"](app, move.number)
+    own = [f"127.0.0.1:{port}" for name, port in configured.items() if port and name not in move.ports]
+    return own + _servers_of(app, others)
+
+
+def _servers_of(app, numbers):
+    """Return the addresses of the web processes of releases."""
+    ports = [port for number in numbers for port in __salt__["process.configured"](app, number).values()]
+    return [f"127.0.0.1:{port}" for port in ports if port]
+
+
+def _wait_for_requests(move, servers, numbers):
+    """Wait until nginx has in flight nothing for some servers, and tell what had not ended in its time."""
+    if not servers:
+        return
+    limits = move.one["drain"]
+    what = f"{move.app}: {' and '.join(f'v{number}' for number in numbers if number is not None)}"
+    cut = __salt__["in_flight.drain"](servers, move.app, limits["requests"], limits["streams"], what)
+    _tell_of(move, cut_off(cut, {kind: f"after {limits[kind]} s (app.{move.app}.drain.{kind})" for kind in cut}))
+
+
+def _tell_of(move, what, number=None):
+    """Tell, and note, what a move did to requests; nothing where ``what`` is empty.
+
+    :param number: the release that they were of, the one that was left where it is not given.
+    """
+    number = number or move.left or move.number
+    if what:
+        move.told.append(f"v{number}: {what}")
+        __salt__["release_store.note"](move.app, "cut off", number, reason=what)
+
+
+def cut_off(cut, why):
+    """Say how many requests and streams a move cut off, empty where it was none.
+
+    :param cut: how many of each kind, ``requests`` and ``streams``.
+    :param why: the end of the sentence, by kind.
+    """
+    worded = __salt__["in_flight.worded"]
+    return "; ".join(f"{worded(count, kind)} cut off {why[kind]}" for kind, count in sorted(cut.items()) if count)
 
 
 def _stop(move):
     """Stop what is not to run any more: other releases, and processes that the formation no longer has."""
+    started = time.time()
+    configured = [__salt__["process.configured"](*one) for one in __salt__["process.releases"](move.app)]
+    names = {name for ports in configured for name in ports}
     _stop_others(move.app, move.number)
     if __salt__["process.configured"](move.app, move.number) != move.ports:
         __salt__["process.apply"](move.app, move.number, move.ports, _graces(move.app, move.number))
+    if time.time() > started + SOON:
+        _tell_of(move, _killed(move.app, names, started))
+
+
+def _killed(app, processes, since):
+    """Say which processes of an app were killed, since they had not ended within their grace.
+
+    :param processes: such as ``web.1``.
+    :param since: seconds since 1970.
+    """
+    # What their launcher says of it, which is root's.
+    command = ["journalctl", "-q", "-o", "cat", "_UID=0", "--since", f"@{int(since)}", "-g", " had not ended within "]
+    command += [word for name in sorted(processes) for word in ("-t", f"{app}[{name}]")]
+    lines = __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True).splitlines()
+    return killed_in(lines, app)
+
+
+def killed_in(lines, app):
+    """Say which processes of an app were killed, empty where it was none.
+
+    :param lines: of their launchers.
+    :param app: the app's name.
+    """
+    found = [match for line in lines if (match := KILLED.match(line))]
+    return "; ".join(
+        f"{process} was killed after {grace} s (app.{app}.grace.{process.partition('.')[0]})"
+        for process, grace in sorted({(match[2], match[3]) for match in found})
+    )
 
 
 def _stop_others(app, number):
@@ -908,26 +1040,40 @@ DEPLOY = {
     "switch": _switch,
     "running": _running,
     "point": _point,
+    "workers": _workers,
     "drain": _drain,
     "stop": _stop,
     "prune": _prune,
 }
 
 # The steps that bring the current release to what it should be, scaling among them.
-SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "running", "drain", "stop", "prune")}
+SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "running", "workers", "drain", "stop", "prune")}
+
+# The steps after which one release alone runs, however they were interrupted: the new one.
+AFTER = ("point", "mark", "workers", "drain", "stop", "prune")
 
 # And where a process says that it cannot serve: what it migrated may be gone, its database host made anew.
 MEND = {"release": DEPLOY["release"]} | SETTLE
 
 
-def _take_back(move, reason):
-    """Take back a release that did not come to serve, and note why."""
+def _take_back(move, reason, is_patient=True):
+    """Take back a release that did not come to serve, and note why.
+
+    :param move: to it.
+    :param reason: for people.
+    :param is_patient: whether to wait for requests that it has taken already.
+    """
     app, left = move.app, move.left
     if __salt__["release_store.current"](app) == move.number:
         return
     with contextlib.suppress(CommandExecutionError, OSError):
         if left is not None:
             _serve(app, __salt__["process.configured"](app, left))
+            # Between the switch and the link it may have been sent requests.
+            limits = move.one["drain"] if is_patient else {"requests": 0, "streams": 0}
+            servers, what = _servers_of(app, [move.number]), f"{app}: v{move.number}"
+            cut = __salt__["in_flight.drain"](servers, app, limits["requests"], limits["streams"], what)
+            _tell_of(move, cut_off(cut, dict.fromkeys(cut, "when it was taken back")), move.number)
         _stop_others(app, left)
     with contextlib.suppress(OSError):
         if __salt__["release_store.outcome"](app, move.number) == "":
@@ -1012,7 +1158,7 @@ def rollback(app, number=None, force=False, declared=False):
 
         steps = {"clear": _clear, "attach": attach} | {name: DEPLOY[name] for name in ("start", "health")}
         steps |= {"hold": hold_it, "switch": _switch, "running": _running, "point": _point, "mark": mark_left}
-        steps |= {name: DEPLOY[name] for name in ("drain", "stop", "prune")}
+        steps |= {name: DEPLOY[name] for name in ("workers", "drain", "stop", "prune")}
         try:
             _take(steps, move, "rolled back to", {"variables": _between(app, current, target)})
         except CommandExecutionError:
@@ -1021,7 +1167,7 @@ def rollback(app, number=None, force=False, declared=False):
                 if held:
                     __salt__["release_store.hold"](app, current, held["from"], held["until"])
             raise
-        return f"{app}: v{target} serves and is held; v{current} was left"
+        return "; ".join([f"{app}: v{target} serves and is held; v{current} was left", *move.told])
 
 
 def _target(app, current, number):

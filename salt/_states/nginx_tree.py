@@ -15,8 +15,8 @@ def current(name, template, apps):
     The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
     changed site is tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
     It ``watch``es the states that write the certificates.
-    Where an app host is drained, it comes back once the requests that were in flight have been answered, or an app's
-    timeout is over, which a WebSocket may outlast.
+    Where an app host is drained, it comes back once the requests that were in flight have been answered, or the time
+    that its apps' settings give them (``drain``) is over.
 
     :param name: nginx's directory, ``/etc/nginx``.
     :param template: what renders to its files; see ``formulas/nginx/files/tree.jinja``.
@@ -41,8 +41,8 @@ def current(name, template, apps):
         if is_stale:
             __salt__["nginx_tree.reload"]()
             ret["changes"] |= RELOADED
-        if any(is_drain(change["diff"]) for path, change in changes.items() if path not in refused):
-            __salt__["nginx_tree.drain"](max(one["timeout"] for one in __pillar__["nginx"]["sites"].values()))
+        live = {path: change["diff"] for path, change in changes.items() if path not in refused}
+        told = _drained({address for diff in live.values() for address in drained_in(diff)})
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     ret["changes"] = {path: diff for path, diff in ret["changes"].items() if path not in refused}
@@ -50,7 +50,16 @@ def current(name, template, apps):
         ret["result"] = False
         ret["comment"] = "\n".join(f"{path} stays as it was: {reason}" for path, reason in sorted(refused.items()))
         return ret
-    return ret | {"comment": "The configuration was changed"}
+    return ret | {"comment": "\n".join(["The configuration was changed", *told])}
+
+
+def _drained(addresses):
+    """Wait for what is under way on app hosts that were drained; say what had not ended in its time."""
+    if not addresses:
+        return []
+    limits = __salt__["drain.limits"]()
+    left = __salt__["in_flight.drain"](addresses, None, limits["requests"], limits["streams"], "drained hosts")
+    return __salt__["in_flight.left_there"](left, limits)
 
 
 def mod_watch(name, **_):
@@ -69,9 +78,9 @@ def mod_watch(name, **_):
     return ret | {"changes": RELOADED, "comment": "nginx was reloaded"}
 
 
-def is_drain(diff):
-    """Tell whether app hosts get no more requests with a change, since they are drained.
+def drained_in(diff):
+    """Return the addresses of app hosts that get no more requests with a change, since they are drained.
 
     :param diff: of a file.
     """
-    return bool(re.search(r"^\+(?:# )?server .*; # \S+ is drained", diff, re.MULTILINE))
+    return re.findall(r"^\+(?:# )?server (\S+) .*; # \S+ is drained", diff, re.MULTILINE)

@@ -25,7 +25,7 @@ def current(name):
         ret["changes"] = plan["changes"]
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"v{plan['number']} would serve"}
-        __salt__["release.deploy"](name)
+        notes = __salt__["release.deploy"](name)["told"]
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": comment}
+    return ret | {"comment": "\n".join([comment, *notes])}

@@ -17,6 +17,7 @@ from .applied import apply
 from .client import Client
 from .conftest import ROOT
 from .load import Load
+from .slow_client import Socket, download, slow, upload
 
 pytestmark = pytest.mark.alike
 
@@ -26,6 +27,8 @@ MIRROR = {
     "domains": [DOMAIN],
     "formation": {"web": 2, "worker": 1},
     "health": {"grace": 30},
+    # Less than an answer may take: a process is told to end when it has answered.
+    "grace": {"web": 5},
     "config": {"COLOUR": "red", "SECRET": "canary-0123456789"},
 }
 
@@ -67,6 +70,15 @@ def new_build(host, lab, tmp_path):
 def colour(mirror):
     """Return the value of a variable, as the app has it."""
     return base64.b64decode(mirror.get("/environ").json()["environ"]["COLOUR"]).decode()
+
+
+# The first port of the second of the two slots, of which each release has one.
+SECOND = MIRROR["port"] + 50
+
+
+def colour_slot(mirror):
+    """Tell whether the release that serves has its ports in the second slot."""
+    return mirror.get("/healthz").json()["port"] >= str(SECOND)
 
 
 def served(loads) -> None:
@@ -128,6 +140,57 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
     served(load.finish())
 
 
+def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, pillar, release):
+    pillar.merge(app={"mirror": {"drain": {"streams": 2}}})
+    number, second = release(), colour_slot(mirror)
+    with ThreadPoolExecutor() as pool, Socket(host.address, DOMAIN) as socket:
+        taken = [
+            pool.submit(upload, host.address, DOMAIN, 3_000_000, 14),
+            pool.submit(slow, host.address, DOMAIN, 14),
+            pool.submit(download, host.address, DOMAIN, 100),
+        ]
+        assert socket.echoes("before")
+        time.sleep(1)
+        pillar.merge(app={"mirror": {"config": {"COLOUR": "long"}}})
+        applied = apply(host).succeeded()
+        assert not socket.echoes("after")
+    uploaded, answered, downloaded = (each.result() for each in taken)
+    assert [uploaded.status, answered.status, downloaded.status] == [200] * 3
+    assert (uploaded.count, downloaded.count) == (3_000_000, 100_000_000)
+    assert {uploaded.port >= SECOND, answered.port >= SECOND} == {second}
+    cut = "1 stream cut off after 2 s (app.mirror.drain.streams)"
+    assert applied.states["app-release-mirror"]["comment"] == f"v{number + 1} serves\nv{number}: {cut}"
+    logged = [line for line in host.salt("release.log", "mirror") if line["event"] == "cut off"]
+    assert (logged[-1]["release"], logged[-1]["what"]) == (f"v{number}", cut)
+    # Meanwhile the other processes have ended long ago.
+    ends = {
+        name: float(when)
+        for when, name in re.findall(
+            rf"^([\d.]+) .* stopped: mirror\.v{number}\.(\S+) ",
+            host.sh("journalctl -q -o short-unix -t supervisord").stdout,
+            re.MULTILINE,
+        )
+    }
+    assert ends["worker.1"] + 5 < ends["web.1"]
+    nothing_is_left(host)
+
+
+def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pillar, release):
+    pillar.merge(app={"mirror": {"site": {"timeout": 2}, "drain": {"requests": 2}}})
+    apply(host).succeeded()
+    number = release()
+    with ThreadPoolExecutor() as pool:
+        uploaded = pool.submit(upload, host.address, DOMAIN, 1_000_000, 12)
+        time.sleep(1)
+        pillar.merge(app={"mirror": {"config": {"COLOUR": "short"}}})
+        applied = apply(host).succeeded()
+    said = applied.states["app-release-mirror"]["comment"]
+    assert said == f"v{number + 1} serves\nv{number}: 1 request cut off after 2 s (app.mirror.drain.requests)"
+    assert uploaded.result().status == 502
+    pillar.merge(app={"mirror": {"site": None, "drain": None}})
+    apply(host).succeeded()
+
+
 ROTATED = {
     "postgres": {"databases": {"tickets": {"password": "rotated-0123456789-abcdef"}}},
     "redis": {"instances": {"tickets": {"password": "rotated-redis-0123456789"}}},
@@ -186,7 +249,7 @@ def test_no_job_is_lost_during_a_switch_to_other_passwords_and_back(host, pillar
 # --- Interruption -----------------------------------------------------------------------------------------------------
 
 STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "running", "point")
-STEPS += ("drain", "stop", "prune")
+STEPS += ("workers", "drain", "stop", "prune")
 STEP = "            step(move)\n"
 
 
@@ -223,7 +286,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree):
+def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree, release):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}}})
     module = tree / "salt/_modules/release.py"
     text = module.read_text()
@@ -237,12 +300,41 @@ def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirr
     module.write_text(text)
     podman("start", host.name)
     host.wait()
+    # The processes of the release that serves start, and no others.
+    alone = f"mirror.v{release()}.conf"
+    assert host.sh("ls /etc/supervisor/conf.d | grep ^mirror").stdout.split() == [alone]
     deadline = time.monotonic() + 60
     while mirror.get("/healthz").status_code != 200:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     nothing_is_left(host)
     assert colour(mirror) == f"off at {step}"
+
+
+def test_a_run_that_is_told_to_end_leaves_one_release_running(host, mirror, pillar, edited, tree, release):
+    module = tree / "salt/_modules/release.py"
+    text = module.read_text()
+    for step, number, is_new in (("health", 15, False), ("running", 1, False), ("drain", 2, True)):
+        before = release()
+        pillar.merge(app={"mirror": {"config": {"COLOUR": f"ended at {step}"}}})
+        told = f"            os.kill(os.getpid(), {number}) if name == {step!r} else None\n"
+        module.write_text(text.replace(STEP, told + STEP))
+        done = host.run("salt-call", "state.apply", check=False)
+        module.write_text(text)
+        name = {15: "SIGTERM", 1: "SIGHUP", 2: "SIGINT"}[number]
+        assert done.returncode == 128 + number
+        assert done.stderr == f"salt-call: ended by {name}\n"
+        now = release()
+        assert (now > before) is is_new
+        assert host.sh("ls /etc/supervisor/conf.d | grep ^mirror").stdout.split() == [f"mirror.v{now}.conf"]
+        running = host.sh("supervisorctl status | awk '/^mirror/ {print $1}'").stdout.split()
+        assert {name.rpartition(".v")[2].partition(".")[0] for name in running} == {str(now)}
+        assert mirror.get("/healthz").status_code == 200
+        if not is_new:
+            last = host.salt("release.log", "mirror")[-1]
+            assert last["event"] == f"refused (from v{before})"
+            assert f"was refused at the step {step}: the run was ended by {name}; v{before} goes on" in last["what"]
+    nothing_is_left(host)
 
 
 def test_of_two_converges_at_once_one_says_that_the_other_runs(host, mirror, pillar):
@@ -258,6 +350,23 @@ def test_of_two_converges_at_once_one_says_that_the_other_runs(host, mirror, pil
     assert codes[1] != "0"
     assert 'The function "state.apply" is running as PID' in host.sh("cat /tmp/second").stdout
     nothing_is_left(host)
+
+
+HOLD = "import fcntl, time; file = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(file, 2); time.sleep({})"
+
+
+def test_a_run_that_waits_for_apt_says_for_whom(host, mirror):
+    host.sh("apt-get -qq remove less >/dev/null 2>&1")
+    host.sh(f'python3 -c "{HOLD.format(8)}" >/dev/null 2>&1 & sleep 1')
+    applied = apply(host).succeeded()
+    assert applied.changed == {"base-packages"}
+    held = r"PID \d+ \(python3\) holds /var/lib/dpkg/lock-frontend"
+    assert re.search(rf"^apt: {held}; this run waits for it, 300 s at most$", applied.output, re.MULTILINE)
+    assert re.fullmatch(rf"It was waited for: {held}", applied.states["base-apt-free"]["comment"])
+    # A run that installs nothing does not wait.
+    host.sh(f'python3 -c "{HOLD.format(60)}" >/dev/null 2>&1 & sleep 1')
+    assert apply(host).changed_nothing().states["base-apt-free"]["comment"] == "No package is to be installed"
+    host.sh("pkill -f lock-frontend")
 
 
 # --- Refusal ----------------------------------------------------------------------------------------------------------

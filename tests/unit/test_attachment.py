@@ -130,6 +130,13 @@ MISTAKES = {
             "for each that says nothing among them; expected at most the 10 of postgres.max_connections"
         ],
     ),
+    "a drain that is over before an answer may be": (
+        {"shop": app(site={"timeout": 120}, drain={"requests": 119})},
+        [
+            "app.shop.drain.requests: 119 s would cut off answers that app.shop.site.timeout allows; "
+            "expected at least 120"
+        ],
+    ),
     "one port for two apps": (
         {"a": app(), "b": app(), "c": app()},
         [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],

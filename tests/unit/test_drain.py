@@ -1,5 +1,7 @@
 """Which hosts get requests that should not."""
 
+import re
+
 import pytest
 from salt.exceptions import CommandExecutionError
 
@@ -29,20 +31,32 @@ def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expecte
 
 
 @pytest.mark.parametrize("age, is_over", [(1, True), (-1, False)])
-def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, nginx_tree, dunders, monkeypatch, tmp_path, age, is_over):
+def test_a_host_is_out_when_nginx_has_read_that_it_is(
+    drain, in_flight, nginx_tree, dunders, monkeypatch, tmp_path, age, is_over
+):
     (tmp_path / "peers").mkdir()
     path = tmp_path / "peers/tickets.conf"
     path.write_text(OUT)
     written = path.stat().st_mtime
-    names = ("peers_drained", "peers_in", "peers_out", "is_stale")
+    names = ("peers_at", "peers_drained", "peers_in", "peers_out", "is_stale")
     functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in names}
-    dunders(drain, salt=functions | {"nginx_tree.drain": lambda _: None}, opts={"id": "proxy1"})
+    waited = []
+
+    def wait(*arguments):
+        waited.append(arguments)
+        return {"requests": 0, "streams": 1}
+
+    salt = {"in_flight.drain": wait, "in_flight.left_there": in_flight.left_there}
+    drains = {"tickets": {"requests": 90, "streams": 5}, "faq": {"requests": 60, "streams": 9}}
+    pillar = {"app": {app: {"drain": limits} for app, limits in drains.items()}}
+    dunders(drain, salt=functions | salt, opts={"id": "proxy1"}, pillar=pillar)
     monkeypatch.setattr(drain, "NGINX", str(tmp_path))
     monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))
     monkeypatch.setattr(nginx_tree, "_workers", lambda: {1: "nginx: worker process"})
     monkeypatch.setattr(nginx_tree, "_started", lambda _: written + age)
     if is_over:
-        assert drain.wait(["app2"]) < 1
+        assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(["app2"]))
+        assert waited == [(["10.0.0.2:8100"], None, 90, 9, "app2")]
     else:
         with pytest.raises(CommandExecutionError, match=r"proxy1 still sends .*nginx has not read"):
             drain.wait(["app2"], timeout=0.3)

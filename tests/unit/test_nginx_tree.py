@@ -193,8 +193,13 @@ def test_a_drain_that_would_leave_nobody_who_is_in_is_refused(nginx_tree, tmp_pa
     )
 
 
-@pytest.mark.parametrize("now, waits", [(site("app1"), [20]), (site(hosts=["app1", "app2"]), []), (site(), [])])
-def test_a_drain_waits_for_the_requests_in_flight(nginx_tree, nginx_tree_states, dunders, tmp_path, now, waits):
+DRAINS = [(site("app1"), [{"10.0.0.1:8100"}]), (site(hosts=["app1", "app2"]), []), (site(), [])]
+
+
+@pytest.mark.parametrize("now, waits", DRAINS)
+def test_a_drain_waits_for_the_requests_in_flight(
+    in_flight, nginx_tree, nginx_tree_states, dunders, tmp_path, now, waits
+):
     (tmp_path / "peers").mkdir()
     (tmp_path / "peers/shop.conf").write_text(nginx_tree.peers(site()))
     waited = []
@@ -205,15 +210,19 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree, nginx_tree_states,
         "nginx_tree.changes": nginx_tree.changes,
         "nginx_tree.is_stale": lambda *_: False,
         "nginx_tree.promote": lambda *_: {},
-        "nginx_tree.drain": waited.append,
+        "in_flight.left_there": in_flight.left_there,
+        "drain.limits": lambda: {"requests": 90, "streams": 5},
+        "in_flight.drain": lambda servers, *_: waited.append(servers) or {"requests": 2, "streams": 0},
     }
     pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}}}
     dunders(nginx_tree_states, salt=salt, pillar=pillar, opts={"test": True})
     assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)
     assert waited == []
     dunders(nginx_tree_states, opts={"test": False})
-    assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is True
+    done = nginx_tree_states.current(str(tmp_path), "template", [])
+    assert done["result"] is True
     assert waited == waits
+    assert ("2 requests still under way there after 90 s" in done["comment"]) is bool(waits)
 
 
 REASONS = {

@@ -392,3 +392,84 @@ OWN, CLIENTS = (
 )
 def test_an_error_that_a_client_provoked_is_none_of_the_release(release, lines, errors):
     assert len(release.errors_in(lines)) == errors
+
+
+CUT = {
+    "nothing": ((0, 0), ""),
+    "a request": ((1, 0), "1 request cut off after 90 s"),
+    "requests and streams": ((2, 3), "2 requests cut off after 90 s; 3 streams cut off after 5 s"),
+}
+
+
+@pytest.mark.parametrize("counts, said", CUT.values(), ids=CUT)
+def test_what_a_release_cut_off_is_said(release, in_flight, dunders, counts, said):
+    dunders(release, salt={"in_flight.worded": in_flight.worded})
+    cut = dict(zip(("requests", "streams"), counts, strict=True))
+    assert release.cut_off(cut, {"requests": "after 90 s", "streams": "after 5 s"}) == said
+
+
+def test_a_process_that_was_killed_is_named(release):
+    lines = [
+        "v1 web.2 had not ended within 5 s, killed: 77 (uvicorn)",
+        "v1 web.1 had not ended within 5 s, killed: 78 (uvicorn), 79 (python)",
+        "v1 web.3 ends",
+    ]
+    assert release.killed_in(lines, "shop") == (
+        "web.1 was killed after 5 s (app.shop.grace.web); web.2 was killed after 5 s (app.shop.grace.web)"
+    )
+    assert release.killed_in(lines[2:], "shop") == ""
+
+
+@pytest.mark.parametrize(
+    "error, name",
+    [
+        (SystemExit(143), "SIGTERM"),
+        (SystemExit(129), "SIGHUP"),
+        (KeyboardInterrupt(), "SIGINT"),
+        (KeyError("a mistake of ours"), "KeyError"),
+        (SystemExit(0), "a signal"),
+        (SystemExit(None), "a signal"),
+        (SystemExit("text"), "a signal"),
+    ],
+)
+def test_the_signal_that_ended_a_run_is_named(release, error, name):
+    assert release.ended_by(error) == name
+
+
+MOVED = {
+    "before the link": ("health", 1, ["taken back"]),
+    "at the link": ("point", 1, ["taken back"]),
+    "after the link": ("point", 2, ["counted", "point", "workers", "stop", "prune"]),
+    "while requests are waited for": ("drain", 2, ["counted", "stop", "prune"]),
+    "while the old processes stop": ("stop", 2, ["counted", "stop", "prune"]),
+}
+
+
+@pytest.mark.parametrize("step, serves, done", MOVED.values(), ids=MOVED)
+def test_a_run_that_a_signal_ends_leaves_one_release_running(release, dunders, monkeypatch, step, serves, done):
+    taken = []
+
+    def signalled(_):
+        raise SystemExit(143)
+
+    def take(name):
+        return lambda _: taken.append(name)
+
+    steps = {name: take(name) for name in ("health", "point", "workers", "drain", "stop", "prune")}
+    # A step that a signal interrupts is taken again, with success.
+    tries = iter([signalled, take(step)])
+    steps[step] = lambda move: next(tries)(move)
+    store = {"current": lambda _: serves, "note": lambda *_, **__: None}
+    dunders(
+        release,
+        salt={f"release_store.{name}": function for name, function in store.items()}
+        | {"in_flight.drain": lambda *_: taken.append("counted") or {}},
+    )
+    monkeypatch.setattr(release, "_take_back", lambda *_, **__: taken.append("taken back"))
+    monkeypatch.setattr(release, "_message", lambda *_: "")
+    monkeypatch.setattr(release, "_leaving", lambda _: [])
+    monkeypatch.setattr(release, "cut_off", lambda *_: "")
+    before = list(steps)[: list(steps).index(step)]
+    with pytest.raises(SystemExit):
+        release._take(steps, release.Move("shop", 2, {}, 1, {}), "serves")
+    assert taken[len(before) :] == done

@@ -1,0 +1,290 @@
+"""Requests that nginx has in flight: what its workers from before a reload have accepted, and whom they wait for.
+
+After a reload the old workers answer what they had accepted, by the configuration that they had: also an upload that is
+not over, for which they connect to a process only then. So a process may end when no old worker needs it any more. The
+kernel tells that: which connections a worker has, to whom, and what came last on each (``sock_diag``); and which bodies
+it is still writing, each app's in a directory of its own.
+"""
+
+import dataclasses
+import glob
+import math
+import os
+import re
+import socket
+import struct
+import sys
+import time
+
+__load__ = ["drain", "left_there", "worded"]
+
+# linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h and net/tcp_states.h.
+NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 4, 20, 0x1, 0x300, 2, 3
+INET_DIAG_INFO = 2
+TCP_ESTABLISHED, TCP_SYN_SENT, TCP_LISTEN = 1, 2, 10
+# Where a netlink message has the fields of struct inet_diag_msg, and where the attributes after it begin.
+SOURCE_PORT, TARGET_PORT, TARGET, STATE, INODE, ATTRIBUTES = 20, 22, 40, 17, 84, 88
+# The same of struct tcp_info: milliseconds since data was sent and received, and the bytes that were received.
+DATA_SENT, DATA_RECEIVED, BYTES_RECEIVED = 44, 52, 128
+
+# Where nginx keeps the bodies of requests that it is still receiving; see formulas/nginx/files/site.conf.jinja.
+BODIES = "/var/lib/nginx/body-"
+# A body of less than 16 kB, or a header that is not complete, tells nothing of its app. nginx waits for a header this
+# long, too (client_header_timeout).
+UNKNOWN = 30
+# An answer that brings so many bytes a second, over so many seconds, is a download and no stream of events.
+DOWNLOAD_RATE = 16_000
+DOWNLOAD_WINDOW = 10
+# Seconds between two looks, at first and later, and between two words about what is waited for.
+POLL, LATER = 0.1, 1
+TOLD = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Socket:
+    """A TCP connection, or a listening socket.
+
+    :param state: as net/tcp_states.h numbers it.
+    :param port: its own.
+    :param peer: the other end, such as ``127.0.0.1:8101``.
+    :param is_answering: what came last on it was received, after all that was sent.
+    :param received: bytes.
+    """
+
+    state: int
+    port: int
+    peer: str
+    is_answering: bool = False
+    received: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """What old workers have in flight for processes.
+
+    :param connections: to the processes, by inode.
+    :param bodies: how many requests have a body that nginx has written to its disk, complete or not.
+    :param unknown: connections of clients of which nothing else can be told.
+    """
+
+    connections: dict = dataclasses.field(default_factory=dict)
+    bodies: int = 0
+    unknown: int = 0
+
+
+def drain(servers, app=None, requests=3600, streams=30, what=""):
+    """Wait until nginx's old workers have in flight nothing for some servers, or a time is over.
+
+    A request whose answer has not begun is waited for until nginx itself gives it up. WebSockets and streams of events
+    have a time of their own: they do not end by themselves.
+
+    :param servers: such as ``127.0.0.1:8101``.
+    :param app: whose uploads count: those are for these servers. ``None`` where any other server takes them.
+    :param requests: seconds for requests, uploads and downloads.
+    :param streams: seconds for WebSockets and streams.
+    :param what: who waits, for a word about it every half minute.
+    :return: how many ``requests`` and ``streams`` had not ended.
+
+    CLI Example: none, it serves the modules app, drain and release.
+    """
+    started = told = time.monotonic()
+    watch = Watch()
+    while True:
+        pids = __salt__["nginx_tree.old_workers"]()
+        held = look(pids, servers, app) if pids else Held()
+        now = time.monotonic()
+        left = watch.left(held, now)
+        if is_over(left, now - started, requests, streams):
+            return {"requests": left["requests"], "streams": left["streams"]}
+        if what and now > told + TOLD:
+            told = now
+            print(waits(what, left, now - started, requests, streams), file=sys.stderr, flush=True)
+        time.sleep(POLL if now < started + TOLD else LATER)
+
+
+def waits(what, left, elapsed, requests, streams):
+    """Say what is waited for; see ``drain``.
+
+    :param left: as ``Watch.left`` gives it.
+    :param elapsed: seconds.
+    """
+    kinds = [(left["requests"] or left["unknown"], "requests", requests), (left["streams"], "streams", streams)]
+    parts = [f"{worded(count, kind)}, {limit} s at most" for count, kind, limit in kinds if count and elapsed < limit]
+    return f"{what}: waits since {elapsed:.0f} s for what is under way: {'; '.join(parts)}"
+
+
+def worded(count, kind):
+    """Say how many requests or streams there are.
+
+    :param count: the number.
+    :param kind: ``requests`` or ``streams``.
+
+    CLI Example: none, it serves the module release.
+    """
+    return f"{count} {kind if count > 1 else kind.removesuffix('s')}"
+
+
+def left_there(left, limits):
+    """Say what is still under way on hosts that were drained; nothing where it is nothing.
+
+    :param left: as ``drain`` returns it.
+    :param limits: the seconds that each kind had.
+    :return: a list of sentences.
+
+    CLI Example: none, it serves the module drain and the state ``nginx_tree.current``.
+    """
+    return [f"{worded(left[kind], kind)} still under way there after {limits[kind]} s" for kind in left if left[kind]]
+
+
+def is_over(left, elapsed, requests, streams):
+    """Tell whether nothing is waited for any more; see ``drain``.
+
+    :param left: as ``Watch.left`` gives it.
+    :param elapsed: seconds.
+    """
+    limits = {"requests": requests, "streams": streams, "unknown": min(UNKNOWN, requests)}
+    return not any(left[kind] and elapsed < limit for kind, limit in limits.items())
+
+
+class Watch:
+    """Tells requests that wait for an answer, downloads and streams from each other, by what comes on a connection.
+
+    An old worker uses no connection a second time: once something has come on it, its answer has begun.
+    """
+
+    def __init__(self):
+        self._first = {}
+        self._since = {}
+        self._rates = {}
+
+    def left(self, held, now):
+        """Count what is in flight.
+
+        :param held: see ``Held``.
+        :param now: seconds.
+        :return: the number of ``requests``, downloads and uploads among them, of ``streams``, and of ``unknown``
+            connections.
+        """
+        waiting = downloads = 0
+        for inode, one in held.connections.items():
+            if not one.is_answering and one.received == self._first.setdefault(inode, one.received):
+                waiting += 1
+            else:
+                self._first[inode] = -1
+                downloads += self._rate(inode, one.received, now) >= DOWNLOAD_RATE
+        # The body of a request stays on the disk until it is answered.
+        uploads = max(0, held.bodies - waiting - downloads)
+        streams = len(held.connections) - waiting - downloads
+        return {"requests": waiting + downloads + uploads, "streams": streams, "unknown": held.unknown}
+
+    def _rate(self, inode, received, now):
+        """Return the bytes a second that come, over the last whole window, or so far where there was none yet."""
+        then, before = self._since.setdefault(inode, (now, received))
+        if now >= then + DOWNLOAD_WINDOW:
+            self._rates[inode] = (received - before) / (now - then)
+            self._since[inode] = (now, received)
+        if inode in self._rates:
+            return self._rates[inode]
+        return (received - before) / (now - then) if now > then else math.inf
+
+
+def look(pids, servers, app=None):
+    """Look at what workers of nginx have in flight for some servers.
+
+    :param pids: the workers.
+    :param servers: such as ``127.0.0.1:8101``.
+    :param app: see ``drain``.
+    :return: see ``Held``.
+    """
+    sockets = {}
+    for family in (socket.AF_INET, socket.AF_INET6):
+        sockets |= diagnosed(family, (TCP_ESTABLISHED, TCP_SYN_SENT, TCP_LISTEN))
+    workers = [opened(f"/proc/{pid}/fd") for pid in pids]
+    return held(workers, sockets, servers, app)
+
+
+def opened(directory):
+    """Return what a process has open.
+
+    :param directory: its ``/proc/<pid>/fd``.
+    :return: the inodes of its sockets, and the apps whose bodies it is writing, one for each body.
+    """
+    inodes, bodies = [], []
+    for path in glob.iglob(f"{directory}/*"):
+        try:
+            target = os.readlink(path)
+        except OSError:
+            continue
+        if found := re.fullmatch(r"socket:\[(\d+)\]", target):
+            inodes.append(int(found[1]))
+        elif target.startswith(BODIES):
+            bodies.append(target.removeprefix(BODIES).partition("/")[0])
+    return inodes, bodies
+
+
+def held(workers, sockets, servers, app):
+    """Find what workers have in flight for some servers; see ``look``.
+
+    :param workers: of each, what ``opened`` gives.
+    :param sockets: of the host, by inode.
+    """
+    asked, written, unknown = {}, 0, 0
+    listening = {one.port for one in sockets.values() if one.state == TCP_LISTEN}
+    for inodes, bodies in workers:
+        connections = {inode: sockets[inode] for inode in inodes if inode in sockets}
+        clients = sum(one.port in listening for one in connections.values())
+        asked |= {inode: one for inode, one in connections.items() if one.peer in servers}
+        written += bodies.count(app)
+        if app is not None:
+            unknown += max(0, clients - max(len(connections) - clients, len(bodies)))
+    return Held(asked, written, unknown)
+
+
+def diagnosed(family, states):
+    """Return the TCP sockets of the host as the kernel has them; see sock_diag(7).
+
+    :param family: of addresses.
+    :param states: which, as net/tcp_states.h numbers them.
+    :return: ``Socket`` by inode.
+    """
+    found = {}
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
+        mask = sum(1 << state for state in states)
+        # struct inet_diag_req_v2: of any address.
+        request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, mask)
+        header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
+        netlink.sendto(header + request, (0, 0))
+        while True:
+            answer = netlink.recv(1 << 16)
+            while answer:
+                length, kind = struct.unpack_from("=IH", answer)
+                if kind == NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
+                if kind == NLMSG_DONE:
+                    return found
+                inode, one = parsed(answer[:length], family)
+                found[inode] = one
+                answer = answer[(length + 3) & ~3 :]
+
+
+def parsed(message, family):
+    """Read one message of ``diagnosed``.
+
+    :param message: with its header.
+    :param family: of addresses.
+    :return: the inode and the ``Socket``.
+    """
+    port, peer_port = struct.unpack_from("!HH", message, SOURCE_PORT)
+    size = 4 if family == socket.AF_INET else 16
+    peer = f"{socket.inet_ntop(family, message[TARGET : TARGET + size])}:{peer_port}"
+    (inode,) = struct.unpack_from("=I", message, INODE)
+    sent = received_at = received = 0
+    offset = ATTRIBUTES
+    while offset + 4 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, offset)
+        if kind == INET_DIAG_INFO and length >= 4 + BYTES_RECEIVED + 8:
+            (sent,) = struct.unpack_from("=I", message, offset + 4 + DATA_SENT)
+            (received_at,) = struct.unpack_from("=I", message, offset + 4 + DATA_RECEIVED)
+            (received,) = struct.unpack_from("=Q", message, offset + 4 + BYTES_RECEIVED)
+        offset += max(4, (length + 3) & ~3)
+    return inode, Socket(message[STATE], port, peer, received > 0 and received_at < sent, received)

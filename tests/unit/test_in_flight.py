@@ -1,0 +1,146 @@
+"""What nginx's old workers have in flight: which of it holds back a process's end, and for how long."""
+
+import os
+import socket
+import struct
+import threading
+
+import pytest
+
+OLD, OTHER = "127.0.0.1:8101", "127.0.0.1:8201"
+
+
+@pytest.fixture
+def sockets(in_flight):
+    """A host's sockets by inode: nginx listens on 80; 1x are clients, 2x go to the old process, 3x to another app's."""
+    made = {1: in_flight.Socket(in_flight.TCP_LISTEN, 80, "0.0.0.0:0")}
+    for inode, peer in {11: "9.9.9.9:1111", 12: "9.9.9.9:1112", 21: OLD, 22: OLD, 31: OTHER}.items():
+        port = 80 if inode < 20 else 40_000 + inode
+        made[inode] = in_flight.Socket(in_flight.TCP_ESTABLISHED, port, peer, inode == 22, 100)
+    return made
+
+
+# Of each worker its sockets and bodies; then the connections that count, the bodies, and clients that tell nothing.
+WORKERS = {
+    "no worker": ([], [], 0, 0),
+    "a worker without connections": ([([], [])], [], 0, 0),
+    "a request": ([([11, 21], [])], [21], 0, 0),
+    "two requests, of two workers": ([([11, 21], []), ([12, 22], [])], [21, 22], 0, 0),
+    "another app's WebSocket": ([([11, 31], [])], [], 0, 0),
+    "an upload": ([([11], ["shop"])], [], 1, 0),
+    "another app's upload": ([([11], ["faq"])], [], 0, 0),
+    "an upload, sent on": ([([11, 21], ["shop"])], [21], 1, 0),
+    "a header that is not complete": ([([11], [])], [], 0, 1),
+    "that, beside another app's WebSocket": ([([11, 12, 31], [])], [], 0, 1),
+    "several requests over one connection, by HTTP/2": ([([11, 21, 22], [])], [21, 22], 0, 0),
+    "a socket that is gone": ([([99], [])], [], 0, 0),
+}
+
+
+@pytest.mark.parametrize("workers, connections, bodies, unknown", WORKERS.values(), ids=WORKERS)
+def test_what_counts_is_what_this_apps_old_processes_answer(in_flight, sockets, workers, connections, bodies, unknown):
+    held = in_flight.held(workers, sockets, [OLD], "shop")
+    assert (sorted(held.connections), held.bodies, held.unknown) == (connections, bodies, unknown)
+
+
+def held(in_flight, bodies=0, unknown=0, **received):
+    """What is in flight: the bytes that each connection has received. One whose name ends in ``begun`` is answering."""
+    connections = {
+        name: in_flight.Socket(in_flight.TCP_ESTABLISHED, 40_000, OLD, name.endswith("begun"), count)
+        for name, count in received.items()
+    }
+    return in_flight.Held(connections, bodies, unknown)
+
+
+# Looks at several times: seconds, and what is in flight then. At last the requests and the streams that are counted.
+LOOKS = {
+    "nothing": ([(0, {})], (0, 0)),
+    "an answer that has not begun": ([(0, {"a": 0}), (90, {"a": 0})], (1, 0)),
+    "one on a connection that was used before": ([(0, {"a": 700}), (90, {"a": 700})], (1, 0)),
+    "an upload": ([(0, {"bodies": 1}), (900, {"bodies": 1})], (1, 0)),
+    "an upload that waits for its answer is one": ([(0, {"bodies": 1, "a": 0})], (1, 0)),
+    "an upload beside a WebSocket": ([(0, {"bodies": 1, "ws_begun": 9}), (40, {"bodies": 1, "ws_begun": 9})], (1, 1)),
+    "a WebSocket in which the client spoke last": ([(0, {"a": 200}), (20, {"a": 210}), (40, {"a": 220})], (0, 1)),
+    "a stream of events": ([(0, {"s_begun": 200}), (20, {"s_begun": 900}), (40, {"s_begun": 1500})], (0, 1)),
+    "a stream that is silent": ([(0, {"s_begun": 200}), (20, {"s_begun": 200})], (0, 1)),
+    "a download": ([(0, {"d_begun": 0}), (20, {"d_begun": 2_000_000}), (30, {"d_begun": 3_000_000})], (1, 0)),
+    "a download that has just begun": ([(0, {"a": 0}), (1, {"a": 50_000})], (1, 0)),
+    "a download that has come to a halt": (
+        [(0, {"d_begun": 0}), (10, {"d_begun": 9_000_000}), (20, {"d_begun": 9_000_000})],
+        (0, 1),
+    ),
+    "a header that is not complete": ([(0, {"unknown": 1})], (0, 0)),
+}
+
+
+@pytest.mark.parametrize("looks, counted", LOOKS.values(), ids=LOOKS)
+def test_requests_downloads_and_streams_are_told_apart(in_flight, looks, counted):
+    watch = in_flight.Watch()
+    for seconds, what in looks:
+        left = watch.left(held(in_flight, **what), seconds)
+    assert (left["requests"], left["streams"]) == counted
+
+
+WAITS = {
+    "nothing is in flight": ({}, 0, True),
+    "a request": ({"requests": 1}, 119, False),
+    "a request whose time is over": ({"requests": 1}, 120, True),
+    "a stream": ({"streams": 1}, 4, False),
+    "a stream whose time is over": ({"streams": 1}, 5, True),
+    "a request beside a stream whose time is over": ({"requests": 1, "streams": 1}, 60, False),
+    "a client of whom nothing is known": ({"unknown": 1}, 29, False),
+    "the same after half a minute": ({"unknown": 1}, 30, True),
+}
+
+
+@pytest.mark.parametrize("left, elapsed, is_over", WAITS.values(), ids=WAITS)
+def test_a_drain_is_over_when_nothing_is_left_or_its_time_is_over(in_flight, left, elapsed, is_over):
+    none = {"requests": 0, "streams": 0, "unknown": 0}
+    assert in_flight.is_over(none | left, elapsed, requests=120, streams=5) is is_over
+
+
+def test_a_long_wait_says_for_what(in_flight):
+    left = {"requests": 2, "streams": 1, "unknown": 0}
+    assert in_flight.waits("shop: v7", left, 30, 3600, 60) == (
+        "shop: v7: waits since 30 s for what is under way: 2 requests, 3600 s at most; 1 stream, 60 s at most"
+    )
+    assert "streams" not in in_flight.waits("shop: v7", left, 60, 3600, 60)
+
+
+def test_the_kernel_is_asked_for_connections(in_flight):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            accepted, _ = server.accept()
+            with accepted:
+                inodes, _ = in_flight.opened(f"/proc/{os.getpid()}/fd")
+                states = (in_flight.TCP_ESTABLISHED, in_flight.TCP_LISTEN)
+
+                def look():
+                    found = in_flight.diagnosed(socket.AF_INET, states)
+                    own = [found[inode] for inode in inodes if inode in found]
+                    return next(one for one in own if one.peer == f"127.0.0.1:{port}")
+
+                one = look()
+                assert (one.state, one.port, one.is_answering, one.received) == (
+                    in_flight.TCP_ESTABLISHED,
+                    client.getsockname()[1],
+                    False,
+                    0,
+                )
+                client.sendall(b"request")
+                threading.Event().wait(0.05)
+                accepted.sendall(b"answer")
+                assert client.recv(100) == b"answer"
+                one = look()
+                assert (one.is_answering, one.received) == (True, 6)
+
+
+def test_a_message_of_an_older_kernel_says_less(in_flight):
+    address = struct.pack("!HH4s12x4s12x", 40_000, 8101, bytes([127, 0, 0, 1]), bytes([127, 0, 0, 1]))
+    message = bytearray(in_flight.ATTRIBUTES)
+    message[in_flight.STATE] = in_flight.TCP_ESTABLISHED
+    message[in_flight.SOURCE_PORT : in_flight.SOURCE_PORT + len(address)] = address
+    struct.pack_into("=I", message, in_flight.INODE, 77)
+    expected = 77, in_flight.Socket(in_flight.TCP_ESTABLISHED, 40_000, OLD, False, 0)
+    assert in_flight.parsed(bytes(message), socket.AF_INET) == expected
