@@ -24,7 +24,8 @@ def __virtual__():
 
 def setup_handlers():
     """Return the handler, or ``False`` where nobody waits at a terminal."""
-    if os.path.basename(sys.argv[0]) != "salt-call" or not sys.stderr.isatty():
+    is_waited_for = os.path.basename(sys.argv[0]) == "salt-call" and sys.stderr.isatty()
+    if not is_waited_for or os.environ.get("TERM", "dumb") == "dumb":
         return False
     logger = logging.getLogger("salt.state")
     # The console and the file have levels of their own.

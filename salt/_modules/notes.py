@@ -42,10 +42,11 @@ def held_note(app, held):
     return f"{app} is held at {number}, and {serves}: it is held {by}, until release.unhold {app}"
 
 
-def of_host():
+def of_host(for_a_while=True):
     """List all that an operator must know of this host: apps that are held, a host that is drained, a certificate that
     ends soon.
 
+    :param for_a_while: whether that the host was drained by ``drain.begin`` is one: an orchestration knows it.
     :return: a list of sentences.
 
     CLI Example:
@@ -61,7 +62,7 @@ def of_host():
         # Of an app whose config cannot be made its own states say why.
         with contextlib.suppress(CommandExecutionError):
             found += of_app(app)
-    found += drained(hosts, own, __salt__["drain.since"]())
+    found += drained(hosts, own, __salt__["drain.since"]() if for_a_while else 0)
     found += ending(__salt__["certificate.expiring"](), hosts[own]["environment"])
     return __salt__["journal.shown"](found)
 

@@ -36,6 +36,7 @@ HOSTS = {
     "proxy1": {"environment": "production", "roles": ["proxy"]},
 }
 AT = "2023-11-14T22:13:20+00:00"
+AWHILE = f"app2 takes no requests since {AT}: an orchestration has it so, or drain.end ends it"
 DRAINED = {
     "the host itself": (
         "app1",
@@ -46,7 +47,7 @@ DRAINED = {
     "for a while": (
         "app2",
         1_700_000_000,
-        [f"app2 takes no requests since {AT}: an orchestration has it so, or drain.end ends it"],
+        [AWHILE],
     ),
     "a proxy's": ("proxy1", 0, ["app1 is drained (drain: true in pillar/hosts.yaml): proxy1 sends it no requests"]),
 }
@@ -74,10 +75,11 @@ def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes,
             raise CommandExecutionError("app.broken.config: missing")
         return ROLLED if app == "faq" else {}
 
-    salt = {"release.held": held, "drain.since": lambda: 0, "certificate.expiring": dict}
+    salt = {"release.held": held, "drain.since": lambda: 1_700_000_000, "certificate.expiring": dict}
     pillar = {"hosts": HOSTS, "app": dict.fromkeys(["broken", "faq", "shop"])}
     dunders(notes, salt=salt, pillar=pillar, opts={"id": "app2"})
-    assert notes.of_host() == [HOLDS["a rollback"][1]]
+    assert notes.of_host() == [HOLDS["a rollback"][1], AWHILE]
+    assert notes.of_host(for_a_while=False) == [HOLDS["a rollback"][1]]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,8 @@ def test_where_no_report_shows_it_standard_error_does(
     (tmp_path / "ours/highstate.py").write_text("")
     opts = opts | {"outputter_dirs": [str(tmp_path / name) for name in opts.get("outputter_dirs", [])]}
     dunders(notes, opts=opts)
-    dunders(notes_states, salt={"notes.of_host": lambda: found, "notes.tell": notes.tell})
+    salt = {"notes.of_host": lambda for_a_while: found, "notes.tell": notes.tell}
+    dunders(notes_states, salt=salt, opts={"__cli": "salt-call"})
     ret = notes_states.told("x")
     assert (ret["result"], ret["changes"], ret.get("warnings", [])) == (True, {}, found)
     assert capsys.readouterr().err == ("" if shown or not found else "note: tickets is held\n")

@@ -48,7 +48,25 @@ def test_a_terminal_that_has_gone_ends_nothing(progress_handler):
         progress.handle(logging.LogRecord("salt.state", logging.INFO, "", 0, BEGINS, ("a", "b"), None))
 
 
-def test_without_a_terminal_there_is_none(progress_handler, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/opt/saltern/current/bin/salt-call"])
-    monkeypatch.setattr("sys.stderr", io.StringIO())
-    assert progress_handler.setup_handlers() is False
+@pytest.mark.parametrize(
+    "command, is_terminal, term, is_there",
+    [
+        ("salt-call", True, "xterm", True),
+        ("salt-call", False, "xterm", False),
+        ("salt-call", True, "dumb", False),
+        ("salt-minion", True, "xterm", False),
+    ],
+)
+def test_it_is_there_where_somebody_waits_at_a_terminal(
+    progress_handler, monkeypatch, command, is_terminal, term, is_there
+):
+    stream = io.StringIO()
+    stream.isatty = lambda: is_terminal
+    monkeypatch.setattr("sys.argv", [f"/opt/saltern/current/bin/{command}"])
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", term)
+    before = logging.getLogger("salt.state").level
+    found = progress_handler.setup_handlers()
+    logging.getLogger("salt.state").setLevel(before)
+    assert isinstance(found, progress_handler.Progress) is is_there
+    assert is_there or found is False
