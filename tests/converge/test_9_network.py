@@ -10,13 +10,14 @@ import datetime
 import importlib.util
 import json
 import os
+import re
 import socket
 import ssl
 import struct
 import subprocess
 import sys
 import time
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -48,7 +49,7 @@ OTHERS = "/etc/ssl/certs/ca-certificates.crt"
 # With the library and in the place of the app itself. What changes is given by name; the rest is its own URL's.
 CONNECT = """
 import json, os, sys
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 changes = json.loads(sys.argv[2])
 try:
     if sys.argv[1] == "postgres":
@@ -304,6 +305,33 @@ def test_postgres_lets_in_no_host_but_the_app_hosts(live):
         mine = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "no pg_hba.conf entry for host" in mine
     assert live.app1.run("python3", "-c", STARTUP, live.db1.address).stdout.startswith("R")
+
+
+def test_a_password_is_replaced_on_the_database_host_first_and_nobody_is_shut_out(live):
+    old = live.url("tickets", "DATABASE_URL")
+    for name in ("postgres.databases.tickets.password", "redis.instances.tickets.password"):
+        live.encrypt(name, "rotated-0123456789-abcdef")
+    assert converged(live.db1) == {"postgres-attachment-tickets", "redis-users-tickets", "redis-admitted-tickets"}
+    # The release of the app host has the old ones yet.
+    assert (live.connect("tickets", "postgres"), live.connect("tickets", "redis")) == ("tickets@tickets", "True")
+    answered_ticket(live.tickets, "With the old password?")
+    assert converged(live.app1) == {"app-release-tickets"}
+    assert live.url("tickets", "DATABASE_URL").username != old.username
+    answered_ticket(live.tickets, "With the new password?")
+    # Another app host that is not connected now may have it yet.
+    states = apply(live.db1).changed_nothing().states
+    for kind in ("postgres", "redis"):
+        assert re.search(r"the login tickets_\w{6} stays open for ", states[f"{kind}-retired"]["comment"]), kind
+    common = live.tree / "pillar/common.sls"
+    text = common.read_text()
+    try:
+        common.write_text(f"{text}\npostgres: {{overlap: 0}}\nredis: {{overlap: 0}}\n")
+        assert converged(live.db1) == {"postgres-retired", "redis-retired"}
+    finally:
+        common.write_text(text)
+    changes = {"user": old.username, "password": unquote(old.password)}
+    assert "no pg_hba.conf entry" in live.connect("tickets", "postgres", **changes)
+    answered_ticket(live.tickets, "And still?")
 
 
 def test_a_database_of_somebody_else_is_attached_and_the_old_one_left_untouched(live):
