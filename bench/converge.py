@@ -79,7 +79,11 @@ def collect(host: Host, directory: Path) -> None:
         builds[app] = Path(host.run("readlink", f"/srv/apps/{app}/releases/1/build").stdout.strip()).name
         pack(host, f"tar -C /srv/apps/{app}/builds -cf - {builds[app]}", directory / f"builds/{app}.tar")
     asked = "SELECT json_object_agg(rolname, rolpassword) FROM pg_authid WHERE rolpassword IS NOT NULL"
-    verifiers = json.loads(host.sh(f'cd / && su postgres -c "psql -Atc \\"{asked}\\""').stdout)
+    logins = json.loads(host.sh(f'cd / && su postgres -c "psql -Atc \\"{asked}\\""').stdout)
+    # The contenders have one login for each app, the usual way: its role.
+    verifiers = {login.partition("_")[0]: verifier for login, verifier in logins.items()}
+    for path in (directory / "files").rglob("env/DATABASE_URL"):
+        path.write_text(re.sub(r"//([a-z0-9-]+)_[0-9a-f]{6}:", r"//\1:", path.read_text()))
     (directory / "facts.yml").write_text(yaml.safe_dump({"builds": builds, "verifiers": verifiers}))
     (directory / "host.key").write_text(host.run("cat", "/etc/salt/host.key").stdout)
     for name in ("host.yml", "site.yml", "deploy.py"):

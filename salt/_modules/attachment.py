@@ -425,10 +425,10 @@ def renewed(app, number, current):
     values, missing = {}, []
     for variable, target in sorted(_attached(app, number).items()):
         reason = _missing(target, __pillar__["app"], targets(app))
-        if reason:
-            missing.append(f"{reason}, which it has as {variable}")
-        elif str(target) in works:
+        if not reason and str(target) in works:
             values[variable] = variables[works[str(target)]].decode()
+        elif reason := reason or _unready(target):
+            missing.append(f"{reason}, which it has as {variable}")
         else:
             values[variable] = _derived(app, target)
     return values, missing
@@ -493,6 +493,22 @@ def _missing(target, apps, today):
             return f"there is no app {target['service']}"
         if target["version"] not in apps[target["service"]]["provides"]:
             return f"{target['service']} no longer provides {target['version']}"
+    return None
+
+
+def _unready(target):
+    """Say what of this host is declared and not made yet, or return ``None``."""
+    roles = __pillar__["hosts"][__opts__["id"]]["roles"]
+    if "database" in roles and "postgres" in target:
+        one = __pillar__["postgres"]["databases"][target["postgres"]]
+        if __salt__["postgres_attachment.plan"](target["postgres"], one["owner"], one["connections"])[0]:
+            return f"the database {target['postgres']} is not as declared yet"
+    if "cache" in roles and "redis" in target:
+        port = __pillar__["redis"]["instances"][target["redis"]]["port"]
+        with contextlib.suppress(CommandExecutionError):
+            if login("redis", target["redis"]) in __salt__["redis_connection.admitted"](target["redis"], port):
+                return None
+        return f"the Redis instance {target['redis']} is not as declared yet"
     return None
 
 

@@ -493,14 +493,19 @@ def test_what_a_release_of_before_has_attached_is_read_from_its_urls(attachment,
 def going_back(on_a_host, dunders):
     """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
 
-    def renewed(attached, environ, serving=None):
+    def renewed(attached, environ, serving=None, ready=True):
         records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
         environs = {1: environ, 2: {name: f"{name} of v2".encode() for name in serving or {}}}
         salt = {
             "release_store.record": lambda app, number: records[number],
             "release_store.environ": lambda app, number: environs[number],
+            "postgres_attachment.plan": lambda *database: ({} if ready else {"login": 1}, []),
+            "redis_connection.admitted": lambda name, port: [on_a_host.login("redis", "shop")] if ready else [],
         }
         dunders(on_a_host, salt=salt)
+        on_a_host.__opts__["id"] = "one"
+        on_a_host.__pillar__["hosts"] = {"one": {"roles": ["database", "cache", "app"]}}
+        on_a_host.__pillar__["postgres"]["databases"]["shop"]["connections"] = 97
         on_a_host.__pillar__["redis"]["instances"]["shop"]["port"] = 8099
         on_a_host.__pillar__["app"]["faq"] = {"port": 8100, "provides": {"v1": {"path": "/v1"}}}
         return on_a_host.renewed("shop", 1, 2)
@@ -544,6 +549,16 @@ GONE = {
 @pytest.mark.parametrize("target, expected", GONE.values(), ids=GONE)
 def test_what_a_release_has_attached_and_is_not_there_any_more_is_named(going_back, target, expected):
     assert going_back({"X": target}, {"X": b"of v1"}) == ({}, [f"{expected}, which it has as X"])
+
+
+def test_what_is_declared_and_not_made_yet_is_named_where_no_release_serves_with_it(going_back):
+    attached = {"A": {"postgres": "shop"}, "B": {"redis": "shop"}}
+    environ = {"A": b"of v1", "B": b"of v1"}
+    assert going_back(attached, environ, ready=False)[1] == [
+        "the database shop is not as declared yet, which it has as A",
+        "the Redis instance shop is not as declared yet, which it has as B",
+    ]
+    assert going_back(attached, environ, attached, ready=False) == ({"A": "A of v2", "B": "B of v2"}, [])
 
 
 def test_who_logs_in_by_what_is_known_of_the_releases_that_run(attachment, dunders):
