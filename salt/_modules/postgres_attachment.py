@@ -37,7 +37,7 @@ STATE = f"""
 SELECT json_build_object(
   'role', (SELECT json_build_object('plain', NOT {POWERS}) FROM pg_authid WHERE rolname = {{owner}}),
   'logins', (SELECT coalesce(json_agg(json_build_object(
-               'name', rolname, 'verifier', rolpassword, 'plain', rolcanlogin AND NOT {POWERS},
+               'name', rolname, 'verifier', rolpassword, 'limit', rolconnlimit, 'plain', rolcanlogin AND NOT {POWERS},
                'acts', EXISTS (SELECT FROM pg_auth_members WHERE member = pg_authid.oid
                                AND roleid = (SELECT oid FROM pg_authid WHERE rolname = {{owner}}))
                        AND EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = pg_authid.oid AND setdatabase = 0
@@ -210,14 +210,20 @@ def planned(name, owner, connections, login, password, state):
     elif not role["plain"]:
         changes["attributes"] = {"old": "others", "new": powers}
         statements.append(f"ALTER ROLE {_name(owner)} {powers};")
+    # The database has the limit too, for all logins together, but its owner may change that one.
+    most = f"CONNECTION LIMIT {connections}"
     logins = {one["name"]: one for one in state["logins"]}
     its, verifier = logins.pop(login, None), f"PASSWORD {_literal(scram(password, os.urandom(16)))}"
     if its is None:
         changes["login"] = {"old": sorted(logins) or None, "new": login}
-        statements.append(f"CREATE ROLE {_name(login)} LOGIN {powers} {verifier};")
+        statements.append(f"CREATE ROLE {_name(login)} LOGIN {powers} {most} {verifier};")
     elif not its["plain"]:
         changes["login"] = {"old": "others", "new": f"LOGIN {powers}"}
         statements.append(f"ALTER ROLE {_name(login)} LOGIN {powers};")
+    for one in state["logins"]:
+        if one["limit"] != connections:
+            changes["login connections"] = {"old": one["limit"], "new": connections}
+            statements.append(f"ALTER ROLE {_name(one['name'])} {most};")
     if its and not matches(password, its["verifier"]):
         changes["password"] = {"old": "another", "new": "the attachment's"}
         statements.append(f"ALTER ROLE {_name(login)} {verifier};")
@@ -237,8 +243,7 @@ def planned(name, owner, connections, login, password, state):
     if database is None:
         changes["database"] = {"old": None, "new": name}
         statements.append(
-            f"CREATE DATABASE {_name(name)} OWNER {_name(owner)} TEMPLATE template0 ENCODING 'UTF8' "
-            f"CONNECTION LIMIT {connections};"
+            f"CREATE DATABASE {_name(name)} OWNER {_name(owner)} TEMPLATE template0 ENCODING 'UTF8' {most};"
         )
     elif database["owner"] != owner:
         changes["owner"] = {"old": database["owner"], "new": owner}
@@ -255,7 +260,7 @@ def planned(name, owner, connections, login, password, state):
         statements.append(f"COMMENT ON DATABASE {_name(name)} IS NULL;")
     if database and database["limit"] != connections:
         changes["connections"] = {"old": database["limit"], "new": connections}
-        statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT {connections};")
+        statements.append(f"ALTER DATABASE {_name(name)} {most};")
     return changes, statements
 
 

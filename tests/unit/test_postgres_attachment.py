@@ -65,13 +65,13 @@ def test_a_verifier_matches_its_password_alone(postgres_attachment):
 
 POWERS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 LOGIN, SINCE = "my-shop_3f9a01", "2026-01-02T03:04:05+00:00"
-ITS = {"name": LOGIN, "verifier": "its own", "plain": True, "acts": True, "replaced": None}
+ITS = {"name": LOGIN, "verifier": "its own", "plain": True, "acts": True, "limit": 48, "replaced": None}
 BEFORE = ITS | {"name": "my-shop_0a0a0a", "verifier": "another"}
 DATABASE = {"owner": "my-shop", "public": False, "mark": ["saltern.app=my-shop"], "comment": None, "limit": 48}
 RIGHT = {"role": {"plain": True}, "logins": [ITS], "database": DATABASE}
 BARE = {"role": None, "logins": [], "database": None}
 CREATE_ROLE = f'CREATE ROLE "my-shop" NOLOGIN {POWERS};'
-CREATE_LOGIN = f"""CREATE ROLE "{LOGIN}" LOGIN {POWERS} PASSWORD 'VERIFIER';"""
+CREATE_LOGIN = f"""CREATE ROLE "{LOGIN}" LOGIN {POWERS} CONNECTION LIMIT 48 PASSWORD 'VERIFIER';"""
 ACTS = [f'GRANT "my-shop" TO "{LOGIN}";', f"""ALTER ROLE "{LOGIN}" SET role = 'my-shop';"""]
 CREATE_DATABASE = """CREATE DATABASE "stock" OWNER "my-shop" TEMPLATE template0 ENCODING 'UTF8' CONNECTION LIMIT 48;"""
 MARKED = [
@@ -143,6 +143,11 @@ PLANNED = {
         RIGHT | {"database": DATABASE | {"limit": -1}},
         {"connections"},
         ['ALTER DATABASE "stock" CONNECTION LIMIT 48;'],
+    ),
+    "a login that may take more connections": (
+        RIGHT | {"logins": [ITS | {"limit": -1}]},
+        {"login connections"},
+        [f'ALTER ROLE "{LOGIN}" CONNECTION LIMIT 48;'],
     ),
     "a database from before there were marks": (RIGHT | {"database": DATABASE | {"mark": None}}, {"mark"}, MARKED),
     "a database whose comment was its mark": (

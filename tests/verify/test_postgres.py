@@ -95,11 +95,11 @@ def test_each_app_acts_as_its_owner_by_a_login_and_may_nothing_else(sql, setting
         owner = database["owner"]
         assert sql(f"SELECT {powers} FROM pg_roles WHERE rolname = '{owner}'") == "f"
         logins = sql(
-            f"SELECT {powers}, rolcanlogin, left(rolpassword, 14), setconfig FROM pg_authid "
+            f"SELECT {powers}, rolcanlogin, left(rolpassword, 14), rolconnlimit, setconfig FROM pg_authid "
             "LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0 "
             f"WHERE rolname ~ '^{owner}_[0-9a-f]{{6}}$'"
         )
-        assert set(logins.splitlines()) == {f"f|t|SCRAM-SHA-256$|{{role={owner}}}"}
+        assert set(logins.splitlines()) == {f"f|t|SCRAM-SHA-256$|{database['connections']}|{{role={owner}}}"}
 
 
 def test_what_is_kept_of_others_is_closed_to_logins(sql, settings):
