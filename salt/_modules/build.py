@@ -9,19 +9,24 @@ import csv
 import fcntl
 import filecmp
 import grp
+import gzip
 import hashlib
 import itertools
 import json
 import os
 import pathlib
 import posixpath
+import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 import zlib
+from urllib.parse import urljoin
 
 from salt.exceptions import CommandExecutionError
 
@@ -35,10 +40,22 @@ FORMAT = 1
 NEWEST = 5
 # What uv makes: files that all may read, and those that all may run.
 MODES = (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755)
-COMPILE = ("/usr/bin/python3", "-IS", "-m", "compileall", "-q")
-
-# What reading a file raises that is no build.
-UNREADABLE = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, AttributeError)
+COMPILE = ("prlimit", f"--as={4 << 30}", "/usr/bin/python3", "-IS", "-m", "compileall", "-q")
+MEGABYTE = 1_000_000
+# Of a path in a build, as bin/build-release has them.
+MAX_PATH, MAX_NAME, MAX_DEPTH = 1000, 255, 100
+# Bytes of what a tarball says of one member, of a build.json, of an OpenAPI document, and of all of these.
+MAX_HEADER, MAX_MANIFEST, MAX_DOCUMENT, MAX_DOCUMENTS = 1 << 20, 1 << 20, 8_000_000, 12_000_000
+# What follows a tarball's last member, and is nothing.
+MAX_TRAILER = 1 << 24
+# Bytes that stay free on the file system, and those of a block.
+RESERVE, BLOCK = 256_000_000, 4096
+DOCUMENT = re.compile(r"openapi/(v[0-9]{1,4})\.yaml\Z")
+# Seconds for reading a tarball or wheels, for a command of a build, for a download, and for a part of it.
+READING, COMMAND_LIMIT, DOWNLOAD, PART = 900, 1800, 3600, 60
+# Memory in MB for what reads them.
+MEMORY = 768
+PART_SIZE, MAX_REDIRECTS = 1 << 18, 5
 
 
 def is_unpacked(app):
@@ -112,20 +129,24 @@ def unpack(app):
 
 def _unpack(app, target, group):
     """Make a build beside its place and rename it into it, while nobody else does."""
-    declared, directory = __pillar__["app"][app]["build"], os.path.dirname(target)
+    one, directory = __pillar__["app"][app], os.path.dirname(target)
+    declared, limits = one["build"], one["unpacked"]
     staged = f"{directory}/.{os.path.basename(target)}"
     shutil.rmtree(staged, ignore_errors=True)
     fetched = f"{staged}.tar.gz"
     try:
-        tarball = _fetch(app, declared["source"], fetched)
+        tarball = _fetch(app, declared["source"], fetched, limits)
         found = _sha256(tarball)
         if found != declared["sha256"]:
             raise CommandExecutionError(
                 f"app.{app}.build.sha256: {declared['source']} has the sha256 {found}; expected the declared one. "
                 "Declare the build that is meant, or put the right one there"
             )
+        _check_room(app, directory, _inspected(app, tarball, limits))
         extract(tarball, staged)
         build = _judge(app, staged)
+        _check_processes(app, declared, build)
+        _judge_wheels(app, staged, limits)
         __salt__["contract.judge"](
             app, declared["sha256"], build, lambda version: __salt__["contract.text_of"](app, staged, version)
         )
@@ -151,43 +172,283 @@ def foresee(app):
 
     CLI Example: none, it serves the dry run of the state ``build.unpacked``.
     """
-    declared = __pillar__["app"][app]["build"]
-    source = declared["source"]
+    one = __pillar__["app"][app]
+    declared, source = one["build"], one["build"]["source"]
     tarball = __salt__["cp.cache_file"](source) if source.startswith("salt://") else source
     # What is elsewhere is not fetched by a dry run, and what is another will be refused by its digest.
     if tarball and os.path.isfile(tarball) and _sha256(tarball) == declared["sha256"]:
-        build, documents = described(tarball)
-        __salt__["contract.judge"](app, declared["sha256"], build, documents.__getitem__)
+        found = _inspected(app, tarball, one["unpacked"])
+        _check_room(app, ROOT, found)
+        build = judged(app, found["manifest"], found["has"].__contains__)
+        _check_processes(app, declared, build)
+        documents = found["documents"]
+        __salt__["contract.judge"](app, declared["sha256"], build, lambda version: documents.get(version, ""))
 
 
-# Bytes of an OpenAPI document, four for each of the characters that it may have.
-MAX_DOCUMENT = 8_000_000
+# --- What a tarball holds, before any of it is on the disk ------------------------------------------------------------
 
 
-def described(tarball):
-    """Read what a build says of itself, and the documents of the versions that it says it has.
+class _Reader:
+    """Reads what a gzip file holds, never much at once, and not more than there may be.
+
+    What a tarball says of a member is read whole, whatever it says of its own size.
+
+    :param stream: the gzip file.
+    :param most: bytes.
+    """
+
+    def __init__(self, stream, most):
+        self.stream, self.most = stream, most
+
+    def read(self, size=-1):
+        if not 0 <= size <= MAX_HEADER:
+            raise ValueError("says more of a member than any build needs")
+        return self.stream.read(size)
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        if whence != os.SEEK_SET or offset > self.most:
+            raise ValueError("holds more than it may")
+        return self.stream.seek(offset, whence)
+
+    def tell(self):
+        return self.stream.tell()
+
+
+def inspect(tarball, limits):
+    """Read a tarball, and write nothing. It is to be called in a process of its own.
 
     :param tarball: path of a ``.tar.gz``.
-    :return: its ``build.json``, and the documents' texts by version. Both empty where it is no build.
+    :param limits: how many ``megabytes`` and ``files`` a build may have.
+    :return: the ``bytes`` and ``files`` that it unpacks to, the text of its build.json as ``manifest`` or ``None``, the
+        texts of its OpenAPI documents by version as ``documents``, and which members it ``has``.
+    :raises ValueError: naming the first member that is not acceptable, or a damaged tarball.
     """
-    build, documents, wanted = {}, {}, {}
-    with contextlib.suppress(*UNREADABLE), tarfile.open(tarball) as tar:
-        # They stand in it by name, the wheels after them.
-        for member in itertools.takewhile(lambda one: one.name < "openapi0", tar):
-            if member.name == "build.json":
-                build = json.load(tar.extractfile(member))
-                wanted = {__salt__["contract.path"](version): version for version in build.get("contracts") or {}}
-            elif member.name in wanted:
-                # More than this openapi.parse refuses.
-                documents[wanted[member.name]] = tar.extractfile(member).read(MAX_DOCUMENT + 1).decode()
-        return build, documents
-    return {}, {}
+    most = limits["megabytes"] * MEGABYTE
+    found = {"bytes": 0, "files": 0, "manifest": None, "documents": {}, "has": []}
+    kinds = {}
+    try:
+        with gzip.open(tarball) as stream, tarfile.open(fileobj=_Reader(stream, 2 * most), mode="r:") as tar:
+            for member in tar:
+                # It would keep what it knows of each.
+                tar.members = []
+                found["files"] += 1
+                if member.size < 0:
+                    raise ValueError(f"damaged: {shown(member.name)} has a size below 0; build it again")
+                found["bytes"] += member.size
+                if found["files"] > limits["files"] or found["bytes"] > most:
+                    raise ValueError(
+                        f"unpacks to more than {limits['files']} files or {limits['megabytes']} MB; expected less, "
+                        "or a higher app.{app}.unpacked"
+                    )
+                if reason := _misnamed(member):
+                    raise ValueError(f"{shown(member.name)} {reason}; expected what a host can keep; build it again")
+                if reason := _refusal(member, set()):
+                    raise ValueError(f"{shown(reason)}; expected members that stay inside the build")
+                path = posixpath.normpath(member.name)
+                kind = "link" if member.issym() else "directory" if member.isdir() else "file"
+                if path in kinds and (kind, kinds[path]) != ("directory", "directory"):
+                    raise ValueError(f"{shown(path)} is there twice; expected each member once; build it again")
+                kinds[path] = kind
+                _take_text(tar, member, path, found)
+            _read_trailer(stream)
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"damaged: {error}; build it again") from error
+    for path in kinds:
+        for parent in map(str, pathlib.PurePosixPath(path).parents):
+            if kinds.get(parent) == "link" or (kinds.get(parent) == "file" and parent != path):
+                what = "a symbolic link" if kinds[parent] == "link" else "a file"
+                raise ValueError(f"{shown(path)} lies behind {what}; expected members that stay inside the build")
+    found["has"] = [name for name in ("Procfile", "requirements.txt", ".venv") if name in kinds]
+    return found
 
 
-def _fetch(app, source, fetched):
+def _take_text(tar, member, path, found):
+    """Note what a member says, where it is one that says something of the build."""
+    version = DOCUMENT.match(path)
+    if not member.isfile() or not (version or path == "build.json"):
+        return
+    limit = MAX_DOCUMENT if version else MAX_MANIFEST
+    if member.size > limit or sum(map(len, found["documents"].values())) > MAX_DOCUMENTS:
+        raise ValueError(f"{path} has more than {limit // MEGABYTE} MB; expected less; build it again")
+    stream, text = tar.extractfile(member), b""
+    while part := stream.read(1 << 16):
+        text += part
+    try:
+        if version:
+            found["documents"][version[1]] = text.decode()
+        else:
+            found["manifest"] = text.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not in UTF-8; build it again") from error
+
+
+def _read_trailer(stream):
+    """Read to the end: gzip knows only there whether it was whole, and tar may stop before."""
+    left = MAX_TRAILER
+    while part := stream.read(MAX_HEADER):
+        left -= len(part)
+        if left < 0:
+            raise ValueError("goes on after its last member; build it again")
+
+
+def _misnamed(member):
+    """Say why no host can keep a member under its name, or return ``None``."""
+    try:
+        name = os.fsencode(member.name)
+    except UnicodeEncodeError:
+        return "has a name that is no text"
+    if b"\0" in name or b"\0" in os.fsencode(member.linkname):
+        return "has a NUL in its name"
+    if len(name) > MAX_PATH or len(os.fsencode(member.linkname)) > MAX_PATH:
+        return f"has a path of more than {MAX_PATH} bytes"
+    parts = name.split(b"/")
+    if len(parts) > MAX_DEPTH:
+        return f"is more than {MAX_DEPTH} directories deep"
+    if max(map(len, parts)) > MAX_NAME:
+        return f"has a name of more than {MAX_NAME} bytes"
+    if member.issparse():
+        return "is a sparse file"
+    return None
+
+
+def shown(name):
+    """Return the name of a member as it can stand in a message.
+
+    :param name: whatever a tarball says.
+    """
+    name = name if name.isprintable() else ascii(name)
+    return name if len(name) <= 100 else f"{name[:60]}...{name[-30:]}"
+
+
+def _inspected(app, tarball, limits):
+    """Return what a tarball holds; see ``inspect``.
+
+    :raises CommandExecutionError: naming the app and the file.
+    """
+    try:
+        return __salt__["bounded.call"](inspect, tarball, limits, seconds=READING, megabytes=MEMORY)
+    except ValueError as error:
+        reason = str(error).replace("{app}", app)
+        raise CommandExecutionError(f"app.{app}.build: {tarball}: {reason}") from error
+
+
+def _check_room(app, directory, found):
+    """Refuse what the file system of a directory has no room for.
+
+    :param directory: it need not be there.
+    :param found: ``bytes`` and ``files``.
+    """
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    room = os.statvfs(directory)
+    # The last block of each file is half empty, and a directory or a link is one as well.
+    needed = found["bytes"] + found["files"] * BLOCK
+    free, files = room.f_bavail * room.f_frsize - RESERVE, room.f_favail
+    if needed > free:
+        raise CommandExecutionError(
+            f"app.{app}.build: needs {needed // MEGABYTE} MB, and {directory} has {max(free, 0) // MEGABYTE} MB free "
+            f"beside a reserve of {RESERVE // MEGABYTE} MB; free some, or keep fewer releases (app.{app}.keep_releases)"
+        )
+    # Some file systems have no number of files that there can be.
+    if room.f_files and found["files"] > files:
+        raise CommandExecutionError(
+            f"app.{app}.build: has {found['files']} files, and {directory} has room for {files}; remove some, or keep "
+            f"fewer releases (app.{app}.keep_releases)"
+        )
+
+
+def _judge_wheels(app, staged, limits):
+    """Refuse wheels that are none, or that would not find room: they are unpacked by uv, which does not ask."""
+    wheelhouse = pathlib.Path(staged, "wheelhouse")
+    wheels = sorted(path.name for path in wheelhouse.glob("*.whl"))
+    earlier = sorted(pathlib.Path(ROOT, app, "builds").glob("[!.]*"), key=_modified, reverse=True)[:NEWEST]
+    new = [
+        name
+        for name in wheels
+        if not any(_is_there(build / "wheelhouse" / name, wheelhouse / name) for build in earlier)
+    ]
+    try:
+        arguments = (str(wheelhouse), wheels, new, limits)
+        found = __salt__["bounded.call"](measured, *arguments, seconds=READING, megabytes=MEMORY)
+    except ValueError as error:
+        reason = str(error).replace("{app}", app)
+        raise CommandExecutionError(f"app.{app}.build: {reason}") from error
+    _check_room(app, staged, found)
+
+
+def _is_there(kept, wheel):
+    """Tell whether an earlier build, which was measured then, has the same wheel."""
+    with contextlib.suppress(OSError):
+        return filecmp.cmp(kept, wheel, shallow=False)
+    return False
+
+
+def measured(wheelhouse, wheels, new, limits):
+    """Return what wheels unpack to. It is to be called in a process of its own.
+
+    :param wheelhouse: the directory that they are in.
+    :param wheels: the names of all.
+    :param new: those whose content is to be read: what a zip file says of itself may not be so.
+    :param limits: see ``inspect``.
+    :return: ``bytes`` and ``files``.
+    :raises ValueError: naming the wheel.
+    """
+    found = {"bytes": 0, "files": 0}
+    for name in wheels:
+        try:
+            with zipfile.ZipFile(f"{wheelhouse}/{name}") as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+            raise ValueError(f"wheelhouse/{name}: no wheel ({type(error).__name__}); build it again") from error
+        found["files"] += len(members)
+        found["bytes"] += sum(member.file_size for member in members)
+        if found["files"] > limits["files"] or found["bytes"] > limits["megabytes"] * MEGABYTE:
+            raise ValueError(
+                f"wheelhouse/{name}: unpacks, with the wheels before it, to more than {limits['files']} files or "
+                f"{limits['megabytes']} MB; expected less, or a higher app.{{app}}.unpacked"
+            )
+        with open(f"{wheelhouse}/{name}", "rb") as stream:
+            for member in members if name in new else ():
+                if _inflated(stream, member) != member.file_size:
+                    raise ValueError(
+                        f"wheelhouse/{name}: {shown(member.filename)} is not as large as it says; build it again"
+                    )
+    return found
+
+
+def _inflated(stream, member):
+    """Return how many bytes a member of a zip file has, up to one more than it says; -1 where that cannot be told."""
+    stream.seek(member.header_offset)
+    header = stream.read(30)
+    if len(header) < 30 or header[:4] != b"PK\3\4":
+        return -1
+    stream.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
+    left, count = member.compress_size, 0
+    if member.compress_type == zipfile.ZIP_STORED:
+        return left
+    if member.compress_type != zipfile.ZIP_DEFLATED or member.flag_bits & 1:
+        return -1
+    inflating = zlib.decompressobj(-15)
+    while count <= member.file_size and not inflating.eof:
+        data = inflating.unconsumed_tail or stream.read(min(left, 1 << 16))
+        if not inflating.unconsumed_tail:
+            left -= len(data)
+            if not data:
+                return -1
+        try:
+            count += len(inflating.decompress(data, 1 << 20))
+        except zlib.error:
+            return -1
+    return count
+
+
+# --- Where it comes from ----------------------------------------------------------------------------------------------
+
+
+def _fetch(app, source, fetched, limits):
     """Return a path of the tarball on this host."""
     if source.startswith("https://"):
-        return _download(app, source, fetched)
+        return _download(app, source, fetched, limits)
     path = __salt__["cp.cache_file"](source) if source.startswith("salt://") else source
     if not path or not os.path.isfile(path):
         raise CommandExecutionError(
@@ -196,26 +457,87 @@ def _fetch(app, source, fetched):
     return path
 
 
-def _download(app, source, fetched):
+def _download(app, source, fetched, limits):
+    """Bring a tarball, in a process of its own, which ends whatever the server does."""
+    most = limits["megabytes"] * MEGABYTE
+    try:
+        reason = __salt__["bounded.call"](downloaded, source, fetched, most, seconds=DOWNLOAD, megabytes=MEMORY)
+    except ValueError as error:
+        reason = str(error)
+    if reason:
+        reason = reason.replace("{app}", app)
+        raise CommandExecutionError(f"app.{app}.build.source: the server {reason}; expected the tarball")
+    return fetched
+
+
+class _LateError(Exception):
+    """A part of an answer did not come in time. No OSError, which the libraries would try again."""
+
+
+def downloaded(source, fetched, most):
+    """Bring a file over HTTPS. It is to be called in a process of its own.
+
+    :param source: its address.
+    :param fetched: where to write it.
+    :param most: how many bytes it may have.
+    :return: why it could not be brought, or ``None``.
+    """
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.exceptions import HTTPError
     from urllib3.util import Retry
 
+    def late(*_):
+        raise _LateError
+
+    signal.signal(signal.SIGALRM, late)
     session = requests.Session()
-    retry = Retry(3, backoff_factor=0.5, status_forcelist=(502, 503, 504), raise_on_status=False)
+    # The library reads a redirect's own content to its end, which it need not have, also where it is not to follow it.
+    session.get_redirect_target = lambda answer: None
+    retry = Retry(3, redirect=0, backoff_factor=0.5, status_forcelist=(502, 503, 504), raise_on_status=False)
     session.mount("https://", HTTPAdapter(max_retries=retry))
     try:
-        # requests would trust its own list of authorities, not the host's.
-        with session.get(source, stream=True, timeout=(10, 60), verify=CA_BUNDLE) as answer:
-            answer.raise_for_status()
-            with open(fetched, "wb") as stream:
-                shutil.copyfileobj(answer.raw, stream)
+        for _ in range(MAX_REDIRECTS + 1):
+            # It bounds each read, and so waits for whoever sends a byte now and then.
+            signal.alarm(PART)
+            # It would trust its own list of authorities, not the host's.
+            answer = session.get(source, stream=True, timeout=(10, PART), verify=CA_BUNDLE)
+            with answer:
+                if answer.is_redirect:
+                    source = urljoin(source, answer.headers["Location"])
+                    if not source.startswith("https://"):
+                        return "leads elsewhere than to https://"
+                    continue
+                if answer.status_code != 200:
+                    return f"answered {answer.status_code}"
+                return _write(answer, fetched, most)
+        return f"leads on and on, {MAX_REDIRECTS} times and more"
+    except _LateError:
+        return f"sends nothing, or next to nothing, within {PART} s"
     except (requests.RequestException, HTTPError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        reason = f"answered {status}" if status else f"cannot be reached ({type(error).__name__})"
-        raise CommandExecutionError(f"app.{app}.build.source: the server {reason}; expected the tarball") from error
-    return fetched
+        return f"cannot be reached ({type(error).__name__})"
+    except OSError as error:
+        return f"answers, and what it sends cannot be kept ({error.strerror})"
+
+
+def _write(answer, fetched, most):
+    """Write an answer to a file; return why not, or ``None``."""
+    count, said = 0, answer.headers.get("Content-Length", "")
+    if said.isdecimal() and int(said) > most:
+        return f"says that it sends {int(said) // MEGABYTE} MB, and app.{{app}}.unpacked allows {most // MEGABYTE}"
+    with open(fetched, "wb") as stream:
+        while True:
+            signal.alarm(PART)
+            part = answer.raw.read(PART_SIZE)
+            if not part:
+                return None
+            count += len(part)
+            if count > most:
+                return f"sends more than the {most // MEGABYTE} MB that app.{{app}}.unpacked allows"
+            room = os.statvfs(os.path.dirname(fetched))
+            if room.f_bavail * room.f_frsize < RESERVE:
+                return f"sends more than there is room for in {os.path.dirname(fetched)}"
+            stream.write(part)
 
 
 def _sha256(path):
@@ -280,33 +602,90 @@ def _refusal(member, links):
 
 def _judge(app, staged):
     """Refuse a build that is not one, or not for this host; return what it says of itself."""
+    manifest = None
+    with (
+        contextlib.suppress(FileNotFoundError, IsADirectoryError, UnicodeDecodeError),
+        open(f"{staged}/build.json", "rb") as stream,
+    ):
+        manifest = stream.read(MAX_MANIFEST + 1).decode()
+    has = {name for name in ("Procfile", "requirements.txt") if os.path.isfile(f"{staged}/{name}")}
+    has |= {".venv"} if os.path.lexists(f"{staged}/.venv") else set()
+    return judged(app, manifest, has.__contains__)
+
+
+# What build.json says, as far as a host goes by it.
+MANIFEST = {
+    "type": "object",
+    "required": ["format", "app", "version", "commit", "python", "processes"],
+    "properties": {
+        "app": {"type": "string", "maxLength": 100},
+        "version": {"type": "string", "maxLength": 100},
+        "commit": {"type": ["string", "null"], "maxLength": 100},
+        "python": {"type": "string", "maxLength": 20},
+        "reversible": {"type": "boolean"},
+        "migrations": {"type": ["string", "null"]},
+        "processes": {
+            "type": "object",
+            "propertyNames": {"pattern": r"^[a-z][a-z0-9_-]{0,30}\Z"},
+            "additionalProperties": {"type": "string", "pattern": r"^[^\x00]*\Z"},
+        },
+        "contracts": {"type": "object", "propertyNames": {"pattern": r"^v[0-9]{1,4}\Z"}},
+        "wheels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "installed_migrations": {"type": "object", "additionalProperties": {"type": "string"}},
+    },
+}
+
+
+def judged(app, manifest, has):
+    """Return what a build says of itself.
+
+    :param app: the app's name.
+    :param manifest: the text of its build.json, or ``None``.
+    :param has: a function that tells whether it has a file.
+    :raises CommandExecutionError: when it is no build, or not one for this host.
+    """
+    from jsonschema import Draft202012Validator
+
     try:
-        with open(f"{staged}/build.json", encoding="utf-8") as stream:
-            build = json.load(stream)
-        python, form, name, processes = build["python"], build["format"], build["app"], build["processes"]
-        build["version"], build["commit"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        raise CommandExecutionError(
-            f"app.{app}.build: has no valid build.json; make it with bin/build-release"
-        ) from error
-    if form != FORMAT:
-        raise CommandExecutionError(f"app.{app}.build: has the format {form}; expected {FORMAT}. Build it again")
-    if name != app:
-        raise CommandExecutionError(f"app.{app}.build: is a build of {name}; declare one of {app}")
-    if not isinstance(processes, dict) or not all(isinstance(line, str) for line in processes.values()):
+        build = json.loads(manifest or "")
+        mistake = next(Draft202012Validator(MANIFEST).iter_errors(build), None)
+        if mistake and mistake.absolute_path:
+            where = ".".join(shown(str(part)) for part in mistake.absolute_path)
+            raise CommandExecutionError(
+                f"app.{app}.build: build.json: {where}: not as a build has it; make it with bin/build-release"
+            )
+    except (ValueError, RecursionError):
+        mistake = True
+    if mistake:
         raise CommandExecutionError(f"app.{app}.build: has no valid build.json; make it with bin/build-release")
+    python, form, name = build["python"], build["format"], build["app"]
+    if type(form) is not int or form != FORMAT:
+        raise CommandExecutionError(
+            f"app.{app}.build: has the format {shown(str(form))}; expected {FORMAT}. Build it again"
+        )
+    if name != app:
+        raise CommandExecutionError(f"app.{app}.build: is a build of {shown(name)}; declare one of {app}")
     own = _python_version()
     if python != own:
         raise CommandExecutionError(
-            f"app.{app}.build: is for Python {python}, this host has {own}; "
+            f"app.{app}.build: is for Python {shown(python)}, this host has {own}; "
             f"build it with bin/build-release --python {own}"
         )
-    if os.path.lexists(f"{staged}/.venv"):
+    if has(".venv"):
         raise CommandExecutionError(f"app.{app}.build: has a .venv of its own; make it with bin/build-release")
     for name in ("Procfile", "requirements.txt"):
-        if not os.path.isfile(f"{staged}/{name}"):
+        if not has(name):
             raise CommandExecutionError(f"app.{app}.build: has no {name}; make it with bin/build-release")
     return build
+
+
+def _check_processes(app, declared, build):
+    """Refuse a declaration that names other process types than the build has: its formation was checked by them."""
+    if "processes" in declared and sorted(declared["processes"]) != (has := sorted(build["processes"])):
+        raise CommandExecutionError(
+            f"app.{app}.build.processes: the build has {', '.join(has)}; expected these, as "
+            "bin/build-release --declare writes them"
+        )
 
 
 def _python_version():
@@ -356,7 +735,15 @@ def _make_venv(app, staged):
 def _run(app, command, staged, environ):
     """Run a command in the directory of a build; it may fail where no app is named."""
     # The app's user reads what is made here, whatever the umask of the shell that salt-call came from.
-    done = subprocess.run(command, cwd=staged, env=environ, umask=0o022, capture_output=True, text=True, check=False)
+    given = {"cwd": staged, "env": environ, "umask": 0o022, "capture_output": True, "text": True, "check": False}
+    try:
+        done = subprocess.run(command, timeout=COMMAND_LIMIT, **given)
+    except subprocess.TimeoutExpired:
+        if not app:
+            return
+        raise CommandExecutionError(
+            f"app.{app}.build: its virtual environment cannot be made within {COMMAND_LIMIT} s"
+        ) from None
     if done.returncode and app:
         lines = "; ".join(done.stderr.strip().splitlines()[-4:])
         raise CommandExecutionError(f"app.{app}.build: its virtual environment cannot be made: {lines}")

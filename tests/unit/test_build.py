@@ -1,6 +1,7 @@
 """Builds: which tarballs are refused, and what the others become."""
 
 import base64
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -16,6 +17,7 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import types
@@ -23,8 +25,12 @@ import zipfile
 from pathlib import Path
 
 import certifi
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
+
+LIMITS = {"megabytes": 10, "files": 100}
 
 
 def member(name, kind=tarfile.REGTYPE, link="", mode=0o644, content=b""):
@@ -176,10 +182,16 @@ def test_the_place_of_a_build_is_named_by_app_and_digest(build, dunders, monkeyp
     assert build.is_unpacked("shop")
 
 
-def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(build, dunders, monkeypatch, tmp_path, tarball):
+def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(
+    build, bounded, dunders, monkeypatch, tmp_path, tarball
+):
     source = tarball(member("manage.py", content=b"print()"))
     declared = {"source": source, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
-    dunders(build, pillar={"app": {"shop": {"build": declared}}}, salt={"contract.judge": lambda *_: None})
+    dunders(
+        build,
+        pillar={"app": {"shop": {"build": declared, "unpacked": LIMITS}}},
+        salt={"contract.judge": lambda *_: None, "bounded.call": bounded.call},
+    )
     monkeypatch.setattr(build, "ROOT", str(tmp_path))
     monkeypatch.setattr(build, "LOCKS", str(tmp_path / "locks"))
     monkeypatch.setattr(build, "grp", types.SimpleNamespace(getgrnam=lambda app: types.SimpleNamespace(gr_gid=0)))
@@ -244,7 +256,7 @@ def test_a_build_without_a_valid_manifest_is_refused(build, staged, content):
     [
         ({"format": 2}, "has the format 2; expected 1. Build it again"),
         ({"app": "other"}, "is a build of other; declare one of shop"),
-        ({"processes": ["web"]}, "has no valid build.json; make it with bin/build-release"),
+        ({"processes": ["web"]}, "build.json: processes: not as a build has it; make it with bin/build-release"),
         ({"python": "2.7"}, "is for Python 2.7, this host has {own}; build it with bin/build-release --python {own}"),
     ],
 )
@@ -496,17 +508,21 @@ def test_a_source_that_is_not_there_is_told(build, dunders, tmp_path):
     dunders(build, salt={"cp.cache_file": lambda source: ""})
     for source in (str(tmp_path / "none.tar.gz"), str(tmp_path), "salt://builds/none.tar.gz"):
         with pytest.raises(CommandExecutionError) as raised:
-            build._fetch("shop", source, "unused")
+            build._fetch("shop", source, "unused", LIMITS)
         assert (
             str(raised.value) == f"app.shop.build.source: {source}: no such file; put the build there that was declared"
         )
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers by path: /200, /404, /503, /503-then-200 and /cut, whose body ends too early."""
+    """Answers by path: /200, /404, /503, /503-then-200 and /cut, whose body ends too early; and those of ``ODD``."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
+        if self.path in ODD:
+            with contextlib.suppress(OSError):
+                self.say(*ODD[self.path])
+            return
         status = 200 if self.path in ("/200", "/cut") or self.server.asked.count(self.path) > 1 else int(self.path[1:4])
         if self.path == "/503":
             status = 503
@@ -517,8 +533,34 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"a build\n")
 
+    def say(self, first, again, pause):
+        self.wfile.write(first)
+        while again:
+            time.sleep(pause)
+            self.wfile.write(again)
+
     def log_message(self, *_arguments):
         pass
+
+
+def leads(to):
+    return b"HTTP/1.1 302 Found\r\nLocation: " + to + b"\r\n\r\n"
+
+
+# What is said first, then again and again, and the seconds between.
+ODD = {
+    "/dripping-headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: 1\r\n", 0.1),
+    "/dripping-body": (b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.1),
+    "/endless": (b"HTTP/1.1 200 OK\r\n\r\n", bytes(100_000), 0),
+    "/endless-chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"2710\r\n%s\r\n" % bytes(10_000), 0),
+    "/too-long": (b"HTTP/1.1 200 OK\r\nContent-Length: 99000000\r\n\r\n", b"x", 0.1),
+    "/announced": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", 0.1),
+    "/round": (leads(b"/round"), b"", 0),
+    "/to-http": (leads(b"http://127.0.0.1/200"), b"", 0),
+    "/to-200": (leads(b"200"), b"", 0),
+    "/to-200-with-an-endless-body": (leads(b"/200"), bytes(100_000), 0),
+    "/no-http": (b"hello\r\n", b"", 0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -534,8 +576,9 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def server(authority, build, monkeypatch):
+def server(authority, build, bounded, dunders, monkeypatch):
     """A server of builds, over TLS."""
+    dunders(build, salt={"bounded.call": bounded.call})
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority / "ca.pem", authority / "key.pem")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as served:
@@ -552,83 +595,429 @@ def server(authority, build, monkeypatch):
 
 @pytest.mark.parametrize("path, times", [("/200", 1), ("/503-then-200", 2)])
 def test_a_build_is_downloaded_as_it_is(build, server, tmp_path, path, times):
-    fetched = build._download("shop", server.at + path, str(tmp_path / "fetched"))
+    fetched = build._download("shop", server.at + path, str(tmp_path / "fetched"), LIMITS)
     assert Path(fetched).read_bytes() == b"a build\n"
     assert server.asked == [path] * times
 
 
 @pytest.mark.parametrize(
     "path, reason",
-    [("/404", "answered 404"), ("/503", "answered 503"), ("/cut", "cannot be reached (ProtocolError)")],
+    [
+        ("/404", "answered 404"),
+        ("/503", "answered 503"),
+        ("/cut", "cannot be reached (ProtocolError)"),
+        ("/no-http", "cannot be reached (ConnectionError)"),
+    ],
 )
 def test_an_answer_that_is_no_build_is_told(build, server, tmp_path, path, reason):
     with pytest.raises(CommandExecutionError) as raised:
-        build._download("shop", server.at + path, str(tmp_path / "fetched"))
+        build._download("shop", server.at + path, str(tmp_path / "fetched"), LIMITS)
     assert str(raised.value) == f"app.shop.build.source: the server {reason}; expected the tarball"
+
+
+@pytest.mark.parametrize("path", ["/to-200", "/to-200-with-an-endless-body"])
+def test_a_redirect_is_followed_and_its_own_content_not_read(build, server, tmp_path, path):
+    fetched = build._download("shop", server.at + path, str(tmp_path / "fetched"), LIMITS)
+    assert Path(fetched).read_bytes() == b"a build\n"
+
+
+HELD = {
+    "/dripping-headers": "sends nothing, or next to nothing, within 1 s",
+    "/dripping-body": "sends nothing, or next to nothing, within 1 s",
+    "/announced": "sends nothing, or next to nothing, within 1 s",
+    "/endless": "sends more than the 10 MB that app.shop.unpacked allows",
+    "/endless-chunks": "sends more than the 10 MB that app.shop.unpacked allows",
+    "/too-long": "says that it sends 99 MB, and app.shop.unpacked allows 10",
+    "/round": "leads on and on, 5 times and more",
+    "/to-http": "leads elsewhere than to https://",
+}
+
+
+@pytest.mark.parametrize("path, reason", HELD.items(), ids=HELD)
+def test_an_answer_that_would_hold_a_run_is_given_up(build, server, monkeypatch, tmp_path, path, reason):
+    monkeypatch.setattr(build, "PART", 1)
+    before = time.monotonic()
+    with pytest.raises(CommandExecutionError) as raised:
+        build._download("shop", server.at + path, str(tmp_path / "fetched"), LIMITS)
+    assert str(raised.value) == f"app.shop.build.source: the server {reason}; expected the tarball"
+    assert time.monotonic() - before < 30
+
+
+def test_a_download_for_which_there_is_no_room_is_given_up(build, server, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "RESERVE", 10**18)
+    with pytest.raises(CommandExecutionError, match="sends more than there is room for in"):
+        build._download("shop", f"{server.at}/200", str(tmp_path / "fetched"), LIMITS)
 
 
 def test_a_server_that_the_host_does_not_trust_is_told(build, server, monkeypatch, tmp_path):
     monkeypatch.setattr(build, "CA_BUNDLE", certifi.where())
     with pytest.raises(CommandExecutionError, match=r"the server cannot be reached \(SSLError\)"):
-        build._download("shop", f"{server.at}/200", str(tmp_path / "fetched"))
+        build._download("shop", f"{server.at}/200", str(tmp_path / "fetched"), LIMITS)
     assert server.asked == []
 
 
-def test_a_server_that_does_not_answer_is_told(build, tmp_path, authority, monkeypatch):
+def test_a_server_that_does_not_answer_is_told(build, bounded, dunders, tmp_path, authority, monkeypatch):
+    dunders(build, salt={"bounded.call": bounded.call})
     monkeypatch.setattr(build, "CA_BUNDLE", str(authority / "ca.pem"))
     # A port that nothing listens on, so that the connection is refused at once.
     with pytest.raises(CommandExecutionError, match=r"the server cannot be reached \(ConnectionError\)"):
-        build._download("shop", "https://127.0.0.1:1/shop.tar.gz", str(tmp_path / "fetched"))
+        build._download("shop", "https://127.0.0.1:1/shop.tar.gz", str(tmp_path / "fetched"), LIMITS)
+
+
+# --- What a tarball holds, before any of it is on the disk ------------------------------------------------------------
+
+
+@pytest.fixture
+def inspected(build, bounded, dunders):
+    """Return a function that looks into a tarball of shop, in a process of its own as a run does."""
+    dunders(build, salt={"bounded.call": bounded.call})
+    return lambda path, **limits: build._inspected("shop", str(path), LIMITS | limits)
+
+
+def manifest(**changes):
+    made = {"format": 1, "app": "shop", "version": "1", "commit": None, "python": "{}.{}".format(*sys.version_info)}
+    return made | {"processes": {"web": "gunicorn"}, "contracts": {}, "wheels": {}} | changes
+
+
+def test_a_tarball_says_what_it_has(inspected, tarball):
+    documents = [member(f"openapi/{name}.yaml", content=name.encode()) for name in ("v1", "v3", "shared")]
+    record = json.dumps(manifest()).encode()
+    parts = [member("Procfile"), member("build.json", content=record), folder("openapi"), *documents]
+    assert inspected(tarball(*parts, member("wheelhouse/x.whl", content=b"x" * 5000))) == {
+        "bytes": len(record) + 2 + 2 + 6 + 5000,
+        "files": 7,
+        "manifest": record.decode(),
+        "documents": {"v1": "v1", "v3": "v3"},
+        "has": ["Procfile"],
+    }
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    """Return a member's header alone, whatever size it says that it has."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def sparse(name, size):
+    """Return the header of a sparse file of GNU tar's old kind, of that size."""
+    block = bytearray(header(name, 0, tarfile.GNUTYPE_SPARSE))
+    block[483:495] = b"%011o\0" % size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+MANY = b"".join(header(f"f{n}", 0) for n in range(200))
+DEEP_JSON = b'{"processes":' * 100_000
+RAW = {
+    "a large member": (header("big", 11_000_000), "unpacks to more than 100 files or 10 MB"),
+    "a member of a terabyte": (header("big", 1 << 40), "unpacks to more than 100 files or 10 MB"),
+    "two that are too large together": (
+        header("a", 6_000_000) + bytes(6_000_128) + header("b", 6_000_000),
+        "unpacks to more than 100 files or 10 MB; expected less, or a higher app.shop.unpacked",
+    ),
+    "many members": (MANY, "unpacks to more than 100 files or 10 MB"),
+    "a size below 0": (header("a", -512), "damaged"),
+    "a sparse file of a terabyte": (sparse("a", 1 << 40), "unpacks to more than"),
+    "a sparse file": (sparse("a", 1000), "a is a sparse file"),
+    "a long name of a gigabyte": (header("././@LongLink", 1 << 30, tarfile.GNUTYPE_LONGNAME), "says more of a member"),
+    "attributes of a gigabyte": (header("a", 1 << 30, tarfile.XHDTYPE), "says more of a member"),
+    "attributes of attributes": (
+        b"".join(header("a", 11, tarfile.XHDTYPE) + b"11 path=ab\n".ljust(512, b"\0") for _ in range(20_000)),
+        "nested too deep|damaged",
+    ),
+    "no end": (header("a", 0) + bytes(40_000_000), "goes on after its last member|damaged"),
+}
+
+
+@pytest.mark.parametrize("content, reason", RAW.values(), ids=RAW)
+def test_a_tarball_that_is_made_to_fill_a_host_is_refused_by_name(inspected, tmp_path, content, reason):
+    path = tmp_path / "shop.tar.gz"
+    path.write_bytes(gzip.compress(content + bytes(1024), 1))
+    with pytest.raises(CommandExecutionError, match=reason) as raised:
+        inspected(path)
+    assert str(raised.value).startswith(f"app.shop.build: {path}: ")
+    assert os.listdir(tmp_path) == ["shop.tar.gz"]
+
+
+NAMES = {
+    "3,000 directories": ("/".join(["a"] * 3000), "is more than 100 directories deep|more than 1000 bytes"),
+    "101 directories": ("/".join(["a"] * 101), "is more than 100 directories deep"),
+    "a name that no file system takes": ("a" * 256, "has a name of more than 255 bytes"),
+    "a long path": ("/".join(["a" * 200] * 6), "has a path of more than 1000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name, reason", NAMES.values(), ids=NAMES)
+def test_a_path_that_no_host_can_keep_is_refused_by_name(inspected, tarball, name, reason):
+    with pytest.raises(CommandExecutionError, match=reason) as raised:
+        inspected(tarball(member(name)))
+    assert "aaa" in str(raised.value).replace("/", "") and len(str(raised.value)) < 400
+
+
+PAIRS = {
+    "a file twice": ([member("a"), member("./a")], "a is there twice"),
+    "a file and a directory": ([member("a"), folder("a")], "a is there twice"),
+    "a link and a file": ([symlink("a", "b"), member("a")], "a is there twice"),
+    "a file in a file": ([member("a"), member("a/b")], "a/b lies behind a file"),
+    "a file in a file that comes later": ([member("a/b"), member("a")], "a/b lies behind a file"),
+    "a file behind a link": ([member("link/evil"), symlink("link", "a")], "link/evil lies behind a symbolic link"),
+    "a file above": ([member("../evil")], "../evil leaves the build"),
+    "a hard link": ([member("a"), member("b", tarfile.LNKTYPE, "a")], "b is neither a file, a directory nor"),
+    "a name that commands a terminal": ([member("../\x1b[2J\n")], "'../.x1b.2J.n"),
+    "a file for the build": ([member(".")], "lies behind a file|is there twice"),
+}
+
+
+@pytest.mark.parametrize("members, reason", PAIRS.values(), ids=PAIRS)
+def test_members_that_cannot_be_unpacked_beside_each_other_are_refused(inspected, tarball, members, reason):
+    with pytest.raises(CommandExecutionError, match=reason) as raised:
+        inspected(tarball(member("first"), *members))
+    assert str(raised.value).isprintable()
+
+
+TEXTS = {
+    "a large build.json": (member("build.json", content=b" " * 2_000_000), "build.json has more than 1 MB"),
+    "a build.json in another encoding": (member("build.json", content=b"\xff\xfe"), "build.json is not in UTF-8"),
+    "a large document": (member("openapi/v1.yaml", content=b" " * 9_000_000), "openapi/v1.yaml has more than 8 MB"),
+    "a document in another encoding": (member("openapi/v1.yaml", content=b"\xff"), "openapi/v1.yaml is not in UTF-8"),
+}
+
+
+@pytest.mark.parametrize("part, reason", TEXTS.values(), ids=TEXTS)
+def test_what_a_build_says_of_itself_has_its_bounds(inspected, tarball, part, reason):
+    with pytest.raises(CommandExecutionError, match=reason):
+        inspected(tarball(part))
+
+
+def test_what_has_no_room_is_refused_before_it_is_written(build, tmp_path, monkeypatch):
+    def room(free, files, all_files=1000):
+        statvfs = types.SimpleNamespace(f_bavail=free, f_frsize=1_000_000, f_favail=files, f_files=all_files)
+        monkeypatch.setattr(build.os, "statvfs", lambda directory: statvfs)
+        build._check_room("shop", str(tmp_path / "shop/builds"), {"bytes": 500_000_000, "files": 100})
+
+    room(900, 500)
+    room(900, 0, all_files=0)
+    with pytest.raises(CommandExecutionError, match=rf"app\.shop\.build: needs 500 MB, and {tmp_path} has 444 MB free"):
+        room(700, 500)
+    with pytest.raises(CommandExecutionError, match=rf"has 100 files, and {tmp_path} has room for 99; .*keep_releases"):
+        room(900, 99)
+
+
+MANIFESTS = {
+    "a directory": (None, "has no valid build.json"),
+    "deep JSON": (DEEP_JSON, "has no valid build.json"),
+    "deep lists": (b"[" * 100_000, "has no valid build.json"),
+    "a number of a million digits": (b'{"format": ' + b"1" * 1_000_000 + b"}", "has no valid build.json"),
+    "more than one megabyte": (b" " * 2_000_000, "has no valid build.json"),
+    **{
+        f"{key} that is {value!r:.20}": (
+            json.dumps(manifest(**{key: value})).encode(),
+            f"build.json: {key}|has the format|is a build of|has no valid",
+        )
+        for key, values in {
+            "format": (None, [], True, "1", 1.0, -1),
+            "app": (None, [], {}, 7, "a" * 101, "\x1b[2J"),
+            "version": (None, [], 7, "a" * 101),
+            "commit": ([], 7, {}),
+            "python": (None, 3.11, [], "3" * 30),
+            "processes": (None, [], "web", {"web": None}, {"web": ["a"]}, {"../x": "a"}, {"Web": "a"}, {"web": "\0"}),
+            "contracts": ([], "v1", {"../x": {}}, {"v1/../x": {}}),
+            "migrations": ([], 7),
+            "installed_migrations": (None, [], {"code": 7}),
+            "wheels": ([], {"a": 1}),
+            "reversible": (None, "yes", 1),
+        }.items()
+        for value in values
+    },
+}
+
+
+@pytest.mark.parametrize("content, reason", MANIFESTS.values(), ids=MANIFESTS)
+def test_a_build_json_that_says_anything_is_refused_in_one_line(build, staged, content, reason):
+    (staged / "build.json").unlink()
+    if content is None:
+        (staged / "build.json").mkdir()
+    else:
+        (staged / "build.json").write_bytes(content)
+    with pytest.raises(CommandExecutionError, match=reason) as raised:
+        build._judge("shop", str(staged))
+    said = str(raised.value)
+    assert said.startswith("app.shop.build: ")
+    assert said.isprintable() and len(said) < 300
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@hypothesis.given(st.dictionaries(st.sampled_from(sorted(manifest())), JSON, max_size=3), st.binary(max_size=3))
+@hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
+def test_whatever_a_build_json_says_it_is_taken_or_refused(build, changes, harm):
+    text = json.dumps(manifest(**changes)) + harm.decode("latin-1")
+    try:
+        made = build.judged("shop", text, {"Procfile", "requirements.txt"}.__contains__)
+    except CommandExecutionError as error:
+        assert str(error).startswith("app.shop.build: ")
+    else:
+        assert made == json.loads(text)
+
+
+@hypothesis.given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=4))
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+def test_whatever_bytes_of_a_tarball_are_wrong_it_is_read_or_refused(build, changes):
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        parts = [member("Procfile", content=b"web: x\n"), folder("a"), symlink("a/b", "c"), member("é" * 60)]
+        for info, content in [*parts, member("build.json", content=json.dumps(manifest()).encode())]:
+            tar.addfile(info, content)
+    harmed = bytearray(plain.getvalue())
+    for place, value in changes:
+        harmed[place % len(harmed)] = value
+    with tempfile.NamedTemporaryFile(suffix=".tar.gz") as file:
+        file.write(gzip.compress(bytes(harmed), 1))
+        file.flush()
+        with contextlib.suppress(ValueError):
+            assert build.inspect(file.name, LIMITS)["files"] >= 0
+
+
+# --- Wheels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheels(build, bounded, dunders, monkeypatch, tmp_path):
+    """Return a function that has the wheels of a build of shop measured, each given as what to write into it."""
+    monkeypatch.setattr(build, "ROOT", str(tmp_path / "apps"))
+    dunders(build, salt={"bounded.call": bounded.call})
+    wheelhouse = tmp_path / "staged/wheelhouse"
+    wheelhouse.mkdir(parents=True)
+
+    def measure(*contents, harm=lambda data: data, **limits):
+        for number, files in enumerate(contents):
+            path = wheelhouse / f"w{number}-1-py3-none-any.whl"
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, content in files.items():
+                    archive.writestr(name, content)
+            path.write_bytes(harm(path.read_bytes()))
+        build._judge_wheels("shop", str(tmp_path / "staged"), LIMITS | limits)
+
+    return measure
+
+
+def test_honest_wheels_are_taken(wheels):
+    wheels({"a.py": "x" * 5000, "empty": "", "b/": ""}, {"c": random.Random(0).randbytes(100_000)})
+
+
+def test_wheels_that_unpack_to_too_much_are_refused_by_name(wheels):
+    with pytest.raises(
+        CommandExecutionError, match=r"app\.shop\.build: wheelhouse/w1-1-py3-none-any\.whl: unpacks, with"
+    ):
+        wheels({"a": bytes(6_000_000)}, {"b": bytes(6_000_000)})
+    with pytest.raises(CommandExecutionError, match=r"more than 3 files or 10 MB; .*app\.shop\.unpacked"):
+        wheels({"a": "", "b": ""}, {"c": "", "d": ""}, files=3)
+
+
+def lie(data):
+    """Say of the one file in a zip file that it has 10 bytes, in both places, as of a bomb that hides."""
+    for mark, place in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
+        at = data.index(mark) + place
+        data = data[:at] + (10).to_bytes(4, "little") + data[at + 4 :]
+    return data
+
+
+LIES = {
+    "a smaller size": (lie, "a is not as large as it says"),
+    "cut": (lambda data: data[: len(data) // 2], "no wheel"),
+    "no zip": (lambda data: b"hello", "no wheel"),
+    "another content": (lambda data: data[:40] + b"\xff" * 20 + data[60:], "not as large as it says"),
+    "no header": (lambda data: b"XXXX" + data[4:], "not as large as it says"),
+}
+
+
+@pytest.mark.parametrize("harm, reason", LIES.values(), ids=LIES)
+def test_a_wheel_that_is_not_what_it_says_is_refused_by_name(wheels, harm, reason):
+    with pytest.raises(
+        CommandExecutionError, match=rf"app\.shop\.build: wheelhouse/w0-1-py3-none-any\.whl: .*{reason}"
+    ):
+        wheels({"a": bytes(3_000_000)}, harm=harm)
+
+
+def test_a_wheel_that_an_earlier_build_has_is_not_read_again(wheels, build, tmp_path, monkeypatch):
+    wheels({"a": "x"})
+    kept = tmp_path / "apps/shop/builds/before/wheelhouse"
+    shutil.copytree(tmp_path / "staged/wheelhouse", kept)
+    monkeypatch.setattr(build, "_inflated", lambda stream, member: -1)
+    build._judge_wheels("shop", str(tmp_path / "staged"), LIMITS)
+    (kept / "w0-1-py3-none-any.whl").write_bytes(b"another")
+    with pytest.raises(CommandExecutionError, match="not as large as it says"):
+        build._judge_wheels("shop", str(tmp_path / "staged"), LIMITS)
 
 
 # --- What a dry run knows of a build ----------------------------------------------------------------------------------
 
 
-def told(tarball, contracts, *members):
-    """Return what a dry run would judge of a tarball."""
-    record = json.dumps({"app": "shop", "contracts": contracts}).encode()
-    return tarball(member("Procfile"), member("build.json", content=record), *members, member("wheelhouse/x.whl"))
+@pytest.fixture
+def foresee(build, bounded, dunders, tarball, monkeypatch):
+    """Return a function that has a dry run judge a tarball, and returns what was asked of the module contract."""
+    monkeypatch.setattr(build, "_python_version", lambda: "{}.{}".format(*sys.version_info))
+
+    def call(*members, source="here", processes=None):
+        path = tarball(*members)
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if source != "other" else "0" * 64
+        where = {"here": path, "other": path, "elsewhere": f"{path}.absent"}.get(source, source)
+        declared = {"source": where, "sha256": digest} | ({"processes": processes} if processes else {})
+        asked = []
+        dunders(
+            build,
+            salt={
+                "bounded.call": bounded.call,
+                "cp.cache_file": lambda source: path,
+                "contract.judge": lambda app, sha256, made, read: asked.append((app, sha256 == digest, read("v1"))),
+            },
+            pillar={"app": {"shop": {"build": declared, "unpacked": LIMITS}}},
+        )
+        build.foresee("shop")
+        return asked
+
+    return call
 
 
-def test_a_tarball_says_what_it_has(build, dunders, tarball):
-    dunders(build, salt={"contract.path": lambda version: f"openapi/{version}.yaml"})
-    documents = [member(f"openapi/{name}.yaml", content=name.encode()) for name in ("v1", "v2", "v3")]
-    path = told(tarball, {"v1": {}, "v3": {}}, *documents)
-    assert build.described(path) == (
-        {"app": "shop", "contracts": {"v1": {}, "v3": {}}},
-        {"v1": "v1", "v3": "v3"},
-    )
-
-
-def test_of_a_tarball_that_is_no_build_a_dry_run_knows_nothing(build, tarball):
-    assert build.described(tarball(member("Procfile"))) == ({}, {})
-    assert build.described(tarball(member("build.json", content=b"[]"))) == ({}, {})
-
-
-@pytest.mark.parametrize("content", [b"", b"no tarball", gzip.compress(b"x" * 2000, mtime=0)])
-def test_of_what_is_no_build_a_dry_run_knows_nothing(build, tmp_path, content):
-    path = tmp_path / "shop.tar.gz"
-    path.write_bytes(content)
-    assert build.described(str(path)) == ({}, {})
+def whole(**changes):
+    record = json.dumps(manifest(contracts={"v1": {}}, **changes)).encode()
+    parts = [member("Procfile"), member("build.json", content=record), member("requirements.txt")]
+    return [*parts, member("openapi/v1.yaml", content=b"paths: {}")]
 
 
 @pytest.mark.parametrize("source", ["here", "salt://here", "elsewhere", "https://builds.example.com/a.tar.gz", "other"])
-def test_a_dry_run_judges_what_is_at_hand(build, dunders, tarball, source):
-    path = told(tarball, {"v1": {}}, member("openapi/v1.yaml", content=b"paths: {}"))
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if source != "other" else "0" * 64
-    where = {"here": path, "other": path, "elsewhere": f"{path}.absent"}.get(source, source)
-    judged = []
-    dunders(
-        build,
-        salt={
-            "cp.cache_file": lambda source: path,
-            "contract.path": lambda version: f"openapi/{version}.yaml",
-            "contract.judge": lambda app, sha256, made, read: judged.append((app, sha256, read("v1"))),
-        },
-        pillar={"app": {"shop": {"build": {"source": where, "sha256": digest}}}},
-    )
-    build.foresee("shop")
-    assert judged == ([("shop", digest, "paths: {}")] if source in ("here", "salt://here") else [])
+def test_a_dry_run_judges_what_is_at_hand(foresee, source):
+    at_hand = source in ("here", "salt://here")
+    assert foresee(*whole(), source=source) == ([("shop", True, "paths: {}")] if at_hand else [])
+
+
+FORESEEN = {
+    "no build.json": ([member("Procfile")], "has no valid build.json"),
+    "a build.json that is none": ([member("build.json", content=b"[]")], "has no valid build.json"),
+    "a build of another app": (whole(app="other"), "is a build of other; declare one of shop"),
+    "no requirements": (whole()[:2], "has no requirements.txt"),
+    "what leaves the build": ([*whole(), member("../evil")], "../evil leaves the build"),
+    "what fills the host": ([*whole(), member("big", content=bytes(11_000_000))], "unpacks to more than"),
+}
+
+
+@pytest.mark.parametrize("members, reason", FORESEEN.values(), ids=FORESEEN)
+def test_a_dry_run_refuses_what_the_run_would(foresee, members, reason):
+    with pytest.raises(CommandExecutionError, match=f"app.shop.build: .*{reason}"):
+        foresee(*members)
+
+
+def test_a_declaration_that_names_other_process_types_than_the_build_is_refused(foresee):
+    assert foresee(*whole(processes={"web": "a", "release": "b"}), processes=["web", "release"])
+    with pytest.raises(CommandExecutionError, match=r"app\.shop\.build\.processes: the build has web; expected these"):
+        foresee(*whole(), processes=["web", "worker"])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def shop(**settings):
 
 APP_KEYS = (
     "attach, build, config, contract, domains, drain, formation, grace, health, keep_releases, port, provides, "
-    "release_timeout, site"
+    "release_timeout, site, unpacked"
 )
 BUILT = "expected a mapping of source and sha256, as bin/build-release --declare writes it"
 DOMAINS = "expected list without repeats (The names at which the proxy serves its web processes)"
