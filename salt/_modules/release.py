@@ -222,7 +222,8 @@ def _check_formation(app, one, sha256):
     made = __salt__["release_store.build"](app, sha256)
     for kind, count in sorted(one["formation"].items()) if made else ():
         if count and kind not in made["processes"]:
-            known = ", ".join(sorted(made["processes"]))
+            # No formation has the process type `release`: it runs once, in a release.
+            known = ", ".join(sorted(made["processes"].keys() - {"release"})) or "none"
             raise CommandExecutionError(
                 f"app.{app}.formation.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
                 f"expected one of {known}"

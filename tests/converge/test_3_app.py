@@ -313,6 +313,7 @@ FAILURES = {
     "boot": (r"health: w(eb|orker)\.[12] ended by itself", "ImportError: mirror was told to fail at its boot"),
     "release": (r"release: exit status 1", "mirror was told to fail in its release"),
     "worker": (r"health: worker\.1 ended by itself", "mirror's worker was told to fail"),
+    "redirect": (r"health: /healthz answered 302, which leads to /login; expected 200 from itself", "Uvicorn running"),
     "health": (r"health: web\.[12] is not healthy within 10 s: /healthz answered 503, not 200", "Uvicorn running"),
 }
 
@@ -365,12 +366,25 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     apply(host).changed_nothing()
 
 
-def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, pillar, pids):
+def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, pillar, pids):
     before = pids("mirror")
     pillar.merge(app={"mirror": {"formation": {"clock": 1}}})
+    # Where the declaration names the build's process types, nothing is compiled.
+    done = host.run("salt-call", "state.apply", check=False)
+    assert done.returncode != 0
+    said = "app.mirror.formation.clock: the declared build has no such process type; expected one of web, worker"
+    assert said in done.stdout
+    assert "Result:" not in done.stdout
+    # One from before it named them is asked once it is there.
+    path = tree / "pillar/builds/dev.sls"
+    text = path.read_text()
+    builds = yaml.safe_load(text)
+    assert builds["app"]["mirror"]["build"].pop("processes") == ["release", "web", "worker"]
+    path.write_text(yaml.safe_dump(builds))
     applied = apply(host)
+    path.write_text(text)
     assert "app.mirror.formation.clock: the Procfile of build" in applied.failed["app-release-mirror"]
-    assert "expected one of release, web, worker" in applied.failed["app-release-mirror"]
+    assert applied.failed["app-release-mirror"].endswith("expected one of web, worker")
     assert pids("mirror") == before
     pillar.merge(app={"mirror": {"formation": {"clock": None}}})
     apply(host).changed_nothing()
@@ -457,6 +471,7 @@ HOSTILE = {
         [(link("a", "b"), ""), ("a/evil", "x")],
         f"a/evil lies behind a symbolic link; {OUTSIDE}",
     ),
+    "a deep path": ([("/".join(["evil"] * 3000), "x")], "expected what a host can keep; build it again"),
     "no build.json": ([("Procfile", "web: x")], "has no valid build.json; make it with bin/build-release"),
 }
 

@@ -451,7 +451,8 @@ def test_a_rollback_across_a_migration_needs_force(host, mirror, new_build, rele
     assert done.returncode != 0
     said = done.stdout + done.stderr
     assert (
-        f"mirror: v{number + 1} has run migrations that v{number} does not have. If v{number} works with what" in said
+        f"mirror: v{number + 1} has run migrations of its code that v{number} does not have. If v{number} works with"
+        in said
     )
     assert "Traceback" not in said
     host.salt("release.rollback", "mirror", "force=True")

@@ -54,7 +54,7 @@ async def answer(scope, receive, send):
     status, shown = 200, {"pid": os.getpid(), "port": os.environ.get("PORT")}
     match scope["path"]:
         case "/healthz":
-            status = 503 if FAIL == "health" else 200
+            status = {"health": 503, "redirect": 302}.get(FAIL, 200)
         case "/v1/pid":
             pass
         case "/environ":
@@ -80,6 +80,7 @@ async def answer(scope, receive, send):
             status = 404
     body = json.dumps(shown).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(b"location", b"https://mirror.example.com/login?next=/healthz")] if status == 302 else []
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
