@@ -6,6 +6,7 @@ testinfra asks each host from inside, a lab host or one over ssh; ``outside`` is
 import json
 import os
 import subprocess
+import time
 import warnings
 from functools import cache
 from pathlib import Path
@@ -94,6 +95,10 @@ def ports(host, address):
     return {"http": "80", "https": "443"}
 
 
+# Seconds for a whole answer of an app, and bytes of it.
+ANSWER, LARGEST = 60, 20_000_000
+
+
 class OfDomain(HTTPAdapter):
     """Reaches a host by its address and asks by TLS for one domain. Of the certificate test_https.py asks more."""
 
@@ -122,7 +127,16 @@ def outside(address, ports, settings):
                 session.mount(f"https://{address}:{ports[scheme]}", OfDomain(domain))
             headers = {"Host": domain} | options.pop("headers", {})
             options = {"timeout": 30, "verify": False, "allow_redirects": False} | options
-            return session.request(method, f"{scheme}://{address}:{ports[scheme]}{path}", headers=headers, **options)
+            url = f"{scheme}://{address}:{ports[scheme]}{path}"
+            # The bound of each read is none of a whole answer, which an app may make as long as it likes.
+            deadline, content = time.monotonic() + ANSWER, b""
+            with session.request(method, url, headers=headers, stream=True, **options) as answer:
+                for part in answer.iter_content(1 << 16):
+                    content += part
+                    assert len(content) <= LARGEST, f"{domain}{path} answers with more than {LARGEST} bytes"
+                    assert time.monotonic() < deadline, f"{domain}{path} does not end its answer within {ANSWER} s"
+            answer._content = content
+            return answer
 
         yield ask
 
