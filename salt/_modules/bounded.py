@@ -1,6 +1,7 @@
 """Bounds on what apps and their builds hand to root: an answer over HTTP, and work on what somebody else wrote."""
 
 import contextlib
+import ctypes
 import faulthandler
 import http.client
 import io
@@ -20,6 +21,8 @@ MAX_HEAD = 65_536
 # Bytes that a call may return.
 MAX_RESULT = 64_000_000
 MEGABYTE = 1 << 20
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
 # Deep enough for whatever a document within its own bounds holds. A process of its own ends of it, and nothing else.
 RECURSION = 5_000
 
@@ -127,13 +130,14 @@ def call(function, *arguments, seconds, megabytes):
     CLI Example: none, it serves the modules build and openapi.
     """
     reader, writer = os.pipe()
+    caller = os.getpid()
     with warnings.catch_warnings():
         # Python 3.12 warns of a fork beside threads. The child takes no lock of theirs: it computes, writes and ends.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
         os.close(reader)
-        _work(writer, function, arguments, seconds, megabytes)
+        _work(caller, writer, function, arguments, seconds, megabytes)
     os.close(writer)
     status, is_late = None, False
     try:
@@ -169,9 +173,13 @@ def _read(stream, deadline):
     return told, True
 
 
-def _work(writer, function, arguments, seconds, megabytes):
+def _work(caller, writer, function, arguments, seconds, megabytes):
     """Call the function, write what came of it, and end this process, whatever happens."""
     try:
+        # It has the caller's locks, and so must not outlive it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != caller:
+            return
         # A handler of the run that this process is a copy of is not for it.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)

@@ -1,6 +1,7 @@
 """Bounds: no answer and no document holds the run that reads it."""
 
 import contextlib
+import fcntl
 import http.client
 import os
 import signal
@@ -163,3 +164,21 @@ def test_no_process_and_no_file_is_left(bounded):
     assert set(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_what_is_called_ends_with_its_caller_and_frees_its_locks(bounded, tmp_path):
+    lock, begun = tmp_path / "lock", tmp_path / "begun"
+    caller = os.fork()
+    if not caller:
+        with open(lock, "w") as stream, contextlib.suppress(BaseException):
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            bounded.call(lambda: begun.touch() or time.sleep(60), seconds=60, megabytes=64)
+        os._exit(0)
+    while not begun.exists():
+        time.sleep(0.01)
+    os.kill(caller, signal.SIGKILL)
+    os.waitpid(caller, 0)
+    before = time.monotonic()
+    with open(lock, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+    assert time.monotonic() - before < 10
