@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 
 import jinja2
 from salt.exceptions import CommandExecutionError, SaltException
@@ -28,6 +29,10 @@ COLUMNS = ("provider", "version", "path", "document", "attached by")
 NOT_PROVIDED = "NOT PROVIDED"
 MISSING = "MISSING"
 ELSEWHERE = "the build is not here"
+
+# Bytes of a build.json, and what reading a file raises that is no tarball.
+MAX_MANIFEST = 1 << 20
+UNREADABLE = (tarfile.TarError, zlib.error, OSError, EOFError)
 
 
 def __virtual__():
@@ -140,9 +145,14 @@ def _documents(build):
             with open(path, "rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
                     continue
-            with tarfile.open(path) as tar:
-                found = json.load(tar.extractfile("build.json")).get("contracts") or {}
-            return {version: f"{one['title']} {one['version']}" for version, one in found.items()}
+            try:
+                with tarfile.open(path) as tar:
+                    found = json.loads(tar.extractfile("build.json").read(MAX_MANIFEST)).get("contracts") or {}
+                return {version: f"{one['title']} {one['version']}" for version, one in found.items()}
+            except (*UNREADABLE, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                raise CommandExecutionError(
+                    f"{path}: has no valid build.json ({type(error).__name__}); make it with bin/build-release"
+                ) from error
     return None
 
 

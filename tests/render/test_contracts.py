@@ -138,3 +138,10 @@ def test_an_environment_that_is_not_there_is_told(tree):
     code, output = tree.show("test")
     assert code == 1
     assert "test: no host of pillar/hosts.yaml is of it; expected one of dev, staging, production" in output
+
+
+def test_a_build_that_is_none_is_told(tree):
+    tree.build(["v1"])
+    code, output = tree.show()
+    assert code == 1
+    assert "dist/faq.tar.gz: has no valid build.json (AttributeError); make it with bin/build-release" in output
