@@ -12,16 +12,33 @@ postgres-certificate:
       - certificate: certificates-authorities
       - pkg: postgres-package
 
+# Debian gives them to PostgreSQL, which only reads there.
+postgres-directories:
+  root_directory.alone:
+    - name: the configuration of PostgreSQL
+    - directories:
+      - /etc/postgresql
+      - /etc/postgresql/{{ version }}
+      - /etc/postgresql/{{ version }}/main
+      - /etc/postgresql/{{ version }}/main/conf.d
+    - group: postgres
+    - mode: '0755'
+    - files:
+      - /etc/postgresql/{{ version }}/main/pg_hba.conf*
+      - /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
+    - require:
+      - postgres_cluster: postgres-cluster
+
 postgres-config:
   file.managed:
     - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
     - source: salt://postgres/files/postgresql.conf.jinja
     - template: jinja
-    - user: postgres
+    - user: root
     - group: postgres
     - mode: '0644'
     - require:
-      - postgres_cluster: postgres-cluster
+      - root_directory: postgres-directories
       - certificate: postgres-certificate
 
 postgres-access:
@@ -29,11 +46,11 @@ postgres-access:
     - name: /etc/postgresql/{{ version }}/main/pg_hba.conf
     - source: salt://postgres/files/pg_hba.conf.jinja
     - template: jinja
-    - user: postgres
+    - user: root
     - group: postgres
     - mode: '0640'
     - require:
-      - postgres_cluster: postgres-cluster
+      - root_directory: postgres-directories
 
 postgres-unit:
   file.managed:

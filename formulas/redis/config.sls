@@ -11,6 +11,17 @@ redis-certificate:
       - certificate: certificates-authorities
       - pkg: redis-package
 
+# Debian gives it to Redis, which only reads there.
+redis-directory:
+  root_directory.alone:
+    - name: the configuration of Redis
+    - directories: [/etc/redis]
+    - group: redis
+    - mode: '0750'
+    - files: ['/etc/redis/redis-*.conf']
+    - require:
+      - pkg: redis-package
+
 {% if grains['virtual'] != 'container' %}
 # Redis forks to write its files: the kernel must not refuse that because the memory would not do for two. In a container
 # the value is the machine's own.
@@ -50,6 +61,8 @@ redis-data-{{ name }}:
     - name: {{ name }}
     - app: {{ instance.owner }}
     - directory: /etc/redis
+    - require:
+      - root_directory: redis-directory
 
 redis-users-{{ name }}:
   redis_instance.users:
@@ -65,14 +78,14 @@ redis-config-{{ name }}:
     - name: /etc/redis/redis-{{ name }}.conf
     - source: salt://redis/files/redis.conf.jinja
     - template: jinja
-    - user: redis
+    - user: root
     - group: redis
     - mode: '0640'
     - show_changes: False
     - context:
         instance: {{ name }}
     - require:
-      - pkg: redis-package
+      - root_directory: redis-directory
       - redis_instance: redis-users-{{ name }}
       - certificate: redis-certificate
 {% endfor %}

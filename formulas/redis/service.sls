@@ -6,6 +6,8 @@ redis-replaced:
     - name: /etc/redis
     - instances: {{ redis.instances | sort | tojson }}
     - ports: {{ redis.instances.values() | map(attribute='port') | sort | tojson }}
+    - require:
+      - root_directory: redis-directory
 
 {% for name in redis.instances | sort %}
 redis-service-{{ name }}:
@@ -54,3 +56,5 @@ redis-retired:
     - name: /etc/redis
     - instances: {{ redis.instances | sort | tojson }}
     - order: last
+    - require:
+      - root_directory: redis-directory

@@ -1,12 +1,11 @@
 """Whose the data of a Redis instance is: of one that runs by its configuration, of one that is kept by a note."""
 
-import json
+import os
 import re
 
-__load__ = ["holder", "kept", "mark", "told"]
+__load__ = ["holder", "told"]
 
 MANAGED = "Managed by Saltern"
-DATA = "/var/lib/redis"
 
 
 def holder(instance, app, directory):
@@ -22,7 +21,7 @@ def holder(instance, app, directory):
 
         salt-call redis_data.holder jobs helpdesk /etc/redis
     """
-    owner = kept(instance).get("app") or told(instance, directory).get("app")
+    owner = __salt__["kept.of"]("redis", instance).get("app") or told(instance, directory).get("app")
     if owner in (None, app):
         return None
     return (
@@ -45,9 +44,10 @@ def told(instance, directory):
         salt-call redis_data.told jobs /etc/redis
     """
     try:
-        with open(f"{directory}/redis-{instance}.conf", encoding="utf-8", errors="replace") as stream:
+        path = f"{directory}/redis-{instance}.conf"
+        with open(path, encoding="utf-8", errors="replace", opener=_carefully) as stream:
             text = stream.read()
-    except FileNotFoundError:
+    except OSError:
         return {}
     first, _, rest = text.partition("\n")
     if MANAGED not in first:
@@ -60,29 +60,6 @@ def told(instance, directory):
     return {key: match and match[1] for key, match in found.items()}
 
 
-def mark(instance):
-    """Return the path of the note that says whose the kept data of an instance is.
-
-    :param instance: its name.
-
-    CLI Example: none, it serves the states of ``redis_instance``.
-    """
-    return f"{DATA}/{instance}.kept"
-
-
-def kept(instance):
-    """Return whose the data of an instance is that is kept, and since when. Empty where none is.
-
-    :param instance: its name.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call redis_data.kept jobs
-    """
-    try:
-        with open(mark(instance), encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError:
-        return {}
+def _carefully(path, flags):
+    """Open a file without going where a link leads, and without waiting for who writes into a fifo."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

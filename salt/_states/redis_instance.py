@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import glob
 import grp
-import json
 import os
 import re
 
@@ -34,12 +33,12 @@ def attached(name, app, directory):
     another = __salt__["redis_data.holder"](name, app, directory)
     if another:
         return ret | {"result": False, "comment": another}
-    if not _kept(name):
+    if not __salt__["kept.of"]("redis", name):
         return ret
     ret["changes"] = {name: {"old": "kept", "new": "attached"}}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{app} would have the instance {name} again"}
-    os.unlink(_mark(name))
+    __salt__["kept.forget"]("redis", name)
     return ret | {"comment": f"{app} has the instance {name} again"}
 
 
@@ -325,7 +324,7 @@ def _retired(directory, gone):
                 "result": False,
                 "comment": f"{unit} does not stop; see systemctl status {unit}",
             }
-        _keep(instance, _told(directory, instance).get("app"))
+        __salt__["kept.note"]("redis", instance, _told(directory, instance).get("app"))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_users_path(instance))
         # Last, so that a run that is interrupted is taken up by the next one.
@@ -346,21 +345,3 @@ def _path(directory, instance):
 
 def _told(directory, instance):
     return __salt__["redis_data.told"](instance, directory)
-
-
-def _mark(instance):
-    return __salt__["redis_data.mark"](instance)
-
-
-def _kept(instance):
-    return __salt__["redis_data.kept"](instance)
-
-
-def _keep(instance, app):
-    """Note whose the data of an instance is, and since when it is kept."""
-    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with open(f"{_mark(instance)}.new", "w", encoding="utf-8") as stream:
-        json.dump({"app": app, "since": since}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(f"{_mark(instance)}.new", _mark(instance))

@@ -13,10 +13,11 @@ CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Salte
 
 
 @pytest.fixture
-def directory(tmp_path, redis_data, monkeypatch):
+def directory(tmp_path, kept, monkeypatch):
     """A directory with the configuration of two instances of ours, of Debian's own and of somebody else's."""
-    (tmp_path / "data").mkdir()
-    monkeypatch.setattr(redis_data, "DATA", str(tmp_path / "data"))
+    (tmp_path / "data/redis").mkdir(parents=True)
+    monkeypatch.setattr(kept, "ROOT", str(tmp_path / "data"))
+    monkeypatch.setattr(kept, "BEFORE", {})
     # One of them from before there was TLS.
     for name, port in (("jobs", "port 0\ntls-port 8199"), ("shop", "port 8299")):
         (tmp_path / f"redis-{name}.conf").write_text(CONFIG.format(name, port))
@@ -26,7 +27,7 @@ def directory(tmp_path, redis_data, monkeypatch):
 
 
 @pytest.fixture
-def run(redis_instance, redis_data, dunders, directory):
+def run(redis_instance, redis_data, kept, dunders, directory):
     """A function that runs a state; it returns the answer, what was asked of systemd, and what is there."""
 
     def run(function, *arguments, test=False, stops=True, users=(), remote=()):
@@ -35,8 +36,10 @@ def run(redis_instance, redis_data, dunders, directory):
             f"service.{word}": lambda unit, word=word: asked.append((word, unit)) or stops
             for word in ("stop", "disable")
         }
+        functions |= {f"kept.{name}": getattr(kept, name) for name in ("of", "note", "forget")}
         functions["attachment.users"] = lambda kind, port: list(users)
         functions["redis_connection.remote"] = {8199: list(remote), 8299: []}.get
+        dunders(redis_data, salt=functions)
         functions |= {f"redis_data.{word}": getattr(redis_data, word) for word in redis_data.__load__}
         instances = {"queue": {"owner": "jobs-app", "port": 8199}, "shop": {"owner": "shop-app", "port": 8299}}
         instances |= {"cache": {"owner": "faq", "port": 8199}}
@@ -71,7 +74,7 @@ def test_an_instance_that_is_attached_no_more_is_stopped_and_its_data_marked(ret
     state, asked, files = retired("shop")
     assert (state["result"], state["changes"]) == (True, JOBS_GOES)
     assert (asked, files) == (STOPPED, WITHOUT_JOBS)
-    (mark,) = (directory / "data").iterdir()
+    (mark,) = (directory / "data/redis").iterdir()
     assert mark.name == "jobs.kept"
     kept = json.loads(mark.read_text())
     assert kept["app"] == "jobs-app"
@@ -112,13 +115,13 @@ def test_an_instance_is_stopped_first_only_where_another_one_has_its_port(run, d
 
 
 def test_an_instance_is_not_stopped_for_one_that_is_refused(run, directory):
-    (directory / "data/cache.kept").write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
+    (directory / "data/redis/cache.kept").write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
     state, asked, files = run("replaced", str(directory), ["shop", "cache"], [8299, 8199])
     assert (state["changes"], asked, files) == ({}, [], ALL)
 
 
 def test_data_that_was_kept_is_the_apps_again(run, directory):
-    mark = directory / "data/cache.kept"
+    mark = directory / "data/redis/cache.kept"
     mark.write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
     arguments = ("attached", "cache", "shop", str(directory))
     expected = {"cache": {"old": "kept", "new": "attached"}}
@@ -130,7 +133,7 @@ def test_data_that_was_kept_is_the_apps_again(run, directory):
 
 
 def test_the_data_of_another_app_is_not_given_away(run, directory):
-    mark = directory / "data/cache.kept"
+    mark = directory / "data/redis/cache.kept"
     mark.write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
     for name, app, owner in (("cache", "faq", "shop"), ("jobs", "faq", "jobs-app")):
         state = run("attached", name, app, str(directory))[0]

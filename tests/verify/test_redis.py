@@ -144,6 +144,8 @@ def test_the_settings_are_in_force(attached, redis, settings):
 def test_only_redis_and_root_read_the_passwords(host, settings, roles):
     if "cache" in roles:
         for name in settings["redis"]["instances"]:
+            config = host.file(f"/etc/redis/redis-{name}.conf")
+            assert (config.user, config.group, config.mode) == ("root", "redis", 0o640)
             users = host.file(f"/etc/saltern/redis/{name}.users")
             assert (users.user, users.group, users.mode) == ("root", "redis", 0o640)
 

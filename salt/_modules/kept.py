@@ -1,0 +1,114 @@
+"""Notes of data that is kept when what it belongs to is no longer declared: whose it is, and since when.
+
+They lie in a directory of root's. The directory of a service's data is the service's: a link there would lead root.
+"""
+
+import contextlib
+import datetime
+import glob
+import json
+import os
+import stat
+
+__load__ = ["forget", "list_", "note", "of"]
+__func_alias__ = {"list_": "list"}
+
+ROOT = "/var/lib/saltern/kept"
+# Where notes were before, by kind.
+BEFORE = {"redis": "/var/lib/redis"}
+
+
+def of(kind, name):
+    """Return what is noted of data that is kept.
+
+    :param kind: whose data it is, such as ``redis``.
+    :param name: the instance or the app.
+    :return: a mapping of ``app``, ``since`` and what else was noted; empty where nothing is kept.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call kept.of redis tickets
+    """
+    for path in _paths(kind, name):
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            found = json.loads(_read(path))
+            if isinstance(found, dict) and isinstance(found.get("app"), str):
+                return {"since": None} | found
+    return {}
+
+
+def note(kind, name, app, **more):
+    """Note that data is kept from now on.
+
+    :param kind: see ``of``.
+    :param name: see ``of``.
+    :param app: the app whose data it is.
+    :param more: what else is to be known of it.
+
+    CLI Example: none, it serves states.
+    """
+    path = _paths(kind, name)[0]
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    os.chmod(ROOT, 0o700)
+    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    with open(f"{path}.new", "w", encoding="utf-8") as stream:
+        json.dump({"app": app, "since": since} | more, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(f"{path}.new", path)
+
+
+def forget(kind, name):
+    """Take a note away: the data is in use again, or gone.
+
+    :param kind: see ``of``.
+    :param name: see ``of``.
+
+    CLI Example: none, it serves states.
+    """
+    for path in _paths(kind, name):
+        # Where notes were before, a service may have put anything.
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.unlink(path)
+
+
+def list_(kind):
+    """List what is kept.
+
+    :param kind: see ``of``.
+    :return: what ``of`` says of each, and the paths of its ``notes``, by name.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call kept.list redis
+    """
+    found = {}
+    for path in sorted(each for pattern in _paths(kind, "*") for each in glob.glob(pattern)):
+        name = os.path.basename(path).removesuffix(".kept")
+        noted = of(kind, name)
+        if noted:
+            found.setdefault(name, noted | {"notes": []})["notes"].append(path)
+    return found
+
+
+def _paths(kind, name):
+    return [f"{ROOT}/{kind}/{name}.kept", *([f"{BEFORE[kind]}/{name}.kept"] if kind in BEFORE else [])]
+
+
+def _read(path):
+    """Return the text of a note that root wrote. Where it was before, others may put anything in its place."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        raise FileNotFoundError(path) from None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
+            raise FileNotFoundError(path)
+        return os.read(fd, 10_000).decode()
+    finally:
+        os.close(fd)

@@ -1,0 +1,61 @@
+"""Notes of data that is kept lie where root alone writes; what lies where they were before is read with care."""
+
+import os
+
+import pytest
+
+NOTE = '{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}'
+
+
+@pytest.fixture
+def notes(kept, monkeypatch, tmp_path):
+    """The module, whose directories are these: root's, and a service's."""
+    monkeypatch.setattr(kept, "ROOT", str(tmp_path / "roots"))
+    monkeypatch.setattr(kept, "BEFORE", {"redis": str(tmp_path / "redis")})
+    (tmp_path / "redis").mkdir()
+    return kept, tmp_path
+
+
+def test_a_note_says_whose_data_it_is_until_it_is_forgotten(notes):
+    kept, directory = notes
+    assert kept.of("redis", "jobs") == {}
+    kept.note("redis", "jobs", "shop", uid=7)
+    found = kept.of("redis", "jobs")
+    assert (found["app"], found["uid"]) == ("shop", 7)
+    assert kept.list_("redis") == {"jobs": found | {"notes": [f"{directory}/roots/redis/jobs.kept"]}}
+    assert (directory / "roots").stat().st_mode & 0o777 == 0o700
+    kept.forget("redis", "jobs")
+    assert (kept.of("redis", "jobs"), kept.list_("redis")) == ({}, {})
+
+
+def test_a_note_of_before_counts_and_is_forgotten_too(notes):
+    kept, directory = notes
+    (directory / "redis/jobs.kept").write_text(NOTE)
+    assert kept.of("redis", "jobs")["app"] == "shop"
+    assert kept.list_("redis")["jobs"]["notes"] == [f"{directory}/redis/jobs.kept"]
+    kept.forget("redis", "jobs")
+    assert list((directory / "redis").iterdir()) == []
+
+
+PLANTED = {
+    "a link": lambda path, other: path.symlink_to(other),
+    "a hard link": lambda path, other: os.link(other, path),
+    "a fifo": lambda path, other: os.mkfifo(path),
+    "a directory": lambda path, other: path.mkdir(),
+    "another user's": lambda path, other: (path.write_text(NOTE), os.chown(path, 65534, 65534)),
+    "no JSON": lambda path, other: path.write_text("{"),
+    "another JSON": lambda path, other: path.write_text('["shop"]'),
+    "another app": lambda path, other: path.write_text('{"app": 7}'),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_a_service_put_in_its_place_is_no_note(what, notes):
+    kept, directory = notes
+    other = directory / "other"
+    other.write_text(NOTE)
+    PLANTED[what](directory / "redis/jobs.kept", other)
+    assert kept.of("redis", "jobs") == {}
+    assert kept.list_("redis") == {}
+    kept.note("redis", "queue", "shop")
+    assert other.read_text() == NOTE
