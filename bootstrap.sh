@@ -189,6 +189,9 @@ index_failed() {
     die "$1: $reason"
 }
 
+# The apps' users have no business in the tree: it has other apps' builds, and in dev their secrets. A lab's is read-only.
+chmod o-rwx "$tree" 2>/dev/null || true
+
 digest=$( { cat "$lock" "$build_lock"; python3 --version; } | sha256sum | cut -c1-12)
 venv=$prefix/$digest
 if [ ! -e "$venv/.complete" ]; then
@@ -233,6 +236,8 @@ CUSTOMIZE
     touch "$venv/.complete"
     changed=yes
 fi
+# uv's own, and open to everybody.
+rm -f "$venv/.lock"
 if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
     ln -sfn "$digest" "$prefix/current.new"
     mv -T "$prefix/current.new" "$prefix/current"

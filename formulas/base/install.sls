@@ -16,9 +16,10 @@ base-apt-waits:
     - mode: '0644'
     - order: first
 
+# With libnss-myhostname names below .localhost are this host's for every program, as RFC 6761 says.
 base-packages:
   pkg.installed:
-    - pkgs: {{ (['ca-certificates', 'dbus', 'logrotate', 'systemd-timesyncd'] + base.packages) | unique | sort | tojson }}
+    - pkgs: {{ (['ca-certificates', 'dbus', 'libnss-myhostname', 'logrotate', 'systemd-timesyncd'] + base.packages) | unique | sort | tojson }}
     - aggregate: {{ is_new }}
     # Before what is made beside the rest of a new host: the apps' builds.
     - order: 1

@@ -15,6 +15,8 @@ from tests.lab.podman import LabError, exec_command, podman, reason, remove_cont
 
 # Where the tree lies on a host.
 TREE = "/srv/saltern"
+# Where this machine's tree is mounted, for the host's root alone.
+PRIVATE = "/srv/saltern.lab"
 # Seconds in which systemd must be up, on a busy machine.
 BOOT_TIMEOUT = 120
 # Seconds in which systemd ends what runs before podman kills it: more than any unit may take, as on a machine.

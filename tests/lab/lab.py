@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from tests.lab import image, machine
-from tests.lab.host import TREE, Host
+from tests.lab.host import PRIVATE, TREE, Host
 from tests.lab.podman import LabError, podman, reason, remove_containers
 from tests.lab.stand_in import StandIn
 
@@ -234,7 +234,7 @@ class Lab:
         arguments += ["--restart=always"] if reboots else []
         # With control groups of its own: without them a systemd on version 1 has no controllers, and limits are none.
         arguments += ["--cgroupns=private", "--privileged", "--systemd=always", *machine.limits()]
-        arguments += [f"--volume={self.tree}:{TREE}:ro"]
+        arguments += [f"--volume={self.tree}:{PRIVATE}/tree:ro"]
         started = podman("run", *arguments, image_name, *machine.init_command(suite), check=False)
         if started.returncode:
             # podman leaves a container that was created and did not start. A name that was taken is not ours to remove.
@@ -242,6 +242,8 @@ class Lab:
                 podman("rm", "--force", "--time", "0", host.name, check=False)
             raise LabError(f"{host_id}: podman could not start it: {reason(started)}")
         host.wait()
+        # The tree is this machine's, whose permissions are not the lab's to change: what is above it is for root alone.
+        host.sh(f"chmod 700 {PRIVATE}; rmdir {TREE} 2>/dev/null || true; ln -sfn {PRIVATE}/tree {TREE}")
         return host
 
     def revive(self, host: Host) -> bool:

@@ -4,6 +4,14 @@ import json
 
 import pytest
 
+READS = """
+import json, os, sys
+found = []
+for directory, _, names in os.walk(sys.argv[1] + "/"):
+    found += [os.path.join(directory, name) for name in names if os.access(os.path.join(directory, name), os.R_OK)]
+print(json.dumps(found[:10]))
+"""
+
 
 def test_the_locale_is_utf8(host):
     assert "LANG=C.UTF-8" in host.file("/etc/default/locale").content_string
@@ -13,6 +21,10 @@ def test_the_locale_is_utf8(host):
 def test_the_operators_tools_are_there(host, settings):
     for package in settings["base"]["packages"]:
         assert host.package(package).is_installed, package
+
+
+def test_a_name_below_localhost_is_the_hosts(host):
+    assert host.check_output("getent ahostsv4 shop.localhost").split()[0] == "127.0.0.1"
 
 
 def test_public_authorities_are_trusted(host):
@@ -120,3 +132,15 @@ def test_only_what_is_declared_listens_to_the_network(host, roles, settings):
     declared |= {4505, 4506} if "master" in roles else set()
     # 22 is the operator's way in, where there is one.
     assert public - {22} == declared
+
+
+def test_nobody_but_root_reads_the_tree(python, apps):
+    """It has the builds of all apps, and in dev their secrets."""
+    for user in ("nobody", "www-data", *apps):
+        assert python(READS, "/srv/saltern", user=user) == [], user
+
+
+def test_nothing_is_open_to_be_written_by_everybody(host):
+    find = "find / -xdev '(' -path /proc -o -path /sys -o -path /srv/saltern ')' -prune -o -perm -0002 -not -type l"
+    # What is sticky, as /tmp is, each user has his own files in.
+    assert host.check_output(f"{find} -not '(' -type d -perm -1000 ')' -print") == ""
