@@ -7,6 +7,15 @@ app-directory:
     - mode: '0755'
     - order: 2
 
+# Nobody misses what was not used for so long.
+app-tmp:
+  file.managed:
+    - name: /etc/tmpfiles.d/saltern-apps.conf
+    - contents: |
+        # Managed by Saltern (formula app): what apps leave in their TMPDIR goes by its age.
+        e /srv/apps/*/tmp - - - 10d
+    - mode: '0644'
+
 app-process:
   file.managed:
     - name: /usr/local/lib/saltern/process
@@ -69,4 +78,16 @@ app-directory-{{ app }}:
     - require:
       - file: app-directory
       - user: app-user-{{ app }}
+
+{% for name in ('home', 'tmp') %}
+app-{{ name }}-{{ app }}:
+  file.directory:
+    - name: /srv/apps/{{ app }}/{{ name }}
+    - user: {{ app }}
+    - group: {{ app }}
+    - mode: '0700'
+    - order: 2
+    - require:
+      - file: app-directory-{{ app }}
+{% endfor %}
 {% endfor %}

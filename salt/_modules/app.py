@@ -3,17 +3,19 @@
 import contextlib
 import glob
 import grp
-import json
 import os
 import pwd
+import re
 import shlex
 import shutil
+import subprocess
 
 from salt.exceptions import CommandExecutionError
 
 __load__ = ["awaited", "gone", "orphans", "remove"]
 
 ROOT = "/srv/apps"
+NOWHERE = "/nonexistent"
 REDIS = "/var/lib/redis"
 # Locks and notes of the modules build and release.
 RUN = "/run/saltern"
@@ -22,13 +24,17 @@ RUN = "/run/saltern"
 AS_POSTGRES = "setsid --wait runuser -u postgres --"
 
 # What the modules build and release_store make in an app's directory.
-OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
+OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds", "tmp")
 
 # Seconds for what an app has left running beside its processes, between SIGTERM and SIGKILL.
 GRACE = 10
 
-# Where an app's user may have left files. The next user may be given its UID.
-SHARED = ("/tmp", "/var/tmp", "/dev/shm", "/var/spool/cron/crontabs")
+# Where what an app's user has left is no data.
+PASSING = ("/tmp", "/dev/shm", "/var/spool/cron/crontabs")
+# Seconds for a look at all disks.
+LOOK = 120
+# Where no disk is behind a mount, but for these.
+DISKS = {"tmpfs", "overlay", "zfs", "nfs", "nfs4", "cifs", "9p", "virtiofs"}
 
 
 def gone(apps):
@@ -103,7 +109,7 @@ def remove(apps):
                 os.unlink(f"{RUN}/{left}")
         _clear(f"{ROOT}/{app}")
         if user:
-            _delete(user)
+            _let_go(user)
 
 
 def _clear(directory):
@@ -154,12 +160,50 @@ def _is_of(process, uid):
 
 
 def _sweep(uid):
-    """Remove a user's files from the directories that all users share."""
-    directories = [directory for directory in SHARED if os.path.isdir(directory)]
+    """Remove a user's files from the directories that all users share, but /var/tmp, where they may be data."""
+    directories = [directory for directory in PASSING if os.path.isdir(directory)]
     command = ["find", *directories, "-xdev", "-uid", str(uid), "-delete"]
     done = __salt__["cmd.run_all"](command, python_shell=False)
     if done["retcode"]:
         raise CommandExecutionError(f"find: {done['stderr']}")
+
+
+def _let_go(user):
+    """Remove a user that has no file any more. One that has is kept, since another app could be given its id."""
+    app = user.pw_name
+    with contextlib.suppress(OSError):
+        os.rmdir(f"{ROOT}/{app}/home")
+        os.rmdir(f"{ROOT}/{app}")
+    paths = _files(user.pw_uid)
+    if paths == []:
+        _delete(user)
+        __salt__["kept.forget"]("app", app)
+        return
+    __salt__["kept.note"]("app", app, app, uid=user.pw_uid, paths=paths)
+    # Another home is the mark of a user that is no app's any more.
+    done = __salt__["cmd.run_all"](["usermod", "--lock", "--home", NOWHERE, app], python_shell=False)
+    if done["retcode"]:
+        raise CommandExecutionError(f"{app}: its user cannot be locked: {done['stderr']}")
+
+
+def _files(uid):
+    """List what a user has on the host's disks, the topmost of each; ``None`` where they are too large to look at."""
+    with open("/proc/filesystems", encoding="ascii") as stream:
+        others = {line.split()[1] for line in stream if line.startswith("nodev")} - DISKS
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as stream:
+        mounts = [line.split()[1:3] for line in stream]
+    places = sorted({re.sub(r"\\([0-7]{3})", _octal, place) for place, kind in mounts if kind not in others})
+    command = ["find", *places, "-xdev", "-uid", str(uid), "-print0", "-prune"]
+    try:
+        # What it may not look into, or is gone when it gets there, it says and goes on.
+        done = subprocess.run(command, capture_output=True, timeout=LOOK, check=False)
+    except subprocess.TimeoutExpired:
+        return None
+    return sorted({os.fsdecode(path) for path in done.stdout.split(b"\0") if path})
+
+
+def _octal(match):
+    return chr(int(match[1], 8))
 
 
 def _delete(user):
@@ -188,6 +232,7 @@ def orphans():
     databases = __salt__["postgres_attachment.kept"](__salt__["settings.load"]("postgres")["databases"])
     found = {f"postgres:{one['name']}": _database(one, databases) for one in databases if one["since"]}
     found |= _instances(__salt__["settings.load"]("redis")["instances"])
+    found |= _homes()
     if not found:
         return {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
     # Names and comments in a database are its owner's.
@@ -204,28 +249,62 @@ def _database(one, databases):
     return {"app": one["app"], "size": _size(one["size"]), "since": one["since"], "remove": command}
 
 
+def _homes():
+    """List the files of apps that are gone, and the users that are kept as long as these are there."""
+    found = {}
+    for app, what in __salt__["kept.list"]("app").items():
+        try:
+            user = pwd.getpwnam(app)
+        except KeyError:
+            continue
+        # The app is there again, and with it what it had.
+        if user.pw_dir != NOWHERE or user.pw_uid != what["uid"]:
+            continue
+        paths = _files(user.pw_uid)
+        looked = paths is not None
+        paths = [path for path in (paths if looked else what["paths"] or []) if os.path.lexists(path)]
+        # What an app called its files must not command the terminal of who reads this.
+        plain = [path for path in paths if path.isprintable()]
+        others = sorted({os.path.dirname(path) for path in paths if path not in plain})
+        removal = [shlex.join(["rm", "-rf", "--one-file-system", *plain])] if plain else []
+        find = ["find", *others, "-xdev", "-maxdepth", "1", "-uid", str(user.pw_uid), "-exec", "rm", "-rf", "{}", "+"]
+        removal += [shlex.join(find)] if others else []
+        # Its directory may hold what an operator has put there.
+        removal += [f"{{ rmdir {shlex.quote(f'{ROOT}/{app}')} 2>/dev/null || true; }}"]
+        shown = [path if path.isprintable() else ascii(path)[1:-1] for path in paths]
+        removal += [shlex.join(["userdel", app]), shlex.join(["rm", *what["notes"]])]
+        found[f"files:{app}"] = {
+            "app": app,
+            "size": _size(sum(map(_bytes, paths))),
+            "since": what["since"],
+            "paths": shown if looked else [*shown, f"and maybe others, see find / -uid {user.pw_uid}"],
+            "remove": " && ".join(removal),
+        }
+    return found
+
+
 def _instances(attached):
     found = {}
-    for mark in sorted(glob.glob(f"{REDIS}/*.kept")):
-        name = os.path.basename(mark).removesuffix(".kept")
+    for name, what in __salt__["kept.list"]("redis").items():
         if name in attached:
             continue
-        with open(mark, encoding="utf-8") as stream:
-            what = json.load(stream)
-        # The mark last: it is what says that the rest is ours.
-        data = [path for path in glob.glob(f"{REDIS}/{name}.*") if path != mark]
+        # The notes last: they are what says that the rest is ours.
+        data = [path for path in glob.glob(f"{REDIS}/{glob.escape(name)}.*") if path not in what["notes"]]
+        # What an instance of Redis called a file must not command the terminal of who reads this.
+        data = [path for path in data if path.isprintable()]
         found[f"redis:{name}"] = {
             "app": what["app"],
             "size": _size(sum(map(_bytes, data))),
             "since": what["since"],
-            "remove": " ".join(["rm", "-r", *map(shlex.quote, [*sorted(data), mark])]),
+            "remove": " ".join(["rm", "-r", *map(shlex.quote, [*sorted(data), *what["notes"]])]),
         }
     return found
 
 
 def _bytes(path):
     inside = [os.path.join(directory, name) for directory, _, names in os.walk(path) for name in names]
-    return sum(os.path.getsize(each) for each in [*inside, path])
+    # Where a link leads is none of it; what a service has removed meanwhile neither.
+    return sum(os.lstat(each).st_size for each in [*inside, path] if os.path.lexists(each))
 
 
 def _size(count):

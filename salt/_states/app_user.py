@@ -13,10 +13,13 @@ def free(name, home):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"The user {name} is the app's"}
     try:
-        found = pwd.getpwnam(name).pw_dir
+        user = pwd.getpwnam(name)
     except KeyError:
         return ret
-    if found != home:
+    found = user.pw_dir
+    # It was kept when the app was removed, since files of it are there.
+    is_kept = user.pw_uid == __salt__["kept.of"]("app", name).get("uid")
+    if found != home and not is_kept:
         ret["result"] = False
         ret["comment"] = (
             f"app.{name}: the host has a user of this name already, with the home {found}; expected none. "

@@ -360,12 +360,28 @@ def test_an_app_that_is_declared_again_has_its_data(host, mirror, lab, pillar):
     host.sh("for name in one two three; do userdel filler-$name; done")
 
 
-def test_the_commands_that_are_listed_remove_it_for_good(host, mirror, lab, pillar):
+def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirror, pillar):
+    leave = 'echo photo >"$HOME/photo"; for each in /var/tmp /tmp "$TMPDIR"; do echo it >$each/of-mirror; done'
+    host.run("mirror-run", "sh", "-c", leave)
+    uid = host.sh("id -u mirror").stdout.strip()
     pillar.restore()
     apply(host).succeeded()
+    assert host.sh("ls -d /tmp/of-mirror /srv/apps/mirror/tmp 2>/dev/null || true").stdout == ""
+    assert host.sh("cat /srv/apps/mirror/home/photo /var/tmp/of-mirror").stdout == "photo\nit\n"
+    assert host.sh("stat -c '%U %a' /srv/apps/mirror").stdout == "root 700\n"
+    user = host.sh("getent passwd mirror").stdout.split(":")
+    assert (user[2], user[5], user[6].strip()) == (uid, "/nonexistent", "/usr/sbin/nologin")
+    found = kept(host)["files:mirror"]
+    assert found["paths"] == ["/srv/apps/mirror/home", "/var/tmp/of-mirror"]
+    apply(host).changed_nothing()
+
+
+def test_the_commands_that_are_listed_remove_it_for_good(host, mirror, lab, pillar):
     for one in kept(host).values():
         host.sh(f"cd / && {one['remove']}")
     assert kept(host) == {}
+    assert host.run("getent", "passwd", "mirror", check=False).returncode == 2
+    assert host.sh("ls -d /srv/apps/mirror /var/tmp/of-mirror 2>/dev/null || true").stdout == ""
     assert "No data of an app or an attachment that is gone is kept" in host.sh("salt-call app.orphans").stdout
     command = "psql -XAtq -c \"SELECT count(*) FROM pg_roles WHERE rolname = 'mirror'\""
     assert host.sh(f"cd / && runuser -u postgres -- {command}").stdout.strip() == "0"

@@ -48,7 +48,8 @@ CHANGES = {
     "a new app": (
         {"app": {"mirror": MIRROR}},
         {
-            *("app-user-mirror", "app-directory-mirror", "app-run-mirror", "app-build-mirror", "app-release-mirror"),
+            *("app-user-mirror", "app-directory-mirror", "app-home-mirror", "app-tmp-mirror", "app-run-mirror"),
+            *("app-build-mirror", "app-release-mirror"),
             *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
             *SHARES,
             *("redis-users-mirror-dry", "redis-config-mirror-dry", "redis-service-mirror-dry"),

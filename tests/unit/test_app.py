@@ -3,19 +3,25 @@
 That all of an app goes is asked of whole hosts, in the converge tests.
 """
 
+import os
+import pwd
+
 import pytest
 from salt.exceptions import CommandExecutionError
 
 
 @pytest.fixture
-def kept(app, dunders, monkeypatch, tmp_path):
+def orphaned(app, kept, dunders, monkeypatch, tmp_path):
     """``app.orphans`` where PostgreSQL has these databases of ours; Redis's directory is given too."""
     monkeypatch.setattr(app, "REDIS", str(tmp_path))
+    monkeypatch.setattr(kept, "ROOT", str(tmp_path / "notes"))
+    monkeypatch.setattr(kept, "BEFORE", {"redis": str(tmp_path)})
     asked = []
 
     def orphans(*databases):
         salt = {
             "settings.load": lambda formula: {"databases": {"faq": {}}, "instances": {"faq": {}}},
+            "kept.list": kept.list_,
             "postgres_attachment.kept": lambda attached: asked.append(sorted(attached)) or list(databases),
         }
         dunders(app, salt=salt)
@@ -37,8 +43,8 @@ DATABASE = {
 }
 
 
-def test_where_nothing_is_kept_it_says_so(kept):
-    orphans, directory = kept
+def test_where_nothing_is_kept_it_says_so(orphaned):
+    orphans, directory = orphaned
     (directory / "faq.rdb").write_text("data of an instance that is attached, or nobody's")
     nothing = {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
     assert orphans() == nothing
@@ -46,8 +52,8 @@ def test_where_nothing_is_kept_it_says_so(kept):
     assert orphans(DATABASE | {"since": None}) == nothing
 
 
-def test_a_database_is_listed_with_the_command_that_removes_it(kept):
-    orphans, _ = kept
+def test_a_database_is_listed_with_the_command_that_removes_it(orphaned):
+    orphans, _ = orphaned
     assert orphans(DATABASE)["kept"] == {
         "postgres:stock": {
             "app": "shop",
@@ -59,20 +65,22 @@ def test_a_database_is_listed_with_the_command_that_removes_it(kept):
 
 
 @pytest.mark.parametrize("other", [{"owned": ["other", "stock"]}, {"owner": "alice"}], ids=["of two", "of a person"])
-def test_a_role_stays_that_is_needed_or_not_the_apps(kept, other):
-    orphans, _ = kept
+def test_a_role_stays_that_is_needed_or_not_the_apps(orphaned, other):
+    orphans, _ = orphaned
     assert (
         orphans(DATABASE | other)["kept"]["postgres:stock"]["remove"]
         == "setsid --wait runuser -u postgres -- dropdb stock"
     )
 
 
-def test_an_instance_is_listed_with_all_that_it_left(kept):
-    orphans, directory = kept
-    for name in ("jobs", "faq"):
-        (directory / f"{name}.kept").write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
+def test_an_instance_is_listed_with_all_that_it_left(orphaned):
+    orphans, directory = orphaned
+    (directory / "notes/redis").mkdir(parents=True)
+    for name, place in (("jobs", "notes/redis"), ("faq", ".")):
+        (directory / place / f"{name}.kept").write_text('{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}')
         (directory / f"{name}.rdb").write_bytes(bytes(1_500_000))
         (directory / f"{name}.appendonlydir").mkdir()
+        (directory / f"{name}.appendonlydir/link").symlink_to("/nowhere")
         (directory / f"{name}.appendonlydir/1.aof").write_bytes(bytes(1_000_000))
     (directory / "jobs-by-hand.rdb").write_text("not ours")
     found = orphans()["kept"]
@@ -81,7 +89,7 @@ def test_an_instance_is_listed_with_all_that_it_left(kept):
         "app": "shop",
         "size": "2.5 MB",
         "since": "2026-01-02T03:04:05+00:00",
-        "remove": f"rm -r {directory}/jobs.appendonlydir {directory}/jobs.rdb {directory}/jobs.kept",
+        "remove": f"rm -r {directory}/jobs.appendonlydir {directory}/jobs.rdb {directory}/notes/redis/jobs.kept",
     }
 
 
@@ -100,11 +108,83 @@ def test_what_an_operator_put_beside_the_releases_stays_for_root_alone(app, tmp_
     app._clear(str(tmp_path))
 
 
+SHOP = pwd.struct_passwd(("shop", "x", 4_000_000, 4_000_000, "", "/srv/apps/shop", "/usr/sbin/nologin"))
+
+
+@pytest.fixture
+def leaving(app, kept, dunders, monkeypatch, tmp_path):
+    """A function that lets an app's user go, whose files these are; it returns what was done, and what is noted."""
+    monkeypatch.setattr(app, "ROOT", str(tmp_path / "apps"))
+    monkeypatch.setattr(kept, "ROOT", str(tmp_path / "notes"))
+    (tmp_path / "apps/shop/home").mkdir(parents=True)
+
+    def let_go(files):
+        did = []
+        salt = {f"kept.{name}": getattr(kept, name) for name in ("note", "forget", "of")}
+        salt["kept.list"] = kept.list_
+        salt["user.delete"] = lambda name: did.append(f"userdel {name}") or True
+        salt["cmd.run_all"] = lambda command, **_: did.append(" ".join(command)) or {"retcode": 0}
+        dunders(app, salt=salt)
+        monkeypatch.setattr(app, "_files", lambda uid: files)
+        app._let_go(SHOP)
+        return did, kept.of("app", "shop")
+
+    return let_go, tmp_path
+
+
+def test_a_user_without_files_goes(leaving):
+    let_go, directory = leaving
+    assert let_go([]) == (["userdel shop"], {})
+    assert not (directory / "apps/shop").exists()
+
+
+@pytest.mark.parametrize("files", [["/data/uploads"], None], ids=["files", "disks too large to look at"])
+def test_a_user_who_may_have_files_stays_and_nobody_is_given_its_id(files, leaving):
+    let_go, _ = leaving
+    did, note = let_go(files)
+    assert did == ["usermod --lock --home /nonexistent shop"]
+    assert (note["app"], note["uid"], note["paths"]) == ("shop", 4_000_000, files)
+
+
+def test_files_that_are_kept_are_listed_with_the_command_that_removes_them(leaving, app, monkeypatch):
+    let_go, directory = leaving
+    home = directory / "apps/shop/home"
+    (home / "photo.jpg").write_bytes(bytes(1_500_000))
+    let_go([str(home)])
+    found = {"shop": SHOP}
+    monkeypatch.setattr(app.pwd, "getpwnam", found.__getitem__)
+    # Declared again, it has its files again.
+    assert app._homes() == {}
+    found["shop"] = pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6]))
+    listed = app._homes()["files:shop"]
+    assert (listed["app"], listed["size"], listed["paths"]) == ("shop", "1.5 MB", [str(home)])
+    assert listed["remove"] == (
+        f"rm -rf --one-file-system {home} && {{ rmdir {directory}/apps/shop 2>/dev/null || true; }} && userdel shop && "
+        f"rm {directory}/notes/app/shop.kept"
+    )
+
+
+def test_a_file_name_commands_no_terminal(leaving, app, monkeypatch):
+    let_go, directory = leaving
+    odd = directory / "\x1b]0;own\x07"
+    odd.write_text("")
+    let_go([str(odd)])
+    monkeypatch.setattr(app.pwd, "getpwnam", lambda name: pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6])))
+    listed = app._homes()["files:shop"]
+    assert listed["paths"] == [f"{directory}/\\x1b]0;own\\x07"]
+    assert listed["remove"].startswith(f"find {directory} -xdev -maxdepth 1 -uid 4000000 -exec rm -rf '{{}}' + && ")
+
+
+def test_all_disks_are_looked_at_for_a_users_files(app, tmp_path):
+    (tmp_path / "of nobody").mkdir()
+    (tmp_path / "of nobody/inside").write_text("")
+    for path in (tmp_path / "of nobody/inside", tmp_path / "of nobody"):
+        os.chown(path, 4_000_123, 4_000_123)
+    assert app._files(4_000_123) == [str(tmp_path / "of nobody")]
+
+
 @pytest.mark.parametrize("stuck", ["user", "files"])
 def test_what_cannot_be_removed_is_told(app, dunders, monkeypatch, tmp_path, stuck):
-    import pwd
-
-    user = pwd.struct_passwd(("shop", "x", 4_000_000, 4_000_000, "", "/srv/apps/shop", "/usr/sbin/nologin"))
     salt = {
         "user.delete": lambda name: False,
         "cmd.run_all": lambda command, **_: {"retcode": 1, "stderr": "no"},
@@ -112,10 +192,10 @@ def test_what_cannot_be_removed_is_told(app, dunders, monkeypatch, tmp_path, stu
     dunders(app, salt=salt)
     if stuck == "user":
         with pytest.raises(CommandExecutionError, match=r"^shop: its user cannot be removed; see what it still runs"):
-            app._delete(user)
+            app._delete(SHOP)
     else:
         with pytest.raises(CommandExecutionError, match=r"^find: no$"):
-            app._sweep(user.pw_uid)
+            app._sweep(SHOP.pw_uid)
 
 
 def test_what_takes_the_place_of_an_app_is_awaited(app, dunders, monkeypatch):

@@ -10,12 +10,13 @@ import pytest
 LAUNCHER = Path(__file__).parents[2] / "formulas/app/files/process.py"
 RELEASE = {"build": "0123456789abcdef"}
 OWN = {
-    b"HOME": b"/srv/apps/my-shop",
+    b"HOME": b"/srv/apps/my-shop/home",
     b"USER": b"my-shop",
     b"LOGNAME": b"my-shop",
     b"SHELL": b"/bin/sh",
     b"PATH": b"/srv/apps/my-shop/builds/0123456789ab/.venv/bin:/usr/local/bin:/usr/bin:/bin",
 }
+DEFAULTS = {b"LANG": b"C.UTF-8", b"PYTHONUNBUFFERED": b"1", b"TMPDIR": b"/srv/apps/my-shop/tmp"}
 HOSTILE = {
     "empty": b"",
     "space": b"  two  spaces  ",
@@ -53,7 +54,7 @@ EXPECTED = {name.upper().encode(): value for name, value in HOSTILE.items()}
 
 def test_the_environment_is_the_config_and_what_saltern_sets(launcher, release):
     found = launcher.environment(str(release), RELEASE, "my-shop", "8101")
-    assert found == EXPECTED | OWN | {b"LANG": b"C.UTF-8", b"PYTHONUNBUFFERED": b"1", b"PORT": b"8101"}
+    assert found == EXPECTED | OWN | DEFAULTS | {b"PORT": b"8101"}
 
 
 def test_a_process_without_a_port_has_no_such_variable(launcher, release):
@@ -61,10 +62,10 @@ def test_a_process_without_a_port_has_no_such_variable(launcher, release):
 
 
 def test_the_config_may_say_another_language_but_not_another_path(launcher, release):
-    for name in ("LANG", "PYTHONUNBUFFERED", "PATH", "HOME", "PORT", "USER"):
+    for name in ("LANG", "PYTHONUNBUFFERED", "TMPDIR", "PATH", "HOME", "PORT", "USER"):
         (release / "env" / name).write_bytes(b"mine")
     found = launcher.environment(str(release), RELEASE, "my-shop", "8101")
-    assert (found[b"LANG"], found[b"PYTHONUNBUFFERED"]) == (b"mine", b"mine")
+    assert {found[name] for name in DEFAULTS} == {b"mine"}
     assert found[b"PORT"] == b"8101"
     assert {name: found[name] for name in OWN} == OWN
 
@@ -87,7 +88,7 @@ def test_the_shell_hands_every_byte_on_and_nothing_of_supervisors_own(release):
     found = dict(entry.split(b"=", 1) for entry in done.stdout.rstrip(b"\0").split(b"\0"))
     # dash says where it is, whatever it was told.
     found.pop(b"PWD", None)
-    assert found == EXPECTED | OWN | {b"LANG": b"C.UTF-8", b"PYTHONUNBUFFERED": b"1", b"PORT": b"8101"}
+    assert found == EXPECTED | OWN | DEFAULTS | {b"PORT": b"8101"}
 
 
 # --- Whom a signal is for ---------------------------------------------------------------------------------------------

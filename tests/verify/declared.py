@@ -13,7 +13,7 @@ import yaml
 from tests.configuration import configuration
 
 # What every process has besides its config; see formulas/app/files/process.py.
-OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "USER"}
+OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
 # What a shell sets for the command that takes its place.
 SHELLS_VARIABLES = {"PWD", "OLDPWD", "SHLVL", "_"}
 

@@ -199,8 +199,31 @@ def test_nobody_else_reads_an_apps_files(apps, python):
 
 def test_an_app_cannot_change_what_it_runs(host, apps):
     for app in apps:
-        writable = host.check_output("cd / && runuser -u %s -- find /srv/apps/%s -writable -not -type l", app, app)
-        assert writable == ""
+        own = " -o ".join(f"-path /srv/apps/{app}/{name} -prune" for name in ("home", "tmp"))
+        find = f"cd / && runuser -u %s -- find /srv/apps/%s {own} -o -writable -not -type l -print"
+        assert host.check_output(find, app, app) == ""
+
+
+def test_an_app_may_write_its_home_and_its_tmpdir_and_nobody_else_may_look(host, apps, running):
+    for app in apps:
+        for name in ("home", "tmp"):
+            directory = host.file(f"/srv/apps/{app}/{name}")
+            assert (directory.user, directory.group, directory.mode) == (app, app, 0o700)
+        for name, its in running[app].items():
+            assert its["environ"]["HOME"] == f"/srv/apps/{app}/home", name
+            if "TMPDIR" not in apps[app]["config"]:
+                assert its["environ"]["TMPDIR"] == f"/srv/apps/{app}/tmp", name
+        write = 'cd "$HOME" && touch .own && rm .own && mktemp -u && rm "$(mktemp)"'
+        assert host.check_output(f"{app}-run sh -c %s", write).startswith("/")
+
+
+def test_an_app_sees_no_process_of_others(apps, running, python, host):
+    see = "stat -c %U /proc/[0-9]* 2>/dev/null | sort -u"
+    for app in apps:
+        assert host.check_output(f"{app}-run sh -c %s", see) == app
+        for name, its in running[app].items():
+            inside = "nsenter --target %s --mount -- runuser -u %s -- sh -c %s"
+            assert host.check_output(inside, str(its["pid"]), app, see) == app, name
 
 
 def test_the_config_is_in_one_file_for_each_variable(host, apps, releases):

@@ -45,6 +45,8 @@ SHELLS = {"sh", "dash", "bash", "rbash", "ash", "busybox", "ksh", "ksh93", "mksh
 # What is handed on to the process. It decides itself what they mean.
 HANDED_ON = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 NULL = "/dev/null"
+# linux/sched.h and linux/mount.h.
+CLONE_NEWNS, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 0x20000, 0x2, 0x4, 0x8, 0x4000, 0x80000
 # How many processes a line of the log names.
 LISTED = 5
 
@@ -57,12 +59,12 @@ def environment(directory, release, app, port):
     :param app: the app's name.
     :param port: the port to listen on, or ``None``.
     """
-    variables = {b"LANG": b"C.UTF-8", b"PYTHONUNBUFFERED": b"1"}
+    variables = {b"LANG": b"C.UTF-8", b"PYTHONUNBUFFERED": b"1", b"TMPDIR": f"/srv/apps/{app}/tmp".encode()}
     config = os.path.join(directory, "env").encode()
     for name in os.listdir(config):
         with open(os.path.join(config, name), "rb") as stream:
             variables[name] = stream.read()
-    own = {"HOME": f"/srv/apps/{app}", "USER": app, "LOGNAME": app, "SHELL": "/bin/sh"}
+    own = {"HOME": f"/srv/apps/{app}/home", "USER": app, "LOGNAME": app, "SHELL": "/bin/sh"}
     own["PATH"] = f"{build_of(release, app)}/.venv/bin:/usr/local/bin:/usr/bin:/bin"
     if port:
         own["PORT"] = port
@@ -451,6 +453,8 @@ def become(scope, port):
     user = pwd.getpwnam(scope.app)
     os.chdir(build_of(release, scope.app))
     os.setsid()
+    if reason := hide_others():
+        say(scope, reason)
     os.setgroups([])
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
@@ -492,6 +496,7 @@ def run(app, *command):
     user = pwd.getpwnam(app)
     if os.geteuid() == 0:
         # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
+        hide_others()
         os.execv(TERMINAL, [TERMINAL, app, os.path.abspath(__file__), "--run", app, *command])
     if os.geteuid() != user.pw_uid:
         sys.exit(f"{app}-run: not root: run it with sudo")
@@ -511,6 +516,26 @@ def run(app, *command):
     except OSError as error:
         print(f"{app}-run: {command[0]}: {error.strerror}", file=sys.stderr)
         sys.exit(126 if isinstance(error, PermissionError) else 127)
+
+
+def hide_others():
+    """Have what comes from here see its own user's processes alone: command lines of others are not an app's business.
+
+    By a /proc of its own: systemd's services and monitoring go on to see all.
+
+    :return: why it could not be done, as in a container that may not mount; ``None`` where it was.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    if (
+        libc.unshare(CLONE_NEWNS)
+        or libc.mount(b"none", b"/", None, MS_REC | MS_SLAVE, None)
+        or libc.mount(b"proc", b"/proc", b"proc", flags, b"hidepid=2")
+    ):
+        return f"sees other users' processes: {os.strerror(ctypes.get_errno())}"
+    return None
 
 
 def default_signals():
