@@ -29,11 +29,16 @@ def public():
     for path in sorted((ROOT / "salt/_states").glob("*.py")):
         names = functions(path)
         if "mod_watch" in names:
-            yield from ((path.stem, name) for name in names if name != "mod_watch" and not name.startswith("_"))
+            yield from ((path.stem, name) for name in names if is_state(names[name]))
 
 
-HELPERS = {("nginx_tree", "is_drain"), ("service_config", "newer")}
-STATES = sorted({*public()} - HELPERS)
+def is_state(function):
+    """Tell whether a function of a state module is a state: what it is about comes first, as ``name``."""
+    is_public = function.name != "mod_watch" and not function.name.startswith("_")
+    return is_public and [one.arg for one in function.args.args][:1] == ["name"]
+
+
+STATES = sorted(public())
 
 
 def watchers():
