@@ -36,6 +36,13 @@ app-retired:
     - require:
       - service_config: supervisor-loaded
 
+app-limits-retired:
+  app_limits.retired:
+    - name: limits of apps
+    - apps: {{ apps | sort | tojson }}
+    - require:
+      - app: app-retired
+
 {% for app in apps | sort %}
 app-build-{{ app }}:
   build.unpacked:
@@ -48,6 +55,12 @@ app-build-{{ app }}:
     - require:
       - file: app-directory-{{ app }}
 
+app-limits-{{ app }}:
+  app_limits.enforced:
+    - name: {{ app }}
+    - require:
+      - app_limits: app-limits-retired
+
 app-release-{{ app }}:
   release.current:
     - name: {{ app }}
@@ -55,6 +68,7 @@ app-release-{{ app }}:
       - build: app-build-{{ app }}
       - file: app-process
       - file: app-contract
+      - app_limits: app-limits-{{ app }}
       - certificate: certificates-authorities
       - service_config: supervisor-loaded
       - unit: nginx-service

@@ -10,6 +10,7 @@ import contextlib
 import glob
 import http.client
 import os
+import pwd
 import re
 import socket
 import subprocess
@@ -204,9 +205,13 @@ def group(app, release, process):
 
 def _groups(app):
     """Return the directory of an app's slice, below which the control groups of its processes are."""
+    return f"{_root()}/app.slice/app-{_escaped(app)}.slice"
+
+
+def _root():
+    """Return where the control groups are by which systemd knows processes: of version 2, mixed, or of version 1."""
     roots = (GROUPS, f"{GROUPS}/unified", f"{GROUPS}/systemd")
-    root = next((root for root in roots if os.path.exists(f"{root}/cgroup.procs")), GROUPS)
-    return f"{root}/app.slice/app-{_escaped(app)}.slice"
+    return next((root for root in roots if os.path.exists(f"{root}/cgroup.procs")), GROUPS)
 
 
 def _escaped(name):
@@ -228,8 +233,13 @@ def pids(app, release, process):
 
         salt-call process.pids tickets 12 web.1
     """
+    return _pids(group(app, release, process))
+
+
+def _pids(directory):
+    """Return the PIDs in a control group, none where it is not there."""
     try:
-        with open(f"{group(app, release, process)}/cgroup.procs", encoding="ascii") as stream:
+        with open(f"{directory}/cgroup.procs", encoding="ascii") as stream:
             return [int(pid) for pid in stream.read().split()]
     except OSError:
         return []
@@ -386,6 +396,29 @@ def remove(app, releases):
     _update(app)
 
 
+def _end_unscoped(app):
+    """End what is left of processes that an earlier launcher started, which made no scopes.
+
+    Of lines such as ``cd src && python work.py`` supervisor ends no more than the shell.
+    """
+    import psutil
+
+    left = []
+    try:
+        uid = pwd.getpwnam(app).pw_uid
+    except KeyError:
+        return
+    for pid in _pids(f"{_root()}/system.slice/supervisor.service"):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            left += [process] if process.uids().real == uid else []
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                end(process)
+        _, left = psutil.wait_procs(left, timeout=DEFAULT_GRACE)
+
+
 def _update(app):
     """Do what ``supervisorctl update`` does, for one app."""
     ((added, changed, removed),) = _call("reloadConfig")
@@ -399,6 +432,8 @@ def _update(app):
         time.sleep(0.1)
     for group in leaving:
         _call("removeProcessGroup", group)
+    if leaving:
+        _end_unscoped(app)
     # What supervisor does not know any more, and what the end of a launcher has left.
     if left := strays(app):
         subprocess.run([LAUNCHER, "--end", *left], check=False)

@@ -1366,8 +1366,10 @@ def show(app, number=None):
     if not record:
         known = ", ".join(f"v{n}" for n in __salt__["release_store.numbers"](app)) or "none"
         raise CommandExecutionError(f"{app}: {number}: no such release; expected one of {known}")
-    outcome = __salt__["release_store.outcome"](app, int(text)) or "interrupted"
-    return __salt__["journal.shown"](record | {"outcome": outcome})
+    found = record | {"outcome": __salt__["release_store.outcome"](app, int(text)) or "interrupted"}
+    # Of what runs: the limits are the app's, whichever release serves.
+    is_current = int(text) == __salt__["release_store.current"](app)
+    return __salt__["journal.shown"](found | ({"limits": __salt__["app_limits.shown"](app)} if is_current else {}))
 
 
 def log(app):

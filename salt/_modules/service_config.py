@@ -7,7 +7,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["among", "begin", "is_read", "is_switched", "read", "restart", "restarting", "shown", "started"]
+__load__ = ["among", "begin", "is_read", "is_switched", "read", "restart", "restarting", "shown", "started", "stop"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
@@ -239,6 +239,17 @@ def restart(unit):
     CLI Example: none, it serves the state ``service_config.loaded``.
     """
     _do("restart", unit)
+
+
+def stop(unit):
+    """Stop a unit.
+
+    :param unit: its name.
+    :raises CommandExecutionError: with what systemd says.
+
+    CLI Example: none, it serves the state ``app_limits.enforced``.
+    """
+    _do("stop", unit)
 
 
 def _do(*arguments):

@@ -36,6 +36,7 @@ def module(path):
 
 
 app = module("salt/_modules/app.py")
+app_limits = module("salt/_modules/app_limits.py")
 attachment = module("salt/_modules/attachment.py")
 balance = module("salt/_modules/balance.py")
 bounded = module("salt/_modules/bounded.py")

@@ -16,6 +16,28 @@ for directory, _, names in os.walk(sys.argv[1], onerror=lambda error: None):
 print(json.dumps(found))
 """
 
+# What the kernel enforces for a control group: memory in bytes, tasks, processors, and its share of them.
+LIMITS = """
+import json, os, pathlib, sys
+root, found = pathlib.Path("/sys/fs/cgroup"), {"physical": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")}
+
+def read(controller, *names):
+    paths = [path / name for path in (root / sys.argv[1], root / controller / sys.argv[1]) for name in names]
+    texts = [path.read_text().split() for path in paths if path.exists()]
+    # A group without a limit may have none of a controller's files.
+    words = texts[0] if texts else ["max"]
+    return [None if word == "max" or int(word) in (-1, 0x7FFFFFFFFFFFF000) else int(word) for word in words]
+
+found["memory"] = read("memory", "memory.max", "memory.limit_in_bytes")[0]
+found["tasks"] = read("pids", "pids.max")[0]
+found["cpu"] = read("cpu", "cpu.max", "cpu.cfs_quota_us")[0]
+found["weight"] = read("cpu", "cpu.weight", "cpu.shares")[0]
+print(json.dumps(found))
+"""
+SCALES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+# Microseconds in which what an app may take of the processors is measured; and the weight of each app.
+PERIOD, WEIGHTS = 100_000, (100, 1024)
+
 
 @pytest.fixture(scope="module")
 def running(apps, processes):
@@ -84,6 +106,34 @@ def test_each_process_has_a_control_group_of_its_own_below_its_apps_slice(apps, 
             scope = f"/app.slice/app-{escaped}.slice/app-{escaped}-{kind}-{index}.v{releases[app][0]}.scope"
             for its in (one["launcher"], one, *one["descendants"]):
                 assert its["group"] == scope, f"{app}[{process}]: {its['title']}"
+
+
+def enforced(python, group, wanted):
+    """Tell whether the kernel enforces limits for a control group."""
+    found = python(LIMITS, group)
+    memory, cpu = wanted.get("memory"), wanted.get("cpu")
+    if memory:
+        share = memory.endswith("%")
+        memory = found["physical"] * int(memory[:-1]) // 100 if share else int(memory[:-1]) * SCALES[memory[-1]]
+    # The kernel counts in pages.
+    is_memory = memory == found["memory"] or bool(memory and found["memory"] and 0.99 < found["memory"] / memory <= 1)
+    is_cpu = found["cpu"] == (cpu and int(cpu[:-1]) * PERIOD // 100)
+    return {"memory": is_memory, "tasks": found["tasks"] == wanted.get("tasks"), "cpu": is_cpu}, found["weight"]
+
+
+def test_each_app_is_limited_as_declared(apps, python):
+    for app, one in apps.items():
+        limited, weight = enforced(python, "app.slice/app-{}.slice".format(app.replace("-", r"\x2d")), one["limits"])
+        assert limited == dict.fromkeys(limited, True), app
+        assert weight in WEIGHTS, f"{app} has its fair share of the processors"
+
+
+def test_each_process_is_limited_as_declared(apps, python, running, releases):
+    for app, one in apps.items():
+        for process, its in by_process(running, app, releases).items():
+            wanted = one["limits"]["processes"].get(process.partition(".")[0], {})
+            limited, _ = enforced(python, its["group"].removeprefix("/"), wanted)
+            assert limited == dict.fromkeys(limited, True), f"{app}[{process}]"
 
 
 def test_each_process_has_exactly_its_config(apps, running, releases):

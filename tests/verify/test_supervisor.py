@@ -1,6 +1,11 @@
 """supervisor: runs the processes, for root alone."""
 
+import re
+
 import pytest
+
+# A process that ended so often within these seconds, and has not been up for two minutes, flaps.
+WINDOW, ENDS, YOUNG = 600, 3, ("0:00:", "0:01:")
 
 ASK = """
 import json, socket
@@ -42,6 +47,20 @@ def test_every_process_is_one_that_is_declared(host, apps):
     current = {app: host.check_output("readlink /srv/apps/%s/current", app).removeprefix("releases/") for app in apps}
     declared = {f"{app}.v{current[app]}.{process}" for app, one in apps.items() for process in processes(one)}
     assert {(words[0], words[1]) for words in status} == {(name, "RUNNING") for name in declared}
+
+
+def test_no_process_ends_again_and_again(host):
+    own = "_UID=0 _SYSTEMD_UNIT=supervisor.service SYSLOG_IDENTIFIER=supervisord"
+    said = host.check_output(f"journalctl -q -o cat --since -{WINDOW}s {own}")
+    ends = re.findall(r" exited: (\S+) \(([^;]*);", said)
+    flaps = []
+    for line in host.run("supervisorctl status").stdout.splitlines():
+        name, state, *_, up = line.split()
+        own = [how for ended, how in ends if ended == name]
+        is_old = state == "RUNNING" and (" day" in line or not up.startswith(YOUNG))
+        if len(own) >= ENDS and not is_old:
+            flaps.append(f"{name} ended {len(own)} times in {WINDOW // 60} minutes, at last with {own[-1]}")
+    assert flaps == []
 
 
 def test_a_process_out_of_memory_takes_no_other_with_it(host):

@@ -85,10 +85,11 @@ class Scope:
         self.slice = f"app-{escaped(app)}.slice"
         # systemd reads settings for all scopes of a process type by the parts between dashes: app-shop-web-.scope.d
         self.unit = f"app-{escaped(app)}-{escaped(kind)}-{index or 0}.v{number}.scope"
+        self.below = f"app.slice/{self.slice}/{self.unit}"
 
     @property
     def path(self):
-        return f"{tree()}/app.slice/{self.slice}/{self.unit}"
+        return f"{tree()}/{self.below}"
 
     def pids(self):
         """Return the PIDs in it, none where it is not there."""
@@ -110,11 +111,17 @@ class Scope:
         graces = record(self.app, self.number).get("grace") or {}
         return graces.get(self.kind, DEFAULT_GRACE)
 
+    def close(self):
+        """Have the kernel refuse more processes in it: what forks without end would outrun the signals."""
+        for root in (tree(), f"{GROUPS}/pids"):
+            with contextlib.suppress(OSError), open(f"{root}/{self.below}/pids.max", "w", encoding="ascii") as file:
+                file.write("0")
+
     def out_of_memory(self):
         """Return how many processes of it the kernel has killed because memory was short."""
         for root, name in ((tree(), "memory.events"), (f"{GROUPS}/memory", "memory.oom_control")):
             try:
-                with open(f"{root}/app.slice/{self.slice}/{self.unit}/{name}", encoding="ascii") as file:
+                with open(f"{root}/{self.below}/{name}", encoding="ascii") as file:
                     return int(dict(line.split() for line in file).get("oom_kill", 0))
             except OSError:
                 continue
@@ -268,6 +275,7 @@ class Ending:
         if now >= self.deadline:
             if not self.is_late:
                 self.is_late = True
+                self.scope.close()
                 say(self.scope, f"had not ended within {self.grace} s, killed: {listed(found)}")
             for pid in found:
                 send(pid, signal.SIGKILL)
@@ -495,9 +503,11 @@ def run(app, *command):
 
     user = pwd.getpwnam(app)
     if os.geteuid() == 0:
-        # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
-        hide_others()
-        os.execv(TERMINAL, [TERMINAL, app, os.path.abspath(__file__), "--run", app, *command])
+        # Below the app's slice, whose limits hold for it too. systemd-run has its own mind of a $ among its arguments.
+        words = json.dumps([app, *command]).replace("$", "\\u0024")
+        unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
+        scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice", "--"]
+        os.execvp(scope[0], [*scope, os.path.abspath(__file__), "--run-there", words])
     if os.geteuid() != user.pw_uid:
         sys.exit(f"{app}-run: not root: run it with sudo")
     try:
@@ -538,6 +548,16 @@ def hide_others():
     return None
 
 
+def run_there(words):
+    """Run a one-off command, in its scope."""
+    import json
+
+    app, *command = json.loads(words)
+    # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
+    hide_others()
+    os.execv(TERMINAL, [TERMINAL, app, os.path.abspath(__file__), "--run", app, *command])
+
+
 def default_signals():
     """Start a process as a shell would: Python ignores these signals, and an execve keeps that."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -545,7 +565,7 @@ def default_signals():
 
 
 if __name__ == "__main__":
-    COMMANDS = {"--run": run, "--first": first, "--end": end}
+    COMMANDS = {"--run": run, "--run-there": run_there, "--first": first, "--end": end}
     if sys.argv[1:2] and sys.argv[1] in COMMANDS:
         COMMANDS[sys.argv[1]](*sys.argv[2:])
     else:

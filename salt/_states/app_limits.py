@@ -1,0 +1,94 @@
+"""What the apps of a host may take of it, as systemd enforces it."""
+
+import contextlib
+import os
+
+from salt.exceptions import CommandExecutionError
+
+
+def enforced(name):
+    """Have systemd limit an app. A change holds at once for what runs.
+
+    The kernel itself is asked, so that a run that ended before systemd had read the files is made good by the next.
+
+    :param name: the app.
+    """
+    limits = __pillar__["app"][name]["limits"]
+    wanted = __salt__["app_limits.units"](name, limits)
+    ret = {"name": name, "changes": _unlike(wanted), "result": True, "comment": f"{name} has its limits"}
+    if not ret["changes"]:
+        found = __salt__["app_limits.differences"](name, limits)
+        ret["changes"] = {unit: {"old": what, "new": "as declared"} for unit, what in found.items()}
+    if not ret["changes"]:
+        return ret
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": f"{name} would have other limits"}
+    try:
+        _write(wanted)
+        __salt__["service_config.read"]()
+    except (CommandExecutionError, OSError) as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    if found := __salt__["app_limits.differences"](name, limits):
+        what = "; ".join(f"{unit}: {wrong}" for unit, wrong in sorted(found.items()))
+        comment = f"The kernel has not taken what app.{name}.limits says; is more in use now than may be? {what}"
+        return ret | {"result": False, "comment": comment}
+    return ret | {"comment": f"{name} has other limits"}
+
+
+def retired(name, apps):
+    """Have no limits of what is no longer declared, and none of systemd's own.
+
+    :param name: what is retired, in words.
+    :param apps: the apps that are declared.
+    """
+    version = int(__grains__.get("systemd", {}).get("version", 0))
+    own = __salt__["app_limits.common"](version)
+    wanted = set(own)
+    for app in apps:
+        wanted |= __salt__["app_limits.units"](app, __pillar__["app"][app]["limits"]).keys()
+    stale = __salt__["app_limits.stale"](wanted)
+    changes = _unlike(own) | {path: {"old": "left behind", "new": None} for path in stale}
+    ret = {"name": name, "changes": changes, "result": True, "comment": "No other limits are there"}
+    if not changes:
+        return ret
+    if __opts__["test"]:
+        return ret | {"result": None, "comment": "Other limits would be removed"}
+    try:
+        _write(own)
+        for path in stale:
+            # Nothing of an app that is gone runs any more, and systemd keeps a slice that is empty.
+            if path.endswith(".slice"):
+                __salt__["service_config.stop"](os.path.basename(path))
+            os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+        __salt__["service_config.read"]()
+    except (CommandExecutionError, OSError) as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": "Other limits were removed"}
+
+
+def _unlike(wanted):
+    """Return changes for the files that are not as they are to be."""
+    unlike = [path for path, text in wanted.items() if _read(path) != text]
+    return {path: {"old": "as it was" if os.path.exists(path) else None, "new": "as declared"} for path in unlike}
+
+
+def _read(path):
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _write(wanted):
+    """Write the files of systemd's that are not as they are to be."""
+    for path in _unlike(wanted):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(f"{path}.new", "w", encoding="utf-8") as stream:
+            stream.write(wanted[path])
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(f"{path}.new", 0o644)
+        os.rename(f"{path}.new", path)

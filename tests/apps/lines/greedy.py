@@ -1,0 +1,26 @@
+"""Takes more than its share, once it is told by SIGUSR1."""
+
+import os
+import signal
+import sys
+import time
+
+
+def memory():
+    taken = []
+    while True:
+        taken.append(bytearray(1 << 20))
+
+
+def processes():
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            print("no more processes", flush=True)
+            time.sleep(5)
+
+
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+signal.sigwait({signal.SIGUSR1})
+{"memory": memory, "processes": processes}[sys.argv[1]]()

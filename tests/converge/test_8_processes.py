@@ -1,0 +1,169 @@
+"""Processes: SIGTERM means the same for each line of a Procfile, and whatever a process started ends with it.
+
+``lines`` (tests/apps/lines) has a process type for each way to write a line; each writes down what it is told.
+"""
+
+import re
+import time
+from collections import Counter
+
+import pytest
+
+from tests.lab.podman import podman
+
+from .applied import apply
+from .client import Client
+from .conftest import ROOT
+
+pytestmark = pytest.mark.alike
+
+DOMAIN = "lines.localhost"
+TYPES = [line.partition(":")[0] for line in (ROOT / "tests/apps/lines/Procfile").read_text().splitlines()]
+# A job takes longer than whatever would have been its bound but for the declared grace.
+JOB = 3
+LINES = {
+    "port": 8400,
+    "domains": [DOMAIN],
+    "formation": dict.fromkeys(TYPES, 1),
+    "grace": dict.fromkeys(TYPES, 30) | {"stubborn": 1, "many": 1},
+    "health": {"path": "/", "settle": 1},
+    "config": {"JOB": str(JOB)},
+    "limits": {"tasks": 300, "processes": {"hungry": {"memory": "64m"}, "many": {"tasks": 40, "cpu": "50%"}}},
+}
+TOLD = "/var/tmp/lines.log"
+# What does not write down anything: it waits for a signal, and has no job.
+SILENT = {"web", "asleep", "stubborn", "hungry", "many"}
+EACH = {f"{kind} job": 1 for kind in TYPES if kind not in SILENT | {"pool"}}
+EACH |= {"pool parent": 1, "pool child 0": 1, "pool child 1": 1}
+
+
+@pytest.fixture(scope="module")
+def lines(host, lab, pillar):
+    """A client of the app lines, deployed."""
+    lab.release(ROOT / "tests/apps/lines", host.python)
+    pillar.merge(app={"lines": LINES})
+    apply(host).succeeded()
+    yield Client(host.address, DOMAIN)
+    host.sh(f"rm -f {TOLD}")
+
+
+def begun(host):
+    """Wait until each job has begun, and forget what was told before."""
+    wanted = sum(EACH.values()) - 1
+    host.sh(f"timeout 60 sh -c 'until [ $(grep -c begins {TOLD}) -ge {wanted} ]; do sleep 0.2; done'; rm {TOLD}")
+
+
+def told(host):
+    """Count what each process wrote down since, by what it was told and how it ended."""
+    said = Counter(line for line in host.sh(f"cat {TOLD}").stdout.splitlines() if not line.endswith("begins"))
+    return {
+        "told": {who: said[f"{who}: SIGTERM 1"] for who in EACH},
+        "told again": {who: said[f"{who}: SIGTERM 2"] for who in EACH if said[f"{who}: SIGTERM 2"]},
+        "done": {who: said[f"{who}: done after 1"] for who in EACH},
+    }
+
+
+ONCE = {"told": EACH, "told again": {}, "done": EACH}
+
+
+def program(host, kind):
+    """Return supervisor's name of a process."""
+    return f"lines.v{host.sh('readlink /srv/apps/lines/current').stdout.strip().removeprefix('releases/')}.{kind}.1"
+
+
+def log(host, kind, lines=20):
+    """Return what a process has logged last."""
+    return host.run("journalctl", "-q", "-o", "cat", "-n", str(lines), "-t", f"lines[{kind}.1]").stdout
+
+
+@pytest.mark.parametrize("event", ["a release", "a restart of supervisor", "a reboot"])
+def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, pillar):
+    begun(host)
+    if event == "a release":
+        pillar.merge(app={"lines": {"config": {"COLOUR": "red"}}})
+        assert apply(host).succeeded().changed == {"app-release-lines"}
+        assert "had not ended within 1 s, killed: " in log(host, "stubborn")
+    elif event == "a restart of supervisor":
+        host.run("systemctl", "restart", "supervisor")
+    else:
+        podman("restart", "--time", "120", host.name)
+        host.wait()
+    assert told(host) == ONCE
+
+
+# Whom SIGKILL takes, by the process's launcher.
+ENDS = {"its parent": "$(pgrep -o -P {})", "its launcher": "{}", "both": "$(pgrep -o -P {}) {}"}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_a_killed_process_leaves_is_ended_before_it_starts_again(end, host, lines):
+    name = program(host, "web")
+    host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.1; done'")
+    started = time.time()
+    before = lines.get("/").text
+    launcher = host.run("supervisorctl", "pid", name).stdout.strip()
+    host.sh(f"kill -9 {ENDS[end].format(launcher, launcher)}")
+    deadline = time.monotonic() + 30
+    while (after := lines.get("/")).status_code != 200 or after.text == before:
+        assert time.monotonic() < deadline, "it answers as before"
+        time.sleep(0.2)
+    assert host.sh(f"ps -o pid= --ppid {before}", check=False).stdout == ""
+    # One end, and no attempt that found the port taken.
+    said = host.run("journalctl", "-q", "-o", "cat", "-t", "supervisord", "--since", f"@{int(started)}").stdout
+    assert len(re.findall(f"exited: {re.escape(name)} ", said)) == 1
+    # Or the third of these would be one that keeps dying.
+    host.sh("journalctl --rotate -q; journalctl --vacuum-time=1s -q")
+    apply(host).changed_nothing()
+
+
+@pytest.fixture
+def others(host):
+    """A function that returns the processes of the other apps."""
+    return lambda: host.sh("supervisorctl status | grep -v ^lines | sed 's/, uptime.*//'").stdout
+
+
+def signalled(host, kind):
+    """Have a process take more than its share; what is handed on to its line is handed on to its program."""
+    host.run("supervisorctl", "signal", "USR1", program(host, kind))
+
+
+def test_an_app_that_is_out_of_memory_takes_no_other_down_and_says_so(host, lines, others):
+    before = others()
+    signalled(host, "hungry")
+    host.sh("timeout 30 sh -c 'until journalctl -q -o cat -n 5 -t lines[hungry.1] | grep -q ended; do sleep 0.2; done'")
+    said = "has ended: exit status 137, out of memory: the kernel has ended 1 of its processes"
+    assert said in log(host, "hungry")
+    assert others() == before
+
+
+def test_an_app_that_forks_without_end_takes_no_other_down(host, lines, others):
+    before = others()
+    signalled(host, "many")
+    host.sh("timeout 30 sh -c 'until journalctl -q -o cat -n 5 -t lines[many.1] | grep -q more; do sleep 0.2; done'")
+    shown = host.salt("release.show", "lines")["limits"]["processes"]
+    number = program(host, "many").split(".")[1]
+    many = shown[f"{number} many.1"]
+    assert (many["tasks"], many["cpu"]) == ("40 of 40", "at most 0.5 processors")
+    assert others() == before
+    assert Client(host.address, "tickets.localhost").get("/").status_code == 200
+    host.run("supervisorctl", "restart", program(host, "many"))
+    assert len(host.salt("process.pids", "lines", number.removeprefix("v"), "many.1")) <= 4
+
+
+def test_limits_hold_at_once_and_without_a_restart(host, lines, pillar):
+    status = host.run("supervisorctl", "pid", program(host, "web")).stdout
+    pillar.merge(app={"lines": {"limits": {"memory": "900m", "processes": {"web": {"memory": "300m"}}}}})
+    assert apply(host).succeeded().changed == {"app-limits-lines"}
+    assert host.run("supervisorctl", "pid", program(host, "web")).stdout == status
+    shown = host.salt("release.show", "lines")["limits"]
+    assert shown["memory"].endswith(" of 900 MiB")
+    assert shown["processes"][f"{program(host, 'web').split('.')[1]} web.1"]["memory"].endswith(" of 300 MiB")
+    apply(host).changed_nothing()
+
+
+def test_nothing_is_left_of_an_app_that_is_removed(host, lines, pillar):
+    pillar.merge(app={"lines": None})
+    apply(host).succeeded()
+    left = "ls -d /sys/fs/cgroup/*/app.slice/app-lines.slice /etc/systemd/system/app-lines*"
+    assert host.sh(left, check=False).stdout == ""
+    apply(host).changed_nothing()

@@ -1,0 +1,112 @@
+"""What an app may take of its host: as systemd is told, and as the kernel has it."""
+
+import os
+
+import pytest
+
+LIMITS = {"memory": "75%", "tasks": 1024, "processes": {}}
+PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_systemd_is_told_by_the_names_of_its_units(app_limits):
+    kinds = {"send_mail-now": {"memory": "64m", "cpu": "50%"}, "web": {"tasks": 30}}
+    found = app_limits.units("my-shop", LIMITS | {"cpu": "150%", "processes": kinds})
+    own = found.pop("/etc/systemd/system/app-my\\x2dshop.slice")
+    assert own.endswith("[Slice]\nMemoryMax=75%\nTasksMax=1024\nCPUQuota=150%\nCPUWeight=100\n")
+    of = "/etc/systemd/system/app-my\\x2dshop-{}-.scope.d/20-saltern.conf"
+    assert {path: text.partition("\n")[2] for path, text in found.items()} == {
+        of.format("send_mail\\x2dnow"): "[Scope]\nMemoryMax=64M\nCPUQuota=50%\n",
+        of.format("web"): "[Scope]\nTasksMax=30\n",
+    }
+
+
+def test_only_a_systemd_that_knows_it_is_told_to_go_on_where_one_process_was_ended(app_limits):
+    assert ["OOMPolicy" in next(iter(app_limits.common(version).values())) for version in (252, 257)] == [False, True]
+
+
+@pytest.fixture
+def kernel(app_limits, monkeypatch, tmp_path):
+    """A function that writes files in the place of the kernel's control groups."""
+    monkeypatch.setattr(app_limits, "GROUPS", str(tmp_path))
+
+    def write(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+
+    return write
+
+
+GROUP = "app.slice/app-shop.slice"
+SCOPE = f"{GROUP}/app-shop-send\\x2dmail-1.v3.scope"
+KERNELS = {
+    "version 2": {
+        "cgroup.controllers": "cpu memory pids",
+        f"{GROUP}/memory.max": f"{PHYSICAL * 3 // 4}\n",
+        f"{GROUP}/memory.current": f"{50 << 20}\n",
+        f"{GROUP}/pids.max": "1024\n",
+        f"{GROUP}/pids.current": "7\n",
+        f"{GROUP}/cpu.max": "max 100000\n",
+        f"{SCOPE}/memory.max": f"{64 << 20}\n",
+        f"{SCOPE}/memory.current": f"{8 << 20}\n",
+        f"{SCOPE}/pids.max": "max\n",
+        f"{SCOPE}/pids.current": "3\n",
+        f"{SCOPE}/cpu.max": "50000 100000\n",
+    },
+    "version 1": {
+        f"memory/{GROUP}/memory.limit_in_bytes": f"{PHYSICAL * 3 // 4 - 4095}\n",
+        f"memory/{GROUP}/memory.usage_in_bytes": f"{50 << 20}\n",
+        f"pids/{GROUP}/pids.max": "1024\n",
+        f"pids/{GROUP}/pids.current": "7\n",
+        f"cpu/{GROUP}/cpu.cfs_quota_us": "-1\n",
+        f"memory/{SCOPE}/memory.limit_in_bytes": f"{64 << 20}\n",
+        f"memory/{SCOPE}/memory.usage_in_bytes": f"{8 << 20}\n",
+        f"pids/{SCOPE}/pids.max": "max\n",
+        f"pids/{SCOPE}/pids.current": "3\n",
+        f"cpu/{SCOPE}/cpu.cfs_quota_us": "50000\n",
+        f"cpu/{SCOPE}/cpu.cfs_period_us": "100000\n",
+    },
+}
+DECLARED = LIMITS | {"processes": {"send-mail": {"memory": "64m", "cpu": "50%"}}}
+
+
+@pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
+def test_what_the_kernel_enforces_is_compared_with_what_is_declared(app_limits, kernel, files):
+    kernel(files)
+    assert app_limits.differences("shop", DECLARED) == {}
+    wanted = DECLARED | {"tasks": 2000, "processes": {"send-mail": {"memory": "1g", "cpu": "50%"}}}
+    scope = "app-shop-send\\x2dmail-1.v3.scope"
+    assert app_limits.differences("shop", wanted) == {
+        "app-shop.slice": "tasks 1024, expected 2000",
+        scope: "memory 64 MiB, expected 1024 MiB",
+    }
+    unlimited = "memory 64 MiB, expected no limit; cpu 0.5 processors, expected no limit"
+    assert app_limits.differences("shop", LIMITS) == {scope: unlimited}
+    assert app_limits.differences("other", LIMITS) == {}
+
+
+@pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
+def test_what_an_app_takes_is_shown_beside_what_it_may(app_limits, kernel, files):
+    kernel(files)
+    assert app_limits.shown("shop") == {
+        "memory": f"50 MiB of {PHYSICAL * 3 / 4 / (1 << 20):.0f} MiB",
+        "tasks": "7 of 1024",
+        "processes": {
+            "v3 send-mail.1": {
+                "memory": "8 MiB of 64 MiB",
+                "tasks": "3 of no limit",
+                "cpu": "at most 0.5 processors",
+            }
+        },
+    }
+
+
+def test_files_of_what_is_gone_are_found_and_those_of_others_are_not(app_limits, monkeypatch, tmp_path):
+    monkeypatch.setattr(app_limits, "UNITS", str(tmp_path))
+    wanted = app_limits.units("shop", DECLARED)
+    texts = wanted | app_limits.units("old", DECLARED) | {f"{tmp_path}/app-own.slice": "[Slice]\n"}
+    for path, text in texts.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w") as stream:
+            stream.write(text)
+    assert app_limits.stale(wanted) == sorted(app_limits.units("old", DECLARED))
