@@ -333,7 +333,7 @@ def test_what_several_hosts_share_is_open_to_them_alone(tmp_path):
     text = host.ask("slsutil.renderer", path, "default_renderer=jinja")
     rules = [line.split() for line in text.splitlines() if line.startswith("host")]
     assert [rule[1:4] for rule in rules] == [
-        [f'"{app}"', f'"{app}"', address] for app in ("faq", "tickets") for address in ("10.0.0.2/32", "10.0.0.3/32")
+        [f'"{app}"', f'+"{app}"', address] for app in ("faq", "tickets") for address in ("10.0.0.2/32", "10.0.0.3/32")
     ]
     assert {(rule[0], rule[4]) for rule in rules} == {("hostssl", "scram-sha-256")}
     path = "path=salt://redis/files/redis.conf.jinja"
