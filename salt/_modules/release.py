@@ -951,7 +951,7 @@ def _wait_for_requests(move, servers, numbers):
     limits = move.one["drain"]
     what = f"{move.app}: {' and '.join(f'v{number}' for number in numbers if number is not None)}"
     cut = __salt__["in_flight.drain"](servers, move.app, limits["requests"], limits["streams"], what)
-    _tell_of(move, cut_off(cut, {kind: f"after {limits[kind]} s (app.{move.app}.drain.{kind})" for kind in cut}))
+    _tell_of(move, cut_off(cut, {kind: f"not ended in {limits[kind]} s (app.{move.app}.drain.{kind})" for kind in cut}))
 
 
 def _tell_of(move, what, number=None):
@@ -972,7 +972,7 @@ def cut_off(cut, why):
     :param why: the end of the sentence, by kind.
     """
     worded = __salt__["in_flight.worded"]
-    return "; ".join(f"{worded(count, kind)} cut off {why[kind]}" for kind, count in sorted(cut.items()) if count)
+    return "; ".join(f"{worded(count, kind)} cut off, {why[kind]}" for kind, count in sorted(cut.items()) if count)
 
 
 def _stop(move):

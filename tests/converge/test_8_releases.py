@@ -158,7 +158,7 @@ def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, p
     assert [uploaded.status, answered.status, downloaded.status] == [200] * 3
     assert (uploaded.count, downloaded.count) == (3_000_000, 100_000_000)
     assert {uploaded.port >= SECOND, answered.port >= SECOND} == {second}
-    cut = "1 stream cut off after 2 s (app.mirror.drain.streams)"
+    cut = "1 stream cut off, not ended in 2 s (app.mirror.drain.streams)"
     assert applied.states["app-release-mirror"]["comment"] == f"v{number + 1} serves\nv{number}: {cut}"
     logged = [line for line in host.salt("release.log", "mirror") if line["event"] == "cut off"]
     assert (logged[-1]["release"], logged[-1]["what"]) == (f"v{number}", cut)
@@ -185,7 +185,7 @@ def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pill
         pillar.merge(app={"mirror": {"config": {"COLOUR": "short"}}})
         applied = apply(host).succeeded()
     said = applied.states["app-release-mirror"]["comment"]
-    assert said == f"v{number + 1} serves\nv{number}: 1 request cut off after 2 s (app.mirror.drain.requests)"
+    assert said == f"v{number + 1} serves\nv{number}: 1 request cut off, not ended in 2 s (app.mirror.drain.requests)"
     assert uploaded.result().status == 502
     pillar.merge(app={"mirror": {"site": None, "drain": None}})
     apply(host).succeeded()

@@ -396,8 +396,8 @@ def test_an_error_that_a_client_provoked_is_none_of_the_release(release, lines, 
 
 CUT = {
     "nothing": ((0, 0), ""),
-    "a request": ((1, 0), "1 request cut off after 90 s"),
-    "requests and streams": ((2, 3), "2 requests cut off after 90 s; 3 streams cut off after 5 s"),
+    "a request": ((1, 0), "1 request cut off, not ended in 90 s"),
+    "requests and streams": ((2, 3), "2 requests cut off, not ended in 90 s; 3 streams cut off, not ended in 5 s"),
 }
 
 
@@ -405,7 +405,7 @@ CUT = {
 def test_what_a_release_cut_off_is_said(release, in_flight, dunders, counts, said):
     dunders(release, salt={"in_flight.worded": in_flight.worded})
     cut = dict(zip(("requests", "streams"), counts, strict=True))
-    assert release.cut_off(cut, {"requests": "after 90 s", "streams": "after 5 s"}) == said
+    assert release.cut_off(cut, {"requests": "not ended in 90 s", "streams": "not ended in 5 s"}) == said
 
 
 def test_a_process_that_was_killed_is_named(release):
