@@ -286,7 +286,8 @@ def test_an_app_that_is_renamed_goes_on_where_what_takes_its_place_is_refused(ho
     lab.release(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     assert "app-retired" in converged(host)
-    assert pids(host, "mirror.") == before
+    # A worker is beside them again.
+    assert before.items() <= pids(host, "mirror.").items()
 
 
 def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mirror, pillar, verify):
