@@ -8,6 +8,7 @@ import contextlib
 import csv
 import fcntl
 import filecmp
+import glob
 import grp
 import gzip
 import hashlib
@@ -30,7 +31,7 @@ from urllib.parse import urljoin
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["foresee", "is_first", "is_unpacked", "unpack"]
+__load__ = ["damage", "foresee", "is_first", "is_unpacked", "misowned", "unpack"]
 
 ROOT = "/srv/apps"
 LOCKS = "/run/saltern"
@@ -40,6 +41,13 @@ FORMAT = 1
 NEWEST = 5
 # What uv makes: files that all may read, and those that all may run.
 MODES = (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755)
+# What a build was like when it was unpacked. The environment is ours alone: no tarball has one.
+MANIFEST = ".venv/.saltern.json"
+# Directories each of whose files every converge looks at; of all others only the times, which tell of any file that was
+# added, removed or renamed in them.
+NEAR = (".", ".venv", ".venv/bin")
+# Without these no process of a build starts.
+NEEDED = ("build.json", ".venv/bin/python", ".venv/lib/python3*/site-packages")
 COMPILE = ("prlimit", f"--as={4 << 30}", "/usr/bin/python3", "-IS", "-m", "compileall", "-q")
 MEGABYTE = 1_000_000
 # Of a path in a build, as bin/build-release has them.
@@ -59,7 +67,7 @@ PART_SIZE, MAX_REDIRECTS = 1 << 18, 5
 
 
 def is_unpacked(app):
-    """Tell whether the declared build of an app is on the host.
+    """Tell whether the declared build of an app is on the host, as it was unpacked.
 
     :param app: the app's name.
     :return: a boolean.
@@ -70,7 +78,108 @@ def is_unpacked(app):
 
         salt-call build.is_unpacked tickets
     """
-    return os.path.isdir(_path(app, __pillar__["app"][app]["build"]["sha256"]))
+    return not damage(app)
+
+
+def damage(app, sha256=None, deeply=False):
+    """Say what of a build is missing or other than it was unpacked.
+
+    It looks at names, modes, sizes and times, and reads nothing: at each directory, and at the files that every start
+    needs. At each file, which takes a fifth of a second for a large build, where a process of the app is not well.
+
+    :param app: the app's name.
+    :param sha256: the build's digest, the declared one's where it is not given.
+    :param deeply: look at each file.
+    :return: such as ``.venv/bin/python is missing``, empty where it is whole.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call build.damage tickets deeply=True
+    """
+    directory = _path(app, sha256 or __pillar__["app"][app]["build"]["sha256"])
+    found = damage_of(directory, deeply)
+    if not found and not deeply and not __salt__["process.is_well"](app):
+        found = damage_of(directory, deeply=True)
+    return found
+
+
+def damage_of(directory, deeply=False):
+    """See ``damage``.
+
+    :param directory: the build's.
+    """
+    if not os.path.lexists(directory):
+        return "it is not there"
+    if os.path.islink(directory) or not os.path.isdir(directory):
+        return "it is no directory"
+    for needed in NEEDED:
+        # The interpreter is a link to the system's.
+        if not any(map(os.path.exists, glob.glob(f"{directory}/{needed}"))):
+            return f"{needed.replace('python3*', 'python3')} is missing"
+    try:
+        with open(f"{directory}/{MANIFEST}", encoding="utf-8") as stream:
+            was = json.load(stream)
+        for path, state in was["near"].items():
+            found = _state(f"{directory}/{path}")
+            if found is None:
+                return f"{path} is missing"
+            if found != state:
+                return f"{path} is not as it was unpacked"
+        if deeply and _digest(directory) != was["all"]:
+            return "a file in it is not as it was unpacked"
+    except FileNotFoundError:
+        # One that was unpacked before there were any.
+        return ""
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "it was not unpacked to its end"
+    return ""
+
+
+def _state(path):
+    """Return what a file or directory is like, ``None`` where there is none. It changes with what is in it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    # Whose the build's own directory is, is put right where it is: see `own`.
+    whose = [0, 0, 0] if path.endswith("/.") else [status.st_mode, status.st_uid, status.st_gid]
+    return [*whose, 0 if stat.S_ISDIR(status.st_mode) else status.st_size, status.st_mtime_ns]
+
+
+def _digest(directory):
+    """Return a digest of what each file and directory of a build is like."""
+    lines = []
+    for path, _, files in os.walk(directory):
+        found = {os.path.relpath(one, directory) for one in (path, *(f"{path}/{name}" for name in files))}
+        lines += [[one, _state(f"{directory}/{one}")] for one in found - {MANIFEST}]
+    return hashlib.sha256(repr(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
+
+
+def describe(directory):
+    """Write down what a build is like now; see ``damage``.
+
+    :param directory: the build's.
+    """
+    path = f"{directory}/{MANIFEST}"
+    # Its place is in its directory before that is looked at. What it then says changes no time of that.
+    _blank(path)
+    near = [os.path.relpath(found, directory) for found, _, _ in os.walk(directory)]
+    for parent in NEAR:
+        near += [os.path.normpath(f"{parent}/{name}") for name in os.listdir(f"{directory}/{parent}")]
+    near = sorted(set(near) - {MANIFEST})
+    said = {"near": {one: _state(f"{directory}/{one}") for one in near}, "all": _digest(directory)}
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        json.dump(said, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _blank(path):
+    """Have a manifest that says that its build is not whole."""
+    with open(path, "w", encoding="ascii") as stream:
+        os.fchmod(stream.fileno(), 0o644)
 
 
 def is_first(app):
@@ -87,20 +196,22 @@ def is_first(app):
     source = __pillar__["app"][app]["build"]["source"]
     if source.startswith("https://") and __pillar__["base"]["ca_certificates"]:
         return False
-    serves = any(__salt__["release_store.current"](one) is not None for one in __pillar__["app"])
-    return not serves and not is_unpacked(app)
+    if any(__salt__["release_store.current"](one) is not None for one in __pillar__["app"]):
+        return False
+    return not is_unpacked(app)
 
 
 def _path(app, sha256):
     return f"{ROOT}/{app}/builds/{sha256[:12]}"
 
 
-def unpack(app):
-    """Bring the declared build of an app onto the host.
+def unpack(app, deeply=False):
+    """Bring the declared build of an app onto the host, and have one that was damaged there as it was.
 
     Where another process is at it, which a run that was killed may have left behind, it waits for what that one makes.
 
     :param app: the app's name.
+    :param deeply: look at each file of a build that is there.
     :raises CommandExecutionError: with the step that failed, the reason and what to do. Nothing is left behind.
 
     CLI Example:
@@ -108,6 +219,7 @@ def unpack(app):
     .. code-block:: bash
 
         salt-call build.unpack tickets
+        salt-call build.unpack tickets deeply=True
     """
     target = _path(app, __pillar__["app"][app]["build"]["sha256"])
     directory = os.path.dirname(target)
@@ -118,13 +230,45 @@ def unpack(app):
             f"{app}: has no user on this host yet; expected a converge of all of it first"
         ) from None
     os.makedirs(directory, exist_ok=True)
-    os.chown(directory, 0, group)
-    os.chmod(directory, 0o750)
+    own(directory, group)
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     with open(f"{LOCKS}/{app}.build", "w", encoding="ascii") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        if not is_unpacked(app):
+        if damage(app, deeply=deeply):
             _unpack(app, target, group)
+        own(target, group)
+
+
+def misowned(app):
+    """List the directories of the declared build that are another's than root's, or not for the app alone to read.
+
+    :param app: the app's name.
+    :return: paths that are to be put right; none where the app has no user yet.
+
+    CLI Example: none, it serves the state ``build.unpacked``.
+    """
+    target = _path(app, __pillar__["app"][app]["build"]["sha256"])
+    try:
+        group = grp.getgrnam(app).gr_gid
+    except KeyError:
+        return []
+    found = []
+    for path in (os.path.dirname(target), target):
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (0, group, 0o750):
+                found.append(path)
+    return found
+
+
+def own(directory, group):
+    """Have a directory root's, and read by an app alone.
+
+    :param directory: its path.
+    :param group: the app's.
+    """
+    os.chown(directory, 0, group)
+    os.chmod(directory, 0o750)
 
 
 def _unpack(app, target, group):
@@ -151,9 +295,20 @@ def _unpack(app, target, group):
             app, declared["sha256"], build, lambda version: __salt__["contract.text_of"](app, staged, version)
         )
         _make_venv(app, staged)
-        os.chown(staged, 0, group)
-        os.chmod(staged, 0o750)
-        os.rename(staged, target)
+        own(staged, group)
+        describe(staged)
+        if os.path.lexists(target):
+            replace(target, staged)
+            describe(target)
+        else:
+            os.rename(staged, target)
+    except CommandExecutionError as error:
+        if os.path.isdir(target):
+            raise CommandExecutionError(
+                f"{app}: build {os.path.basename(target)} is damaged ({damage_of(target, deeply=True)}) and cannot be "
+                f"unpacked again; what runs is left as it is: {error}"
+            ) from error
+        raise
     except OSError as error:
         raise CommandExecutionError(
             f"app.{app}.build: {error.strerror or error}: {error.filename or staged}"
@@ -162,6 +317,52 @@ def _unpack(app, target, group):
         shutil.rmtree(staged, ignore_errors=True)
         if os.path.exists(fetched):
             os.unlink(fetched)
+
+
+def replace(target, staged):
+    """Have a damaged build as another that was unpacked beside it.
+
+    Processes run in its directories: those stay, and what is in them is replaced by renames.
+
+    :param target: the directory that is damaged.
+    :param staged: the one that is whole, which is used up.
+    """
+    if not _is_directory(target):
+        os.unlink(target)
+        os.rename(staged, target)
+        return
+    # A run that is interrupted leaves no manifest that fits, and the next one begins again.
+    for one in (staged, target):
+        if os.path.isdir(os.path.dirname(f"{one}/{MANIFEST}")):
+            _blank(f"{one}/{MANIFEST}")
+    _fill(target, staged)
+
+
+def _fill(target, staged):
+    """Have in a directory what is in another one, by renames, and nothing else."""
+    status = os.stat(staged)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in sorted({*os.listdir(staged), *os.listdir(target)}):
+        new, old = f"{staged}/{name}", f"{target}/{name}"
+        if _is_directory(new) and _is_directory(old):
+            _fill(old, new)
+            continue
+        if os.path.lexists(old) and (_is_directory(old) or not os.path.lexists(new) or _is_directory(new)):
+            _remove(old)
+        if os.path.lexists(new):
+            os.rename(new, old)
+
+
+def _is_directory(path):
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _remove(path):
+    if _is_directory(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
 
 
 def foresee(app):
@@ -765,6 +966,8 @@ def _link_wheels(app, staged):
     :return: whether there is nothing left to install.
     """
     builds = sorted(pathlib.Path(ROOT, app, "builds").glob("[!.]*"), key=_modified, reverse=True)
+    # The very build, where it was damaged, is no place to take anything from.
+    builds = [build for build in builds if f".{build.name}" != staged.name]
     left, links, python = _wheels(staged), {}, _python_version()
     for build in builds[:NEWEST]:
         for name in left if _is_for(build, python) else ():

@@ -25,6 +25,7 @@ __load__ = [
     "longest_grace",
     "info",
     "is_up",
+    "is_well",
     "leftovers",
     "path",
     "pids",
@@ -44,6 +45,9 @@ DEFAULT_GRACE = 30
 
 # Seconds after the grace in which the launcher kills what is left, before supervisor kills the launcher.
 BACKSTOP = 5
+
+# What supervisor says of a process that does not stay up.
+UNWELL = ("BACKOFF", "EXITED", "FATAL")
 
 # Each pause before another start is a second longer than the one before: a process is not given up for days.
 START_RETRIES = 1000
@@ -335,6 +339,24 @@ def info(app, release=None):
 def _ending(status):
     # Supervisor tells no more of it. The launcher does, in the process's log.
     return "was killed by a signal" if status < 0 else f"exit status {status}"
+
+
+def is_well(app):
+    """Tell whether no process of an app has trouble to start or to stay up.
+
+    :param app: the app's name.
+    :return: a boolean; true where supervisor does not run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call process.is_well tickets
+    """
+    try:
+        return all(one["state"] not in ("STARTING", *UNWELL) for one in info(app).values())
+    except CommandExecutionError:
+        return True
 
 
 def apply(app, release, ports, graces):

@@ -2,22 +2,35 @@
 
 from salt.exceptions import CommandExecutionError
 
+# What build.damage says of a build that was never unpacked.
+ABSENT = "it is not there"
+
 
 def unpacked(name):
     """Have the declared build of an app on the host: fetched, checked against its sha256, unpacked, its venv made.
+
+    One of which something is missing, or was changed, is unpacked again, and put into the places of what is not right:
+    processes that run go on meanwhile.
 
     :param name: the app.
     """
     ret = {"name": name, "changes": {}, "result": True}
     build = __pillar__["app"][name]["build"]["sha256"][:12]
-    if __salt__["build.is_unpacked"](name):
+    damage, misowned = __salt__["build.damage"](name), __salt__["build.misowned"](name)
+    if not damage and not misowned:
         return ret | {"comment": f"Build {build} is there"}
-    ret["changes"] = {"build": {"old": None, "new": build}}
+    ret["changes"] = {path: {"old": "open to others, or closed to its app", "new": "as it was"} for path in misowned}
+    what = "put right"
+    if damage:
+        is_there = damage != ABSENT
+        what = "unpacked again" if is_there else "unpacked"
+        ret["changes"]["build"] = {"old": damage if is_there else None, "new": build}
     try:
         if __opts__["test"]:
-            __salt__["build.foresee"](name)
-            return ret | {"result": None, "comment": f"Build {build} would be unpacked"}
+            if damage:
+                __salt__["build.foresee"](name)
+            return ret | {"result": None, "comment": f"Build {build} would be {what}"}
         __salt__["build.unpack"](name)
-    except CommandExecutionError as error:
+    except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"Build {build} was unpacked"}
+    return ret | {"comment": f"Build {build} was {what}"}

@@ -176,10 +176,93 @@ def test_what_is_no_tarball_is_told_as_damaged(build, tmp_path, content):
 
 def test_the_place_of_a_build_is_named_by_app_and_digest(build, dunders, monkeypatch, tmp_path):
     monkeypatch.setattr(build, "ROOT", str(tmp_path))
-    dunders(build, pillar={"app": {"shop": {"build": {"sha256": "0123456789ab" + "c" * 52}}}})
+    declared = {"app": {"shop": {"build": {"sha256": "0123456789ab" + "c" * 52}}}}
+    dunders(build, pillar=declared, salt={"process.is_well": lambda app: True})
     assert not build.is_unpacked("shop")
-    (tmp_path / "shop/builds/0123456789ab").mkdir(parents=True)
+    unpacked(tmp_path / "shop/builds/0123456789ab")
     assert build.is_unpacked("shop")
+
+
+def unpacked(directory):
+    """Make what a build is like when it was unpacked, of a few files; return its path."""
+    for name in ("shop/views", ".venv/bin", ".venv/lib/python3.11/site-packages/django/db"):
+        (directory / name).mkdir(parents=True)
+    for name in ("build.json", "shop/views/__init__.py", ".venv/lib/python3.11/site-packages/django/db/models.py"):
+        (directory / name).write_text(f"# {name}\n")
+    (directory / ".venv/bin/python").symlink_to(sys.executable)
+    (directory / "link").symlink_to("shop")
+    return directory
+
+
+PACKAGES = ".venv/lib/python3.11/site-packages"
+VIEWS = "shop/views/__init__.py"
+# What happened to a build, what is told of it at once, and what when each file is looked at.
+DAMAGE = {
+    "nothing": ("true", ""),
+    "the environment is gone": ("rm -r .venv", ".venv/bin/python is missing"),
+    "its interpreter is gone": ("rm .venv/bin/python", ".venv/bin/python is missing"),
+    "its interpreter leads nowhere": ("ln -sfn /nowhere .venv/bin/python", ".venv/bin/python is missing"),
+    "its packages are gone": (f"rm -r {PACKAGES}", ".venv/lib/python3/site-packages is missing"),
+    "a package is gone": (f"rm -r {PACKAGES}/django", f"{PACKAGES} is not as it was unpacked"),
+    "a module is gone": (f"rm {PACKAGES}/django/db/*", f"{PACKAGES}/django/db is not as it was unpacked"),
+    "a module was added": (f"touch {PACKAGES}/django/db/x", f"{PACKAGES}/django/db is not as it was unpacked"),
+    "a package may not be read": (f"chmod 0 {PACKAGES}/django", f"{PACKAGES}/django is not as it was unpacked"),
+    "what it says of itself is gone": ("rm build.json", "build.json is missing"),
+    "what it says of itself is cut": ("truncate -s 1 build.json", "build.json is not as it was unpacked"),
+    "code is gone": ("rm -r shop/views", "shop is not as it was unpacked"),
+    "a link is a directory": ("rm link; mkdir link", ". is not as it was unpacked"),
+    "all of it is gone": ("rm -r $PWD", "it is not there"),
+    "it is a file": ("rm -r $PWD; touch $PWD", "it is no directory"),
+    "it is a link": ("mv $PWD $PWD.moved; ln -s $PWD.moved $PWD", "it is no directory"),
+    "it was not unpacked to its end": (">.venv/.saltern.json", "it was not unpacked to its end"),
+    "code was edited": (f"echo x >>{VIEWS}", "", "a file in it is not as it was unpacked"),
+    "code may not be read": (f"chmod 0 {VIEWS}", "", "a file in it is not as it was unpacked"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE.values(), ids=DAMAGE)
+def test_damage_to_a_build_is_told_and_put_right_in_the_directories_that_processes_are_in(build, tmp_path, case):
+    script, told, *deeply = case
+    whole, target = unpacked(tmp_path / "whole"), unpacked(tmp_path / "build")
+    for directory in (whole, target):
+        build.describe(str(directory))
+    inodes = {path: os.stat(target / path).st_ino for path in (".", "shop")}
+    subprocess.run(["sh", "-c", script], cwd=target, check=True)
+    assert build.damage_of(str(target)) == told
+    assert build.damage_of(str(target), deeply=True) == (deeply or [told])[0]
+    if not os.path.lexists(target):
+        return
+    is_there = target.is_dir() and not target.is_symlink()
+    build.replace(str(target), str(whole))
+    if is_there:
+        build.describe(str(target))
+        assert {path: os.stat(target / path).st_ino for path in inodes} == inodes
+    assert build.damage_of(str(target), deeply=True) == ""
+    assert (target / VIEWS).read_text() == f"# {VIEWS}\n"
+    assert not (target / f"{PACKAGES}/django/db/x").exists()
+
+
+@pytest.mark.parametrize("moves", range(9))
+def test_a_repair_that_is_interrupted_is_seen(build, monkeypatch, tmp_path, moves):
+    whole, target = unpacked(tmp_path / "whole"), unpacked(tmp_path / "build")
+    for directory in (whole, target):
+        build.describe(str(directory))
+    left, rename = iter(range(moves)), os.rename
+
+    def interrupted(*paths):
+        next(left)
+        rename(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build.os, "rename", interrupted)
+        with contextlib.suppress(StopIteration):
+            build.replace(str(target), str(whole))
+    assert build.damage_of(str(target))
+
+
+def test_a_build_from_before_there_were_manifests_is_whole_when_it_can_start(build, tmp_path):
+    target = unpacked(tmp_path / "build")
+    assert build.damage_of(str(target), deeply=True) == ""
 
 
 def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(
@@ -190,7 +273,7 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(
     dunders(
         build,
         pillar={"app": {"shop": {"build": declared, "unpacked": LIMITS}}},
-        salt={"contract.judge": lambda *_: None, "bounded.call": bounded.call},
+        salt={"contract.judge": lambda *_: None, "bounded.call": bounded.call, "process.is_well": lambda app: True},
     )
     monkeypatch.setattr(build, "ROOT", str(tmp_path))
     monkeypatch.setattr(build, "LOCKS", str(tmp_path / "locks"))
@@ -203,7 +286,7 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(
         made.append(staged)
         # Long enough for the other one to come, and to remove what is here if it did not wait.
         time.sleep(0.3)
-        Path(staged, "venv").touch()
+        unpacked(Path(staged))
 
     monkeypatch.setattr(build, "_make_venv", make_venv)
     first = threading.Thread(target=build.unpack, args=["shop"])
@@ -212,7 +295,8 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(
     build.unpack("shop")
     first.join()
     assert len(made) == 1
-    assert sorted(os.listdir(tmp_path / "shop/builds" / declared["sha256"][:12])) == ["manage.py", "venv"]
+    assert build.damage("shop", deeply=True) == ""
+    assert (tmp_path / "shop/builds" / declared["sha256"][:12] / "manage.py").exists()
 
 
 @pytest.fixture
