@@ -1,3 +1,10 @@
+# A file of one release that supervisor cannot read would keep all apps from starting.
+supervisor-programs:
+  supervisor.readable:
+    - name: /etc/supervisor/conf.d
+    - require:
+      - file: supervisor-config
+
 supervisor-service:
   unit.running:
     - name: supervisor
@@ -5,6 +12,7 @@ supervisor-service:
     - require:
       - service_config: supervisor-unit-read
       - file: supervisor-config
+      - supervisor: supervisor-programs
 
 # A changed supervisord.conf restarts supervisor and so every process: supervisor reads those settings at its start only.
 supervisor-loaded:

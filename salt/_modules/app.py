@@ -24,7 +24,8 @@ RUN = "/run/saltern"
 AS_POSTGRES = "setsid --wait runuser -u postgres --"
 
 # What the modules build and release_store make in an app's directory.
-OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds", "tmp")
+OWN = ("current", "current.new", "current.found", "hold.json", "hold.json.new", "release.log", "releases", "builds")
+OWN += ("tmp",)
 
 # Seconds for what an app has left running beside its processes, between SIGTERM and SIGKILL.
 GRACE = 10

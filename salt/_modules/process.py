@@ -22,6 +22,7 @@ from salt.exceptions import CommandExecutionError
 __load__ = [
     "apply",
     "configured",
+    "displaced",
     "longest_grace",
     "info",
     "is_up",
@@ -33,8 +34,11 @@ __load__ = [
     "releases",
     "remove",
     "rendered",
+    "running",
     "strays",
     "tell",
+    "tidy",
+    "unreadable",
 ]
 
 CONFIG = "/etc/supervisor/conf.d"
@@ -45,6 +49,9 @@ DEFAULT_GRACE = 30
 
 # Seconds after the grace in which the launcher kills what is left, before supervisor kills the launcher.
 BACKSTOP = 5
+
+# Reads supervisor's configuration as supervisor does, and says what is wrong with it.
+READ = "from supervisor.options import *; ServerOptions().realize(['-c', '/etc/supervisor/supervisord.conf'])"
 
 # What supervisor says of a process that does not stay up.
 UNWELL = ("BACKOFF", "EXITED", "FATAL")
@@ -167,6 +174,44 @@ def parse(sections, app, release):
         words = options.get("command", "").split()
         if words[:3] == [LAUNCHER, app, str(release)] and len(words) in (4, 5):
             found[words[3]] = int(words[4]) if words[4:] and words[4].isdigit() else None
+    return found
+
+
+def running(app, release):
+    """Return which processes of a release supervisor runs, whatever has become of the file that it read.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    :return: port, or ``None``, by process. Empty where supervisor does not run.
+
+    CLI Example: none, it serves the module release.
+    """
+    if not is_up():
+        return {}
+    return parse({one["name"]: one for one in _call("getAllConfigInfo")}, app, release)
+
+
+def displaced(app, release, build, uid):
+    """Find processes of a release that run on where none could be started: in a directory that was removed, or as
+    another user than the app's, who was made anew.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    :param build: the path of its build.
+    :param uid: of the app's user.
+    :return: supervisor's names of the processes, each with what is wrong.
+
+    CLI Example: none, it serves the module release.
+    """
+    found, prefix = {}, f"{app}.v{release}."
+    for name in sorted(info(app, release)):
+        for pid in pids(app, release, name.removeprefix(prefix)):
+            with contextlib.suppress(OSError):
+                place = os.readlink(f"/proc/{pid}/cwd")
+                if place.startswith(build) and place.endswith(" (deleted)"):
+                    found[name] = "runs in a directory that was removed"
+                elif os.stat(f"/proc/{pid}").st_uid not in (0, uid):
+                    found[name] = "runs as a user who was removed"
     return found
 
 
@@ -441,9 +486,61 @@ def _end_unscoped(app):
         _, left = psutil.wait_procs(left, timeout=DEFAULT_GRACE)
 
 
+def unreadable():
+    """Find a file of ours that keeps supervisor from reading any, and so from starting.
+
+    :return: its path, or ``None``, also where supervisor runs: it goes on with what it has read.
+
+    CLI Example: none, it serves the state ``supervisor.readable``.
+    """
+    try:
+        _call("getState")
+    except CommandExecutionError:
+        done = subprocess.run(["/usr/bin/python3", "-c", READ], capture_output=True, text=True, check=False)
+        return _named(done.stderr) if done.returncode else None
+    return None
+
+
+def tidy():
+    """Remove the files of ours that supervisor cannot read. The releases that they are of write them anew.
+
+    CLI Example: none, it serves the state ``supervisor.readable``.
+    """
+    while path := unreadable():
+        os.unlink(path)
+
+
+def _named(reason):
+    """Return which file of ours supervisor names, or could not decode, ``None`` where it is no file of ours."""
+    ours = [path(*one) for one in releases()]
+    named = [one for one in ours if f"'{one}'" in reason]
+    return next(iter(named or [one for one in ours if not _is_text(one)]), None)
+
+
+def _is_text(file):
+    try:
+        with open(file, encoding="utf-8") as stream:
+            stream.read()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _reloaded():
+    """Have supervisor read its files, without those of ours that it cannot read, and return what is another now."""
+    while True:
+        try:
+            return _call("reloadConfig")
+        except CommandExecutionError as error:
+            file = _named(str(error))
+            if not file:
+                raise
+            os.unlink(file)
+
+
 def _update(app):
     """Do what ``supervisorctl update`` does, for one app."""
-    ((added, changed, removed),) = _call("reloadConfig")
+    ((added, changed, removed),) = _reloaded()
     added, changed, removed = ([g for g in groups if g.startswith(f"{app}.")] for groups in (added, changed, removed))
     leaving = [*removed, *changed]
     for group in leaving:

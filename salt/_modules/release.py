@@ -29,6 +29,7 @@ __func_alias__ = {"list_": "list"}
 # By the functions' own names: Salt does not look for their aliases.
 __outputter__ = {"list_": "rows", "log": "rows"}
 
+ROOT = "/srv/apps"
 NGINX = "/etc/nginx"
 LOCKS = "/run/saltern"
 POLL = 0.02
@@ -65,6 +66,16 @@ LOG_LINES = 15
 # Characters of a path that an app has answered with.
 LONGEST_PATH = 100
 LOG_READ = 1000
+
+# What supervisor says of a process, in words that need no knowledge of it.
+STATES = {
+    "BACKOFF": "ends right after its start, and is started again and again",
+    "EXITED": "has ended",
+    "FATAL": "ended at each start, and is no longer started",
+    "STARTING": "is starting",
+    "STOPPED": "is stopped",
+    "STOPPING": "is stopping",
+}
 
 # What supervisor says of a process that it does not know.
 ABSENT = {"state": "not known to supervisor", "pid": 0, "up": 0, "exit": "not known to supervisor"}
@@ -150,12 +161,13 @@ def plan(app):
     current = __salt__["release_store.current"](app)
     held = _hold(app, current, one)
     is_same = current is not None and _is_same(app, current, one)
-    if current is None or not (is_same or held):
-        number = max(__salt__["release_store.numbers"](app), default=0) + 1
+    lost = _lost(app, current, held) if current is not None else {}
+    if current is None or lost or not (is_same or held):
+        number = __salt__["release_store.next_number"](app)
         _check_formation(app, one, one["build"]["sha256"])
         _check_contracts(app, one["build"]["sha256"])
         ports = _ports(app, one, current, other=current is not None)
-        changes = _novelty(app, one, current, number, ports)
+        changes = _novelty(app, one, current, number, ports) | lost
         return {"number": number, "new": True, "ports": ports, "held": {}, "changes": changes}
     sha256 = __salt__["release_store.record"](app, current).get("build", "")
     _check_formation(app, one, sha256)
@@ -166,6 +178,38 @@ def plan(app):
     if is_same and __salt__["release_store.held"](app).get("until") == "another":
         changes["hold"] = {"old": f"v{current}", "new": None}
     return {"number": current, "new": False, "ports": ports, "held": held, "changes": changes}
+
+
+def _lost(app, current, held):
+    """Return what the release that serves lacks to be started again, as changes: a new release is to have it.
+
+    Its processes run on without it, from memory, until those of the new release serve.
+
+    :param held: as ``_hold`` returns it. In the place of a release that is held there is to be no other.
+    :raises CommandExecutionError: for a release that is held.
+    """
+    sha256 = __salt__["release_store.record"](app, current).get("build") or ""
+    lost = __salt__["release_store.lost"](app, current)
+    # Of the declared build the state before this one takes care.
+    is_own = held and sha256 and sha256 != _settings(app)["build"]["sha256"]
+    damage = __salt__["build.damage"](app, sha256) if is_own else ""
+    if damage:
+        lost[_build_path(app, sha256)] = f"is damaged: {damage}"
+    if lost and held:
+        what = "; ".join(f"{path} {reason}" for path, reason in lost.items())
+        raise CommandExecutionError(
+            f"{app}: v{current} is held, and could not be started again: {what}. What runs of it is left as it is; "
+            f"expected those put back, or release.rollback to another release, or release.unhold {app} for what is "
+            "declared"
+        )
+    with contextlib.suppress(KeyError):
+        uid = pwd.getpwnam(app).pw_uid
+        lost |= {} if held else __salt__["process.displaced"](app, current, _build_path(app, sha256), uid)
+    return {path: {"old": reason, "new": None} for path, reason in lost.items()}
+
+
+def _build_path(app, sha256):
+    return f"{ROOT}/{app}/builds/{sha256[:12]}"
 
 
 def is_due(app):
@@ -193,8 +237,10 @@ def _hold(app, current, one):
     held = __salt__["release_store.held"](app)
     if current is None or held.get("release") != current:
         return {}
+    # Where that release is gone, what the pillar asked for then is not known, and may be what it asks for now.
+    is_known = held["until"] == "another" and not __salt__["release_store.lost"](app, held["from"])
     # Another password of what is attached is no other config: what was left for good reason would come back.
-    if held["until"] == "another" and not _is_same(app, held["from"], one, attachments=False):
+    if is_known and not _is_same(app, held["from"], one, attachments=False):
         return {}
     return held
 
@@ -254,15 +300,21 @@ def _graces(app, number):
 
     They are the release's, not the pillar's: supervisor would take other ones only by restarting the processes.
     """
-    return __salt__["release_store.record"](app, number).get("grace") or {}
+    graces = __salt__["release_store.record"](app, number).get("grace")
+    return graces if isinstance(graces, dict) and all(type(one) is int for one in graces.values()) else {}
 
 
 def _ports(app, one, current, other=False):
     """Give the processes of the formation their ports: in the slot of the current release, or in the other one."""
-    used = __salt__["process.configured"](app, current) if current else {}
+    used = _used(app, current) if current else {}
     second = __salt__["process.ports"]({"web": 1}, one["port"], 1)["web.1"]
     slot = 1 if any(port and port >= second for port in used.values()) else 0
     return __salt__["process.ports"](one["formation"], one["port"], 1 - slot if other else slot)
+
+
+def _used(app, number):
+    """Return the ports of a release's processes, or ``None``, by process: as they are configured, or as they run."""
+    return __salt__["process.configured"](app, number) or __salt__["process.running"](app, number)
 
 
 def _novelty(app, one, current, number, ports):
@@ -326,6 +378,7 @@ def _differences(app, number, ports):
     for path, text in files.items():
         if _read(path) != text:
             changes[path] = {"old": "as it was", "new": "as declared"}
+    changes |= __salt__["release_store.misplaced"](app, number)
     for path in _unserved(app, ports):
         changes[f"{NGINX}/{path}"] = {"old": "as it was", "new": "as declared"}
     others = [other for _, other in __salt__["process.releases"](app) if other != number]
@@ -342,9 +395,9 @@ def _ailing(app, number, ports):
     for name in sorted(wanted | found.keys()):
         state = found.get(name, {}).get("state")
         if name not in wanted:
-            changes[name] = {"old": state, "new": None}
+            changes[name] = {"old": in_words(state), "new": None}
         elif state != "RUNNING":
-            changes[name] = {"old": state, "new": "RUNNING"}
+            changes[name] = {"old": in_words(state), "new": "runs"}
             # What has ended, supervisor starts again within a second.
             coming |= {name} if state in ("STARTING", "EXITED") else set()
     for name in __salt__["process.strays"](app):
@@ -360,6 +413,14 @@ def _ailing(app, number, ports):
             changes[name] = {"old": reason, "new": "healthy"}
             coming |= {name} if is_coming and not isinstance(reason, Redirect) else set()
     return changes, coming
+
+
+def in_words(state):
+    """Say how a process is.
+
+    :param state: what supervisor says, ``None`` where it does not know the process.
+    """
+    return STATES.get(state, "runs" if state == "RUNNING" else state or "is not known to supervisor")
 
 
 def _read(path):
@@ -698,7 +759,7 @@ def _clear(move):
     others = [number for _, number in __salt__["process.releases"](app) if number != left]
     if others and left is not None:
         # It may have been interrupted between the switch of nginx and that of the link.
-        _serve(app, __salt__["process.configured"](app, left))
+        _serve_again(app, left)
         _wait_for_requests(move, _servers_of(app, others), others)
     _stop_others(app, left)
     __salt__["release_store.sweep"](app)
@@ -801,7 +862,7 @@ def _wait(move, *web_states):
                     raise Refusal(f"{process} ended by itself, {one['exit']}{_taken(port)}", process)
                 healthy.discard(process)
             if one["state"] not in (("RUNNING",) if port is None else web_states):
-                reasons[process] = one["state"]
+                reasons[process] = in_words(one["state"])
             elif port is None and one["up"] < (health["settle"] if is_new else 1):
                 reasons[process] = "not yet up for long"
             elif port is not None and process not in healthy:
@@ -896,6 +957,13 @@ def _serve(app, ports):
     texts = _unserved(app, ports)
     if texts:
         __salt__["nginx_tree.promote"](NGINX, texts)
+
+
+def _serve_again(app, number):
+    """Have nginx send requests to the web processes that a release has, if it is known which these are."""
+    ports = _used(app, number)
+    if any(ports.values()):
+        _serve(app, ports)
 
 
 def _unserved(app, ports):
@@ -1047,14 +1115,22 @@ DEPLOY = {
     "prune": _prune,
 }
 
+
+def _mend(move):
+    """Have the files of the current release, and the link to it, where its processes look for them."""
+    __salt__["release_store.mend"](move.app, move.number)
+
+
 # The steps that bring the current release to what it should be, scaling among them.
-SETTLE = {name: DEPLOY[name] for name in ("start", "health", "switch", "running", "workers", "drain", "stop", "prune")}
+SETTLE = {"mend": _mend} | {
+    name: DEPLOY[name] for name in ("start", "health", "switch", "running", "workers", "drain", "stop", "prune")
+}
 
 # The steps after which one release alone runs, however they were interrupted: the new one.
 AFTER = ("point", "mark", "workers", "drain", "stop", "prune")
 
 # And where a process says that it cannot serve: what it migrated may be gone, its database host made anew.
-MEND = {"release": DEPLOY["release"]} | SETTLE
+MEND = {"mend": _mend, "release": DEPLOY["release"]} | SETTLE
 
 
 def _take_back(move, reason, is_patient=True):
@@ -1069,7 +1145,7 @@ def _take_back(move, reason, is_patient=True):
         return
     with contextlib.suppress(CommandExecutionError, OSError):
         if left is not None:
-            _serve(app, __salt__["process.configured"](app, left))
+            _serve_again(app, left)
             # Between the switch and the link it may have been sent requests.
             limits = move.one["drain"] if is_patient else {"requests": 0, "streams": 0}
             servers, what = _servers_of(app, [move.number]), f"{app}: v{move.number}"

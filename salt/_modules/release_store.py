@@ -17,6 +17,7 @@ import json
 import os
 import pwd
 import shutil
+import stat
 
 __load__ = [
     "attach",
@@ -28,7 +29,11 @@ __load__ = [
     "hold",
     "leftovers",
     "log",
+    "lost",
     "mark",
+    "mend",
+    "misplaced",
+    "next_number",
     "note",
     "numbers",
     "outcome",
@@ -41,6 +46,8 @@ __load__ = [
 ]
 
 ROOT = "/srv/apps"
+# What stands in the place of `current` and is no link is kept here until the app is removed.
+FOUND = "current.found"
 SERVING = "serving"
 ROLLED_BACK = "rolled back"
 
@@ -100,18 +107,156 @@ def numbers(app):
     return sorted(int(name) for name in os.listdir(directory) if name.isdigit()) if os.path.isdir(directory) else []
 
 
-def current(app):
-    """Return the number of the current release, or ``None``.
+def next_number(app):
+    """Return the number of an app's next release: none that was ever a release's on this host, as far as can be seen.
 
     :param app: the app's name.
 
     CLI Example: none, it serves the module release.
     """
+    return max([0, *numbers(app), *_configured(app), *filter(None, [_linked(app)])]) + 1
+
+
+def current(app):
+    """Return the number of the release that serves, or ``None``.
+
+    ``current`` says which one. Where that link is broken or was moved by hand, supervisor still runs the processes of
+    the release that serves, whatever has become of its directory; and where it runs none, it is the last that served.
+
+    :param app: the app's name.
+
+    CLI Example: none, it serves the module release.
+    """
+    linked, configured = _linked(app), _configured(app)
+    if linked is not None and (linked in configured or not configured):
+        return linked if linked in configured or os.path.isdir(_directory(app, linked)) else _last(app, numbers(app))
+    # One without an outcome was interrupted before it served, unless all of it is gone.
+    served = [n for n in configured if outcome(app, n) == SERVING or not os.path.isdir(_directory(app, n))]
+    if served:
+        return max(served)
+    is_there = linked is not None and os.path.isdir(_directory(app, linked))
+    return linked if is_there else _last(app, numbers(app))
+
+
+def _linked(app):
+    """Return the number of the release that ``current`` names, whether it is there or not; or ``None``."""
     try:
         name = os.path.basename(os.readlink(f"{ROOT}/{app}/current"))
     except OSError:
         return None
-    return int(name) if name.isdigit() and os.path.isdir(_directory(app, name)) else None
+    return int(name) if name.isdigit() else None
+
+
+def _last(app, candidates):
+    return max((number for number in candidates if outcome(app, number) == SERVING), default=None)
+
+
+def _configured(app):
+    return [number for _, number in __salt__["process.releases"](app)]
+
+
+def misplaced(app, number):
+    """List what of the release that serves is not where it was, or not for the app to read, and can be put right there.
+
+    :param app: the app's name.
+    :param number: the release's number.
+    :return: by path, what it is (``old``) and what it should be (``new``).
+
+    CLI Example: none, it serves the module release.
+    """
+    found, directory = {}, _directory(app, number)
+    for path, wanted in ((f"{ROOT}/{app}/current", f"releases/{number}"), (f"{directory}/build", _target(app, number))):
+        if wanted and _link(path) != wanted and os.path.isdir(directory):
+            found[path] = {"old": _link(path), "new": wanted}
+    try:
+        group = _group(app)
+    except KeyError:
+        # A dry run on a host whose user is gone: what is made for it anew is another's until then.
+        return found
+    directories = [os.path.dirname(directory), directory, f"{directory}/env"]
+    files = [f"{directory}/release.json", *(f"{directory}/env/{name}" for name in _names(f"{directory}/env"))]
+    for path in [*directories, *files]:
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            kind = stat.S_ISDIR if path in directories else stat.S_ISREG
+            wanted, mode = (0, group, 0o750 if path in directories else 0o640), stat.S_IMODE(status.st_mode)
+            if kind(status.st_mode) and (status.st_uid, status.st_gid, mode) != wanted:
+                old = f"mode {mode:04o} of {status.st_uid}:{status.st_gid}"
+                found[path] = {"old": old, "new": f"mode {wanted[2]:04o} of 0:{group}"}
+    if os.path.isdir(directory) and outcome(app, number) != SERVING:
+        found[f"{directory}/outcome"] = {"old": outcome(app, number) or None, "new": SERVING}
+    return found
+
+
+def _link(path):
+    """Say what a link leads to, or what is in its place; ``None`` where there is nothing."""
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return "a directory" if os.path.isdir(path) else "no link"
+
+
+def _target(app, number):
+    sha256 = record(app, number).get("build")
+    return f"../../builds/{sha256[:12]}" if isinstance(sha256, str) else None
+
+
+def _names(directory):
+    return sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+
+
+def mend(app, number):
+    """Put right what ``misplaced`` lists.
+
+    :param app: the app's name.
+    :param number: the release's number.
+
+    CLI Example: none, it serves the module release.
+    """
+    group = _group(app)
+    for path, what in misplaced(app, number).items():
+        if path == f"{ROOT}/{app}/current":
+            point(app, number)
+        elif path.endswith("/outcome"):
+            mark(app, number, SERVING)
+        elif path.endswith("/build"):
+            _clear(path)
+            os.symlink(what["new"], path)
+        else:
+            os.chown(path, 0, group)
+            os.chmod(path, 0o750 if os.path.isdir(path) else 0o640)
+
+
+def lost(app, number):
+    """List what a release lacks to be started again. What runs goes on without it.
+
+    :param app: the app's name.
+    :param number: the release's number.
+    :return: by path, what is wrong with it.
+
+    CLI Example: none, it serves the module release.
+    """
+    directory, what = _directory(app, number), record(app, number)
+    if not os.path.isdir(directory):
+        return {directory: "is missing"}
+    if not isinstance(what.get("processes"), dict) or not isinstance(what.get("build"), str):
+        said = "says nothing of a release" if os.path.isfile(f"{directory}/release.json") else "is missing"
+        return {f"{directory}/release.json": said}
+    if not os.path.isdir(f"{directory}/env"):
+        return {f"{directory}/env": "is missing"}
+    made = build(app, what["build"])
+    if made and made.get("processes") != what["processes"]:
+        return {f"{directory}/release.json": "names other processes than its build"}
+    names = set(_names(f"{directory}/env"))
+    known = set(what["variables"]) if isinstance(what.get("variables"), list) else names
+    found = {f"{directory}/env/{name}": "is missing" for name in known - names}
+    found |= {f"{directory}/env/{name}": "is no variable of this release" for name in names - known}
+    for name in names & known:
+        if not stat.S_ISREG(os.lstat(f"{directory}/env/{name}").st_mode):
+            found[f"{directory}/env/{name}"] = "is no file"
+    return dict(sorted(found.items()))
 
 
 def record(app, number):
@@ -146,9 +291,10 @@ def environ(app, number):
     CLI Example: none, it would print secrets.
     """
     directory, found = f"{_directory(app, number)}/env", {}
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        with open(f"{directory}/{name}", "rb") as stream:
-            found[name] = stream.read()
+    for name in _names(directory):
+        if stat.S_ISREG(os.lstat(f"{directory}/{name}").st_mode):
+            with open(f"{directory}/{name}", "rb") as stream:
+                found[name] = stream.read()
     return found
 
 
@@ -268,10 +414,22 @@ def point(app, number):
     """
     mark(app, number, SERVING)
     link = f"{ROOT}/{app}/current"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{link}.new")
+    _clear(f"{link}.new")
     os.symlink(f"releases/{number}", f"{link}.new")
+    if os.path.isdir(link) and not os.path.islink(link):
+        # Somebody's, who may have put something there.
+        _clear(f"{ROOT}/{app}/{FOUND}")
+        os.rename(link, f"{ROOT}/{app}/{FOUND}")
     os.rename(f"{link}.new", link)
+
+
+def _clear(path):
+    """Have nothing at a path."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def discard(app, number):
@@ -293,10 +451,7 @@ def sweep(app):
     CLI Example: none, it serves the module release.
     """
     for path in leftovers(app):
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+        _clear(path)
 
 
 def prune(app, keep, declared):
@@ -335,7 +490,12 @@ def held(app):
 
     CLI Example: none, it serves the module release.
     """
-    return _parsed(f"{ROOT}/{app}/hold.json")
+    path = f"{ROOT}/{app}/hold.json"
+    found = _parsed(path)
+    if os.path.lexists(path) and not {"release", "from", "until", "time", "who"} <= found.keys():
+        # That it was held is all that is known, and what it was held back from may be bad.
+        return {"release": current(app), "from": None, "until": "unhold", "time": "a time", "who": "somebody"}
+    return found
 
 
 def hold(app, number, left, until):
@@ -359,8 +519,7 @@ def unhold(app):
 
     CLI Example: none, it serves the module release.
     """
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{ROOT}/{app}/hold.json")
+    _clear(f"{ROOT}/{app}/hold.json")
 
 
 def note(app, event, number, **details):
@@ -391,7 +550,8 @@ def log(app):
     for line in (_read(f"{ROOT}/{app}/release.log") or "").splitlines():
         # A power failure may have cut the last line.
         with contextlib.suppress(ValueError):
-            found.append(json.loads(line))
+            said = json.loads(line)
+            found += [said] if isinstance(said, dict) and {"time", "who", "event", "release"} <= said.keys() else []
     return found
 
 

@@ -26,6 +26,6 @@ def current(name):
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"v{plan['number']} would serve"}
         notes = __salt__["release.deploy"](name)["told"]
-    except CommandExecutionError as error:
+    except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": "\n".join([comment, *notes])}
