@@ -69,7 +69,24 @@ EDITS = {
     "the launcher was edited": ("echo '# edited' >>/usr/local/lib/saltern/process", {"app-process"}),
     "the terminal was edited": ("echo '# edited' >>/usr/local/lib/saltern/terminal", {"app-terminal"}),
     "the check of contracts was edited": ("echo '# edited' >>/usr/local/lib/saltern/contract", {"app-contract"}),
-    "a build was removed": ("rm -r /srv/apps/faq/builds/*", {"app-build-faq"}),
+    # Its processes were in there.
+    "a build was removed": ("rm -r /srv/apps/faq/builds/*", {"app-build-faq", "app-release-faq"}),
+    "a build's environment was removed": ("rm -r /srv/apps/tickets/builds/*/.venv", {"app-build-tickets"}),
+    "a build's directory was opened": ("chmod 777 /srv/apps/tickets/builds", {"app-build-tickets"}),
+    "a module was removed": (
+        "rm /srv/apps/tickets/builds/*/.venv/lib/python3*/site-packages/django/db/models/query.py",
+        {"app-build-tickets"},
+    ),
+    "the link to a release was moved": ("ln -sfn /tmp /srv/apps/tickets/current", {"app-release-tickets"}),
+    "a release's files were closed": ("chmod -R 0 /srv/apps/tickets/current/env", {"app-release-tickets"}),
+    "a release's record was cut": (
+        "truncate -s 9 /srv/apps/tickets/current/release.json",
+        {"app-release-tickets"},
+    ),
+    "supervisor cannot read a release's file": (
+        "echo x >$(ls /etc/supervisor/conf.d/tickets.v*.conf)",
+        {"app-release-tickets"},
+    ),
     "a variable was edited": ("printf x >>/srv/apps/faq/current/env/SECRET_KEY", {"app-release-faq"}),
     "a variable was removed": ("rm /srv/apps/faq/current/env/SECRET_KEY", {"app-release-faq"}),
     "an app's directory was opened": ("chmod 777 /srv/apps/faq; chown faq /srv/apps/faq", {"app-directory-faq"}),
@@ -120,6 +137,10 @@ ALONE = {
     "Redis was stopped": ("systemctl stop redis-server@tickets", {"redis-service-tickets"}),
     "PostgreSQL was stopped": ("systemctl stop postgresql@$(ls /etc/postgresql)-main", {"postgres-service"}),
     "supervisor was stopped": ("systemctl stop supervisor", {"supervisor-service"}),
+    "supervisor cannot start": (
+        "systemctl stop supervisor; echo x >$(ls /etc/supervisor/conf.d/faq.v*.conf)",
+        {"supervisor-programs", "supervisor-service", "app-release-faq"},
+    ),
     "the firewall was stopped": ("systemctl stop saltern-firewall", {"firewall-service"}),
     "nftables was removed": ("apt-get -qq remove nftables", {"firewall-package"}),
     "nginx was removed": ("apt-get -qq remove nginx nginx-common", {"nginx-package"}),

@@ -93,7 +93,24 @@ def served(loads) -> None:
 
 # --- The switch -------------------------------------------------------------------------------------------------------
 
-EVENTS = ("a config change", "a new build", "a rollback", "scaling", "another grace", "a reload of nginx")
+EVENTS = ("a config change", "a new build", "a rollback", "scaling", "another grace", "a reload of nginx", "repairs")
+# What is broken by hand of an app that serves, all of it at once, so that it is put right where it is.
+BROKEN = """
+cd /srv/apps/mirror
+rm -r builds/*/.venv
+chmod 0 releases/*/env/* releases/*/release.json; chmod 777 builds releases; chown mirror releases/*
+rm current; mkdir current; touch current/found
+head -c 100 /dev/urandom >$(ls /etc/supervisor/conf.d/mirror.v*.conf)
+echo 'server 127.0.0.1:9;' >/etc/nginx/upstreams/mirror.conf
+chmod -x /usr/local/lib/saltern/process
+"""
+# And what only another release can put right.
+LOST = """
+cd /srv/apps/mirror
+rm -r builds releases
+ln -sfn /tmp/releases/1 current
+rm /etc/supervisor/conf.d/mirror.v*.conf
+"""
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -135,6 +152,17 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
             assert apply(host).succeeded().changed == {"nginx-config"}
             pillar.merge(nginx={"gzip": None})
             apply(host).succeeded()
+        case "repairs":
+            for script, following in ((BROKEN, number), (LOST, number + 1)):
+                host.sh(script)
+                dry, real = apply(host, "test=True").changed, apply(host).succeeded().changed
+                assert (
+                    dry
+                    == real
+                    == {"app-build-mirror", "app-release-mirror"} | ({"app-process"} if script == BROKEN else set())
+                )
+                assert release() == following
+                apply(host).changed_nothing()
     thread.join()
     assert slow == [200], "a request that was in flight"
     served(load.finish())

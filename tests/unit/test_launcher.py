@@ -172,3 +172,23 @@ STATUSES += [(9, 2, "killed by SIGKILL, out of memory: the kernel has ended 2 of
 @pytest.mark.parametrize("status, killed, text", STATUSES)
 def test_how_a_process_ended_is_told(launcher, status, killed, text):
     assert launcher.how(status, killed) == text
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (
+            OSError(2, "No such file or directory", "/srv/apps/my-shop/builds/0123"),
+            "/srv/apps/my-shop/builds/0123: No ",
+        ),
+        (IsADirectoryError(21, "Is a directory", b"/srv/apps/my-shop/releases/3/env/A"), "releases/3/env/A: Is a dire"),
+        (
+            KeyError("processes"),
+            "/srv/apps/my-shop/releases/3/release.json: cannot be read, or has no process type web",
+        ),
+        (TypeError("x"), "/srv/apps/my-shop/releases/3/release.json: cannot be read, or has no process type web"),
+    ],
+)
+def test_what_keeps_a_process_from_starting_is_said_in_words(launcher, error, said):
+    scope = launcher.Scope("my-shop", "3", "web.1")
+    assert said in launcher.obstacle(scope, error)

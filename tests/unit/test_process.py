@@ -1,6 +1,10 @@
 """Processes as supervisor is to run them."""
 
 import configparser
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -156,3 +160,37 @@ def test_what_supervisor_does_not_run_is_left_behind(process, groups, monkeypatc
     groups("app-other.slice", "app-other-web-1.v9.scope", 7)
     assert process.strays("shop") == ["shop.v2.web-1.1", "shop.v2.web.1"]
     assert process.strays("absent") == []
+
+
+def test_a_file_that_supervisor_cannot_read_is_found_by_what_supervisor_says(process, monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "CONFIG", str(tmp_path))
+    assert process._named("File contains no section headers.\nfile: '/etc/other.conf', line: 1") is None
+    for name in ("faq.v1.conf", "shop.v3.conf", "own.conf"):
+        (tmp_path / name).write_text("[program:x]\n")
+    told = "invalid literal for int() with base 10: 'x' in section 'program:x' (file: '{}')"
+    assert process._named(told.format(tmp_path / "shop.v3.conf")) == str(tmp_path / "shop.v3.conf")
+    assert process._named(told.format(tmp_path / "own.conf")) is None
+    # What supervisor cannot decode it does not name.
+    (tmp_path / "faq.v1.conf").write_bytes(b"\xff\xfe")
+    told = "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
+    assert process._named(told) == str(tmp_path / "faq.v1.conf")
+
+
+def test_a_process_in_a_directory_that_was_removed_is_found(process, monkeypatch, tmp_path):
+    build = tmp_path / "build"
+    (build / "src").mkdir(parents=True)
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=build / "src", **pipes) as it:
+        it.stdout.readline()
+        monkeypatch.setattr(process, "info", lambda app, release: {"shop.v1.web.1": {"pid": it.pid}})
+        monkeypatch.setattr(process, "pids", lambda app, release, name: [it.pid] if name == "web.1" else [])
+        assert process.displaced("shop", 1, str(build), os.getuid()) == {}
+        shutil.rmtree(build)
+        removed = {"shop.v1.web.1": "runs in a directory that was removed"}
+        assert process.displaced("shop", 1, str(build), os.getuid()) == removed
+        # Not even where there is another one of its name.
+        (build / "src").mkdir(parents=True)
+        assert process.displaced("shop", 1, str(build), os.getuid()) == removed
+        assert process.displaced("shop", 1, str(tmp_path / "other"), os.getuid()) == {}
+        it.communicate(b"\n")

@@ -1,7 +1,9 @@
 """The decisions of the module release."""
 
 import contextlib
+import json
 import os
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -138,8 +140,15 @@ def test_a_process_that_keeps_dying_is_found(release, ends, info, said):
 
 
 @pytest.fixture
-def store(release_store, tmp_path, monkeypatch):
+def configured():
+    """The numbers of the releases that supervisor is configured to run."""
+    return []
+
+
+@pytest.fixture
+def store(release_store, tmp_path, monkeypatch, dunders, configured):
     """The module, with its files below a directory of the test."""
+    dunders(release_store, salt={"process.releases": lambda app: [(app, number) for number in configured]})
     monkeypatch.setattr(release_store, "ROOT", str(tmp_path))
     monkeypatch.setattr(release_store, "_group", lambda app: os.getgid())
     (tmp_path / "shop/builds").mkdir(parents=True)
@@ -184,6 +193,149 @@ def test_leftovers_are_what_no_run_finished(store, tmp_path):
     store.sweep("shop")
     assert store.leftovers("shop") == []
     assert store.current("shop") == 1
+
+
+# What happened to a host where v4 of v1 to v4 serves, and v3 was refused: what was done by hand, what supervisor is
+# configured to run, which release serves, and the next one's number.
+SERVING = {
+    "nothing": ("true", [4], 4, 5),
+    "the link is gone": ("rm current", [4], 4, 5),
+    "the link is a directory": ("rm current; mkdir current", [4], 4, 5),
+    "the link is a file": ("rm current; touch current", [4], 4, 5),
+    "the link leads nowhere": ("ln -sfn releases/9 current", [4], 4, 10),
+    "the link leads elsewhere": ("ln -sfn /tmp current", [4], 4, 5),
+    "the link is to an earlier one": ("ln -sfn releases/1 current", [4], 4, 5),
+    "the release is gone": ("rm -r releases/4", [4], 4, 5),
+    "all of the app is gone": ("rm -r *", [4], 4, 5),
+    "the link is gone and a run was interrupted": ("rm current; mkdir releases/5", [4, 5], 4, 6),
+    "a run was interrupted after the link was moved": ("mkdir releases/5; ln -sfn releases/5 current", [4, 5], 5, 6),
+    "what supervisor reads is gone": ("true", [], 4, 5),
+    "what supervisor reads and the link are gone": ("rm current", [], 4, 5),
+    "what supervisor reads and the release are gone": ("rm -r releases/4", [], 2, 5),
+    "all is gone": ("rm -r *", [], None, 1),
+}
+
+
+@pytest.mark.parametrize("script, running, serving, following", SERVING.values(), ids=SERVING)
+def test_the_release_that_serves_is_known_whatever_has_become_of_its_files(
+    store, tmp_path, configured, script, running, serving, following
+):
+    for number, outcome in ((1, "serving"), (2, "serving"), (3, "refused: x"), (4, "serving")):
+        make(store, tmp_path, number, "a", outcome)
+    (tmp_path / "shop/current").symlink_to("releases/4")
+    subprocess.run(["sh", "-c", script], cwd=tmp_path / "shop", check=True)
+    configured += running
+    assert (store.current("shop"), store.next_number("shop")) == (serving, following)
+
+
+def staged(store, tmp_path):
+    """Make a release that serves, as a run does, and return its directory."""
+    build = tmp_path / f"shop/builds/{'a' * 12}"
+    build.mkdir()
+    made = {"version": "1", "commit": None, "processes": {"web": "serve"}}
+    (build / "build.json").write_text(json.dumps(made))
+    store.stage("shop", 1, "a" * 64, {}, {"KEY": "one", "URL": "two"}, {})
+    store.point("shop", 1)
+    return tmp_path / "shop/releases/1"
+
+
+MISPLACED = {
+    "nothing": ("true", []),
+    "the link is gone": ("rm ../../current", ["current"]),
+    "the link is a directory": ("rm ../../current; mkdir ../../current", ["current"]),
+    "the link leads elsewhere": ("ln -sfn /tmp/releases/1 ../../current", ["current"]),
+    "a variable may not be read": ("chmod 0 env/KEY", ["releases/1/env/KEY"]),
+    "all may read": ("chmod 755 .. . env", ["releases", "releases/1", "releases/1/env"]),
+    "it is another's": (
+        "chown 4711:4711 release.json env env/KEY",
+        ["releases/1/env", "releases/1/release.json", "releases/1/env/KEY"],
+    ),
+    "what became of it is not known": ("rm outcome", ["releases/1/outcome"]),
+    "the link to its build is gone": ("rm build", ["releases/1/build"]),
+}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, as a host does, to give files away")
+@pytest.mark.parametrize("script, paths", MISPLACED.values(), ids=MISPLACED)
+def test_what_can_be_put_right_where_it_is(store, tmp_path, script, paths):
+    directory = staged(store, tmp_path)
+    subprocess.run(["sh", "-c", script], cwd=directory, check=True)
+    assert [os.path.relpath(path, tmp_path / "shop") for path in store.misplaced("shop", 1)] == paths
+    assert store.lost("shop", 1) == {}
+    store.mend("shop", 1)
+    assert store.misplaced("shop", 1) == {}
+    assert (store.current("shop"), store.environ("shop", 1)) == (1, {"KEY": b"one", "URL": b"two"})
+
+
+LOST = {
+    "nothing": ("true", {}),
+    "all of it": ("rm -r ../1", {"": "is missing"}),
+    "what it is": ("rm release.json", {"release.json": "is missing"}),
+    "a part of that": ("truncate -s 40 release.json", {"release.json": "says nothing of a release"}),
+    "its processes": ("echo '{\"build\": 1}' >release.json", {"release.json": "says nothing of a release"}),
+    "its command": ("sed -i s/serve/other/ release.json", {"release.json": "names other processes than its build"}),
+    "its config": ("rm -r env", {"env": "is missing"}),
+    "a variable": ("rm env/KEY", {"env/KEY": "is missing"}),
+    "a variable that is a directory": ("rm env/KEY; mkdir env/KEY", {"env/KEY": "is no file"}),
+    "a variable that is a link": ("ln -sf /etc/passwd env/KEY", {"env/KEY": "is no file"}),
+    "nothing, but one was added": ("touch env/MORE", {"env/MORE": "is no variable of this release"}),
+}
+
+
+@pytest.mark.parametrize("script, found", LOST.values(), ids=LOST)
+def test_what_a_release_lacks_to_be_started_again(store, tmp_path, script, found):
+    directory = staged(store, tmp_path)
+    subprocess.run(["sh", "-c", script], cwd=directory, check=True)
+    assert store.lost("shop", 1) == {os.path.join(directory, name).rstrip("/"): what for name, what in found.items()}
+    assert store.environ("shop", 1).keys() <= {"KEY", "URL", "MORE"}
+
+
+def test_an_app_whose_hold_cannot_be_read_stays_held(store, tmp_path):
+    staged(store, tmp_path)
+    store.hold("shop", 1, None, "unhold")
+    assert store.held("shop")["until"] == "unhold"
+    (tmp_path / "shop/hold.json").write_text('{"release"')
+    assert {**store.held("shop"), "time": 0, "who": 0} == {
+        "release": 1,
+        "from": None,
+        "until": "unhold",
+        "time": 0,
+        "who": 0,
+    }
+    store.unhold("shop")
+    assert store.held("shop") == {}
+
+
+def test_a_release_that_is_held_and_lacks_something_is_told_and_left_alone(release, dunders):
+    lost, damage = {"/srv/apps/shop/releases/2/env/KEY": "is missing"}, []
+    salt = {
+        "release_store.record": lambda app, number: record("b"),
+        "release_store.lost": lambda app, number: dict(lost),
+        "build.damage": lambda app, sha256: "".join(damage),
+        "process.displaced": lambda *_: {},
+    }
+    dunders(release, salt=salt, pillar={"app": {"shop": {"build": {"sha256": "a"}}}})
+    assert release._lost("shop", 2, {}) == {"/srv/apps/shop/releases/2/env/KEY": {"old": "is missing", "new": None}}
+    with pytest.raises(CommandExecutionError, match=r"^shop: v2 is held, .*/releases/2/env/KEY is missing\. .*unhold"):
+        release._lost("shop", 2, {"release": 2})
+    lost.clear()
+    assert release._lost("shop", 2, {"release": 2}) == {}
+    damage.append(".venv/bin/python is missing")
+    with pytest.raises(CommandExecutionError, match=r"builds/b is damaged: \.venv/bin/python is missing\. "):
+        release._lost("shop", 2, {"release": 2})
+
+
+@pytest.mark.parametrize(
+    "state, said",
+    [
+        ("BACKOFF", "ends right after its start, and is started again and again"),
+        ("RUNNING", "runs"),
+        ("UNKNOWN", "UNKNOWN"),
+        (None, "is not known to supervisor"),
+    ],
+)
+def test_how_a_process_is_needs_no_knowledge_of_supervisor(release, state, said):
+    assert release.in_words(state) == said
 
 
 def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):

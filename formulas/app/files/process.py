@@ -377,8 +377,8 @@ def first(app, number, process, port=None):
     if not child:
         try:
             become(scope, port)
-        except (OSError, KeyError) as error:
-            say(scope, f"cannot start: {error}")
+        except (OSError, KeyError, TypeError) as error:
+            say(scope, f"cannot start: {obstacle(scope, error)}; a converge puts back what is missing")
         finally:
             os._exit(1)
     spare(os.getpid())
@@ -403,6 +403,17 @@ def first(app, number, process, port=None):
     if status is None:
         status = os.waitpid(child, 0)[1]
     end_like(status)
+
+
+def obstacle(scope, error):
+    """Say in words what is in the way of a start.
+
+    :param error: an ``OSError``, or what a release raises that does not say how it is started.
+    """
+    if not isinstance(error, OSError):
+        path = f"/srv/apps/{scope.app}/releases/{scope.number}/release.json"
+        return f"{path}: cannot be read, or has no process type {scope.kind}"
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
 def wait_for_signals(seconds):
