@@ -604,6 +604,12 @@ def _verified(app):
         raise CommandExecutionError(f"{app}: v{number} is not as declared ({what}); salt-call state.apply says why")
     if dead := dying(app, number):
         raise CommandExecutionError(f"{app}: {'; '.join(dead)}")
+    sha256 = __salt__["release_store.record"](app, number).get("build") or ""
+    if damage := __salt__["build.damage"](app, sha256, deeply=True):
+        raise CommandExecutionError(
+            f"{app}: build {sha256[:12]} is damaged: {damage}; salt-call build.unpack {app} deeply=True puts the "
+            "declared build right, while its processes go on"
+        )
     move = Move(app, number, wanted["ports"], number, _settings(app))
     try:
         _contract(move)
@@ -1201,6 +1207,7 @@ def rollback(app, number=None, force=False, declared=False):
             why = f"what is declared does not serve; held until release.unhold {app}"
             return f"{app}: v{current} stays: {why}"
         target = _target(app, current, number)
+        _check_whole(app, target)
         crossed = _crossed(app, current, target)
         if crossed and not force:
             raise CommandExecutionError(
@@ -1268,9 +1275,24 @@ def _can_serve(app, number):
     return is_there and __salt__["release_store.outcome"](app, number) in ("serving", "rolled back")
 
 
+def _check_whole(app, target):
+    """Refuse to go back to a release of which something is missing on the host."""
+    sha256 = __salt__["release_store.record"](app, target)["build"]
+    found = [f"{path} {what}" for path, what in __salt__["release_store.lost"](app, target).items()]
+    if damage := __salt__["build.damage"](app, sha256, deeply=True):
+        found.append(f"{_build_path(app, sha256)} is damaged: {damage}")
+    if found:
+        raise CommandExecutionError(
+            f"{app}: v{target} could not be started: {'; '.join(found)}; expected another release, or those put back"
+        )
+
+
 def _crossed(app, current, target):
     """Return why going from one release to an earlier one may meet a database that it does not know, or ``None``."""
     records = {n: __salt__["release_store.record"](app, n) for n in __salt__["release_store.numbers"](app)}
+    between = {current, *(number for number in records if target < number < current)}
+    for number in sorted(number for number in between if "build" not in records.get(number, {})):
+        return f"what v{number} has migrated is not known, since its release.json cannot be read"
     # Which migrations a build brings, and by which wheels, it says itself.
     records = {n: __salt__["release_store.build"](app, one.get("build", "")) | one for n, one in records.items()}
     return migration_between(records, current, target)
