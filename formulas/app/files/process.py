@@ -410,6 +410,8 @@ def obstacle(scope, error):
 
     :param error: an ``OSError``, or what a release raises that does not say how it is started.
     """
+    if "getpwnam" in str(error):
+        return f"the user {scope.app} is missing"
     if not isinstance(error, OSError):
         path = f"/srv/apps/{scope.app}/releases/{scope.number}/release.json"
         return f"{path}: cannot be read, or has no process type {scope.kind}"
