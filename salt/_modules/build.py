@@ -255,7 +255,7 @@ def misowned(app):
     found = []
     for path in (os.path.dirname(target), target):
         with contextlib.suppress(OSError):
-            status = os.lstat(path)
+            status = os.stat(path)
             if (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) != (0, group, 0o750):
                 found.append(path)
     return found

@@ -31,6 +31,9 @@ def unpacked(name):
                 __salt__["build.foresee"](name)
             return ret | {"result": None, "comment": f"Build {build} would be {what}"}
         __salt__["build.unpack"](name)
-    except (CommandExecutionError, OSError) as error:
+    except OSError as error:
+        reason = f"{name}: {error.filename}: {error.strerror}; expected a directory of root's, with room"
+        return ret | {"changes": {}, "result": False, "comment": reason}
+    except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"Build {build} was {what}"}
