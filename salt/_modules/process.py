@@ -27,6 +27,7 @@ __load__ = [
     "info",
     "is_up",
     "is_well",
+    "keep",
     "leftovers",
     "path",
     "pids",
@@ -417,6 +418,34 @@ def apply(app, release, ports, graces):
 
     CLI Example: none, it serves the module release.
     """
+    _write(app, release, ports, graces)
+    _update(app)
+    for name, one in info(app, release).items():
+        if one["state"] == "BACKOFF":
+            _call("stopProcess", name)
+        if one["state"] in ("STOPPED", "EXITED", "FATAL", "BACKOFF"):
+            _call("startProcess", name, False)
+
+
+def keep(app, release):
+    """Have the processes of a release that supervisor runs in the file that it reads: it stops what is not there.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    :raises CommandExecutionError: when supervisor does not answer.
+
+    CLI Example: none, it serves the module release.
+    """
+    ports = running(app, release)
+    if ports and ports != configured(app, release):
+        # Supervisor restarts processes whose grace is another, and what the release said of it may be gone.
+        waits = {one["name"]: one["stopwaitsecs"] for one in _call("getAllConfigInfo")}
+        graces = {one.partition(".")[0]: waits[program(app, release, one)] - BACKSTOP for one in ports}
+        _write(app, release, ports, graces)
+
+
+def _write(app, release, ports, graces):
+    """Replace the file of a release's processes, so that a power failure leaves the old or the new."""
     target = path(app, release)
     with open(f"{target}.new", "w", encoding="utf-8") as stream:
         stream.write(rendered(app, release, ports, graces))
@@ -424,12 +453,6 @@ def apply(app, release, ports, graces):
         # After a power failure it is what starts the app.
         os.fsync(stream.fileno())
     os.rename(f"{target}.new", target)
-    _update(app)
-    for name, one in info(app, release).items():
-        if one["state"] == "BACKOFF":
-            _call("stopProcess", name)
-        if one["state"] in ("STOPPED", "EXITED", "FATAL", "BACKOFF"):
-            _call("startProcess", name, False)
 
 
 def tell(app, names):

@@ -330,7 +330,7 @@ def _novelty(app, one, current, number, ports):
     variables = compared(old, new)
     if variables:
         changes["variables"] = variables
-    stopping = __salt__["process.configured"](app, current) if current else {}
+    stopping = _used(app, current) if current else {}
     changes["processes"] = {"start": _programs(app, number, ports), "stop": _programs(app, current, stopping)}
     return changes
 
@@ -762,6 +762,8 @@ def ended_by(error):
 def _clear(move):
     """Remove what an interrupted run left behind, with nginx on the current release first."""
     app, left = move.app, move.left
+    if left is not None:
+        __salt__["process.keep"](app, left)
     others = [number for _, number in __salt__["process.releases"](app) if number != left]
     if others and left is not None:
         # It may have been interrupted between the switch of nginx and that of the link.

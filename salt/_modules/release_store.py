@@ -19,6 +19,8 @@ import pwd
 import shutil
 import stat
 
+from salt.exceptions import CommandExecutionError
+
 __load__ = [
     "attach",
     "build",
@@ -152,7 +154,12 @@ def _last(app, candidates):
 
 
 def _configured(app):
-    return [number for _, number in __salt__["process.releases"](app)]
+    """Return the releases whose processes supervisor is told to run, or runs where nothing tells it any more."""
+    if found := [number for _, number in __salt__["process.releases"](app)]:
+        return found
+    with contextlib.suppress(CommandExecutionError):
+        return sorted({int(name.split(".")[1].removeprefix("v")) for name in __salt__["process.info"](app)})
+    return []
 
 
 def misplaced(app, number):

@@ -148,7 +148,12 @@ def configured():
 @pytest.fixture
 def store(release_store, tmp_path, monkeypatch, dunders, configured):
     """The module, with its files below a directory of the test."""
-    dunders(release_store, salt={"process.releases": lambda app: [(app, number) for number in configured]})
+    salt = {
+        "process.releases": lambda app: [(app, number) for number in configured if number > 0],
+        # What runs with nothing that tells supervisor of it is below zero here.
+        "process.info": lambda app: {f"{app}.v{-number}.web.1": {} for number in configured},
+    }
+    dunders(release_store, salt=salt)
     monkeypatch.setattr(release_store, "ROOT", str(tmp_path))
     monkeypatch.setattr(release_store, "_group", lambda app: os.getgid())
     (tmp_path / "shop/builds").mkdir(parents=True)
@@ -213,6 +218,8 @@ SERVING = {
     "what supervisor reads and the link are gone": ("rm current", [], 4, 5),
     "what supervisor reads and the release are gone": ("rm -r releases/4", [], 2, 5),
     "all is gone": ("rm -r *", [], None, 1),
+    "all is gone but what runs": ("rm -r *", [-4], 4, 5),
+    "all is gone but what runs, and the link leads elsewhere": ("rm -r releases; ln -sfn /tmp current", [-4], 4, 5),
 }
 
 
