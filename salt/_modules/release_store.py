@@ -116,7 +116,8 @@ def next_number(app):
 
     CLI Example: none, it serves the module release.
     """
-    return max([0, *numbers(app), *_configured(app), *filter(None, [_linked(app)])]) + 1
+    told = [line["release"] for line in log(app) if isinstance(line["release"], int)]
+    return max([0, *numbers(app), *_configured(app), *told]) + 1
 
 
 def current(app):

@@ -207,7 +207,7 @@ SERVING = {
     "the link is gone": ("rm current", [4], 4, 5),
     "the link is a directory": ("rm current; mkdir current", [4], 4, 5),
     "the link is a file": ("rm current; touch current", [4], 4, 5),
-    "the link leads nowhere": ("ln -sfn releases/9 current", [4], 4, 10),
+    "the link leads nowhere": ("ln -sfn releases/9 current", [4], 4, 5),
     "the link leads elsewhere": ("ln -sfn /tmp current", [4], 4, 5),
     "the link is to an earlier one": ("ln -sfn releases/1 current", [4], 4, 5),
     "the release is gone": ("rm -r releases/4", [4], 4, 5),
@@ -218,6 +218,12 @@ SERVING = {
     "what supervisor reads and the link are gone": ("rm current", [], 4, 5),
     "what supervisor reads and the release are gone": ("rm -r releases/4", [], 2, 5),
     "all is gone": ("rm -r *", [], None, 1),
+    "all is gone but the log": (
+        """rm -r *; echo '{"time": "", "who": "", "event": "serves", "release": 4}' >release.log""",
+        [],
+        None,
+        5,
+    ),
     "all is gone but what runs": ("rm -r *", [-4], 4, 5),
     "all is gone but what runs, and the link leads elsewhere": ("rm -r releases; ln -sfn /tmp current", [-4], 4, 5),
 }
