@@ -216,7 +216,7 @@ SERVING = {
     "a run was interrupted after the link was moved": ("mkdir releases/5; ln -sfn releases/5 current", [4, 5], 5, 6),
     "what supervisor reads is gone": ("true", [], 4, 5),
     "what supervisor reads and the link are gone": ("rm current", [], 4, 5),
-    "what supervisor reads and the release are gone": ("rm -r releases/4", [], 2, 5),
+    "what supervisor reads and the release are gone": ("rm -r releases/4", [], 2, 4),
     "all is gone": ("rm -r *", [], None, 1),
     "all is gone but the log": (
         """rm -r *; echo '{"time": "", "who": "", "event": "serves", "release": 4}' >release.log""",
@@ -247,7 +247,7 @@ def staged(store, tmp_path):
     build.mkdir()
     made = {"version": "1", "commit": None, "processes": {"web": "serve"}}
     (build / "build.json").write_text(json.dumps(made))
-    store.stage("shop", 1, "a" * 64, {}, {"KEY": "one", "URL": "two"}, {})
+    store.stage("shop", 1, "a" * 64, {}, {"KEY": "one", "URL": "two"}, {}, {})
     store.point("shop", 1)
     return tmp_path / "shop/releases/1"
 
