@@ -42,7 +42,7 @@ NEWEST = 5
 # What uv makes: files that all may read, and those that all may run.
 MODES = (stat.S_IFREG | 0o644, stat.S_IFREG | 0o755)
 # What a build was like when it was unpacked. The environment is ours alone: no tarball has one.
-MANIFEST = ".venv/.saltern.json"
+DESCRIPTION = ".venv/.saltern.json"
 # Directories each of whose files every converge looks at; of all others only the times, which tell of any file that was
 # added, removed or renamed in them.
 NEAR = (".", ".venv", ".venv/bin")
@@ -119,7 +119,7 @@ def damage_of(directory, deeply=False):
         if not any(map(os.path.exists, glob.glob(f"{directory}/{needed}"))):
             return f"{needed.replace('python3*', 'python3')} is missing"
     try:
-        with open(f"{directory}/{MANIFEST}", encoding="utf-8") as stream:
+        with open(f"{directory}/{DESCRIPTION}", encoding="utf-8") as stream:
             was = json.load(stream)
         for path, state in was["near"].items():
             found = _state(f"{directory}/{path}")
@@ -153,7 +153,7 @@ def _digest(directory):
     lines = []
     for path, _, files in os.walk(directory):
         found = {os.path.relpath(one, directory) for one in (path, *(f"{path}/{name}" for name in files))}
-        lines += [[one, _state(f"{directory}/{one}")] for one in found - {MANIFEST}]
+        lines += [[one, _state(f"{directory}/{one}")] for one in found - {DESCRIPTION}]
     return hashlib.sha256(repr(sorted(lines)).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -162,13 +162,13 @@ def describe(directory):
 
     :param directory: the build's.
     """
-    path = f"{directory}/{MANIFEST}"
+    path = f"{directory}/{DESCRIPTION}"
     # Its place is in its directory before that is looked at. What it then says changes no time of that.
     _blank(path)
     near = [os.path.relpath(found, directory) for found, _, _ in os.walk(directory)]
     for parent in NEAR:
         near += [os.path.normpath(f"{parent}/{name}") for name in os.listdir(f"{directory}/{parent}")]
-    near = sorted(set(near) - {MANIFEST})
+    near = sorted(set(near) - {DESCRIPTION})
     said = {"near": {one: _state(f"{directory}/{one}") for one in near}, "all": _digest(directory)}
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
         json.dump(said, stream)
@@ -333,8 +333,8 @@ def replace(target, staged):
         return
     # A run that is interrupted leaves no manifest that fits, and the next one begins again.
     for one in (staged, target):
-        if os.path.isdir(os.path.dirname(f"{one}/{MANIFEST}")):
-            _blank(f"{one}/{MANIFEST}")
+        if os.path.isdir(os.path.dirname(f"{one}/{DESCRIPTION}")):
+            _blank(f"{one}/{DESCRIPTION}")
     _fill(target, staged)
 
 
