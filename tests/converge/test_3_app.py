@@ -103,7 +103,7 @@ def test_the_other_apps_go_on_as_they_were(added, pids):
 
 
 def test_config_reaches_every_process_byte_for_byte(host, mirror, pids):
-    own = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "USER"}
+    own = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
     # Of the process that the launcher, which supervisor knows, has started.
     read = "base64 -w0 /proc/$(pgrep -o -P $0)/environ"
     for name, pid in pids("mirror").items():
