@@ -117,7 +117,8 @@ def main() -> int:
     notes.append(
         "Each was under way for 3 s when the release began; with two app hosts they converge one after the other. "
         "`site.timeout` is 120 s, all else its default: requests, uploads and downloads have `drain.requests`, an "
-        "hour; WebSockets have `drain.streams`, 30 s."
+        "hour; WebSockets have `drain.streams`, 30 s. A WebSocket ends with the old processes, which stay for the "
+        "requests."
     )
     Result(
         part="long",
