@@ -1511,7 +1511,16 @@ def dying(app, number):
         own = ["_UID=0", "_SYSTEMD_UNIT=supervisor.service", "SYSLOG_IDENTIFIER=supervisord"]
         lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=" exited: "))
         __context__["saltern_ends"] = [line.partition(" exited: ")[2] for line in lines]
-    return died(__context__["saltern_ends"], __salt__["process.info"](app, number))
+    found = died(__context__["saltern_ends"], __salt__["process.info"](app, number))
+    return [f"{sentence}{_last_end(app, sentence.partition(' ')[0])}" for sentence in found]
+
+
+def _last_end(app, name):
+    """Return what the launcher of a process told of its last end: supervisor does not know that memory was short."""
+    release, _, process = name.removeprefix(f"{app}.").partition(".")
+    own, begins = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"], f"{release} {process} has ended: "
+    lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=f"^{begins}", lines=1))
+    return f": {lines[-1].removeprefix(begins)}" if lines else ""
 
 
 def died(ends, info):

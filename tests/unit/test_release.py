@@ -638,3 +638,24 @@ def test_a_run_that_a_signal_ends_leaves_one_release_running(release, dunders, m
     with pytest.raises(SystemExit):
         release._take(steps, release.Move("shop", 2, {}, 1, {}), "serves")
     assert taken[len(before) :] == done
+
+
+OUT_OF_MEMORY = "exit status 137, out of memory: the kernel has ended 1 of its processes"
+
+
+@pytest.mark.parametrize(
+    "told, end", [([f"v3 web.1 has ended: {OUT_OF_MEMORY}"], f": {OUT_OF_MEMORY}"), ([], "")], ids=["told", "not told"]
+)
+def test_why_a_process_keeps_dying_is_told_in_its_launchers_words(release, dunders, told, end):
+    asked = []
+
+    def lines(matches, **options):
+        asked.append((matches, options["grep"]))
+        ends = ["INFO exited: shop.v3.web.1 (exit status 137; not expected)"] * 3
+        return [{"MESSAGE": text} for text in (ends if "SYSLOG_IDENTIFIER=supervisord" in matches else told)]
+
+    info = {"shop.v3.web.1": {"up": 3}}
+    dunders(release, salt={"journal.lines": lines, "process.info": lambda app, number: info}, context={})
+    begins = "shop.v3.web.1 ended 3 times in the last 10 minutes, at last with exit status 137"
+    assert release.dying("shop", 3) == [begins + end]
+    assert asked[1] == (["SYSLOG_IDENTIFIER=shop[web.1]", "_UID=0"], "^v3 web.1 has ended: ")
