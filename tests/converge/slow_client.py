@@ -4,6 +4,7 @@ import dataclasses
 import http.client
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -50,6 +51,28 @@ def upload(address: str, domain: str, size: int, seconds: float, extra: dict | N
     """
     headers = {"Host": domain, "Content-Length": str(size)} | (extra or {})
     return _exchange(address, "POST", "/request", headers, paced(size, seconds))
+
+
+def held_upload(address: str, domain: str, size: int, until: threading.Event) -> Exchange:
+    """Send a body to the app mirror of which a byte comes twice a second until something happens, and then the rest.
+
+    :param address: the host's.
+    :param domain: the app's.
+    :param size: bytes.
+    :param until: what is to happen.
+    """
+
+    def body():
+        # More than nginx keeps in memory.
+        yield bytes(CHUNK)
+        sent = CHUNK
+        while not until.wait(0.5):
+            yield b"\0"
+            sent += 1
+        yield bytes(size - sent)
+
+    headers = {"Host": domain, "Content-Length": str(size)}
+    return _exchange(address, "POST", "/request", headers, body())
 
 
 def slow(address: str, domain: str, seconds: float) -> Exchange:

@@ -17,7 +17,7 @@ from .applied import apply
 from .client import Client
 from .conftest import ROOT
 from .load import Load
-from .slow_client import Socket, download, slow, upload
+from .slow_client import Socket, download, held_upload, slow
 
 pytestmark = pytest.mark.alike
 
@@ -171,13 +171,24 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
 def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, pillar, release):
     pillar.merge(app={"mirror": {"drain": {"streams": 2}}})
     number, second = release(), colour_slot(mirror)
+    over = threading.Event()
+
+    def switched():
+        """Let the upload end some seconds after the new release serves."""
+        deadline = time.monotonic() + 120
+        while colour_slot(mirror) == second and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(12)
+        over.set()
+
     with ThreadPoolExecutor() as pool, Socket(host.address, DOMAIN) as socket:
         taken = [
-            pool.submit(upload, host.address, DOMAIN, 3_000_000, 14),
+            pool.submit(held_upload, host.address, DOMAIN, 3_000_000, over),
             pool.submit(slow, host.address, DOMAIN, 14),
             pool.submit(download, host.address, DOMAIN, 100),
         ]
         assert socket.echoes("before")
+        pool.submit(switched)
         time.sleep(1)
         pillar.merge(app={"mirror": {"config": {"COLOUR": "long"}}})
         applied = apply(host).succeeded()
@@ -207,11 +218,15 @@ def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pill
     pillar.merge(app={"mirror": {"site": {"timeout": 2}, "drain": {"requests": 2}}})
     apply(host).succeeded()
     number = release()
+    over = threading.Event()
     with ThreadPoolExecutor() as pool:
-        uploaded = pool.submit(upload, host.address, DOMAIN, 1_000_000, 12)
+        uploaded = pool.submit(held_upload, host.address, DOMAIN, 1_000_000, over)
         time.sleep(1)
         pillar.merge(app={"mirror": {"config": {"COLOUR": "short"}}})
-        applied = apply(host).succeeded()
+        try:
+            applied = apply(host).succeeded()
+        finally:
+            over.set()
     said = applied.states["app-release-mirror"]["comment"]
     assert said == f"v{number + 1} serves\nv{number}: 1 request cut off, not ended in 2 s (app.mirror.drain.requests)"
     assert uploaded.result().status == 502
