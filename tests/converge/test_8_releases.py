@@ -366,7 +366,7 @@ def test_a_run_that_is_told_to_end_leaves_one_release_running(host, mirror, pill
         module.write_text(text)
         name = {15: "SIGTERM", 1: "SIGHUP", 2: "SIGINT"}[number]
         assert done.returncode == 128 + number
-        assert done.stderr == f"salt-call: ended by {name}\n"
+        assert f"salt-call: ended by {name}\n" in done.stderr
         now = release()
         assert (now > before) is is_new
         assert host.sh("ls /etc/supervisor/conf.d | grep ^mirror").stdout.split() == [f"mirror.v{now}.conf"]
