@@ -55,7 +55,12 @@ def alone(name, directories, group, mode, files):
 def _of(directory):
     """Return a directory's owner, group and mode; ``None`` where a package has yet to make it, in a dry run."""
     for above in _above(directory):
-        of_above = os.stat(above)
+        try:
+            of_above = os.stat(above)
+        except FileNotFoundError:
+            if __opts__["test"]:
+                return None
+            raise Refusal(f"{above}: is not there; expected its package to have made it. Install that anew") from None
         if of_above.st_uid or of_above.st_mode & 0o022:
             # In a dry run, one that the run would have made root's by now.
             if __opts__["test"]:

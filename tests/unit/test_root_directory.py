@@ -91,3 +91,13 @@ def test_a_directory_above_that_others_write_is_refused(alone, tmp_path):
     assert state["comment"].startswith(
         f"{tmp_path}/etc: is root:root 0777; expected a directory that root alone may write."
     )
+
+
+def test_a_dry_run_knows_that_a_package_will_make_what_is_above_too(alone):
+    run, place = alone
+    place.rmdir()
+    place.parent.rmdir()
+    assert run(test=True)["changes"] == {str(place): {"old": None, "new": "root:nogroup 0750"}}
+    state = run()
+    assert (state["result"], state["changes"]) == (False, {})
+    assert state["comment"].startswith(f"{place.parent}: is not there; expected its package to have made it.")
