@@ -162,7 +162,7 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
                     == {"app-build-mirror", "app-release-mirror"} | ({"app-process"} if script == BROKEN else set())
                 )
                 assert release() == following
-                apply(host).changed_nothing()
+            apply(host).changed_nothing()
     thread.join()
     assert slow == [200], "a request that was in flight"
     served(load.finish())
