@@ -373,15 +373,22 @@ def first(app, number, process, port=None):
     signal.pthread_sigmask(signal.SIG_BLOCK, {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD})
     # By this process: the journal takes all that one PID writes within a second for the same user's.
     say(scope, f"starts{f' on port {port}' if port else ''}")
+    told, telling = os.pipe()
     child = os.fork()
     if not child:
         try:
-            become(scope, port)
+            become(scope, port, telling)
         except (OSError, KeyError, TypeError) as error:
-            say(scope, f"cannot start: {obstacle(scope, error)}; a converge puts back what is missing")
+            text = f"cannot start: {obstacle(scope, error)}; a converge puts back what is missing"
+            os.write(telling, text.encode("utf-8", "replace"))
         finally:
             os._exit(1)
     spare(os.getpid())
+    os.close(telling)
+    # It ends where the child has become the process.
+    with open(told, encoding="utf-8", errors="replace") as file:
+        for line in file.read().splitlines():
+            say(scope, line)
     status = ending = None
     # Whoever started it may have ended before this process was told of it.
     is_stopped = os.getppid() == 1
@@ -464,8 +471,11 @@ def end_like(status):
     os._exit(128 - code)
 
 
-def become(scope, port):
-    """Become the process: its line, in its build, with its config, as the app's user."""
+def become(scope, port, telling):
+    """Become the process: its line, in its build, with its config, as the app's user.
+
+    :param telling: a descriptor for what its launcher is to say of it.
+    """
     import pwd
 
     release = record(scope.app, scope.number)
@@ -475,7 +485,7 @@ def become(scope, port):
     os.chdir(build_of(release, scope.app))
     os.setsid()
     if reason := hide_others():
-        say(scope, reason)
+        os.write(telling, f"{reason}\n".encode())
     os.setgroups([])
     os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
