@@ -23,7 +23,7 @@ def shop(**settings):
 
 
 APP_KEYS = (
-    "attach, build, config, contract, domains, drain, formation, grace, health, keep_releases, port, provides, "
+    "attach, build, config, contract, domains, drain, formation, grace, health, keep_releases, limits, port, provides, "
     "release_timeout, site, unpacked"
 )
 BUILT = "expected a mapping of source and sha256, as bin/build-release --declare writes it"
