@@ -37,10 +37,12 @@ INVENTORY_KEY = "hosts"
 # In the compiled pillar: the formulas that the pillar files mention.
 DECLARED_KEY = "_declared"
 
+APP_NAME = re.compile("[a-z][a-z0-9-]*")
+
 # What files of one environment may say of an app, and what takes it out again. {env} and {app} are put in.
 OF_AN_APP = {
-    "environments": ("has settings of an app", "remove app.{app} there"),
-    "builds": ("declares a build of an app", "remove it with make build-forget APP={app} ENV={env}"),
+    "environments": ("has settings of an app", "remove app.{app} from this file"),
+    "builds": ("declares a build of an app", "remove the build with make build-forget APP={app} ENV={env}"),
     "secrets": ("has secrets of an app", "remove them with make secret-remove ENV={env} NAME=app.{app}"),
 }
 
@@ -371,11 +373,13 @@ def undeclared(roots, environment, declared):
             # They stand there in clear, and are edited by hand.
             removal = OF_AN_APP["environments"][1]
         for app in sorted(_named_apps(roots, f"{kind}/{environment}.sls") - known):
+            # A name that is none is no word of a command.
+            way = removal if APP_NAME.fullmatch(app) else "remove the name from this file"
             close = difflib.get_close_matches(app, sorted(known), 1, cutoff=0.8)
-            meant = f"did you mean app.{close[0]}? Otherwise " if close else ""
+            meant = f"did you mean app.{close[0]}? Otherwise" if close else "expected the app there too, or else"
             found.setdefault(app, []).append(
                 f"{dotted(['app', app])}: pillar/{kind}/{environment}.sls {what} that pillar/common.sls does not "
-                f"declare; {meant}{removal.format(app=app, env=environment)}, or declare the app in pillar/common.sls"
+                f"declare; {meant} {way.format(app=app, env=environment)}"
             )
     return found
 

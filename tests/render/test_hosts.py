@@ -228,9 +228,14 @@ TEMPLATES = {
         "proxy_read_timeout 60s;",
         "    location = /robots.txt {\n        return 204;\n    }",
     ],
+    ("nginx/files/forwarded.conf.jinja", ""): [
+        "proxy_set_header Host $forwarded_host;\n",
+        "proxy_set_header X-Forwarded-Port '';\n",
+    ],
     ("nginx/files/tree.jinja", "mark=FILE apps=[faq,tickets]"): [
         "FILEnginx.conf\n",
-        "}\n\nFILEsites/faq.conf\n# faq. Managed",
+        "FILEforwarded.conf\n# What a process is told",
+        "FILEsites/faq.conf\n# faq. Managed",
         "}\n\n\nFILEsites/tickets.conf\n# tickets. Managed",
     ],
     ("postgres/files/pg_hba.conf.jinja", ""): [
@@ -270,7 +275,7 @@ def test_a_template_writes_what_is_declared(everything, template, argument):
     text = everything.ask("slsutil.renderer", *arguments)
     for expected in TEMPLATES[template, argument]:
         assert expected in text
-    assert not re.search(r"\{\{|\{%|Undefined|\bNone\b|\bTrue\b|\bFalse\b", text)
+    assert not re.search(r"\{\{|\{%|Undefined|\bNone\b|\bTrue\b(?!-)|\bFalse\b", text)
 
 
 def test_every_template_is_rendered_here():

@@ -145,13 +145,13 @@ PILLARS = {
         },
         [
             "app.shop: pillar/builds/dev.sls declares a build of an app that pillar/common.sls does not declare; "
-            "remove it with make build-forget APP=shop ENV=dev, or declare the app in pillar/common.sls",
+            "expected the app there too, or else remove the build with make build-forget APP=shop ENV=dev",
             "app.shop: pillar/environments/dev.sls has settings of an app that pillar/common.sls does not declare; "
-            "remove app.shop there, or declare the app in pillar/common.sls",
+            "expected the app there too, or else remove app.shop from this file",
             "app.shop: pillar/secrets/dev.sls has secrets of an app that pillar/common.sls does not declare; "
-            "remove app.shop there, or declare the app in pillar/common.sls",
+            "expected the app there too, or else remove app.shop from this file",
             "app.ticket: pillar/environments/dev.sls has settings of an app that pillar/common.sls does not declare; "
-            "did you mean app.tickets? Otherwise remove app.ticket there, or declare the app in pillar/common.sls",
+            "did you mean app.tickets? Otherwise remove app.ticket from this file",
         ],
     ),
     "settings of a resource whose app was removed": (
