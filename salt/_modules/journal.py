@@ -176,7 +176,7 @@ def lines(matches, raw=False, **options):
     :param matches: a list of those of ``journalctl``, such as ``_UID=0``: what is no trusted field says nothing of who
         wrote a line.
     :param raw: leave the messages as they are: whoever asks looks for something in them, and escapes them then.
-    :param options: of ``journalctl``, such as ``lines=10`` or ``since='@1700000000'``.
+    :param options: of ``journalctl``, such as ``since='@1700000000'``, or ``lines=10`` for the last ten.
     :return: the entries, oldest first, as text by field.
 
     CLI Example:
@@ -186,10 +186,13 @@ def lines(matches, raw=False, **options):
         salt-call journal.lines '[_UID=0, SYSLOG_IDENTIFIER=saltern-drift]' lines=1
     """
     given = [f"--{name}={value}" for name, value in options.items() if not name.startswith("__")]
+    # Debian 12's journalctl counts from --since on, and looks for --grep among so many lines. From the end it does not.
+    given += ["--reverse"] if "lines" in options else []
     found = __salt__["cmd.run_stdout"](
         [*COMMAND, *given, *matches], python_shell=False, ignore_retcode=True, output_loglevel="quiet"
     )
     entries = [entry for line in found.splitlines() if (entry := parsed(line))]
+    entries = entries[::-1] if "lines" in options else entries
     return entries if raw else shown(entries)
 
 

@@ -518,7 +518,8 @@ def test_a_build_can_come_from_the_file_roots(host, tree, mirror, declared):
     shutil.copy(tree / build["source"].removeprefix("/srv/saltern/"), tree / "formulas/mirror.tar.gz")
     declare(source="salt://mirror.tar.gz")
     host.sh(f"rm -r /srv/apps/mirror/builds/{build['sha256'][:12]}")
-    assert apply(host).succeeded().changed == {"app-build-mirror"}
+    # The processes' directory is gone with the build, so that a release takes their place.
+    assert apply(host).succeeded().changed == {"app-build-mirror", "app-release-mirror"}
     (tree / "formulas/mirror.tar.gz").unlink()
 
 
@@ -586,7 +587,7 @@ def test_the_settings_of_a_site_are_its_own(host, mirror, pillar):
 
 def test_an_app_that_is_no_longer_declared_is_gone(host, mirror, pillar, pids):
     pillar.restore()
-    changed = {"nginx-config", "nginx-certificates-retired", "app-retired"}
+    changed = {"nginx-config", "nginx-certificates-retired", "app-retired", "app-limits-retired"}
     assert apply(host, "test=True").succeeded().changed == changed
     assert apply(host).succeeded().changed == changed
     assert pids("mirror") == {}

@@ -303,7 +303,7 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     time.sleep(1)
     assert apply(host).succeeded().changed == dry
     slow.join()
-    gone = {"app-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"}
+    gone = {"app-retired", "app-limits-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"}
     assert dry == {"nginx-config"} | gone | UNITS | SHARES
     # The request in flight had its answer.
     assert answers == [200]

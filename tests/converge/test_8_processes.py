@@ -99,6 +99,11 @@ ENDS = {"its parent": "$(pgrep -o -P {})", "its launcher": "{}", "both": "$(pgre
 def test_what_a_killed_process_leaves_is_ended_before_it_starts_again(end, host, lines):
     name = program(host, "web")
     host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.1; done'")
+    # Supervisor calls a launcher running that is about to start the process.
+    deadline = time.monotonic() + 30
+    while lines.get("/").status_code != 200:
+        assert time.monotonic() < deadline, "it does not answer"
+        time.sleep(0.2)
     started = time.time()
     before = lines.get("/").text
     launcher = host.run("supervisorctl", "pid", name).stdout.strip()

@@ -93,7 +93,11 @@ def served(loads) -> None:
 
 # --- The switch -------------------------------------------------------------------------------------------------------
 
-EVENTS = ("a config change", "a new build", "a rollback", "scaling", "another grace", "a reload of nginx", "repairs")
+# The config change ends processes that have outlived their supervisor.
+EVENTS = ("the death of supervisor", "a config change", "a new build", "a rollback", "scaling", "another grace")
+EVENTS += ("a reload of nginx", "repairs")
+# The processes of mirror, without its launchers.
+PIDS = "pgrep -u mirror | sort"
 # What is broken by hand of an app that serves, all of it at once, so that it is put right where it is.
 BROKEN = """
 cd /srv/apps/mirror
@@ -124,6 +128,15 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
     thread.start()
     time.sleep(0.5)
     match event:
+        case "the death of supervisor":
+            first = host.sh(PIDS).stdout
+            host.sh(
+                "pkill -9 -x supervisord; sleep 0.5; timeout 60 sh -c 'until systemctl -q is-active supervisor; do "
+                "sleep 0.1; done; while supervisorctl status | grep -qv RUNNING; do sleep 0.1; done'"
+            )
+            assert host.sh(PIDS).stdout == first
+            apply(host).changed_nothing()
+            assert release() == number
         case "a config change":
             pillar.merge(app={"mirror": {"config": {"COLOUR": "green"}}})
             assert apply(host).succeeded().changed == {"app-release-mirror"}

@@ -190,6 +190,11 @@ def processes(host, python):
         own = [one for one in found.values() if one["parent"] == pid]
         return own + [other for one in own for other in below(one["pid"], found)]
 
+    def scope(app, name):
+        release, kind, *index = name.removeprefix(f"{app}.").split(".")
+        parts = (app, kind, *(index or "0"))
+        return "-".join(["app", *(part.replace("-", "\\x2d") for part in parts)]) + f".{release}.scope"
+
     def of(app):
         found = {one["pid"]: one for one in python(PROCESSES)}
         lines = host.run("supervisorctl status").stdout.splitlines()
@@ -197,10 +202,11 @@ def processes(host, python):
         for line in lines:
             words = line.split()
             if words and words[0].startswith(f"{app}.") and "pid" in words:
-                launcher = found.get(int(words[words.index("pid") + 1].rstrip(",")), {"pid": None})
+                there = [one for one in found.values() if one["group"].endswith("/" + scope(app, words[0]))]
                 # What has ended just now has none, and is missed by name.
-                for first, *others in filter(None, [below(launcher["pid"], found)]):
-                    named[words[0]] = first | {"launcher": launcher, "descendants": others}
+                for launcher in (one for one in there if " --first " in one["title"] and one["user"] == "root"):
+                    for first, *others in filter(None, [below(launcher["pid"], found)]):
+                        named[words[0]] = first | {"launcher": launcher, "descendants": others}
         return named
 
     return of

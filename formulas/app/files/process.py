@@ -337,21 +337,61 @@ def stream(scope):
 
 
 def start(app, number, process, port=None):
-    """End what is left of an earlier process of this name, and become the first process of its scope."""
+    """Become the first process of a scope, once nothing is left there; or attend to a launcher that is there yet."""
     scope = Scope(app, number, process)
+    words = [app, number, process, *([port] if port else [])]
     journal(scope)
+    if pid := outlived(scope.found(), words):
+        attend(scope, pid)
     if left := scope.found():
         say(scope, f"ends first what is left of it: {listed(left)}")
         finish([Ending(scope)])
     wait_until_forgotten(scope)
     command = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={scope.unit}", f"--slice={scope.slice}"]
     command += [f"--description={app} v{number} {process}"]
-    if scope.kind != "release":
+    if scope.kind == "release":
+        # It ends with the run that started it.
+        first = ["setpriv", "--pdeathsig", "TERM", "--", os.path.abspath(__file__), "--first"]
+    else:
         # At a shutdown supervisor stops it, with its grace. systemd would send SIGTERM to each process of the scope.
         command += ["--property=Before=supervisor.service"]
-    # It ends with whoever started it.
-    command += ["--", "setpriv", "--pdeathsig", "TERM", "--", os.path.abspath(__file__), "--first"]
-    os.execvp(command[0], [*command, app, number, process, *([port] if port else [])])
+        first = [os.path.abspath(__file__), "--first"]
+    os.execvp(command[0], [*command, "--", *first, *words])
+
+
+def outlived(found, words):
+    """Find the launcher of a process whose supervisor has died, so that another one starts the process now.
+
+    :param found: the processes of its scope, by PID.
+    :param words: the arguments that the launcher was started with.
+    :return: its PID, or ``None``. One with another port is none.
+    """
+    for pid, process in found.items():
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as stream:
+            command = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
+            if process.is_root and process.parent == 1 and command[-len(words) - 1 :] == ["--first", *words]:
+                return pid
+    return None
+
+
+def attend(scope, pid):
+    """Stand for a launcher before the supervisor of now, until nothing is left: its process goes on meanwhile.
+
+    :param scope: the scope of both.
+    :param pid: the launcher's.
+    """
+    import select
+
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    for number in (*HANDED_ON, signal.SIGTERM):
+        signal.signal(number, lambda number, _: send(pid, number))
+    say(scope, f"goes on: supervisor has died and was started again (PID {pid})")
+    select.select([descriptor], [], [])
+    finish([Ending(scope)])
+    sys.exit(1)
 
 
 def wait_until_forgotten(scope):
@@ -390,8 +430,8 @@ def first(app, number, process, port=None):
         for line in file.read().splitlines():
             say(scope, line)
     status = ending = None
-    # Whoever started it may have ended before this process was told of it.
-    is_stopped = os.getppid() == 1
+    # The run that started it may have ended before this process was told of it.
+    is_stopped = scope.kind == "release" and os.getppid() == 1
     while not (ending and ending.step()):
         signals = [] if is_stopped else wait_for_signals(POLL if ending else None)
         is_stopped = is_stopped or signal.SIGTERM in signals
