@@ -52,6 +52,8 @@ COMPILE = ("prlimit", f"--as={4 << 30}", "/usr/bin/python3", "-IS", "-m", "compi
 MEGABYTE = 1_000_000
 # Of a path in a build, as bin/build-release has them.
 MAX_PATH, MAX_NAME, MAX_DEPTH = 1000, 255, 100
+# Seconds since 1970 that each file system can keep.
+MAX_TIME = 1 << 32
 # Bytes of what a tarball says of one member, of a build.json, of an OpenAPI document, and of all of these.
 MAX_HEADER, MAX_MANIFEST, MAX_DOCUMENT, MAX_DOCUMENTS = 1 << 20, 1 << 20, 8_000_000, 12_000_000
 # What follows a tarball's last member, and is nothing.
@@ -403,12 +405,12 @@ class _Reader:
 
     def read(self, size=-1):
         if not 0 <= size <= MAX_HEADER:
-            raise ValueError("says more of a member than any build needs")
+            raise ValueError("says more of a member than any build needs; build it again")
         return self.stream.read(size)
 
     def seek(self, offset, whence=os.SEEK_SET):
         if whence != os.SEEK_SET or offset > self.most:
-            raise ValueError("holds more than it may")
+            raise ValueError("holds more than it may; build it again")
         return self.stream.seek(offset, whence)
 
     def tell(self):
@@ -460,6 +462,8 @@ def inspect(tarball, limits):
                 what = "a symbolic link" if kinds[parent] == "link" else "a file"
                 raise ValueError(f"{shown(path)} lies behind {what}; expected members that stay inside the build")
     found["has"] = [name for name in ("Procfile", "requirements.txt", ".venv") if name in kinds]
+    # As a host looks for them once it is unpacked: a directory of that name is none.
+    found["has"] = [name for name in found["has"] if name == ".venv" or kinds[name] != "directory"]
     return found
 
 
@@ -507,6 +511,9 @@ def _misnamed(member):
         return f"is more than {MAX_DEPTH} directories deep"
     if max(map(len, parts)) > MAX_NAME:
         return f"has a name of more than {MAX_NAME} bytes"
+    # One that says NaN fits no comparison.
+    if not 0 <= member.mtime < MAX_TIME:
+        return "has a time before 1970 or after 2106"
     if member.issparse():
         return "is a sparse file"
     return None
@@ -786,6 +793,11 @@ def _refusal(member, links):
     path = posixpath.normpath(member.name)
     if member.name.startswith("/") or path == ".." or path.startswith("../"):
         return f"{member.name} leaves the build"
+    # Where `name` is a link, `name/..` is elsewhere than normpath says: above the build, too.
+    if ".." in pathlib.PurePosixPath(member.name).parts:
+        return f"{member.name} goes through a name and back"
+    if path == "." and not member.isdir():
+        return f"{member.name or 'a member without a name'} stands in the place of the build"
     if not (member.isfile() or member.isdir() or member.issym()):
         return f"{member.name} is neither a file, a directory nor a symbolic link"
     if member.issym():

@@ -85,6 +85,11 @@ REFUSED = {
         f"link//evil {BEHIND}",
     ),
     "a link in the place of the build": ([symlink(".", "a")], f"first {BEHIND}"),
+    "a file through a link and back": (
+        [folder("a"), symlink("a/up", ".."), member("a/up/../evil")],
+        "a/up/../evil goes through a name and back",
+    ),
+    "a file through no link and back": ([folder("a"), member("a/../b")], "a/../b goes through a name and back"),
     "a hard link": ([member("a"), member("link", tarfile.LNKTYPE, "a")], f"link {NEITHER}"),
     "a hard link out": ([member("link", tarfile.LNKTYPE, "/etc/shadow")], f"link {NEITHER}"),
     "a character device": ([member("dev", tarfile.CHRTYPE)], f"dev {NEITHER}"),
@@ -833,6 +838,18 @@ NAMES = {
 }
 
 
+@pytest.mark.parametrize("time", ["nan", "inf", "-inf", "1e300", "-1", str(1 << 32)])
+def test_a_time_that_no_host_can_keep_is_refused_by_name(inspected, tarball, time):
+    info, content = member("a", content=b"x")
+    info.pax_headers = {"mtime": time}
+    with pytest.raises(CommandExecutionError, match=r"a has a time before 1970 or after 2106; .*build it again"):
+        inspected(tarball((info, content)))
+
+
+def test_a_directory_is_no_procfile(inspected, tarball):
+    assert inspected(tarball(folder("Procfile"), member("requirements.txt")))["has"] == ["requirements.txt"]
+
+
 @pytest.mark.parametrize("name, reason", NAMES.values(), ids=NAMES)
 def test_a_path_that_no_host_can_keep_is_refused_by_name(inspected, tarball, name, reason):
     with pytest.raises(CommandExecutionError, match=reason) as raised:
@@ -850,7 +867,16 @@ PAIRS = {
     "a file above": ([member("../evil")], "../evil leaves the build"),
     "a hard link": ([member("a"), member("b", tarfile.LNKTYPE, "a")], "b is neither a file, a directory nor"),
     "a name that commands a terminal": ([member("../\x1b[2J\n")], "'../.x1b.2J.n"),
-    "a file for the build": ([member(".")], "lies behind a file|is there twice"),
+    "a file for the build": ([member(".")], ". stands in the place of the build"),
+    "a file without a name": ([member("")], "a member without a name stands in the place of the build"),
+    "a file through a link and back": (
+        [folder("a"), symlink("a/up", ".."), member("a/up/../../evil")],
+        "a/up/../../evil goes through a name and back",
+    ),
+    "a link through a link and back": (
+        [folder("a"), symlink("a/up", ".."), symlink("a/up/../../evil", "x")],
+        "a/up/../../evil goes through a name and back",
+    ),
 }
 
 
