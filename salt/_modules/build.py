@@ -553,8 +553,9 @@ def _check_room(app, directory, found):
     needed = found["bytes"] + found["files"] * BLOCK
     free, files = room.f_bavail * room.f_frsize - RESERVE, room.f_favail
     if needed > free:
+        there = max(free, 0) // MEGABYTE
         raise CommandExecutionError(
-            f"app.{app}.build: needs {needed // MEGABYTE} MB, and {directory} has {max(free, 0) // MEGABYTE} MB free "
+            f"app.{app}.build: needs {needed // MEGABYTE + 1} MB, and {directory} has {there} MB free "
             f"beside a reserve of {RESERVE // MEGABYTE} MB; free some, or keep fewer releases (app.{app}.keep_releases)"
         )
     # Some file systems have no number of files that there can be.

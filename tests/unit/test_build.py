@@ -909,7 +909,7 @@ def test_what_has_no_room_is_refused_before_it_is_written(build, tmp_path, monke
 
     room(900, 500)
     room(900, 0, all_files=0)
-    with pytest.raises(CommandExecutionError, match=rf"app\.shop\.build: needs 500 MB, and {tmp_path} has 444 MB free"):
+    with pytest.raises(CommandExecutionError, match=rf"app\.shop\.build: needs 501 MB, and {tmp_path} has 444 MB free"):
         room(700, 500)
     with pytest.raises(CommandExecutionError, match=rf"has 100 files, and {tmp_path} has room for 99; .*keep_releases"):
         room(900, 99)

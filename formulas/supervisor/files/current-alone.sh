@@ -9,6 +9,7 @@ for file in *.v*.conf; do
     number=${file##*.v}
     number=${number%.conf}
     current=/srv/apps/$app/current
+    serving=
     if [ -L "$current" ]; then
         serving=$(readlink "$current")
         serving=${serving##*/}
@@ -26,5 +27,18 @@ for file in *.v*.conf; do
     # shellcheck disable=SC2086 # a list of words
     systemd-run --quiet --collect --no-block /usr/local/lib/saltern/process --end $names
     rm -f -- "$file"
+    # nginx may have been switched to that release already.
+    servers=/etc/nginx/upstreams/$app.conf
+    if [ -n "$serving" ] && [ -e "$servers" ]; then
+        web="^command=/usr/local/lib/saltern/process $app $serving web\.[0-9]* \([0-9]*\)$"
+        sed -n "s,$web,server 127.0.0.1:\1 max_fails=0;,p" "$app.v$serving.conf" | sort >"$servers.new"
+        if [ -s "$servers.new" ] && ! cmp -s "$servers.new" "$servers"; then
+            sync "$servers.new"
+            mv "$servers.new" "$servers"
+            # At boot nginx may just be starting.
+            systemd-run --quiet --collect --no-block --property=After=nginx.service systemctl reload nginx
+        fi
+        rm -f "$servers.new"
+    fi
     echo "$app: v$number does not start, since it is not the current release; the next converge clears it away"
 done
