@@ -7,7 +7,6 @@ import os
 import pwd
 import re
 import shlex
-import shutil
 import subprocess
 
 from salt.exceptions import CommandExecutionError
@@ -30,8 +29,11 @@ OWN += ("tmp",)
 # Seconds for what an app has left running beside its processes, between SIGTERM and SIGKILL.
 GRACE = 10
 
-# Where what an app's user has left is no data.
-PASSING = ("/tmp", "/dev/shm", "/var/spool/cron/crontabs")
+# Where what an app's user has left is no data. What waits for its time in the last three would run it again.
+PASSING = ("/tmp", "/dev/shm", "/dev/mqueue")
+PASSING += ("/var/spool/cron/crontabs", "/var/spool/cron/atjobs", "/var/spool/cron/atspool")
+# What stands in no directory and is a user's: by its table in /proc/sysvipc, the option of ipcrm.
+SHARED = {"shm": "-m", "sem": "-s", "msg": "-q"}
 # Seconds for a look at all disks.
 LOOK = 120
 # Where no disk is behind a mount, but for these.
@@ -118,7 +120,12 @@ def _clear(directory):
     for name in OWN:
         path = os.path.join(directory, name)
         if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
+            # An app's directories may be nested deeper than Python can follow.
+            command = ["rm", "-rf", "--one-file-system", path]
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+                raise CommandExecutionError(f"{path}: cannot be removed: {__salt__['journal.escaped'](said)}")
         else:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -161,12 +168,28 @@ def _is_of(process, uid):
 
 
 def _sweep(uid):
-    """Remove a user's files from the directories that all users share, but /var/tmp, where they may be data."""
+    """Remove a user's files from the directories that all users share, but /var/tmp, where they may be data.
+
+    A directory in which another user has a file stays, and with it the user: see ``_let_go``.
+    """
     directories = [directory for directory in PASSING if os.path.isdir(directory)]
     command = ["find", *directories, "-xdev", "-uid", str(uid), "-delete"]
-    done = __salt__["cmd.run_all"](command, python_shell=False)
-    if done["retcode"]:
-        raise CommandExecutionError(f"find: {done['stderr']}")
+    subprocess.run(command, capture_output=True, check=False)
+    for table, option in SHARED.items():
+        for number in _shared(table, uid):
+            subprocess.run(["ipcrm", option, number], capture_output=True, check=False)
+
+
+def _shared(table, uid):
+    """Return the numbers of what a user has in a table of ``/proc/sysvipc``; see proc_sysvipc(5)."""
+    try:
+        with open(f"/proc/sysvipc/{table}", encoding="ascii") as stream:
+            head, *rows = [line.split() for line in stream]
+    except (OSError, ValueError):
+        # A kernel without it.
+        return []
+    owner = head.index("uid")
+    return [row[1] for row in rows if row[owner] == str(uid)]
 
 
 def _let_go(user):
@@ -303,9 +326,16 @@ def _instances(attached):
 
 
 def _bytes(path):
-    inside = [os.path.join(directory, name) for directory, _, names in os.walk(path) for name in names]
-    # Where a link leads is none of it; what a service has removed meanwhile neither.
-    return sum(os.lstat(each).st_size for each in [*inside, path] if os.path.lexists(each))
+    # Neither where a link leads is of it, nor what has gone meanwhile or is nested too deep to name.
+    found, queue = os.lstat(path).st_size if os.path.lexists(path) else 0, [path]
+    while queue:
+        with contextlib.suppress(OSError), os.scandir(queue.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    queue.append(entry.path)
+                else:
+                    found += entry.stat(follow_symlinks=False).st_size
+    return found
 
 
 def _size(count):

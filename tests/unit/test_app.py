@@ -3,6 +3,7 @@
 That all of an app goes is asked of whole hosts, in the converge tests.
 """
 
+import ctypes
 import os
 import pwd
 
@@ -183,30 +184,50 @@ def test_all_disks_are_looked_at_for_a_users_files(app, tmp_path):
     assert app._files(4_000_123) == [str(tmp_path / "of nobody")]
 
 
-@pytest.mark.parametrize("stuck", ["user", "files"])
-def test_what_cannot_be_removed_is_told(app, dunders, monkeypatch, tmp_path, stuck):
-    salt = {
-        "user.delete": lambda name: False,
-        "cmd.run_all": lambda command, **_: {"retcode": 1, "stderr": "no"},
-    }
-    dunders(app, salt=salt)
-    if stuck == "user":
-        with pytest.raises(CommandExecutionError, match=r"^shop: its user cannot be removed; see what it still runs"):
-            app._delete(SHOP)
-    else:
-        with pytest.raises(CommandExecutionError, match=r"^find: no$"):
-            app._sweep(SHOP.pw_uid)
+def test_a_user_that_cannot_be_removed_is_told(app, dunders):
+    dunders(app, salt={"user.delete": lambda name: False})
+    with pytest.raises(CommandExecutionError, match=r"^shop: its user cannot be removed; see what it still runs"):
+        app._delete(SHOP)
 
 
-def test_what_takes_the_place_of_an_app_is_awaited(app, dunders, monkeypatch):
-    attach = {"A": {"postgres": "shop"}, "B": {"redis": "jobs"}, "C": {"postgres": "x", "url": "postgres://x/x"}}
-    hosts = {"one": {"roles": ["database", "cache", "app"]}, "web": {"roles": ["app"]}}
-    for host, expected in (
-        ("one", [{"postgres_attachment": "postgres-attachment-shop"}, {"redis_instance": "redis-data-jobs"}]),
-        ("web", []),
-    ):
-        dunders(app, opts={"id": host}, pillar={"hosts": hosts, "app": {"new": {"attach": attach}}})
-        monkeypatch.setattr(app, "gone", lambda apps: ["old"])
-        assert app.awaited(["new"]) == [{"build": "app-build-new"}, *expected]
-        monkeypatch.setattr(app, "gone", lambda apps: [])
-        assert app.awaited(["new"]) == []
+def test_a_file_of_another_user_in_a_directory_of_an_apps_holds_up_nothing(app, monkeypatch, tmp_path):
+    uid = 4_000_124
+    for name in ("mine", "shared"):
+        (tmp_path / name).mkdir()
+        os.chown(tmp_path / name, uid, uid)
+    (tmp_path / "shared/of another").write_text("")
+    monkeypatch.setattr(app, "PASSING", (str(tmp_path), str(tmp_path / "not there")))
+    app._sweep(uid)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["of another", "shared"]
+
+
+def test_memory_queues_and_semaphores_of_an_app_go_with_it(app, monkeypatch):
+    monkeypatch.setattr(app, "PASSING", ())
+    uid, libc = 4_000_125, ctypes.CDLL(None)
+
+    child = os.fork()
+    if not child:
+        os.setuid(uid)
+        # Of no key, and for all to read and write.
+        for make, given in ((libc.shmget, (0, 4096)), (libc.semget, (0, 1)), (libc.msgget, (0,))):
+            make(*given, 0o666)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert [len(app._shared(table, uid)) for table in ("shm", "sem", "msg")] == [1, 1, 1]
+    app._sweep(uid)
+    assert [len(app._shared(table, uid)) for table in ("shm", "sem", "msg")] == [0, 0, 0]
+
+
+def test_directories_however_deep_are_removed_and_counted(app, tmp_path):
+    directory = tmp_path / "apps/shop"
+    (directory / "tmp").mkdir(parents=True)
+    here = os.open(directory / "tmp", os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+    assert app._bytes(str(directory)) > 0
+    app._clear(str(directory))
+    assert not directory.exists()
