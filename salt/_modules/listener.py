@@ -85,9 +85,15 @@ def named(inodes, sockets):
     for pid in sorted(int(path[6:]) for path in glob.iglob("/proc/[0-9]*")):
         if own := held([pid]) & inodes - seen:
             seen |= own
-            found.append(f"{_whose(pid)}, PID {pid} ({_read(f'/proc/{pid}/comm').strip()})")
+            found.append(f"{_whose(pid)}, PID {pid} ({_comm(pid)})")
     found += [f"user {_user(sockets[inode])}" for inode in sorted(inodes - seen)]
     return " and ".join(found)
+
+
+def _comm(pid):
+    """Return what a process calls itself, in one line: it may be anything."""
+    name = _read(f"/proc/{pid}/comm").removesuffix("\n")
+    return "".join(char if char.isprintable() else "?" for char in name)
 
 
 def _whose(pid):

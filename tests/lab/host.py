@@ -268,8 +268,11 @@ def each_line(stream: Iterable[str], take: Callable[[str], None]) -> None:
 
 
 def decoded(output: bytes) -> str:
-    """Return a command's output as text, each of its lines ended as Python ends them."""
-    return io.TextIOWrapper(io.BytesIO(output)).read()
+    """Return a command's output as text, each of its lines ended as Python ends them.
+
+    What is no text in it stands as its bytes' numbers: an app may write any name into the journal.
+    """
+    return io.TextIOWrapper(io.BytesIO(output), encoding="utf-8", errors="backslashreplace").read()
 
 
 def plain(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab import __main__ as command_line
 from tests.lab import image, inside, journal, lab, machine
-from tests.lab.host import plain
+from tests.lab.host import decoded, plain
 from tests.lab.podman import LabError
 
 NETWORK = ipaddress.ip_network
@@ -420,3 +420,7 @@ def test_a_host_that_cannot_be_asked_is_refused_once(name, reason, tmp_path):
     command_line.refuse_unreached("local://", config)
     with pytest.raises(LabError, match=r"^HOST: 'web1' is no address of a host; expected one as ssh://root@web1$"):
         command_line.refuse_unreached("web1", config)
+
+
+def test_what_is_no_text_in_a_hosts_answer_is_shown_by_its_bytes():
+    assert decoded(b"faq[web.1]\r\nfaq\xff[web.1]\n") == "faq[web.1]\nfaq\\xff[web.1]\n"

@@ -192,3 +192,21 @@ def test_how_a_process_ended_is_told(launcher, status, killed, text):
 def test_what_keeps_a_process_from_starting_is_said_in_words(launcher, error, said):
     scope = launcher.Scope("my-shop", "3", "web.1")
     assert said in launcher.obstacle(scope, error)
+
+
+@pytest.mark.parametrize(
+    "program, shown",
+    [
+        ("sleep", "sleep"),
+        ("été", "été"),
+        ("x\nv9 web.1 starts", "x?v9 web.1 starts"),
+        ("\x1b[2J\u202e", "?[2J?"),
+        (os.fsdecode(b"\xff"), "?"),
+    ],
+)
+def test_what_an_app_calls_its_programs_is_no_line_of_its_launcher(launcher, tmp_path, program, shown):
+    scope = launcher.Scope("shop", "3", "web.1")
+    with open(tmp_path / "log", "wb") as file:
+        scope.log = file.fileno()
+        launcher.say(scope, f"ends what is left of it: {launcher.listed({7: launcher.Process(7, 1, program)})}")
+    assert (tmp_path / "log").read_text() == f"v3 web.1 ends what is left of it: {shown} (PID 7)\n"

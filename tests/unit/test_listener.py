@@ -61,3 +61,11 @@ GROUPS = {
 def test_a_process_of_an_app_is_named_as_it_is_called(listener, monkeypatch, text, expected):
     monkeypatch.setattr(listener, "_read", lambda path: text)
     assert listener._whose(7) == expected
+
+
+@pytest.mark.parametrize(
+    "text, shown", [("gunicorn\n", "gunicorn"), ("x\nv1 serves\n", "x?v1 serves"), ("\x1bc\n", "?c")]
+)
+def test_what_a_process_calls_itself_is_one_line(listener, monkeypatch, text, shown):
+    monkeypatch.setattr(listener, "_read", lambda path: text)
+    assert listener._comm(7) == shown

@@ -307,8 +307,9 @@ def listed(found):
 
 
 def say(scope, text):
-    """Write a line to the log of a process."""
-    os.write(scope.log, f"v{scope.number} {scope.process} {text}\n".encode())
+    """Write a line to the log of a process: one line, since what an app calls its programs is no word of root's."""
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    os.write(scope.log, f"v{scope.number} {scope.process} {shown}\n".encode())
 
 
 def journal(scope):
