@@ -176,12 +176,16 @@ def test_a_file_name_commands_no_terminal(leaving, app, monkeypatch):
     assert listed["remove"].startswith(f"find {directory} -xdev -maxdepth 1 -uid 4000000 -exec rm -rf '{{}}' + && ")
 
 
+# Of no user, and of no other run of these tests on this machine, which may have left its directories.
+NOBODY = 5_000_000 + os.getpid()
+
+
 def test_all_disks_are_looked_at_for_a_users_files(app, tmp_path):
     (tmp_path / "of nobody").mkdir()
     (tmp_path / "of nobody/inside").write_text("")
     for path in (tmp_path / "of nobody/inside", tmp_path / "of nobody"):
-        os.chown(path, 4_000_123, 4_000_123)
-    assert app._files(4_000_123) == [str(tmp_path / "of nobody")]
+        os.chown(path, NOBODY, NOBODY)
+    assert app._files(NOBODY) == [str(tmp_path / "of nobody")]
 
 
 def test_a_user_that_cannot_be_removed_is_told(app, dunders):
@@ -191,7 +195,7 @@ def test_a_user_that_cannot_be_removed_is_told(app, dunders):
 
 
 def test_a_file_of_another_user_in_a_directory_of_an_apps_holds_up_nothing(app, monkeypatch, tmp_path):
-    uid = 4_000_124
+    uid = NOBODY
     for name in ("mine", "shared"):
         (tmp_path / name).mkdir()
         os.chown(tmp_path / name, uid, uid)
@@ -203,7 +207,7 @@ def test_a_file_of_another_user_in_a_directory_of_an_apps_holds_up_nothing(app, 
 
 def test_memory_queues_and_semaphores_of_an_app_go_with_it(app, monkeypatch):
     monkeypatch.setattr(app, "PASSING", ())
-    uid, libc = 4_000_125, ctypes.CDLL(None)
+    uid, libc = NOBODY, ctypes.CDLL(None)
 
     child = os.fork()
     if not child:
