@@ -137,7 +137,9 @@ def parse(text, is_strict=False):
         found = _with_text_keys(yaml.load(text, _Loader), itertools.count(1))
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
-        raise ValueError(f"line {mark.line + 1}: no YAML" if mark else "no YAML") from error
+        # What is wrong with it, of which the reader of YAML says some in the document's own words.
+        what = f": {str(error.problem)[:LONGEST]!a}" if getattr(error, "problem", None) else ""
+        raise ValueError(f"line {mark.line + 1}: no YAML{what}" if mark else "no YAML") from error
     if not isinstance(found, dict):
         raise ValueError("no mapping")
     return found

@@ -191,7 +191,7 @@ def test_a_build_from_before_there_were_contracts_is_made_again(shop, command, m
 
 
 CONTRACTS = {
-    "no YAML": ("a: b: c", "openapi/v1.yaml: line 1: no YAML; expected an OpenAPI document"),
+    "no YAML": ("a: b: c", "openapi/v1.yaml: line 1: no YAML: 'mapping values are not allowed in this context'; expected an OpenAPI"),
     "a list": ("- a", "openapi/v1.yaml: no mapping; expected an OpenAPI document"),
     "no version of OpenAPI": ("info: {}", "openapi/v1.yaml: openapi: expected a version 3.0 or 3.1"),
     "Swagger": (CONTRACT.replace("openapi: 3.1.0", "swagger: '2.0'"), "openapi: expected a version 3.0 or 3.1"),
@@ -205,6 +205,16 @@ CONTRACTS = {
         CONTRACT.replace("#/components/schemas/Items", "shared.yaml#/Items"),
         "openapi/v1.yaml: $ref shared.yaml#/Items: leads out of the document; copy what it leads to",
     ),
+    "a reference to an anchor": (
+        CONTRACT.replace("#/components/schemas/Items", "#items"),
+        "$ref #items: not followed; expected a $ref to a place, such as #/components/schemas/Comment",
+    ),
+    "a reference that moves": (
+        CONTRACT.replace("Any: {}", 'Any: {$dynamicRef: "#items"}'),
+        "$dynamicRef #items: not followed; expected a $ref to a place, such as #/components/schemas/Comment",
+    ),
+    "two documents": ("a: 1\n---\nb: 1\n", "line 2: no YAML: 'but found another document'"),
+    "tabs": ("a:\n\tb: 1\n", "line 2: no YAML: 'found character that cannot start any token'"),
     "lists in lists": ("[" * 50_000, "openapi/v1.yaml: line 1: more than 100 lists and mappings inside each other"),
     "a key twice": (CONTRACT.replace("    Any:", "    Items:"), "line 11: 'Items' is there twice in one mapping"),
     "a number that JSON has not": (
@@ -734,6 +744,20 @@ CODE = {
     "a line that is no process": ({"Procfile": "web: a\nworker b\n"}, ["Procfile line 2", "`type: command`"]),
     "a process without a command": ({"Procfile": "web:  \n"}, ["Procfile line 1", "`type: command`"]),
     "a process type's name": ({"Procfile": "Web: a\n"}, ["Procfile line 1: Web", "lower-case letters"]),
+    "a process type's name of 32 characters": ({"Procfile": "a" * 32 + ": b\n"}, ["line 1: aaa", "at most 31 lower"]),
+    "a command with a NUL": ({"Procfile": "web: a\0b\n"}, ["Procfile line 1: web: has a NUL"]),
+    "more commands than a host reads": (
+        {"Procfile": "".join(f"p{number}: {'x' * 1000}\n" for number in range(1100))},
+        ["Procfile: larger than 524288 bytes; expected less. Move long commands into scripts"],
+    ),
+    "a contract that is a link": (
+        {"api.yaml": CONTRACT, "openapi/v1.yaml": Path("../api.yaml")},
+        ["openapi/v1.yaml: a link; expected a file"],
+    ),
+    "a link through a name and back": (
+        {"a/b": "x", "c": "x", "link": Path("a/../c")},
+        ["link: links through a name and back, to a/../c; expected c"],
+    ),
     "a process type twice": ({"Procfile": "web: a\nweb: b\n"}, ["Procfile line 2: web", "twice"]),
     "a link of a Procfile to itself": ({"Procfile": Path("Procfile")}, ["has no Procfile"]),
     "no requirements": ({"requirements.txt": None}, ["has no requirements.txt", "uv pip compile"]),
@@ -786,6 +810,15 @@ def test_code_that_cannot_be_a_build_is_refused(shop, run, commit, tmp_path, fil
     refused(done, *words)
     assert "hunter2" not in done.stderr
     assert os.listdir(tmp_path / "dist") == [".gitignore"]
+
+
+def test_a_commit_of_a_time_that_no_host_keeps_is_built(shop, made, git, environment):
+    write(shop, {"later": "x"})
+    git(shop, "add", "--all")
+    environment |= {"GIT_COMMITTER_DATE": "@9999999999 +0000", "GIT_AUTHOR_DATE": "@9999999999 +0000"}
+    git(shop, "commit", "--quiet", "--message", "later")
+    with tarfile.open(made(shop)["path"]) as tar:
+        assert {member.mtime for member in tar} == {(1 << 32) - 1}
 
 
 def test_uncommitted_changes_are_refused_by_name(shop, run):
