@@ -34,6 +34,10 @@ class AnswerTooLong(http.client.HTTPException):
     """The head of an answer has no end, or none worth waiting for."""
 
 
+class AnswerCutOff(http.client.HTTPException):
+    """The head of an answer ends before it is whole."""
+
+
 class _Reader(io.RawIOBase):
     """Reads from a socket until a time, and so many bytes.
 
@@ -43,6 +47,7 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, stream, deadline):
         self.stream, self.deadline, self.left = stream, deadline, MAX_HEAD
+        self.is_at_end = False
 
     def readable(self):
         return True
@@ -54,6 +59,7 @@ class _Reader(io.RawIOBase):
         self.stream.settimeout(seconds)
         count = self.stream.recv_into(buffer)
         self.left -= count
+        self.is_at_end = not count
         if self.left < 0:
             raise AnswerTooLong(f"more than {MAX_HEAD} bytes")
         return count
@@ -69,7 +75,8 @@ class _Connection:
     def __init__(self, stream, deadline):
         self.stream, self.deadline = stream, deadline
         # One for all heads of an answer: http.client asks for it anew at each.
-        self.file = io.BufferedReader(_Reader(stream, deadline))
+        self.reader = _Reader(stream, deadline)
+        self.file = io.BufferedReader(self.reader)
 
     def sendall(self, data):
         self.stream.settimeout(max(self.deadline - time.monotonic(), 0.001))
@@ -107,6 +114,9 @@ def answer(stream, path, headers, deadline):
         # One that nobody refers to closes the file that the next one is read from.
         heads.append(response := http.client.HTTPResponse(connection, method="GET"))
         response.begin()
+        # http.client takes the end of the connection for the end of a head. nginx does not.
+        if connection.reader.is_at_end:
+            raise AnswerCutOff("the head is not whole")
         # 100 to 199 announce an answer, but for 101, after which there is none.
         if response.status >= 200 or response.status == http.client.SWITCHING_PROTOCOLS:
             return response.status, response.headers.get("Location")

@@ -919,8 +919,10 @@ def _ask(app, number, process, port):
             status, location = __salt__["bounded.answer"](stream, health["path"], headers, deadline)
     except TimeoutError:
         return f"{health['path']} did not answer within {health['timeout']} s"
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         return f"{health['path']} cannot be asked ({type(error).__name__})"
+    except http.client.HTTPException as error:
+        return f"{health['path']} answered what is no HTTP ({type(error).__name__})"
     return answered(app, health, status, location)
 
 
@@ -937,10 +939,12 @@ def answered(app, health, status, location):
     if not (300 <= status < 400 and location):
         return f"{health['path']} answered {status}, not {health['status']}"
     # Of an address its path alone: the rest may be anybody's.
+    where = ""
     with contextlib.suppress(ValueError):
-        location = urlsplit(location).path or "/"
+        address = urlsplit(location)
+        where, location = ", at another address" if address.netloc else "", address.path or "/"
     shown = "".join(char if " " < char <= "~" else "?" for char in location[:LONGEST_PATH])
-    where = "itself, at another address" if shown == health["path"] else shown
+    where = f"itself{where}" if shown == health["path"] else shown
     return Redirect(
         f"{health['path']} answered {status}, which leads to {where}; expected {health['status']} from itself. "
         f"Set app.{app}.health.path to one that answers so, or have the app redirect all but this path"

@@ -95,6 +95,9 @@ TOO_MUCH = {
     "no HTTP": (b"SSH-2.0-OpenSSH\r\n", None),
     "a status that is none": (b"HTTP/1.1 9999999999 OK\r\n\r\n", None),
     "nothing": (b"", None),
+    "a status and no more": (b"HTTP/1.1 200", None),
+    "headers that break off": (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n", None),
+    "an announcement that nothing follows": (b"HTTP/1.1 100 Continue\r\n\r\n", None),
 }
 
 

@@ -191,7 +191,10 @@ def test_a_build_from_before_there_were_contracts_is_made_again(shop, command, m
 
 
 CONTRACTS = {
-    "no YAML": ("a: b: c", "openapi/v1.yaml: line 1: no YAML: 'mapping values are not allowed in this context'; expected an OpenAPI"),
+    "no YAML": (
+        "a: b: c",
+        "openapi/v1.yaml: line 1: no YAML: 'mapping values are not allowed in this context'; expected an OpenAPI",
+    ),
     "a list": ("- a", "openapi/v1.yaml: no mapping; expected an OpenAPI document"),
     "no version of OpenAPI": ("info: {}", "openapi/v1.yaml: openapi: expected a version 3.0 or 3.1"),
     "Swagger": (CONTRACT.replace("openapi: 3.1.0", "swagger: '2.0'"), "openapi: expected a version 3.0 or 3.1"),

@@ -402,6 +402,7 @@ LEADS = {
         "https://u:secret@a.example.com/b?c#d",
         "/healthz answered 301, which leads to /b;",
     ),
+    "its own path": (302, "/healthz", "leads to itself; expected 200 from itself"),
     "its own path at HTTPS": (308, "https://a/healthz", "leads to itself, at another address; expected 200"),
     "a host alone": (307, "https://a.example.com", "leads to /; expected"),
     "what commands a terminal": (302, "/\x1b[31m\r\nx", "leads to /?[31m"),
