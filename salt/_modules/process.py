@@ -350,7 +350,11 @@ def is_up():
 
         salt-call process.is_up
     """
-    return os.path.exists(SOCKET)
+    # One that was killed leaves its socket, where nobody answers.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.connect(SOCKET)
+        return True
+    return False
 
 
 def info(app, release=None):
@@ -576,8 +580,9 @@ def _update(app):
         _call("removeProcessGroup", group)
     if leaving:
         _end_unscoped(app)
-    # What supervisor does not know any more, and what the end of a launcher has left.
-    if left := strays(app):
+    # What supervisor does not know any more, and what the end of a launcher has left. Of what is to start, the launcher
+    # takes over what runs as it should, and ends the rest.
+    if left := sorted(set(strays(app)) - {*added, *changed}):
         subprocess.run([LAUNCHER, "--end", *left], check=False)
     for group in [*added, *changed]:
         _call("addProcessGroup", group)

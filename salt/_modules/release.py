@@ -400,7 +400,7 @@ def _ailing(app, number, ports):
             changes[name] = {"old": in_words(state), "new": "runs"}
             # What has ended, supervisor starts again within a second.
             coming |= {name} if state in ("STARTING", "EXITED") else set()
-    for name in __salt__["process.strays"](app):
+    for name in set(__salt__["process.strays"](app)) - wanted:
         changes[name] = {"old": "left behind", "new": None}
     for process, port in ports.items():
         name = f"{app}.v{number}.{process}"
@@ -867,7 +867,8 @@ def _wait(move, *web_states):
             pids[process] = one["pid"]
             if restarted or one["state"] in ("BACKOFF", "EXITED", "FATAL"):
                 if is_new:
-                    raise Refusal(f"{process} ended by itself, {one['exit']}{_taken(port)}", process)
+                    how = _last_end(app, f"{app}.v{move.number}.{process}") or one["exit"]
+                    raise Refusal(f"{process} ended by itself, {how}{_taken(port)}", process)
                 healthy.discard(process)
             if one["state"] not in (("RUNNING",) if port is None else web_states):
                 reasons[process] = in_words(one["state"])
@@ -1516,15 +1517,19 @@ def dying(app, number):
         lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=" exited: "))
         __context__["saltern_ends"] = [line.partition(" exited: ")[2] for line in lines]
     found = died(__context__["saltern_ends"], __salt__["process.info"](app, number))
-    return [f"{sentence}{_last_end(app, sentence.partition(' ')[0])}" for sentence in found]
+    ends = [_last_end(app, sentence.partition(" ")[0]) for sentence in found]
+    return [f"{sentence}{end and ': '}{end}" for sentence, end in zip(found, ends, strict=True)]
 
 
 def _last_end(app, name):
-    """Return what the launcher of a process told of its last end: supervisor does not know that memory was short."""
+    """Return what the launcher of a process told of its last end, empty where it told nothing.
+
+    Supervisor does not know that memory was short, and forgets how a process ended once it has started it again.
+    """
     release, _, process = name.removeprefix(f"{app}.").partition(".")
     own, begins = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"], f"{release} {process} has ended: "
     lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=f"^{begins}", lines=1))
-    return f": {lines[-1].removeprefix(begins)}" if lines else ""
+    return lines[-1].removeprefix(begins) if lines else ""
 
 
 def died(ends, info):

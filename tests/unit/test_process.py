@@ -2,9 +2,12 @@
 
 import configparser
 import os
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -125,6 +128,18 @@ def test_no_process_runs_before_supervisor_does(process, monkeypatch, tmp_path):
     assert process.info("shop") == {}
 
 
+def test_the_socket_of_a_supervisor_that_was_killed_is_none(process, monkeypatch, tmp_path):
+    path = str(tmp_path / "supervisor.sock")
+    monkeypatch.setattr(process, "SOCKET", path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        assert process.is_up()
+    assert os.path.exists(path)
+    assert not process.is_up()
+    assert process.info("shop") == {}
+
+
 @pytest.fixture
 def groups(process, monkeypatch, tmp_path):
     """A function that makes a process's control group, in the place of the kernel's; it takes the PIDs in it."""
@@ -162,6 +177,18 @@ def test_what_supervisor_does_not_run_is_left_behind(process, groups, monkeypatc
     assert process.strays("absent") == []
 
 
+def test_what_is_to_start_again_is_left_to_its_launcher(process, monkeypatch):
+    ran, called = [], []
+    monkeypatch.setattr(process, "_reloaded", lambda: ((["shop.v3.web.1", "faq.v1.web.1"], [], []),))
+    monkeypatch.setattr(process, "info", lambda app: {})
+    monkeypatch.setattr(process, "strays", lambda app: ["shop.v2.web.1", "shop.v3.web.1"])
+    monkeypatch.setattr(process, "_call", lambda *words: called.append(words))
+    monkeypatch.setattr(process.subprocess, "run", lambda command, check: ran.append(command))
+    process._update("shop")
+    assert ran == [[process.LAUNCHER, "--end", "shop.v2.web.1"]]
+    assert called == [("addProcessGroup", "shop.v3.web.1")]
+
+
 def test_a_file_that_supervisor_cannot_read_is_found_by_what_supervisor_says(process, monkeypatch, tmp_path):
     monkeypatch.setattr(process, "CONFIG", str(tmp_path))
     assert process._named("File contains no section headers.\nfile: '/etc/other.conf', line: 1") is None
@@ -194,3 +221,49 @@ def test_a_process_in_a_directory_that_was_removed_is_found(process, monkeypatch
         assert process.displaced("shop", 1, str(build), os.getuid()) == removed
         assert process.displaced("shop", 1, str(tmp_path / "other"), os.getuid()) == {}
         it.communicate(b"\n")
+
+
+# --- The unit ---------------------------------------------------------------------------------------------------------
+
+UNIT = Path(__file__).parents[2] / "formulas/supervisor/files/supervisor.service.jinja"
+# What systemd tells of supervisord's end, the job that it has for the unit then, and whether its processes end.
+ENDS = {
+    "it ended by itself": ("success", "", True),
+    "it was killed": ("signal", "", False),
+    "a file of its configuration is none": ("exit-code", "", False),
+    "it was killed while it started": ("signal", "57 supervisor.service start running", False),
+    "it was stopped": ("success", "57 supervisor.service stop running", True),
+    "it was stopped while it started": ("signal", "57 supervisor.service stop running", True),
+    "it did not stop in time, for a restart": ("timeout", "57 supervisor.service restart running", True),
+}
+
+
+@pytest.fixture
+def run_of_unit(tmp_path):
+    """A function that runs one of the unit's shell commands as systemd would, and returns its exit status."""
+
+    def run(setting, systemctl="", supervisorctl="", **variables):
+        text = UNIT.read_text().replace("\\\n", "").replace("/usr/local/lib/saltern/process", f"{tmp_path}/process")
+        (line,) = (line for line in text.splitlines() if line.startswith(f"{setting}="))
+        commands = {"systemctl": systemctl, "supervisorctl": supervisorctl, "process": 'echo "$@" >"$0.ran"'}
+        for name, command in commands.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+            (tmp_path / name).chmod(0o755)
+        command = shlex.split(line.partition("=")[2].removeprefix("-"))
+        return subprocess.run(command, env={"PATH": f"{tmp_path}:{os.defpath}"} | variables, check=False).returncode
+
+    return run
+
+
+@pytest.mark.parametrize("result, job, is_end", ENDS.values(), ids=ENDS)
+def test_processes_end_where_supervisor_was_to_stop_and_go_on_where_it_died(run_of_unit, tmp_path, result, job, is_end):
+    run_of_unit("ExecStopPost", systemctl=f"echo '{job}'", SERVICE_RESULT=result)
+    ran = tmp_path / "process.ran"
+    assert (ran.read_text() if ran.exists() else "") == ("--end\n" if is_end else "")
+
+
+def test_a_supervisord_that_dies_while_it_starts_is_not_waited_for(run_of_unit):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    assert run_of_unit("ExecStartPost", supervisorctl="exit 1", MAINPID=str(ended.pid)) == 1
+    assert run_of_unit("ExecStartPost", supervisorctl="exit 0", MAINPID=str(os.getpid())) == 0

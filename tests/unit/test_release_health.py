@@ -11,13 +11,18 @@ def step(release, dunders, monkeypatch):
     """Return a function that takes a step of a release with one web process, as supervisor tells of it each time."""
     monkeypatch.setattr(release, "_ask", lambda app, number, process, port: None)
     monkeypatch.setattr(release, "POLL", 0)
-    strangers = {}
+    strangers, told_last = {}, {}
+
+    def lines(matches, grep, **options):
+        said = [text for process, text in told_last.items() if f"SYSLOG_IDENTIFIER=shop[{process}]" in matches]
+        return [{"MESSAGE": text} for text in said if text.startswith(grep.removeprefix("^"))]
 
     def take(functions, *told, left=1):
         info = ({"shop.v2.web.1": WEB | one} for one in told)
         asks = {
             "process.info": lambda app, number: next(info),
             "listener.stranger": lambda port, pids: strangers.get(port),
+            "journal.lines": lines,
         }
         dunders(release, salt=asks)
         move = release.Move("shop", 2, {"web.1": 8101}, left, HEALTH)
@@ -25,7 +30,7 @@ def step(release, dunders, monkeypatch):
             getattr(release, each)(move)
         return len(list(info))
 
-    take.strangers = strangers
+    take.strangers, take.told_last = strangers, told_last
     return take
 
 
@@ -46,6 +51,12 @@ def test_one_that_ends_in_its_first_second_is_refused(step, release, end):
 def test_one_that_ends_before_it_is_looked_at_again_is_refused(step, release):
     with pytest.raises(release.Refusal, match=r"web\.1 ended by itself, exit status 3"):
         step(["_health", "_running"], {}, {"pid": 8, "state": "RUNNING"})
+
+
+def test_how_one_ended_is_told_by_its_launcher_once_supervisor_has_started_it_again(step, release):
+    step.told_last["web.1"] = "v2 web.1 has ended: exit status 1"
+    with pytest.raises(release.Refusal, match=r"^web\.1 ended by itself, exit status 1$"):
+        step(["_running"], {}, {"pid": 8, "exit": "exit status 0"})
 
 
 def test_one_of_the_serving_release_has_its_grace(step):
