@@ -16,25 +16,23 @@ app-tmp:
         e /srv/apps/*/tmp - - - 10d
     - mode: '0644'
 
-app-process:
+{% for name in ('process', 'terminal', 'contract') %}
+app-{{ name }}:
   file.managed:
-    - name: /usr/local/lib/saltern/process
-    - source: salt://app/files/process.py
+    - name: /usr/local/lib/saltern/{{ name }}
+    - source: salt://app/files/{{ name }}.py
     - mode: '0755'
     - makedirs: True
 
-app-terminal:
-  file.managed:
-    - name: /usr/local/lib/saltern/terminal
-    - source: salt://app/files/terminal.py
-    - mode: '0755'
-    - makedirs: True
+{% endfor -%}
 
-app-contract:
+# The bus reads it by itself.
+app-dbus:
   file.managed:
-    - name: /usr/local/lib/saltern/contract
-    - source: salt://app/files/contract.py
-    - mode: '0755'
+    - name: /etc/dbus-1/system.d/saltern-apps.conf
+    - source: salt://app/files/dbus.conf.jinja
+    - template: jinja
+    - mode: '0644'
     - makedirs: True
 
 {% for app in apps | sort %}
@@ -55,6 +53,9 @@ app-user-{{ app }}:
     - createhome: False
     - shell: /usr/sbin/nologin
     - order: 2
+    # A user that the bus does not know yet has no policy.
+    - require_in:
+      - file: app-dbus
 
 app-run-{{ app }}:
   file.managed:

@@ -200,6 +200,11 @@ def test_a_host_gets_the_builds_and_secrets_of_its_own_environment_alone(tmp_pat
 
 
 TEMPLATES = {
+    ("app/files/dbus.conf.jinja", ""): [
+        '  <policy user="faq">\n    <deny send_destination="org.freedesktop.systemd1"',
+        'send_interface="org.freedesktop.systemd1.Scope"\n      send_member="GetProcesses"/>\n',
+        '  <policy user="tickets">\n',
+    ],
     ("drift/files/drift.timer.jinja", ""): ["OnUnitActiveSec=0min\n"],
     ("firewall/files/firewall.nft.jinja", ""): [
         'ip saddr { 10.9.0.0/16 } tcp dport 2222 accept comment "ssh"\n',

@@ -274,6 +274,10 @@ def test_an_app_sees_no_process_of_others(apps, running, python, host):
         for name, its in running[app].items():
             inside = "nsenter --target %s --mount -- runuser -u %s -- sh -c %s"
             assert host.check_output(inside, str(its["pid"]), app, see) == app, name
+        # Nor does systemd tell it.
+        manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
+        said = host.run(f"runuser -u %s -- busctl call {manager} GetUnitProcesses s system.slice", app)
+        assert said.rc and "denied" in said.stderr, said
 
 
 def test_the_config_is_in_one_file_for_each_variable(host, apps, releases):
