@@ -371,7 +371,7 @@ class Asker:
 def _command(app):
     # What it is answered may have no end, and is kept until the answer is whole.
     command = ["prlimit", f"--fsize={MAX_ANSWER}", f"--as={MEMORY}", "--core=0"]
-    command += ["setpriv", "--reuid", app, "--regid", app, "--clear-groups"]
+    command += ["setpriv", "--reuid", app, "--regid", app, "--clear-groups", "--no-new-privs"]
     # The interpreter by the path that its byte code was made for: by another, the user would compile all of it anew.
     # A minion's job may outlast its interpreter, where bootstrap.sh has just brought another.
     return [

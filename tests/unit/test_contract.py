@@ -461,6 +461,8 @@ def test_a_document_that_cannot_be_read_is_told(contract, tmp_path, what):
 def test_the_command_has_bounds_of_its_own(contract):
     command = contract._command("faq")
     assert command[: command.index("setpriv")] == ["prlimit", "--fsize=65536", "--as=1073741824", "--core=0"]
+    # The app's processes may have it do what they want: no more than they may.
+    assert "--no-new-privs" in command[: command.index("--pdeathsig")]
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,14 @@ def test_what_an_app_calls_its_programs_is_no_line_of_its_launcher(launcher, tmp
         scope.log = file.fileno()
         launcher.say(scope, f"ends what is left of it: {launcher.listed({7: launcher.Process(7, 1, program)})}")
     assert (tmp_path / "log").read_text() == f"v3 web.1 ends what is left of it: {shown} (PID 7)\n"
+
+
+def test_a_one_off_commands_line_is_in_no_description(launcher, monkeypatch):
+    became = []
+    monkeypatch.setattr("pwd.getpwnam", lambda name: os)
+    monkeypatch.setattr(launcher.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(launcher.os, "execvp", lambda program, words: became.extend(words) or sys.exit())
+    with pytest.raises(SystemExit):
+        launcher.run("my-shop", "python", "manage.py", "--token=secret")
+    # What systemd shows, in place of the command.
+    assert "--description=my-shop-run" in became[: became.index("--")]

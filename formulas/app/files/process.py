@@ -570,7 +570,9 @@ def run(app, *command):
         # Below the app's slice, whose limits hold for it too. systemd-run has its own mind of a $ among its arguments.
         words = json.dumps([app, *command]).replace("$", "\\u0024")
         unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
-        scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice", "--"]
+        # Without a word systemd would show the command line, in the journal and to whoever asks.
+        scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice"]
+        scope += [f"--description={app}-run", "--"]
         os.execvp(scope[0], [*scope, os.path.abspath(__file__), "--run-there", words])
     if os.geteuid() != user.pw_uid:
         sys.exit(f"{app}-run: not root: run it with sudo")
