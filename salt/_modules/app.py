@@ -1,5 +1,6 @@
 """Apps that are no longer declared: what is left of them on the host, and the data that is kept."""
 
+import collections
 import contextlib
 import glob
 import grp
@@ -36,6 +37,8 @@ PASSING += ("/var/spool/cron/crontabs", "/var/spool/cron/atjobs", "/var/spool/cr
 SHARED = {"shm": "-m", "sem": "-s", "msg": "-q"}
 # Seconds for a look at all disks.
 LOOK = 120
+# How many files of one directory are named one by one.
+LISTED = 20
 # Where no disk is behind a mount, but for these.
 DISKS = {"tmpfs", "overlay", "zfs", "nfs", "nfs4", "cifs", "9p", "virtiofs"}
 
@@ -287,15 +290,19 @@ def _homes():
         paths = _files(user.pw_uid)
         looked = paths is not None
         paths = [path for path in (paths if looked else what["paths"] or []) if os.path.lexists(path)]
-        # What an app called its files must not command the terminal of who reads this.
-        plain = [path for path in paths if path.isprintable()]
-        others = sorted({os.path.dirname(path) for path in paths if path not in plain})
+        # What an app called its files must not command the terminal of who reads this, nor fill it.
+        beside = collections.Counter(map(os.path.dirname, paths))
+        many = {directory for directory, count in beside.items() if count > LISTED}
+        plain = [path for path in paths if path.isprintable() and os.path.dirname(path) not in many]
+        others = sorted({os.path.dirname(path) for path in {*paths} - {*plain}})
         removal = [shlex.join(["rm", "-rf", "--one-file-system", *plain])] if plain else []
         find = ["find", *others, "-xdev", "-maxdepth", "1", "-uid", str(user.pw_uid), "-exec", "rm", "-rf", "{}", "+"]
         removal += [shlex.join(find)] if others else []
         # Its directory may hold what an operator has put there.
         removal += [f"{{ rmdir {shlex.quote(f'{ROOT}/{app}')} 2>/dev/null || true; }}"]
-        shown = [path if path.isprintable() else ascii(path)[1:-1] for path in paths]
+        shown = [path for path in paths if os.path.dirname(path) not in many]
+        shown = [path if path.isprintable() else ascii(path)[1:-1] for path in shown]
+        shown += [f"{directory}/: {beside[directory]} files and directories" for directory in sorted(many)]
         removal += [shlex.join(["userdel", app]), shlex.join(["rm", *what["notes"]])]
         found[f"files:{app}"] = {
             "app": app,

@@ -14,6 +14,8 @@ __load__ = ["forget", "list_", "note", "of"]
 __func_alias__ = {"list_": "list"}
 
 ROOT = "/var/lib/saltern/kept"
+# Bytes of a note: an app may have left any number of files, which its note names.
+MAX_NOTE = 64 << 20
 # Where notes were before, by kind.
 BEFORE = {"redis": "/var/lib/redis"}
 
@@ -109,6 +111,7 @@ def _read(path):
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
             raise FileNotFoundError(path)
-        return os.read(fd, 10_000).decode()
+        with open(fd, "rb", closefd=False) as stream:
+            return stream.read(MAX_NOTE).decode()
     finally:
         os.close(fd)

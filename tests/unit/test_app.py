@@ -176,6 +176,24 @@ def test_a_file_name_commands_no_terminal(leaving, app, monkeypatch):
     assert listed["remove"].startswith(f"find {directory} -xdev -maxdepth 1 -uid 4000000 -exec rm -rf '{{}}' + && ")
 
 
+def test_many_files_of_a_directory_are_counted_and_removed_by_their_owner(leaving, app, monkeypatch):
+    let_go, directory = leaving
+    (directory / "many").mkdir()
+    paths = [directory / f"many/upload of a customer {number}" for number in range(500)]
+    for path in paths:
+        path.write_text("")
+    let_go([*map(str, paths)])
+    monkeypatch.setattr(app.pwd, "getpwnam", lambda name: pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6])))
+    monkeypatch.setattr(app, "_files", lambda uid: [str(directory / "photo"), *map(str, paths)])
+    (directory / "photo").write_text("")
+    listed = app._homes()["files:shop"]
+    assert listed["paths"] == [f"{directory}/photo", f"{directory}/many/: 500 files and directories"]
+    assert listed["remove"].startswith(
+        f"rm -rf --one-file-system {directory}/photo && "
+        f"find {directory}/many -xdev -maxdepth 1 -uid 4000000 -exec rm -rf '{{}}' + && "
+    )
+
+
 # Of no user, and of no other run of these tests on this machine, which may have left its directories.
 NOBODY = 5_000_000 + os.getpid()
 

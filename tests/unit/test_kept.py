@@ -37,6 +37,13 @@ def test_a_note_of_before_counts_and_is_forgotten_too(notes):
     assert list((directory / "redis").iterdir()) == []
 
 
+def test_a_note_of_many_files_is_whole(notes):
+    kept, _ = notes
+    paths = [f"/var/tmp/upload of a customer {number}" for number in range(5000)]
+    kept.note("app", "shop", "shop", uid=7, paths=paths)
+    assert kept.of("app", "shop")["paths"] == paths
+
+
 PLANTED = {
     "a link": lambda path, other: path.symlink_to(other),
     "a hard link": lambda path, other: os.link(other, path),
