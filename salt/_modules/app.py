@@ -256,8 +256,10 @@ def orphans():
 
         salt-call app.orphans
     """
-    databases = __salt__["postgres_attachment.kept"](__salt__["settings.load"]("postgres")["databases"])
-    found = {f"postgres:{one['name']}": _database(one, databases) for one in databases if one["since"]}
+    attached = __salt__["settings.load"]("postgres")["databases"]
+    # One that another app attaches is refused to it, and so is kept.
+    databases = [one for one in __salt__["postgres_attachment.kept"]([]) if not _has(attached, one["name"], one["app"])]
+    found = {f"postgres:{one['name']}": _database(one) for one in databases if one["since"]}
     found |= _instances(__salt__["settings.load"]("redis")["instances"])
     found |= _homes()
     if not found:
@@ -267,7 +269,12 @@ def orphans():
     return {"comment": "Attach it again, and it is there as it was; or remove it for good", "kept": found}
 
 
-def _database(one, databases):
+def _has(attached, name, app):
+    """Tell whether a database or an instance is attached by the app whose data it holds."""
+    return name in attached and attached[name]["owner"] == app
+
+
+def _database(one):
     name, owner = one["name"], one["owner"]
     command = f"{AS_POSTGRES} dropdb {shlex.quote(name)}"
     # The role can go with the last that it owns.
@@ -317,7 +324,7 @@ def _homes():
 def _instances(attached):
     found = {}
     for name, what in __salt__["kept.list"]("redis").items():
-        if name in attached:
+        if _has(attached, name, what["app"]):
             continue
         # The notes last: they are what says that the rest is ours.
         data = [path for path in glob.glob(f"{REDIS}/{glob.escape(name)}.*") if path not in what["notes"]]

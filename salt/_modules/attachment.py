@@ -217,7 +217,8 @@ def _attach_resource(path, target, kind, app, one, settings, peers, hosts, minio
     # An app is one role with one password in Postgres, and has one port for Redis.
     others = [other for other, its in settings[kind][plural].items() if its["owner"] == app and other != name]
     if others:
-        return [f"{path}.{kind}: {app} has {others[0]} already; expected that one"]
+        what = "database" if kind == "postgres" else "Redis instance"
+        return [f"{path}.{kind}: {app} attaches the {what} {others[0]} too, and an app has one; expected {others[0]}"]
     if kind == "redis":
         resource["port"] = one["port"] + REDIS_OFFSET
     if not peers[role]:

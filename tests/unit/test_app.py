@@ -17,18 +17,16 @@ def orphaned(app, kept, dunders, monkeypatch, tmp_path):
     monkeypatch.setattr(app, "REDIS", str(tmp_path))
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "notes"))
     monkeypatch.setattr(kept, "BEFORE", {"redis": str(tmp_path)})
-    asked = []
 
-    def orphans(*databases):
+    def orphans(*databases, owner="faq"):
+        attached = {"faq": {"owner": owner}}
         salt = {
-            "settings.load": lambda formula: {"databases": {"faq": {}}, "instances": {"faq": {}}},
+            "settings.load": lambda formula: {"databases": attached, "instances": attached},
             "kept.list": kept.list_,
-            "postgres_attachment.kept": lambda attached: asked.append(sorted(attached)) or list(databases),
+            "postgres_attachment.kept": lambda attached: list(databases),
         }
         dunders(app, salt=salt)
-        answer = app.orphans()
-        assert asked.pop() == ["faq"]
-        return answer
+        return app.orphans()
 
     return orphans, tmp_path
 
@@ -51,6 +49,15 @@ def test_where_nothing_is_kept_it_says_so(orphaned):
     assert orphans() == nothing
     # It is closed by the next converge, and is not kept until then.
     assert orphans(DATABASE | {"since": None}) == nothing
+
+
+def test_what_is_kept_is_listed_where_another_app_attaches_it_and_not_where_its_own_does(orphaned, kept):
+    orphans, directory = orphaned
+    (directory / "faq.rdb").write_text("data")
+    kept.note("redis", "faq", "faq")
+    database = DATABASE | {"name": "faq", "owner": "faq", "app": "faq", "owned": ["faq"]}
+    assert orphans(database)["kept"] == {}
+    assert orphans(database, owner="tickets")["kept"].keys() == {"postgres:faq", "redis:faq"}
 
 
 def test_a_database_is_listed_with_the_command_that_removes_it(orphaned):
@@ -84,7 +91,7 @@ def test_an_instance_is_listed_with_all_that_it_left(orphaned):
         (directory / f"{name}.appendonlydir/link").symlink_to("/nowhere")
         (directory / f"{name}.appendonlydir/1.aof").write_bytes(bytes(1_000_000))
     (directory / "jobs-by-hand.rdb").write_text("not ours")
-    found = orphans()["kept"]
+    found = orphans(owner="shop")["kept"]
     assert found.keys() == {"redis:jobs"}
     assert found["redis:jobs"] == {
         "app": "shop",

@@ -94,11 +94,11 @@ MISTAKES = {
     ),
     "two databases of one app, whose role has one password": (
         {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "stock"}})},
-        ["app.shop.attach.B.postgres: shop has shop already; expected that one"],
+        ["app.shop.attach.B.postgres: shop attaches the database shop too, and an app has one; expected shop"],
     ),
     "two Redis instances of one app, which has one port for them": (
         {"shop": app(attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}})},
-        ["app.shop.attach.B.redis: shop has jobs already; expected that one"],
+        ["app.shop.attach.B.redis: shop attaches the Redis instance jobs too, and an app has one; expected jobs"],
     ),
     "a variable in config and in attach": (
         {"shop": app(config={"X": "1"}, attach={"X": {"postgres": "shop"}})},
