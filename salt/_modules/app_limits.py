@@ -8,7 +8,7 @@ import glob
 import os
 import re
 
-__load__ = ["common", "differences", "limits", "shown", "stale", "units"]
+__load__ = ["common", "differences", "limits", "properties", "shown", "stale", "units"]
 
 UNITS = "/etc/systemd/system"
 GROUPS = "/sys/fs/cgroup"
@@ -100,6 +100,21 @@ def differences(app, declared):
             texts = (f"{what} {_text(what, actual[what])}, expected {_text(what, wanted[what])}" for what in wrong)
             found[os.path.basename(group)] = "; ".join(texts)
     return found
+
+
+def properties(unit, app, declared):
+    """Return systemd's properties of an app's slice or scope, also of what is not limited.
+
+    :param unit: its name.
+    :param app: the app's name.
+    :param declared: the app's limits.
+
+    CLI Example: none, it serves the state ``app_limits.enforced``.
+    """
+    kinds = {os.path.basename(group): kind for group, kind in _groups(app)}
+    own = declared if kinds[unit] is None else declared["processes"].get(kinds[unit], {})
+    said = dict(line.split("=") for line in _properties(own).splitlines())
+    return {"MemoryMax": "infinity", "TasksMax": "infinity", "CPUQuota": ""} | said
 
 
 def _groups(app):

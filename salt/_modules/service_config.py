@@ -1,5 +1,6 @@
 """Whether a service has what is on the disk, as systemd knows it."""
 
+import contextlib
 import datetime
 import os
 import subprocess
@@ -7,7 +8,8 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["among", "begin", "is_read", "is_switched", "read", "restart", "restarting", "shown", "started", "stop"]
+__load__ = ["among", "begin", "enforce", "is_read", "is_switched", "read", "restart", "restarting", "shown", "started"]
+__load__ += ["stop"]
 
 TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
@@ -18,6 +20,8 @@ RELIED_ON = (
     *("nginx.service", "supervisor.service", "systemd-journald.service", "saltern-*.service", "salt-*.service"),
     *("postgresql@*.service", "redis-server@*.service"),
 )
+# Where systemd keeps what it was told by a command, until a boot.
+TOLD = "/run/systemd/system.control"
 # So often, and within these seconds before now for the last time, is again and again.
 RESTARTS = 3
 RECENT = 3600
@@ -228,6 +232,27 @@ def read():
         salt-call service_config.read
     """
     _do("daemon-reload")
+
+
+def enforce(unit, properties):
+    """Have the kernel enforce limits of a unit that runs, as its files have them.
+
+    systemd 257 does not do so when it reads the files. Told by a command it does; what it keeps of that, which would
+    come before the files from then on, is removed.
+
+    :param unit: the unit.
+    :param properties: such as ``{'TasksMax': '100'}``.
+    :raises CommandExecutionError: with what systemd says.
+
+    CLI Example: none, it serves the state ``app_limits.enforced``.
+    """
+    _do("set-property", "--runtime", unit, *(f"{name}={value}" for name, value in sorted(properties.items())))
+    # A share of the host's memory or tasks has a name of its own there.
+    for name in (f"{name}{kind}" for name in properties for kind in ("", "Scale")):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{TOLD}/{unit}.d/50-{name}.conf")
+    with contextlib.suppress(OSError):
+        os.rmdir(f"{TOLD}/{unit}.d")
 
 
 def restart(unit):

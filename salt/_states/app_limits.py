@@ -26,6 +26,7 @@ def enforced(name):
     try:
         _write(wanted)
         __salt__["service_config.read"]()
+        _enforce(name, limits)
     except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     if found := __salt__["app_limits.differences"](name, limits):
@@ -33,6 +34,17 @@ def enforced(name):
         comment = f"The kernel has not taken what app.{name}.limits says; is more in use now than may be? {what}"
         return ret | {"result": False, "comment": comment}
     return ret | {"comment": f"{name} has other limits"}
+
+
+def _enforce(name, limits):
+    """Have the kernel take what systemd has read."""
+    units = __salt__["app_limits.differences"](name, limits)
+    for unit in units:
+        # What has ended meanwhile needs no limits.
+        with contextlib.suppress(CommandExecutionError, KeyError):
+            __salt__["service_config.enforce"](unit, __salt__["app_limits.properties"](unit, name, limits))
+    if units:
+        __salt__["service_config.read"]()
 
 
 def retired(name, apps):

@@ -37,6 +37,7 @@ def module(path):
 
 app = module("salt/_modules/app.py")
 app_limits = module("salt/_modules/app_limits.py")
+app_limits_states = module("salt/_states/app_limits.py")
 attachment = module("salt/_modules/attachment.py")
 balance = module("salt/_modules/balance.py")
 bounded = module("salt/_modules/bounded.py")

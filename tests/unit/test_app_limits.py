@@ -110,3 +110,43 @@ def test_files_of_what_is_gone_are_found_and_those_of_others_are_not(app_limits,
         with open(path, "w") as stream:
             stream.write(text)
     assert app_limits.stale(wanted) == sorted(app_limits.units("old", DECLARED))
+
+
+@pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
+def test_systemd_is_told_also_what_is_not_limited(app_limits, kernel, files):
+    kernel(files)
+    scope = os.path.basename(SCOPE)
+    own = {"MemoryMax": "64M", "TasksMax": "infinity", "CPUQuota": "50%"}
+    assert app_limits.properties(scope, "shop", DECLARED) == own
+    assert app_limits.properties(scope, "shop", LIMITS) == dict.fromkeys(own, "infinity") | {"CPUQuota": ""}
+    assert app_limits.properties("app-shop.slice", "shop", DECLARED)["TasksMax"] == str(LIMITS["tasks"])
+
+
+@pytest.mark.parametrize("is_lazy", [True, False], ids=["257", "252"])
+def test_what_systemd_does_not_take_from_its_files_it_is_told(app_limits_states, dunders, tmp_path, is_lazy):
+    kernel, did = {"app-shop.slice": "tasks 1024, expected 60"}, []
+
+    def read():
+        did.append("read")
+        if not is_lazy:
+            kernel.clear()
+
+    def enforce(unit, properties):
+        did.append((unit, properties))
+        del kernel[unit]
+
+    dunders(
+        app_limits_states,
+        salt={
+            "app_limits.units": lambda app, limits: {f"{tmp_path}/app-shop.slice": "[Slice]\nTasksMax=60\n"},
+            "app_limits.differences": lambda app, limits: dict(kernel),
+            "app_limits.properties": lambda unit, app, limits: {"TasksMax": "60"},
+            "service_config.read": read,
+            "service_config.enforce": enforce,
+        },
+        pillar={"app": {"shop": {"limits": {"tasks": 60}}}},
+        opts={"test": False},
+    )
+    ret = app_limits_states.enforced("shop")
+    assert (ret["result"], list(ret["changes"])) == (True, [f"{tmp_path}/app-shop.slice"])
+    assert did == (["read", ("app-shop.slice", {"TasksMax": "60"}), "read"] if is_lazy else ["read"])

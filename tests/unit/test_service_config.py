@@ -189,3 +189,23 @@ def unit(name, restarts, state="active", at=9_900):
 )
 def test_a_unit_that_was_started_often_and_lately_ends_again_and_again(service_config_module, units, found):
     assert service_config_module.again_and_again("\n\n".join(units), 10_000) == found
+
+
+def test_of_what_systemd_is_told_by_a_command_nothing_comes_before_the_files(
+    service_config_module, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(service_config_module, "TOLD", str(tmp_path))
+    kept, said = tmp_path / "app-shop.slice.d", []
+
+    def do(*words):
+        said.append(words)
+        kept.mkdir()
+        for name in ("TasksMax", "CPUQuota", "MemoryMaxScale"):
+            (kept / f"50-{name}.conf").write_text("[Slice]\n")
+
+    monkeypatch.setattr(service_config_module, "_do", do)
+    service_config_module.enforce("app-shop.slice", {"TasksMax": "60", "CPUQuota": "", "MemoryMax": "75%"})
+    assert said == [
+        ("set-property", "--runtime", "app-shop.slice", "CPUQuota=", "MemoryMax=75%", "TasksMax=60"),
+    ]
+    assert not kept.exists()
