@@ -194,3 +194,4 @@ def test_it_has_nothing_else_of_roots():
         script = "id -un; id -G; umask; pwd; ls /proc/self/fd"
         found = subprocess.run([*command, "/bin/sh", "-c", script], **options, pass_fds=[secret.fileno()]).stdout
     assert found.split() == ["nobody", "65534", "0022", "/", "0", "1", "2", "3"]
+    assert "NoNewPrivs:\t1\n" in subprocess.run([*command, "/bin/cat", "/proc/self/status"], **options).stdout

@@ -13,6 +13,7 @@ What is typed goes to the command once it reads from its terminal: in "... | les
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import pwd
@@ -30,6 +31,8 @@ FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signa
 # What the one who keeps the command's session tells, and is told.
 STARTED, ASKS, STOPPED, ENDED, GO_ON = b"s", b"a", b"z", b"e", b"g"
 SIZE = 65536
+# linux/prctl.h
+PR_SET_NO_NEW_PRIVS = 38
 # Seconds for what a command has printed at its end, where something that it left behind has its terminal still.
 REST = 0.5
 
@@ -72,6 +75,8 @@ def _become(account, command):
     """Become a command of another user."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU):
         signal.signal(number, signal.SIG_DFL)
+    # No program gives it another user's rights from here on: what else that user runs may have it do what it wants.
+    ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.chdir("/")
     os.umask(0o022)
     os.initgroups(account.pw_name, account.pw_gid)
