@@ -886,8 +886,21 @@ def _wait(move, *web_states):
             return
         if time.monotonic() > deadline:
             process, reason = next(iter(reasons.items()))
-            raise Refusal(f"{process} is not healthy within {health['grace']} s: {reason}", process)
+            where = _elsewhere(app, move.number, process, move.ports[process])
+            raise Refusal(f"{process} is not healthy within {health['grace']} s: {reason}{where}", process)
         time.sleep(POLL)
+
+
+def _elsewhere(app, number, process, port):
+    """Say where a web process listens that does not at its port, for the end of a sentence; nothing where it does."""
+    if port is None:
+        return ""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return ""
+    found = __salt__["listener.ports"](__salt__["process.pids"](app, number, process))
+    ports = " and ".join(f"{one} of another address" if one == port else str(one) for one in found)
+    listens = f"it listens on port {ports}" if found else "it listens on no port"
+    return f"; {listens}, and is expected at 127.0.0.1:{port} (the variable PORT)"
 
 
 def _contract(move):

@@ -31,8 +31,11 @@ def test_who_listens_is_read_from_the_kernel(listener, monkeypatch, family, addr
         inode = os.fstat(server.fileno()).st_ino
         assert [one for one in listener.listening() if one[0] == port] == [(port, os.getuid(), inode)]
         assert listener.stranger(port, [os.getpid()]) is None
+        assert port in listener.ports([os.getpid()])
         assert f"PID {os.getpid()} (" in listener.stranger(port, [])
     assert listener.stranger(port, []) is None
+    assert port not in listener.ports([os.getpid()])
+    assert listener.ports([]) == []
 
 
 def test_one_that_shares_the_port_is_named(listener):

@@ -1,5 +1,7 @@
 """How long a release's processes are waited for: until they answer, and then until supervisor calls them running."""
 
+import socket
+
 import pytest
 
 WEB = {"state": "STARTING", "pid": 7, "up": 0, "exit": "exit status 3"}
@@ -74,3 +76,30 @@ def test_a_health_path_that_redirects_is_refused_at_once(step, release, monkeypa
     monkeypatch.setattr(release, "_ask", lambda *asked: release.Redirect("/healthz answered 302"))
     with pytest.raises(release.Refusal, match=r"^/healthz answered 302$"):
         step(["_health"], {})
+
+
+LISTENS = {
+    "a port of its own choice": (
+        [8000],
+        "; it listens on port 8000, and is expected at 127.0.0.1:{} (the variable PORT)",
+    ),
+    "::1 alone": (
+        ["its"],
+        "; it listens on port {0} of another address, and is expected at 127.0.0.1:{0} (the variable PORT)",
+    ),
+    "none": ([], "; it listens on no port, and is expected at 127.0.0.1:{} (the variable PORT)"),
+}
+
+
+@pytest.mark.parametrize("found, said", LISTENS.values(), ids=LISTENS)
+def test_where_one_listens_that_does_not_answer_is_told(release, dunders, found, said):
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        ports = [port if one == "its" else one for one in found]
+        asks = {"process.pids": lambda *names: [7], "listener.ports": lambda pids: ports}
+        dunders(release, salt=asks)
+        assert release._elsewhere("shop", 2, "web.1", port) == said.format(port)
+        assert release._elsewhere("shop", 2, "worker.1", None) == ""
+        server.listen()
+        assert release._elsewhere("shop", 2, "web.1", port) == ""
