@@ -1425,6 +1425,11 @@ def unhold(app):
 # --- Telling ----------------------------------------------------------------------------------------------------------
 
 
+def reason_of(outcome):
+    """Return why a release was refused, without the announcement of log lines, which a table has no place for."""
+    return re.sub(r"\. \S+ logged last:\Z", "", outcome.partition(": ")[2])
+
+
 def list_(app):
     """List an app's releases on this host, newest first.
 
@@ -1457,7 +1462,7 @@ def list_(app):
                 "version": record.get("version", ""),
                 "build": record.get("build", "")[:12],
                 "created": record.get("created", ""),
-                "reason": outcome.partition(": ")[2],
+                "reason": reason_of(outcome),
             }
         )
     return __salt__["journal.shown"](rows)

@@ -183,6 +183,9 @@ def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
     past = [line for reader in readers for line in reader.past()]
     for _, line in sorted(past, key=lambda line: line[0])[-PAST:]:
         print(line, flush=True)
+    if not past:
+        what = " ".join(filter(None, (wanted.app, wanted.process))) or "any process"
+        print(f"lab: no line of {what} so far; make logs FOLLOW=0 shows those of all", file=sys.stderr, flush=True)
     if not follow:
         return
     lines_to_come: queue.Queue[tuple[Reader, str | None]] = queue.Queue()

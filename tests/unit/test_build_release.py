@@ -731,7 +731,7 @@ def test_the_build_of_an_app_that_is_removed_is_forgotten_and_the_others_stay(sh
     assert pillar.read_text() == before
     assert run("--forget", "stall", "--declare", pillar).returncode == 0
     assert yaml.safe_load(pillar.read_text()) == {"app": {}}
-    refused(run("--forget", "stall", "--declare", pillar), "expected one of none")
+    refused(run("--forget", "stall", "--declare", pillar), "declares no build of stall or another")
     refused(run("--forget", "shop", "--declare", tmp_path / "other.sls"), "other.sls: no such file")
     assert not (tmp_path / "other.sls").exists()
     pillar.write_text("app: {shop: {port: 8000}}\n")

@@ -419,6 +419,13 @@ def test_a_health_path_leads_to(release, status, location, expected):
     assert ("secret" not in str(found) and "app.shop.health.path" in str(found)) or location is None
 
 
+def test_a_table_tells_why_and_announces_no_lines(release):
+    why = "v2 was refused at the step health: web.1 ended; v1 goes on serving"
+    assert release.reason_of(f"refused: {why}. shop[web.1] logged last:") == why
+    assert release.reason_of(f"refused: {why}") == why
+    assert (release.reason_of("serving"), release.reason_of("")) == ("", "")
+
+
 def test_a_redirect_may_be_what_a_healthy_process_answers(release):
     assert release.answered("shop", {"path": "/", "status": 302}, 302, "/login") is None
 

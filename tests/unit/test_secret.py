@@ -367,9 +367,7 @@ def test_the_values_of_an_app_that_is_removed_leave_the_file_and_the_others_stay
         assert refused("remove", "--environment", "production", name) == [f"{name}: {expected}"]
     assert run("remove", "--environment", "production", NAME).returncode == 0
     assert run("check").returncode == 0
-    assert refused("remove", "--environment", "production", NAME) == [
-        f"{NAME}: not in {FILE}; expected one of none, or what they begin with"
-    ]
+    assert refused("remove", "--environment", "production", NAME) == [f"{NAME}: not in {FILE}, which holds no secret"]
     write(b"again")
     assert keys["web1"].decrypt(messages(tree)[NAME]) == b"again"
 
