@@ -183,13 +183,26 @@ def running(app, release):
 
     :param app: the app's name.
     :param release: the release's number.
-    :return: port, or ``None``, by process. Empty where supervisor does not run.
+    :return: port, or ``None``, by process: of those that have outlived a supervisor, where this one does not know them.
 
     CLI Example: none, it serves the module release.
     """
-    if not is_up():
-        return {}
-    return parse({one["name"]: one for one in _call("getAllConfigInfo")}, app, release)
+    known = {one["name"]: one for one in _call("getAllConfigInfo")} if is_up() else {}
+    return parse(known, app, release) or _outliving(app, release)
+
+
+def _outliving(app, release):
+    """Return the processes of a release whose launchers are there, as these were started."""
+    found = {}
+    for directory in glob.glob(f"{glob.escape(_groups(app))}/*.v{release}.scope"):
+        for pid in _pids(directory):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as stream:
+                words = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
+                if os.fstat(stream.fileno()).st_uid == 0 and LAUNCHER in words and "--first" in words:
+                    command = [LAUNCHER, *words[words.index("--first") + 1 :]]
+                    found[f"{directory} {pid}"] = {"command": " ".join(command)}
+    # The process type release is none that supervisor runs.
+    return {process: port for process, port in parse(found, app, release).items() if "." in process}
 
 
 def displaced(app, release, build, uid):
@@ -431,11 +444,12 @@ def apply(app, release, ports, graces):
             _call("startProcess", name, False)
 
 
-def keep(app, release):
-    """Have the processes of a release that supervisor runs in the file that it reads: it stops what is not there.
+def keep(app, release, graces):
+    """Have the processes of a release that run in the file that supervisor reads: it stops what is not there.
 
     :param app: the app's name.
     :param release: the release's number.
+    :param graces: seconds by process type, for those that supervisor does not know.
     :raises CommandExecutionError: when supervisor does not answer.
 
     CLI Example: none, it serves the module release.
@@ -444,8 +458,9 @@ def keep(app, release):
     if ports and ports != configured(app, release):
         # Supervisor restarts processes whose grace is another, and what the release said of it may be gone.
         waits = {one["name"]: one["stopwaitsecs"] for one in _call("getAllConfigInfo")}
-        graces = {one.partition(".")[0]: waits[program(app, release, one)] - BACKSTOP for one in ports}
-        _write(app, release, ports, graces)
+        names = {one.partition(".")[0]: program(app, release, one) for one in ports}
+        known = {kind: waits[name] - BACKSTOP for kind, name in names.items() if name in waits}
+        _write(app, release, ports, graces | known)
 
 
 def _write(app, release, ports, graces):

@@ -763,7 +763,7 @@ def _clear(move):
     """Remove what an interrupted run left behind, with nginx on the current release first."""
     app, left = move.app, move.left
     if left is not None:
-        __salt__["process.keep"](app, left)
+        __salt__["process.keep"](app, left, _graces(app, left))
     others = [number for _, number in __salt__["process.releases"](app) if number != left]
     if others and left is not None:
         # It may have been interrupted between the switch of nginx and that of the link.

@@ -189,6 +189,29 @@ def test_what_is_to_start_again_is_left_to_its_launcher(process, monkeypatch):
     assert called == [("addProcessGroup", "shop.v3.web.1")]
 
 
+def test_what_outlived_a_supervisor_is_known_by_its_launchers(process, groups, monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "CONFIG", str(tmp_path))
+    command = {"web-1": ["my-shop", "3", "web.1", "8151"], "send\\x2dnow-2": ["my-shop", "3", "send-now.2"]}
+    started = []
+    for name, words in (command | {"release-0": ["my-shop", "3", "release"]}).items():
+        # As its launcher is called: what runs has other words.
+        code = [sys.executable, "-c", "input()", process.LAUNCHER, "--first", *words]
+        started.append(subprocess.Popen(code, stdin=subprocess.PIPE))
+        groups(r"app-my\x2dshop.slice", rf"app-my\x2dshop-{name}.v3.scope", started[-1].pid, os.getpid())
+    called = {"getAllConfigInfo": [{"name": "faq.v1.web.1", "command": "x", "stopwaitsecs": 35}]}
+    monkeypatch.setattr(process, "_call", lambda method: called[method])
+    ports = {"web.1": 8151, "send-now.2": None}
+    for is_up in (False, True):
+        monkeypatch.setattr(process, "is_up", lambda is_up=is_up: is_up)
+        assert process.running("my-shop", 3) == (ports if os.getuid() == 0 else {})
+        assert process.running("my-shop", 2) == process.running("shop", 3) == {}
+    process.keep("my-shop", 3, {"web": 90})
+    text = process.rendered("my-shop", 3, ports, {"web": 90})
+    assert os.getuid() or (tmp_path / "my-shop.v3.conf").read_text() == text
+    for one in started:
+        one.communicate(b"\n")
+
+
 def test_a_file_that_supervisor_cannot_read_is_found_by_what_supervisor_says(process, monkeypatch, tmp_path):
     monkeypatch.setattr(process, "CONFIG", str(tmp_path))
     assert process._named("File contains no section headers.\nfile: '/etc/other.conf', line: 1") is None
