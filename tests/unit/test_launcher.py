@@ -1,8 +1,10 @@
 """The start of a process: its environment is its release's config, byte for byte."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -221,3 +223,25 @@ def test_a_one_off_commands_line_is_in_no_description(launcher, monkeypatch):
         launcher.run("my-shop", "python", "manage.py", "--token=secret")
     # What systemd shows, in place of the command.
     assert "--description=my-shop-run" in became[: became.index("--")]
+
+
+@pytest.mark.parametrize(
+    "state, expected", [("STOPPING", True), ("STARTING", False), ("RUNNING", False), (None, False)]
+)
+def test_a_process_that_was_told_to_end_before_it_could_hear_it_ends(launcher, tmp_path, monkeypatch, state, expected):
+    monkeypatch.setattr(launcher, "SUPERVISOR", str(tmp_path / "supervisor.sock"))
+    asked = []
+
+    def answer(listening):
+        connection, _ = listening.accept()
+        with connection:
+            asked.append(connection.recv(1 << 16))
+            connection.sendall(f"HTTP/1.0 200 OK\r\n\r\n<value><string>{state}</string></value>".encode())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        if state:
+            listening.bind(launcher.SUPERVISOR)
+            listening.listen()
+            threading.Thread(target=answer, args=(listening,), daemon=True).start()
+        assert launcher.is_to_stop("shop.v3.web.1") is expected
+    assert all(b"<string>shop.v3.web.1</string>" in one for one in asked)

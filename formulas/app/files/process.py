@@ -33,6 +33,9 @@ TERMINAL = "/usr/local/lib/saltern/terminal"
 SEND_BUFFER = 8 << 20
 GROUPS = "/sys/fs/cgroup"
 JOURNAL = "/run/systemd/journal/stdout"
+SUPERVISOR = "/run/supervisor.sock"
+# Seconds in which supervisor answers.
+ASKED = 2
 # What supervisor waits for where no grace is declared; see salt/_modules/process.py.
 DEFAULT_GRACE = 30
 # Seconds between two looks at what is left.
@@ -339,6 +342,8 @@ def stream(scope):
 
 def start(app, number, process, port=None):
     """Become the first process of a scope, once nothing is left there; or attend to a launcher that is there yet."""
+    if is_to_stop(f"{app}.v{number}.{process}"):
+        return
     scope = Scope(app, number, process)
     words = [app, number, process, *([port] if port else [])]
     journal(scope)
@@ -358,6 +363,29 @@ def start(app, number, process, port=None):
         command += ["--property=Before=supervisor.service"]
         first = [os.path.abspath(__file__), "--first"]
     os.execvp(command[0], [*command, "--", *first, *words])
+
+
+def is_to_stop(program):
+    """Tell whether supervisor has told this process to end, before the process could hear it.
+
+    From supervisord's fork to its exec a signal is taken by supervisord's own handler, and lost: it would wait for the
+    whole grace, and kill the launcher alone.
+
+    :param program: as supervisor names it. One that it does not know, such as ``release``, is not to stop.
+    """
+    import socket
+
+    value = f"<params><param><value><string>{program}</string></value></param></params>"
+    body = f"<methodCall><methodName>supervisor.getProcessInfo</methodName>{value}</methodCall>"
+    head = f"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = b""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as opened:
+        opened.settimeout(ASKED)
+        opened.connect(SUPERVISOR)
+        opened.sendall((head + body).encode())
+        while part := opened.recv(1 << 16):
+            answer += part
+    return b"<string>STOPPING</string>" in answer
 
 
 def outlived(found, words):
