@@ -26,7 +26,6 @@ app-{{ name }}:
 
 {% endfor -%}
 
-# The bus reads it by itself.
 app-dbus:
   file.managed:
     - name: /etc/dbus-1/system.d/saltern-apps.conf
@@ -34,6 +33,15 @@ app-dbus:
     - template: jinja
     - mode: '0644'
     - makedirs: True
+
+# The bus would read it by itself, but for a kernel that has no inotify instance left. Some servers have no bus.
+app-dbus-read:
+  cmd.run:
+    - name: >-
+        test ! -S /run/dbus/system_bus_socket ||
+        busctl --quiet call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig
+    - onchanges:
+      - file: app-dbus
 
 {% for app in apps | sort %}
 app-name-{{ app }}:

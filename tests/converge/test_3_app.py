@@ -588,6 +588,7 @@ def test_the_settings_of_a_site_are_its_own(host, mirror, pillar):
 def test_an_app_that_is_no_longer_declared_is_gone(host, mirror, pillar, pids):
     pillar.restore()
     changed = {"nginx-config", "nginx-certificates-retired", "app-retired", "app-limits-retired", "app-dbus"}
+    changed |= {"app-dbus-read"}
     assert apply(host, "test=True").succeeded().changed == changed
     assert apply(host).succeeded().changed == changed
     assert pids("mirror") == {}

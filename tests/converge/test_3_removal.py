@@ -304,7 +304,7 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     assert apply(host).succeeded().changed == dry
     slow.join()
     gone = {"app-retired", "app-limits-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"}
-    assert dry == {"nginx-config", "app-dbus"} | gone | UNITS | SHARES
+    assert dry == {"nginx-config", "app-dbus", "app-dbus-read"} | gone | UNITS | SHARES
     # The request in flight had its answer.
     assert answers == [200]
     assert mirror.get("/healthz").text == "No app has this domain.\n"

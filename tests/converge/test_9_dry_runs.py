@@ -49,7 +49,7 @@ CHANGES = {
         {"app": {"mirror": MIRROR}},
         {
             *("app-user-mirror", "app-directory-mirror", "app-home-mirror", "app-tmp-mirror", "app-run-mirror"),
-            *("app-dbus", "app-limits-mirror", "app-build-mirror", "app-release-mirror"),
+            *("app-dbus", "app-dbus-read", "app-limits-mirror", "app-build-mirror", "app-release-mirror"),
             *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
             *SHARES,
             *("redis-users-mirror-dry", "redis-config-mirror-dry", "redis-service-mirror-dry"),
@@ -73,7 +73,7 @@ CHANGES = {
     "an app removed": (
         {"app": {"mirror": None}},
         {
-            *("app-dbus", "app-retired", "app-limits-retired"),
+            *("app-dbus", "app-dbus-read", "app-retired", "app-limits-retired"),
             *("postgres-retired", "redis-retired", "nginx-certificates-retired"),
             *SHARES,
             *SUPERVISORS_UNIT,
