@@ -337,7 +337,13 @@ def close(path, databases):
         if name in databases:
             # Another app has it by now. Its own releases are no reason.
             users[name] = [release for release in users[name] if release.partition(" ")[0] == owner]
-    statements = {name: closed(found[name], set(databases.values())) for name in found if not users[name]}
+    statements, dropped = {}, set()
+    for name, one in ((name, found[name]) for name in found if not users[name]):
+        # An app's logins are of all its databases, and go with the first one.
+        rest = [login for login in one["logins"] if login not in dropped]
+        statements[name] = closed(one | {"logins": rest}, set(databases.values()))
+        if any(line.startswith("DROP ROLE ") for line in statements[name]):
+            dropped.update(rest)
     closing = [name for name, used in users.items() if not used and (statements.get(name) or name in names)]
     changes = {name: {"old": "open", "new": "closed to logins"} for name in closing}
     if closing and not __opts__["test"]:

@@ -4,6 +4,7 @@ Its config can make it fail in each way that a release can.
 """
 
 import asyncio
+import atexit
 import base64
 import json
 import os
@@ -15,7 +16,7 @@ FAIL = os.environ.get("FAIL", "")
 
 if FAIL == "boot" and sys.argv[1:] != ["release"]:
     # With what would clear a terminal, as text and as bytes that are none.
-    sys.stderr.buffer.write(b"\x1b[2J\x9b31m\n")
+    atexit.register(os.write, 2, b"\x1b[2J\x9b31m\n")
     raise ImportError("mirror was told to fail at its boot")
 
 
