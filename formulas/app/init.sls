@@ -1,3 +1,4 @@
 include:
   - app.install
+  - app.bus
   - app.release
