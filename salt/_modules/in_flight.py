@@ -7,25 +7,13 @@ it is still writing, each app's in a directory of its own.
 """
 
 import dataclasses
-import glob
 import math
-import os
-import re
-import socket
-import struct
 import sys
 import time
 
-__load__ = ["drain", "left_there", "worded"]
+import sockets
 
-# linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h and net/tcp_states.h.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 4, 20, 0x1, 0x300, 2, 3
-INET_DIAG_INFO = 2
-TCP_ESTABLISHED, TCP_SYN_SENT, TCP_LISTEN = 1, 2, 10
-# Where a netlink message has the fields of struct inet_diag_msg, and where the attributes after it begin.
-SOURCE_PORT, TARGET_PORT, TARGET, STATE, INODE, ATTRIBUTES = 20, 22, 40, 17, 84, 88
-# The same of struct tcp_info: milliseconds since data was sent and received, and the bytes that were received.
-DATA_SENT, DATA_RECEIVED, BYTES_RECEIVED = 44, 52, 128
+__load__ = ["drain", "left_there", "worded"]
 
 # Where nginx keeps the bodies of requests that it is still receiving; see formulas/nginx/files/site.conf.jinja.
 BODIES = "/var/lib/nginx/body-"
@@ -38,24 +26,6 @@ DOWNLOAD_WINDOW = 10
 # Seconds between two looks, at first and later, and between two words about what is waited for.
 POLL, LATER = 0.1, 1
 TOLD = 30
-
-
-@dataclasses.dataclass(frozen=True)
-class Socket:
-    """A TCP connection, or a listening socket.
-
-    :param state: as net/tcp_states.h numbers it.
-    :param port: its own.
-    :param peer: the other end, such as ``127.0.0.1:8101``.
-    :param is_answering: what came last on it was received, after all that was sent.
-    :param received: bytes.
-    """
-
-    state: int
-    port: int
-    peer: str
-    is_answering: bool = False
-    received: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,95 +166,33 @@ def look(pids, servers, app=None):
     :param app: see ``drain``.
     :return: see ``Held``.
     """
-    sockets = {}
-    for family in (socket.AF_INET, socket.AF_INET6):
-        sockets |= diagnosed(family, (TCP_ESTABLISHED, TCP_SYN_SENT, TCP_LISTEN))
-    workers = [opened(f"/proc/{pid}/fd") for pid in pids]
-    return held(workers, sockets, servers, app)
+    found = sockets.diagnosed((sockets.ESTABLISHED, sockets.SYN_SENT, sockets.LISTEN))
+    return held([opened(pid) for pid in pids], found, servers, app)
 
 
-def opened(directory):
-    """Return what a process has open.
+def opened(pid):
+    """Return what a worker has open.
 
-    :param directory: its ``/proc/<pid>/fd``.
+    :param pid: its PID.
     :return: the inodes of its sockets, and the apps whose bodies it is writing, one for each body.
     """
-    inodes, bodies = [], []
-    for path in glob.iglob(f"{directory}/*"):
-        try:
-            target = os.readlink(path)
-        except OSError:
-            continue
-        if found := re.fullmatch(r"socket:\[(\d+)\]", target):
-            inodes.append(int(found[1]))
-        elif target.startswith(BODIES):
-            bodies.append(target.removeprefix(BODIES).partition("/")[0])
-    return inodes, bodies
+    inodes, files = sockets.opened(pid)
+    return inodes, [path.removeprefix(BODIES).partition("/")[0] for path in files if path.startswith(BODIES)]
 
 
-def held(workers, sockets, servers, app):
+def held(workers, found, servers, app):
     """Find what workers have in flight for some servers; see ``look``.
 
     :param workers: of each, what ``opened`` gives.
-    :param sockets: of the host, by inode.
+    :param found: the sockets of the host, by inode.
     """
     asked, written, unknown = {}, 0, 0
-    listening = {one.port for one in sockets.values() if one.state == TCP_LISTEN}
+    listening = {one.port for one in found.values() if one.state == sockets.LISTEN}
     for inodes, bodies in workers:
-        connections = {inode: sockets[inode] for inode in inodes if inode in sockets}
+        connections = {inode: found[inode] for inode in inodes if inode in found}
         clients = sum(one.port in listening for one in connections.values())
         asked |= {inode: one for inode, one in connections.items() if one.peer in servers}
         written += bodies.count(app)
         if app is not None:
             unknown += max(0, clients - max(len(connections) - clients, len(bodies)))
     return Held(asked, written, unknown)
-
-
-def diagnosed(family, states):
-    """Return the TCP sockets of the host as the kernel has them; see sock_diag(7).
-
-    :param family: of addresses.
-    :param states: which, as net/tcp_states.h numbers them.
-    :return: ``Socket`` by inode.
-    """
-    found = {}
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
-        mask = sum(1 << state for state in states)
-        # struct inet_diag_req_v2: of any address.
-        request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), 0, mask)
-        header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-        netlink.sendto(header + request, (0, 0))
-        while True:
-            answer = netlink.recv(1 << 16)
-            while answer:
-                length, kind = struct.unpack_from("=IH", answer)
-                if kind == NLMSG_ERROR:
-                    raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
-                if kind == NLMSG_DONE:
-                    return found
-                inode, one = parsed(answer[:length], family)
-                found[inode] = one
-                answer = answer[(length + 3) & ~3 :]
-
-
-def parsed(message, family):
-    """Read one message of ``diagnosed``.
-
-    :param message: with its header.
-    :param family: of addresses.
-    :return: the inode and the ``Socket``.
-    """
-    port, peer_port = struct.unpack_from("!HH", message, SOURCE_PORT)
-    size = 4 if family == socket.AF_INET else 16
-    peer = f"{socket.inet_ntop(family, message[TARGET : TARGET + size])}:{peer_port}"
-    (inode,) = struct.unpack_from("=I", message, INODE)
-    sent = received_at = received = 0
-    offset = ATTRIBUTES
-    while offset + 4 <= len(message):
-        length, kind = struct.unpack_from("=HH", message, offset)
-        if kind == INET_DIAG_INFO and length >= 4 + BYTES_RECEIVED + 8:
-            (sent,) = struct.unpack_from("=I", message, offset + 4 + DATA_SENT)
-            (received_at,) = struct.unpack_from("=I", message, offset + 4 + DATA_RECEIVED)
-            (received,) = struct.unpack_from("=Q", message, offset + 4 + BYTES_RECEIVED)
-        offset += max(4, (length + 3) & ~3)
-    return inode, Socket(message[STATE], port, peer, received > 0 and received_at < sent, received)

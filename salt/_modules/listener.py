@@ -4,14 +4,11 @@ import glob
 import os
 import pwd
 import re
-import socket
-import struct
+
+import sockets
 
 __load__ = ["ports", "stranger"]
 
-# linux/netlink.h, linux/sock_diag.h and net/tcp_states.h.
-NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 4, 20, 0x1, 0x300, 2, 3
-TCP_LISTEN = 10
 # The scope of a process; see the launcher, formulas/app/files/process.py.
 SCOPE = re.compile(r"/app-([^/-]+)-([^/-]+)-([0-9]+)\.v([0-9]+)\.scope$", re.MULTILINE)
 
@@ -25,9 +22,9 @@ def stranger(port, pids):
 
     CLI Example: none, it serves the module release.
     """
-    sockets = {inode: uid for listened, uid, inode in listening() if listened == port}
-    others = sockets.keys() - held(pids)
-    return named(others, sockets) if others else None
+    users = {inode: uid for listened, uid, inode in listening() if listened == port}
+    others = users.keys() - held(pids)
+    return named(others, users) if others else None
 
 
 def ports(pids):
@@ -45,31 +42,10 @@ def ports(pids):
 def listening():
     """Return the port, the UID and the inode of each listening socket."""
     try:
-        return [one for family in (socket.AF_INET, socket.AF_INET6) for one in _diagnosed(family)]
+        return [(one.port, one.uid, inode) for inode, one in sockets.diagnosed([sockets.LISTEN]).items()]
     except OSError:
         # A kernel without tcp_diag. Its tables have every connection too, and take twenty times as long.
         return [one for name in ("tcp", "tcp6") for one in tabled(_read(f"/proc/net/{name}"))]
-
-
-def _diagnosed(family):
-    """Return the same of one family as the kernel has it; see sock_diag(7)."""
-    found = []
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
-        # struct inet_diag_req_v2: of any address, and of the states LISTEN alone.
-        request = struct.pack("=BBBBI48x", family, socket.IPPROTO_TCP, 0, 0, 1 << TCP_LISTEN)
-        header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
-        netlink.sendto(header + request, (0, 0))
-        while True:
-            answer = netlink.recv(1 << 16)
-            while answer:
-                length, kind = struct.unpack_from("=IH", answer)
-                if kind == NLMSG_ERROR:
-                    raise OSError(-struct.unpack_from("=i", answer, 16)[0], "sock_diag")
-                if kind == NLMSG_DONE:
-                    return found
-                # struct inet_diag_msg, after the header of 16 bytes.
-                found.append((*struct.unpack_from("!H", answer, 20), *struct.unpack_from("=II", answer, 80)))
-                answer = answer[(length + 3) & ~3 :]
 
 
 def tabled(text):
@@ -83,22 +59,21 @@ def held(pids):
 
     :param pids: their PIDs. Of one that has ended there is nothing.
     """
-    links = (_link(name) for pid in pids for name in glob.iglob(f"/proc/{pid}/fd/*"))
-    return {int(link[8:-1]) for link in links if link.startswith("socket:[")}
+    return {inode for pid in pids for inode in sockets.opened(pid)[0]}
 
 
-def named(inodes, sockets):
+def named(inodes, users):
     """Name who has sockets open: processes of apps as they are called, others by their user.
 
     :param inodes: the sockets'.
-    :param sockets: UID by inode, for a socket that no process has open any more.
+    :param users: UID by inode, for a socket that no process has open any more.
     """
     found, seen = [], set()
     for pid in sorted(int(path[6:]) for path in glob.iglob("/proc/[0-9]*")):
         if own := held([pid]) & inodes - seen:
             seen |= own
             found.append(f"{_whose(pid)}, PID {pid} ({_comm(pid)})")
-    found += [f"user {_user(sockets[inode])}" for inode in sorted(inodes - seen)]
+    found += [f"user {_user(users[inode])}" for inode in sorted(inodes - seen)]
     return " and ".join(found)
 
 
@@ -130,12 +105,5 @@ def _read(path):
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
-    except OSError:
-        return ""
-
-
-def _link(path):
-    try:
-        return os.readlink(path)
     except OSError:
         return ""

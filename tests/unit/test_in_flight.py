@@ -1,22 +1,17 @@
 """What nginx's old workers have in flight: which of it holds back a process's end, and for how long."""
 
-import os
-import socket
-import struct
-import threading
-
 import pytest
 
 OLD, OTHER = "127.0.0.1:8101", "127.0.0.1:8201"
 
 
 @pytest.fixture
-def sockets(in_flight):
+def opened(sockets):
     """A host's sockets by inode: nginx listens on 80; 1x are clients, 2x go to the old process, 3x to another app's."""
-    made = {1: in_flight.Socket(in_flight.TCP_LISTEN, 80, "0.0.0.0:0")}
+    made = {1: sockets.Socket(sockets.LISTEN, 80, "0.0.0.0:0")}
     for inode, peer in {11: "9.9.9.9:1111", 12: "9.9.9.9:1112", 21: OLD, 22: OLD, 31: OTHER}.items():
         port = 80 if inode < 20 else 40_000 + inode
-        made[inode] = in_flight.Socket(in_flight.TCP_ESTABLISHED, port, peer, inode == 22, 100)
+        made[inode] = sockets.Socket(sockets.ESTABLISHED, port, peer, 0, inode == 22, 100)
     return made
 
 
@@ -38,15 +33,15 @@ WORKERS = {
 
 
 @pytest.mark.parametrize("workers, connections, bodies, unknown", WORKERS.values(), ids=WORKERS)
-def test_what_counts_is_what_this_apps_old_processes_answer(in_flight, sockets, workers, connections, bodies, unknown):
-    held = in_flight.held(workers, sockets, [OLD], "shop")
+def test_what_counts_is_what_this_apps_old_processes_answer(in_flight, opened, workers, connections, bodies, unknown):
+    held = in_flight.held(workers, opened, [OLD], "shop")
     assert (sorted(held.connections), held.bodies, held.unknown) == (connections, bodies, unknown)
 
 
 def held(in_flight, bodies=0, unknown=0, **received):
     """What is in flight: the bytes that each connection has received. One whose name ends in ``begun`` is answering."""
     connections = {
-        name: in_flight.Socket(in_flight.TCP_ESTABLISHED, 40_000, OLD, name.endswith("begun"), count)
+        name: in_flight.sockets.Socket(in_flight.sockets.ESTABLISHED, 40_000, OLD, 0, name.endswith("begun"), count)
         for name, count in received.items()
     }
     return in_flight.Held(connections, bodies, unknown)
@@ -105,42 +100,3 @@ def test_a_long_wait_says_for_what(in_flight):
         "shop: v7: waits since 30 s for what is under way: 2 requests, 3600 s at most; 1 stream, 60 s at most"
     )
     assert "streams" not in in_flight.waits("shop: v7", left, 60, 3600, 60)
-
-
-def test_the_kernel_is_asked_for_connections(in_flight):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            accepted, _ = server.accept()
-            with accepted:
-                inodes, _ = in_flight.opened(f"/proc/{os.getpid()}/fd")
-                states = (in_flight.TCP_ESTABLISHED, in_flight.TCP_LISTEN)
-
-                def look():
-                    found = in_flight.diagnosed(socket.AF_INET, states)
-                    own = [found[inode] for inode in inodes if inode in found]
-                    return next(one for one in own if one.peer == f"127.0.0.1:{port}")
-
-                one = look()
-                assert (one.state, one.port, one.is_answering, one.received) == (
-                    in_flight.TCP_ESTABLISHED,
-                    client.getsockname()[1],
-                    False,
-                    0,
-                )
-                client.sendall(b"request")
-                threading.Event().wait(0.05)
-                accepted.sendall(b"answer")
-                assert client.recv(100) == b"answer"
-                one = look()
-                assert (one.is_answering, one.received) == (True, 6)
-
-
-def test_a_message_of_an_older_kernel_says_less(in_flight):
-    address = struct.pack("!HH4s12x4s12x", 40_000, 8101, bytes([127, 0, 0, 1]), bytes([127, 0, 0, 1]))
-    message = bytearray(in_flight.ATTRIBUTES)
-    message[in_flight.STATE] = in_flight.TCP_ESTABLISHED
-    message[in_flight.SOURCE_PORT : in_flight.SOURCE_PORT + len(address)] = address
-    struct.pack_into("=I", message, in_flight.INODE, 77)
-    expected = 77, in_flight.Socket(in_flight.TCP_ESTABLISHED, 40_000, OLD, False, 0)
-    assert in_flight.parsed(bytes(message), socket.AF_INET) == expected

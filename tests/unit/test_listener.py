@@ -23,7 +23,7 @@ sys.stdin.read()
 def test_who_listens_is_read_from_the_kernel(listener, monkeypatch, family, address, has_diag):
     if not has_diag:
         # No such protocol.
-        monkeypatch.setattr(listener, "NETLINK_SOCK_DIAG", 30)
+        monkeypatch.setattr(listener.sockets, "NETLINK_SOCK_DIAG", 30)
     with socket.socket(family) as server:
         server.bind((address, 0))
         server.listen()
