@@ -12,6 +12,10 @@ HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
+# The pages as a site, in site/. A link or an anchor that leads nowhere fails. Of a failure the warnings are shown, plain.
+site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
+	{ sed -e 's/\x1b\[[0-9;]*m//g' -e '/^Traceback/,$$d' .lab/site.log >&2; exit 1; }
+
 # What `make bench` measures, in this order.
 BENCHES = converge first releases long deploys serving apps growth minions
 
@@ -48,7 +52,7 @@ down: setup ## remove the hosts and their network (HOST=app1: that one)
 ##@ Tests
 test: lint unit render vagrant converge ## all of these, in this order
 
-lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, stale docs, who can read secrets
+lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, stale docs, dead links, who reads secrets
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	git ls-files -z 'salt/*.sls' 'formulas/*.sls' 'pillar/*.sls' | xargs -0 .venv/bin/salt-lint
@@ -57,6 +61,7 @@ lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, sta
 	@git ls-files -z '*.sls' | xargs -0 awk 'FNR == 101 {print FILENAME ": more than 100 lines; split it by what changes \
 	together"; bad = 1} END {exit bad}'
 	@bin/settings-docs --check
+	@$(site)
 
 unit: setup ## test functions
 	$(PYTEST) -n 2 --dist loadfile tests/unit
@@ -116,8 +121,10 @@ release: $(own_tools) ## build and declare an app (APP=tickets, or its directory
 build-forget: tools ## no longer declare a build of an app that is removed (APP=shop ENV=production)
 	@bin/build-release --forget '$(APP)' --declare 'pillar/builds/$(ENV).sls' >/dev/null
 
-docs: setup ## write docs/settings.md and the editors' schemas anew, from the formulas' settings.yaml
+docs: setup ## write docs/reference and the editors' schemas anew, and build all pages as a site (SERVE=1: and serve it)
 	@bin/settings-docs
+	@$(site)
+	$(if $(SERVE),@.venv/bin/zensical serve)
 
 secret: tools ## encrypt a value, from a prompt or standard input (ENV=production NAME=app.tickets.config.SECRET_KEY)
 	@bin/secret set --environment '$(ENV)' '$(NAME)'
@@ -152,7 +159,7 @@ tools: ## install .venv alone, as any user
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || [ "$$(id -u)" -ne 0 ] || $(LAB) down --images
-	rm -rf .venv .lab dist parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .lab .cache dist site parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

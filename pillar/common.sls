@@ -1,5 +1,5 @@
 # yaml-language-server: $schema=../docs/pillar.schema.json
-# What every environment shares. docs/settings.md has all that can be said.
+# What every environment shares. docs/reference has all that can be said.
 app:
   faq:
     port: 8200

@@ -1,4 +1,4 @@
-"""What the README tells its reader to type."""
+"""What the README and the pages of docs/ tell their reader to type."""
 
 import os
 import re
@@ -8,9 +8,19 @@ from tests.worktree import commit
 
 from .conftest import ROOT
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines()]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(*pages):
+    """Return the blocks of code of pages: a list of language and text.
+
+    :param pages: paths below the tree.
+    """
+    text = "".join((ROOT / page).read_text() for page in pages)
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for language, text in blocks(*PAGES) if language == "sh" for line in text.splitlines()]
 
 
 def clone(directory, *subnet):

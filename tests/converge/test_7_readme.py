@@ -1,4 +1,4 @@
-"""Every command of the README, as its reader would type it in a clone."""
+"""Every command of the README and of docs/, as its reader would type it in a clone."""
 
 import base64
 import json
@@ -15,10 +15,11 @@ from tests.pillar import overlaid
 
 from . import readme
 from .conftest import ROOT
-from .readme import BLOCKS, COMMANDS
+from .readme import COMMANDS, blocks
 
+OWN_APP = "docs/how-to/own-app.md"
 PLACES = ("common.sls", "environments/dev.sls", "environments/production.sls")
-PILLAR = [yaml.safe_load(text) for language, text in BLOCKS if language == "yaml"]
+PILLAR = [yaml.safe_load(text) for language, text in blocks(OWN_APP, "docs/how-to/https.md") if language == "yaml"]
 
 # Of its own: the developer's own lab may be up beside it.
 LAB = "readme"
@@ -45,10 +46,10 @@ def reader():
 
 @pytest.fixture(scope="module")
 def type_in(clone, reader):
-    """A function that runs a command of the README in the clone and returns what it prints."""
+    """A function that runs a command of a page in the clone and returns what it prints."""
 
     def run(command: str, **replaced: str) -> str:
-        assert command in COMMANDS, f"the README does not say: {command}"
+        assert command in COMMANDS, f"no page says: {command}"
         for old, new in replaced.items():
             command = command.replace(old, new)
         done = subprocess.run(["sh", "-c", command], cwd=clone, env=reader, capture_output=True, text=True, check=False)
@@ -103,6 +104,12 @@ def test_make_drift_fails_when_a_host_has_drifted(port, clone, reader):
     assert done.stdout == "dev  1 state would change: nginx-config\n"
 
 
+def test_the_readme_and_the_page_declare_the_same_app():
+    (five_lines,) = (text for language, text in blocks("README.md") if language == "yaml")
+    assert ("yaml", five_lines) in blocks(OWN_APP)
+    assert len(five_lines.splitlines()) == 5
+
+
 def test_an_app_of_ones_own(port, type_in, clone):
     for path, settings in zip(PLACES, PILLAR, strict=True):
         file = clone / "pillar" / path
@@ -119,13 +126,13 @@ def test_an_app_of_ones_own(port, type_in, clone):
 
 
 def test_the_message_about_a_mistake_is_the_one_shown(port, clone, reader):
-    (shown,) = (text for language, text in BLOCKS if language == "" and "did you mean" in text)
-    common = clone / "pillar/common.sls"
-    right = common.read_text()
-    common.write_text(right.replace("    formation:\n      web: 2\n      worker: 1", "    formaton:\n      web: 2"))
-    assert common.read_text() != right
+    (shown,) = (text for language, text in blocks(OWN_APP) if language == "" and "did you mean" in text)
+    varying = clone / "pillar/environments/dev.sls"
+    right = varying.read_text()
+    varying.write_text(right.replace("    formation:\n      web: 2\n      worker: 1", "    formaton:\n      web: 2"))
+    assert varying.read_text() != right
     done = subprocess.run(["make", "apply"], cwd=clone, env=reader, capture_output=True, text=True, check=False)
-    common.write_text(right)
+    varying.write_text(right)
     assert done.returncode != 0
     assert shown.strip() in done.stdout
 
@@ -160,7 +167,7 @@ def test_make_down_leaves_nothing(type_in):
     assert f"{LAB}-dev" not in names.stdout.split()
 
 
-def test_every_command_of_the_readme_is_run_here_or_in_its_other_tests():
+def test_every_command_of_the_pages_is_run_here_or_in_their_other_tests():
     files = [*Path(__file__).parent.glob("test_7_readme*.py"), Path(__file__).with_name("test_9_fleet.py")]
     text = "".join(path.read_text() for path in files)
     assert [command for command in COMMANDS if f'"{command}"' not in text] == []

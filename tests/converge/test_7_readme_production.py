@@ -1,4 +1,4 @@
-"""Production in the lab, as the README's reader has it: up, and a host removed, added, lost and rebuilt."""
+"""Production in the lab, as a reader of the pages has it: up, and a host removed, added, lost and rebuilt."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class Production:
         self.authority = directory.parent / "authority.pem"
 
     def type_in(self, command, *more):
-        """Run a command of the README with further variables, and return what it prints."""
+        """Run a command of a page with further variables, and return what it prints."""
         assert command in COMMANDS
         started = time.monotonic()
         environ = readme.environ(LAB) | {"SUITE": self.suite}

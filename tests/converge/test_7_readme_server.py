@@ -1,4 +1,4 @@
-"""Every command of the README that is for a server, as its operator would type it."""
+"""Every command of the README and of docs/ that is for a server, as its operator would type it."""
 
 import os
 import re
@@ -17,12 +17,15 @@ from .test_9_roles import ROLES
 
 RELEASES = (
     "salt-call release.list tickets",
+    "salt-call release.show tickets",
     "salt-call release.log tickets",
     "salt-call release.rollback tickets",
     "salt-call release.unhold tickets",
     "tickets-run python manage.py check",
     "salt-call app.orphans",
 )
+DRIFT = "systemctl start saltern-drift"
+JOURNAL = "journalctl -t saltern-drift _UID=0 -n 5"
 
 
 @pytest.fixture
@@ -87,6 +90,8 @@ def test_a_server(tmp_path, operator, monkeypatch):
         assert "v2" in host.sh("salt-call release.list tickets").stdout
         # It is no longer held.
         host.sh("salt-call state.apply")
+        on_the_host(DRIFT)
+        assert "nothing would change" in on_the_host(JOURNAL)
 
         key = tmp_path / "key"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)

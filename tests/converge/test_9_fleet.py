@@ -37,7 +37,7 @@ ROLES = {
 MINIONS = [name for name in ROLES if name != "master1"]
 DEV = {"environment": "dev"}
 FAQ = DEV | {"app": "faq"}
-# As the README says it.
+# As docs/how-to/fleet.md says it.
 SAID = {
     "converge": "salt-run state.orchestrate orch.converge pillar='{environment: production}'",
     "release": "salt-run state.orchestrate orch.release pillar='{app: shop, environment: production}'",
@@ -94,7 +94,7 @@ class Fleet:
 
 
 def said_of(name, pillar):
-    """Return the arguments of salt-run for an orchestration as the README has it, with another pillar."""
+    """Return the arguments of salt-run for an orchestration as the page has it, with another pillar."""
     assert SAID[name] in COMMANDS
     _, *arguments, given = shlex.split(SAID[name])
     assert set(yaml.safe_load(given.removeprefix("pillar="))) <= set(pillar)

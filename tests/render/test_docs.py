@@ -1,4 +1,4 @@
-"""docs/settings.md and the schemas that editors read: what the formulas' settings.yaml say, and nothing else."""
+"""The pages of docs/, and the schemas that editors read: what the formulas' settings.yaml say, and where links lead."""
 
 import importlib.util
 import json
@@ -6,11 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.machinery import SourceFileLoader
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+
+from tests.pillar import overlaid
 
 from .minion import BUILDS, ROOT
 
@@ -30,7 +33,7 @@ ENCRYPTED = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 
 # The words of draft 2020-12 that an editor finds in what is written.
 WORDS = {"$schema", "$comment", "description", "type", "default", "enum", "required", "anyOf", "pattern", "maxLength"}
-WORDS |= {"minimum", "maximum", "multipleOf", "items", "minItems", "uniqueItems", "minProperties"}
+WORDS |= {"examples", "minimum", "maximum", "multipleOf", "items", "minItems", "uniqueItems", "minProperties"}
 WORDS |= {"properties", "patternProperties", "additionalProperties"}
 
 
@@ -64,42 +67,109 @@ def test_what_is_written_is_what_the_settings_say():
 def test_lint_names_what_is_stale_and_what_to_run(tmp_path):
     for name in ("bin", "docs", "salt", "formulas"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    gone = tmp_path / "docs/reference/gone.md"
+    gone.write_text("Of a formula that is gone.\n")
     settings = tmp_path / "formulas/supervisor/settings.yaml"
     settings.write_text(settings.read_text().replace("default: 1024", "default: 2048"))
     command = [sys.executable, tmp_path / "bin/settings-docs"]
     check = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
-    stale = ("docs/settings.md", "docs/pillar.schema.json")
+    stale = ("docs/reference/supervisor.md", "docs/pillar.schema.json", "docs/reference/gone.md")
     assert check.returncode == 1
     assert check.stderr == "".join(
-        f"{name}: not what the formulas' settings.yaml say; run make docs\n" for name in stale
+        f"{name}: not what the formulas' settings.yaml and README.md say; run make docs\n" for name in stale
     )
-    assert "2048" not in (tmp_path / "docs/settings.md").read_text()
+    page = tmp_path / stale[0]
+    assert "Default: `2048`" not in page.read_text()
     written = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert written.stdout == "".join(f"{name}: written\n" for name in stale)
-    assert (
-        "| `supervisor.minfds` | integer from 256 to 1000000 | `2048` |" in (tmp_path / "docs/settings.md").read_text()
-    )
+    assert written.stdout == "".join(f"{name}: written\n" for name in stale[:2]) + f"{stale[2]}: removed\n"
+    assert "### `supervisor.minfds`\n" in page.read_text()
+    assert "\n- Default: `2048`\n" in page.read_text()
+    assert not gone.exists()
     assert subprocess.run([*command, "--check"], check=False).returncode == 0
     assert (
         "bin/settings-docs --check" in re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)[1]
     )
 
 
-def test_the_page_has_a_row_for_each_setting_and_says_all_of_it():
-    part = {"type": "integer", "minimum": 1, "description": "A port | of mail.", "default": 25, "varies": True}
-    key = {"type": "string", "description": "Its key.", "secret": True}
-    boxes = {"type": "object", "description": "Boxes.", "x-expected": "a box", "patternProperties": {"^b": part}}
-    mail = {"description": "Mail.", "required": ["key"], "properties": {"port": part, "key": key, "boxes": boxes}}
-    page = docs.settings_page({"mail": mail})
-    assert page.partition("\n## mail\n\n")[2].splitlines() == [
-        "Mail. More in [its README](../formulas/mail/README.md).",
+def test_a_page_has_each_setting_and_says_all_of_it():
+    port = {"type": "integer", "minimum": 1, "description": "A port.", "default": 25, "varies": True, "examples": [26]}
+    key = {"type": "string", "description": "Its key.", "secret": True, "examples": ["one\ntwo\n"]}
+    boxes = {"type": "object", "description": "Boxes.", "x-expected": "a box", "patternProperties": {"^b": port}}
+    mail = {
+        "description": "Mail.",
+        "required": ["key"],
+        "properties": {"port": port, "key": key, "boxes": boxes},
+        "examples": [{"port": 26}],
+    }
+    readme = """# mail
+
+Mail, as [app](../app/README.md#grace) has it and [a page](../../docs/how-to/logs.md) says.
+
+## Settings
+
+In [docs/reference/mail.md](../../docs/reference/mail.md#settings), with their types.
+
+## What it refuses
+
+Nothing.
+"""
+    assert docs.formula_page("mail", mail, readme).splitlines() == [
+        "<!-- Written by `make docs` from the settings.yaml and the README.md of the formula; change that. -->",
         "",
-        "| setting | type | default | varies | what it is |",
-        "| --- | --- | --- | --- | --- |",
-        "| `mail.port` | integer of 1 or more | `25` | yes | A port \\| of mail. |",
-        "| `mail.key` | string | must be given |  | Its key. A secret. |",
-        "| `mail.boxes` | mapping, each key a box |  |  | Boxes. |",
-        "| `mail.boxes.<name>` | integer of 1 or more | `25` | yes | A port \\| of mail. |",
+        "# mail",
+        "",
+        "Mail, as [app](app.md#grace) has it and [a page](../how-to/logs.md) says.",
+        "",
+        "## What it refuses",
+        "",
+        "Nothing.",
+        "",
+        "## Example",
+        "",
+        "```yaml",
+        "mail: {port: 26}",
+        "```",
+        "",
+        "## Settings",
+        "",
+        "### `mail.port`",
+        "",
+        "A port.",
+        "",
+        "- Type: integer of 1 or more",
+        "- Default: `25`",
+        "- Varies: an environment may set it",
+        "- For example: `26`",
+        "",
+        "### `mail.key`",
+        "",
+        "Its key.",
+        "",
+        "- Type: string",
+        "- Must be given",
+        "- A secret",
+        "",
+        "```yaml",
+        "key: |",
+        "  one",
+        "  two",
+        "```",
+        "",
+        "### `mail.boxes`",
+        "",
+        "Boxes.",
+        "",
+        "- Type: mapping, each key a box",
+        "",
+        "### `mail.boxes.<name>`",
+        "",
+        "A port.",
+        "",
+        "- Type: integer of 1 or more",
+        "- Default: `25`",
+        "- Varies: an environment may set it",
+        "- For example: `26`",
     ]
 
 
@@ -170,10 +240,99 @@ def test_an_editor_marks(name, value, path):
     assert mistakes(name, value) == [path]
 
 
-def test_the_example_of_an_app_is_accepted():
-    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "formulas/app/README.md").read_text(), re.DOTALL)
-    declared = yaml.safe_load(example)
-    assert mistakes("pillar", declared) == []
-    for one in declared["app"].values():
-        one["build"] = BUILDS["app"]["faq"]["build"]
-    assert docs.settings.check(docs.settings.read_schemas([ROOT / "formulas"]), declared) == []
+SCHEMAS = docs.settings.read_schemas([ROOT / "salt", ROOT / "formulas"])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_examples_of_a_formula_are_what_it_accepts(name):
+    examples = SCHEMAS[name].get("examples", [])
+    assert examples, f"{name}: give the schema itself examples: what a pillar may say of it"
+    for example in examples:
+        declared = {name: example}
+        if name == "app":
+            declared = overlaid(declared, {"app": {app: {"build": BUILDS["app"]["faq"]["build"]} for app in example}})
+        if name == docs.settings.INVENTORY_KEY:
+            Draft202012Validator(SCHEMAS[name]).validate(example)
+        else:
+            assert docs.settings.check({name: SCHEMAS[name]}, declared) == []
+
+
+def settings_of(schema, path):
+    """Yield each setting below a schema: its path and its schema."""
+    free = (("<name>", part) for part in schema.get("patternProperties", {}).values())
+    for name, part in (*schema.get("properties", {}).items(), *free):
+        yield f"{path}.{name}", part
+        yield from settings_of(part, f"{path}.{name}")
+
+
+@pytest.mark.parametrize(
+    "path, part",
+    [pytest.param(path, part, id=path) for name in SCHEMAS for path, part in settings_of(SCHEMAS[name], name)],
+)
+def test_a_setting_has_examples_that_it_accepts(path, part):
+    for example in part.get("examples", []):
+        Draft202012Validator(part).validate(example)
+    tells_all_values = part["type"] == "boolean" or "enum" in part
+    has_settings_of_its_own = part["type"] == "object"
+    assert part.get("examples") or tells_all_values or has_settings_of_its_own, f"{path}: give it examples: [...]"
+
+
+NAVIGATION = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+
+
+def pages_of(navigation):
+    """Yield the pages of a site's navigation."""
+    for entry in navigation:
+        for target in entry.values():
+            yield from pages_of(target) if isinstance(target, list) else [target]
+
+
+def test_every_page_is_in_the_navigation_once():
+    assert sorted(pages_of(NAVIGATION)) == sorted(
+        path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")
+    )
+
+
+def test_lint_builds_the_site_and_fails_on_a_dead_link(tmp_path):
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    build = [ROOT / ".venv/bin/zensical", "build", "--clean", "--strict"]
+    assert subprocess.run(build, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    index = json.loads((tmp_path / "site/search.json").read_text())
+    assert any("minfds" in json.dumps(item) for item in index["items"])
+    fetched = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']?(?:https?:)?//")
+    for path in (tmp_path / "site").rglob("*.html"):
+        assert not fetched.search(path.read_text()), path
+    for dead in ("[gone](gone.md)", "[gone](tutorial.md#gone)"):
+        (tmp_path / "docs/index.md").write_text(f"# Saltern\n\n{dead}\n")
+        done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "does not exist" in done.stderr
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)[1]
+    assert "$(site)" in recipe
+
+
+# What the site's own build does not look at: the pages that are no part of it, and pictures.
+MARKDOWN = subprocess.run(
+    ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+).stdout.split()
+
+
+def anchors(page):
+    """Return the anchors of a page's headings."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", [name for name in MARKDOWN if (ROOT / name).exists()])
+def test_a_link_leads_to_a_file_and_a_heading(name):
+    page = ROOT / name
+    text = re.sub(r"(?ms)^```.*?^```$|`[^`\n]+`", "", page.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), f"{name}: {target}: there is no such file"
+        assert not anchor or anchor in anchors(file), f"{name}: {target}: there is no such heading"

@@ -103,9 +103,9 @@ def test_a_secret_has_no_default(schema):
 def test_the_readme_links_to_the_settings(formula):
     (link,) = re.findall(r"^## Settings\n\nIn \[.*\]\((.*)#(.*)\), ", (formula / "README.md").read_text(), re.MULTILINE)
     page = (formula / link[0]).resolve()
-    assert page == ROOT / "docs/settings.md"
-    assert f"\n## {link[1]}\n" in page.read_text()
-    assert link[1] == formula.name
+    assert page == ROOT / "docs/reference" / f"{formula.name}.md"
+    assert link[1] == "settings"
+    assert "\n## Settings\n" in page.read_text()
 
 
 @pytest.mark.parametrize("formula", FORMULAS, ids=of)
