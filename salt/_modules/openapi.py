@@ -1,6 +1,7 @@
 """OpenAPI documents: what they describe, what of it may be tried, and what one takes away from another's readers."""
 
 import collections
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -39,6 +40,15 @@ WHOLE = (
     *("not", "if", "then", "else", "contains", "propertyNames", "patternProperties", "dependentRequired"),
     *("dependentSchemas", "prefixItems", "unevaluatedProperties", "unevaluatedItems", "multipleOf", "pattern"),
 )
+
+# What a schema may say that binds no value.
+NOTES = (
+    *("title", "description", "summary", "deprecated", "example", "examples", "externalDocs", "default", "$comment"),
+    "discriminator",
+)
+
+# Where a document has its schemas by name.
+SCHEMAS = "#/components/schemas/"
 
 # So many references in a row are followed.
 MAX_CHAIN = 30
@@ -262,7 +272,7 @@ def _resolved(value, document):
             break
         found = leads_to(document, value["$ref"])
         found = {} if found is None else found
-        others = {key: item for key, item in value.items() if key not in ("$ref", "description", "summary")}
+        others = _beside(value)
         # Since OpenAPI 3.1 a schema may say more beside a reference.
         value = {"allOf": [found, others]} if others else found
     return value
@@ -295,8 +305,21 @@ def _is_reference(value):
     return isinstance(value, dict) and isinstance(value.get("$ref"), str)
 
 
+def _beside(reference):
+    """Return what a reference says beside what it leads to."""
+    return {key: item for key, item in reference.items() if key not in ("$ref", "description", "summary")}
+
+
+def _identity(value):
+    """Return what a schema is known by: its reference, or its mark."""
+    return value["$ref"] if _is_reference(value) and not _beside(value) else _mark(value)
+
+
 def _mark(value):
     """Return what is the same for two parts of documents that say the same, references as they stand."""
+    if isinstance(value, dict) and value.keys() == {"allOf"} and isinstance(value["allOf"], list):
+        # In which order a schema is made of its parts, says nothing.
+        value = sorted(_mark(part).hex() for part in value["allOf"])
     return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).digest()
 
 
@@ -428,17 +451,38 @@ def _reasons(sub, sup, sub_document, sup_document, is_request):
     :param sup: what is taken: the new schema of a request, the old one of an answer.
     :param is_request: whether it is a request, of which the new schema must take all that the old one did.
     """
-    comparison = Comparison(sub_document, sup_document, is_request)
+    comparison = Comparison(sub_document, sup_document, is_request, by_name=True)
     first = comparison.add(sub, sup)
     failed = comparison.failed()
     if first not in failed:
         return []
+    if comparison.has_left_out:
+        # Another one of a choice than that of the same name may do. When that is too much to compare, names count.
+        whole = Comparison(sub_document, sup_document, is_request)
+        with contextlib.suppress(TooMuch):
+            if whole.add(sub, sup) not in whole.failed():
+                return []
     found = comparison.told(first, failed) or [("", "has changed")]
     return list(dict.fromkeys(f"{_short(at.removeprefix('.')) or 'it'} {what}" for at, what in found))
 
 
 def _short(at):
     return at if len(at) <= LONGEST else f"{at[: LONGEST // 3]}...{at[-LONGEST // 2 :]}"
+
+
+@dataclasses.dataclass
+class Choice:
+    """Schemas of which what a schema describes is one.
+
+    :param others: these schemas.
+    :param tag: the property that says which one it is. Empty where none does.
+    :param named: the schemas by what that property says, where it is known. A generated document may have but these:
+        a parent that lists no children, each of which is made of it.
+    """
+
+    others: list
+    tag: str = ""
+    named: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -455,6 +499,10 @@ class Pair:
     is_choice: bool = False
 
 
+class TooMuch(ValueError):
+    """There are more pairs of schemas than may be compared."""
+
+
 class Comparison:
     """Two documents, of which schemas of the one are compared with schemas of the other.
 
@@ -464,15 +512,18 @@ class Comparison:
     :param sub: the document of what is sent.
     :param sup: the document of what is taken.
     :param is_request: see ``_reasons``.
+    :param by_name: of two choices, compare a schema only with what is called the same, or says the same, where there is
+        such a one. What fits so, fits; of what does not, ``has_left_out`` says whether something else may.
     """
 
-    def __init__(self, sub, sup, is_request):
-        self.sub, self.sup, self.is_request, self.pairs = sub, sup, is_request, {}
+    def __init__(self, sub, sup, is_request, by_name=False):
+        self.sub, self.sup = Schemas(sub, is_request), Schemas(sup, is_request)
+        self.is_request, self.by_name, self.pairs, self.has_left_out = is_request, by_name, {}, False
 
     def add(self, sub, sup):
         """Find a pair and all that it is made of; return its mark.
 
-        :raises ValueError: when there are too many.
+        :raises TooMuch: when there are too many.
         """
         first, left = (_mark(sub), _mark(sup)), [(sub, sup)]
         while left:
@@ -481,7 +532,7 @@ class Comparison:
             if mark in self.pairs:
                 continue
             if len(self.pairs) == MAX_PAIRS:
-                raise ValueError(f"has more than {MAX_PAIRS} pairs of schemas to compare in one request or answer")
+                raise TooMuch(f"has more than {MAX_PAIRS} pairs of schemas to compare in one request or answer")
             reasons, parts, is_choice = self.compared(sub, sup)
             left += [part for _, *part in parts]
             marked = [(step, (_mark(one), _mark(other))) for step, one, other in parts]
@@ -493,31 +544,74 @@ class Comparison:
 
         :return: reasons, parts with the schemas themselves, and whether one of these is enough; see ``Pair``.
         """
-        sub, sup = _whole(sub, self.sub, self.is_request), _whole(sup, self.sup, self.is_request)
-        for word in ("oneOf", "anyOf"):
-            if word in sub:
-                rest = {key: value for key, value in sub.items() if key != word}
-                return [], [("", _both(rest, one), sup) for one in sub[word]], False
-        for word in ("oneOf", "anyOf"):
-            if sup.get(word):
-                rest = {key: value for key, value in sup.items() if key != word}
-                return [], [("", sub, _both(rest, one)) for one in sup[word]], True
-        if found := _type_reasons(sub, sup, self.is_request):
+        whole, choices = self.sub.whole(sub)
+        its, its_choices = self.sup.whole(sup)
+        if choices and choices[0].others:
+            return *self._each(choices[0], its_choices, sub, sup), False
+        for choice in its_choices:
+            if choice.others:
+                return [], [("", sub, one) for one in self._eligible(choice, whole, sup)], True
+        if found := _type_reasons(whole, its, self.is_request):
             return found, [], False
-        found = _required_reasons(sub, sup, self.is_request)
+        found = _required_reasons(whole, its, self.is_request)
         if self.is_request:
-            found += _narrowing_reasons(sub, sup)
+            found += _narrowing_reasons(whole, its)
             for word in WHOLE:
-                if word in sup and not _alike(sub.get(word), sup[word], self.sub, self.sup):
+                if word in its and not _alike(whole.get(word), its[word], self.sub.document, self.sup.document):
                     found.append(("", f"has another {word}"))
-        if "format" in sup and sub.get("format") != sup["format"]:
+        if "format" in its and whole.get("format") != its["format"]:
             found.append(("", "has another format"))
-        own = sub.get("properties", {})
-        parts = [(f".{name}", own[name], one) for name, one in sup.get("properties", {}).items() if name in own]
+        own = whole.get("properties", {})
+        parts = [(f".{name}", own[name], one) for name, one in its.get("properties", {}).items() if name in own]
         for word, step in (("items", "[]"), ("additionalProperties", "{}")):
-            if isinstance(sup.get(word), dict) and isinstance(sub.get(word), dict):
-                parts.append((step, sub[word], sup[word]))
+            if isinstance(its.get(word), dict) and isinstance(whole.get(word), dict):
+                parts.append((step, whole[word], its[word]))
+        # Children that a parent does not list are compared by what names them, beside the parent itself.
+        for choice in choices:
+            gone, children = self._each(choice, its_choices, sub, sup)
+            found, parts = found + gone, parts + children
         return found, parts, False
+
+    def _each(self, choice, its_choices, sub, sup):
+        """Find what each schema of a choice is compared with: the one of the same name, where a property names them.
+
+        :param choice: of the schema ``sub``.
+        :param its_choices: those of the schema ``sup``.
+        :return: reasons and parts; see ``compared``.
+        """
+        its = next((one for one in its_choices if choice.tag and one.tag == choice.tag), None)
+        reasons, parts, named = [], [], []
+        for name, one in choice.named.items() if its else ():
+            if name in its.named:
+                step = f"({choice.tag}: {name})"
+                parts.append((step, self.sub.both(sub, one), self.sup.both(sup, its.named[name])))
+                named.append(one)
+            elif self.is_request:
+                reasons.append((f".{choice.tag}", "takes fewer values"))
+                named.append(one)
+        others = {_identity(one): one for each in its_choices for one in each.others} if self.by_name else {}
+        for one in choice.others:
+            if one in named:
+                continue
+            same = others.get(_identity(one))
+            self.has_left_out |= same is not None
+            parts.append(("", self.sub.both(sub, one), sup if same is None else self.sup.both(sup, same)))
+        return reasons, parts
+
+    def _eligible(self, choice, whole, sup):
+        """List those of a choice that a schema may be one of: where a property tells them apart, what it may say.
+
+        :param choice: of the schema ``sup``.
+        :param whole: the other schema, as ``Schemas.whole`` gives it.
+        """
+        said = {name: self.sub.values(one) for name, one in whole.get("properties", {}).items()}
+        others = [(one, self.sup.tags(one)) for one in (self.sup.both(sup, other) for other in choice.others)]
+        for name, values in said.items():
+            if values is not None and all(tags.get(name) is not None for _, tags in others):
+                found = [one for one, tags in others if any(value in tags[name] for value in values)]
+                if found:
+                    return found
+        return [one for one, _ in others]
 
     def failed(self):
         """Return the marks of the pairs of which the one does not fit the other."""
@@ -559,13 +653,208 @@ class Comparison:
         return found
 
 
-def _both(one, other):
-    """Return a schema of what is as two others say, the same each time that they are met so."""
-    parts = []
-    for part in (one, other):
-        parts += part["allOf"] if isinstance(part, dict) and part.keys() == {"allOf"} else [part]
-    parts = list({_mark(part): part for part in parts if part not in ({}, True)}.values())
-    return parts[0] if len(parts) == 1 else {"allOf": parts}
+class Schemas:
+    """The schemas of a document, each read once.
+
+    :param document: the document.
+    :param is_request: see ``_reasons``.
+    """
+
+    def __init__(self, document, is_request):
+        self.document, self.is_request = document, is_request
+        self._closures, self._wholes, self._tags, self._children = {}, {}, {}, None
+
+    def whole(self, schema):
+        """Return a schema with its references followed, what it is made of in one, and OpenAPI 3.0's words as 3.1's.
+
+        :return: a schema without choices, and a list of ``Choice``. A choice is met, and left out, where the schema is
+            made of one of those to choose from: a child is made of its parent, which says that it is one of its own.
+        """
+        mark = _mark(schema)
+        if mark not in self._wholes:
+            self._wholes[mark] = self._whole(schema)
+        return self._wholes[mark]
+
+    def _whole(self, schema):
+        parts, made_of = self.closure(schema)
+        found, choices, met = {}, [], {}
+        for part, reference in parts:
+            own = _as_in_3_1(part)
+            discriminator = own.pop("discriminator", None)
+            discriminator = discriminator if isinstance(discriminator, dict) else {}
+            given = [own.pop(word) for word in ("oneOf", "anyOf") if word in own]
+            given = [others for others in given if isinstance(others, list) and others]
+            for others in given:
+                if not any(self._is_met(one, made_of, met) for one in others):
+                    choices.append(self._choice(others, discriminator))
+            children = self._children_of(reference) if discriminator and not given else []
+            if children and not any(_identity(one) in made_of for one in children):
+                choices.append(dataclasses.replace(self._choice(children, discriminator), others=[]))
+            found = self._merged(found, own)
+        # What has but its children listed last is compared as what it is.
+        choices.sort(key=lambda choice: not choice.others)
+        hidden = "readOnly" if self.is_request else "writeOnly"
+        properties = found.get("properties", {})
+        left_out = {
+            name
+            for name, one in properties.items()
+            if any(part.get(hidden) is True for part, _ in self.closure(one)[0])
+        }
+        if left_out:
+            found["properties"] = {name: one for name, one in properties.items() if name not in left_out}
+            found["required"] = [name for name in found.get("required", []) if name not in left_out]
+        return found, choices
+
+    def closure(self, schema):
+        """Find what a schema is made of: itself, what it refers to, and ``allOf``, each reference once.
+
+        :return: a list of mappings, each with the reference that led to it; and what identifies each part, references
+            included.
+        """
+        identity = _identity(schema)
+        if identity in self._closures:
+            return self._closures[identity]
+        found, left, made_of = [], [(schema, None)], set()
+        while left:
+            one, reference = left.pop(0)
+            if one is False:
+                found.append(({"type": []}, None))
+                made_of.add(_identity(one))
+            elif _is_reference(one):
+                others = _beside(one)
+                # Since OpenAPI 3.1 a schema may say more beside a reference.
+                is_new = one["$ref"] not in made_of
+                target = [(leads_to(self.document, one["$ref"]), one["$ref"])] if is_new else []
+                made_of.update((one["$ref"], _identity(one)))
+                left[:0] = [*target, *([(others, None)] if others else [])]
+            elif isinstance(one, dict):
+                made_of.add(_identity(one))
+                found.append(({key: item for key, item in one.items() if key != "allOf"}, reference))
+                left[:0] = [(part, None) for part in one.get("allOf", [])]
+        self._closures[identity] = found, made_of
+        return found, made_of
+
+    def both(self, one, other):
+        """Return a schema of what is as two others say, the same each time that they are met so.
+
+        Of two parts of which one is made of the other, the other says nothing more.
+        """
+        parts = []
+        for part in (one, other):
+            parts += part["allOf"] if isinstance(part, dict) and part.keys() == {"allOf"} else [part]
+        parts = list({_identity(part): part for part in parts if part not in ({}, True)}.values())
+        kept = list(parts)
+        for part in parts:
+            rest = [each for each in kept if each is not part]
+            if any(_identity(part) in self.closure(each)[1] for each in rest):
+                kept = rest
+        return kept[0] if len(kept) == 1 else {"allOf": kept}
+
+    def values(self, schema):
+        """Return the only values that a schema allows, ``None`` where it does not list them."""
+        return _values(self.whole(schema)[0])
+
+    def tags(self, schema):
+        """Return the values of each property of a schema, or ``None``; see ``values``."""
+        mark = _mark(schema)
+        if mark not in self._tags:
+            properties = self.whole(schema)[0].get("properties", {})
+            self._tags[mark] = {name: self.values(one) for name, one in properties.items()}
+        return self._tags[mark]
+
+    def _choice(self, others, discriminator):
+        """Return a choice with what its schemas are called by the property that tells them apart, if there is one."""
+        tag = discriminator.get("propertyName")
+        if not isinstance(tag, str):
+            return Choice(others)
+        mapping = discriminator.get("mapping")
+        called = {}
+        for name, target in mapping.items() if isinstance(mapping, dict) else ():
+            if isinstance(target, str):
+                called.setdefault(target if "/" in target else SCHEMAS + target, []).append(name)
+        named = {}
+        for one in others:
+            reference = one.get("$ref") if isinstance(one, dict) else None
+            if isinstance(reference, str):
+                own = self._own_values(reference, tag)
+                names = own or called.get(reference) or [reference.rpartition("/")[2]]
+                named.update({str(name): one for name in names})
+        return Choice(others, tag, named)
+
+    def _own_values(self, reference, tag):
+        """Return what a schema itself allows its property to say: of a parent's list, each child has one."""
+        found = None
+        for part, _ in self.closure({"$ref": reference})[0]:
+            properties = part.get("properties")
+            one = properties.get(tag) if isinstance(properties, dict) else None
+            for each, _ in self.closure(one)[0] if one is not None else ():
+                values = _values(each)
+                if isinstance(values, list):
+                    found = values if found is None else [value for value in found if value in values]
+        # A parent's list of all of them names none.
+        return found if found and len(found) == 1 else None
+
+    def _children_of(self, reference):
+        """List the schemas that are made of another one, which the document has by name."""
+        if self._children is None:
+            self._children = {}
+            components = self.document.get("components")
+            schemas = components.get("schemas") if isinstance(components, dict) else None
+            for name in schemas if isinstance(schemas, dict) else ():
+                own = SCHEMAS + name.replace("~", "~0").replace("/", "~1")
+                for part in self.closure({"$ref": own})[1]:
+                    if isinstance(part, str) and part != own:
+                        self._children.setdefault(part, []).append({"$ref": own})
+        return self._children.get(reference, [])
+
+    def _is_met(self, one, made_of, met):
+        """Tell whether a schema says no more than what another one is made of.
+
+        :param one: the schema.
+        :param made_of: as ``closure`` gives it.
+        :param met: what is known of references already.
+        """
+        if one is None or one is True:
+            return True
+        if _identity(one) in made_of:
+            return True
+        if not isinstance(one, dict):
+            return False
+        if _is_reference(one):
+            reference, others = one["$ref"], _beside(one)
+            if reference in made_of:
+                return not others or self._is_met(others, made_of, met)
+            if reference not in met:
+                # It may lead to itself.
+                met[reference] = False
+                met[reference] = self._is_met(leads_to(self.document, reference), made_of, met)
+            return met[reference] and (not others or self._is_met(others, made_of, met))
+        if one.keys() - {"allOf", "oneOf", "anyOf", *NOTES}:
+            return False
+        return all(self._is_met(part, made_of, met) for part in one.get("allOf", [])) and all(
+            any(self._is_met(part, made_of, met) for part in one[word]) for word in ("oneOf", "anyOf") if one.get(word)
+        )
+
+    def _merged(self, one, other):
+        """Return a schema that says what two say."""
+        found = {**one, **other}
+        if "type" in one and "type" in other:
+            both = _types(one) & _types(other)
+            found["type"] = sorted(both)
+        if "properties" in one and "properties" in other:
+            found["properties"] = {**one["properties"], **other["properties"]}
+            for name in one["properties"].keys() & other["properties"].keys():
+                found["properties"][name] = self.both(one["properties"][name], other["properties"][name])
+        if "required" in one and "required" in other:
+            found["required"] = [*one["required"], *(name for name in other["required"] if name not in one["required"])]
+        for word, is_greater in BOUNDS.items():
+            if word in one and word in other:
+                found[word] = (max if is_greater else min)(one[word], other[word])
+        values = [_values(each) for each in (one, other)]
+        if all(isinstance(each, list) for each in values):
+            found["enum"] = [value for value in values[0] if value in values[1]]
+            found.pop("const", None)
+        return found
 
 
 def _types(schema):
@@ -628,41 +917,6 @@ def _implies(own, other, is_greater):
     return own is not None and (own >= other if is_greater else own <= other)
 
 
-def _whole(schema, document, is_request):
-    """Return a schema with its references followed, what it is made of in one, and OpenAPI 3.0's words as 3.1's."""
-    found = {}
-    for part in _parts(schema, document):
-        found = _merged(found, _as_in_3_1(part))
-    hidden = "readOnly" if is_request else "writeOnly"
-    properties = found.get("properties", {})
-    left_out = {
-        name for name, one in properties.items() if any(part.get(hidden) is True for part in _parts(one, document))
-    }
-    if left_out:
-        found["properties"] = {name: one for name, one in properties.items() if name not in left_out}
-        found["required"] = [name for name in found.get("required", []) if name not in left_out]
-    return found
-
-
-def _parts(schema, document):
-    """List the mappings that a schema is made of, itself, what it refers to and ``allOf``, each reference once."""
-    found, left, followed = [], [schema], set()
-    while left:
-        one = left.pop(0)
-        if one is False:
-            found.append({"type": []})
-        elif _is_reference(one):
-            others = {key: item for key, item in one.items() if key not in ("$ref", "description", "summary")}
-            # Since OpenAPI 3.1 a schema may say more beside a reference.
-            target = [] if one["$ref"] in followed else [leads_to(document, one["$ref"])]
-            followed.add(one["$ref"])
-            left[:0] = [*target, *([others] if others else [])]
-        elif isinstance(one, dict):
-            found.append({key: item for key, item in one.items() if key != "allOf"})
-            left[:0] = one.get("allOf", [])
-    return found
-
-
 def _as_in_3_1(schema):
     """Return a schema with OpenAPI 3.0's words as 3.1's."""
     found = {key: value for key, value in schema.items() if key != "nullable"}
@@ -675,27 +929,4 @@ def _as_in_3_1(schema):
                 found[f"exclusive{bound}"] = found.pop(bound.lower())
     if schema.get("nullable") and isinstance(found.get("type"), str):
         found["type"] = [found["type"], "null"]
-    return found
-
-
-def _merged(one, other):
-    """Return a schema that says what two say."""
-    found = {**one, **other}
-    if "type" in one and "type" in other:
-        both = _types(one) & _types(other)
-        found["type"] = sorted(both)
-    if "properties" in one and "properties" in other:
-        found["properties"] = {**one["properties"], **other["properties"]}
-        for name in one["properties"].keys() & other["properties"].keys():
-            found["properties"][name] = _both(one["properties"][name], other["properties"][name])
-    if "required" in one and "required" in other:
-        found["required"] = [*one["required"], *(name for name in other["required"] if name not in one["required"])]
-    for word, is_greater in BOUNDS.items():
-        if word in one and word in other:
-            found[word] = (max if is_greater else min)(one[word], other[word])
-    for word in ("oneOf", "anyOf"):
-        if word in one and word in other and one[word] != other[word]:
-            # Both must be met. One choice is split at a time.
-            found[word] = one[word]
-            found["allOf"] = [*found.get("allOf", []), {word: other[word]}]
     return found

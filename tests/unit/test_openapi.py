@@ -624,3 +624,134 @@ def test_whatever_stands_in_a_schema_comparing_it_ends(openapi, schemas, same):
     # What is no schema may be refused by any error, and does not get by OpenAPI's own schema.
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         openapi.breaks(saying(schemas[0]), saying(schemas[0] if same else schemas[1]))
+
+
+def reference(name):
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def family(count, lists=True, tag=True, **parent):
+    """Return a pet and its kinds, each made of the pet, as generators write them.
+
+    :param lists: the pet says that it is one of its kinds.
+    :param tag: a property says which kind it is.
+    """
+    names = [f"Kind{number}" for number in range(count)]
+    pet = {
+        "type": "object",
+        "required": ["id", "kind"],
+        "properties": {"id": {"type": "integer"}, "kind": {"type": "string"}, "friend": reference("Pet")},
+        **parent,
+    }
+    if lists:
+        pet["oneOf"] = [reference(name) for name in names]
+    if tag:
+        mapping = {name.lower(): reference(name)["$ref"] for name in names}
+        pet["discriminator"] = {"propertyName": "kind", "mapping": mapping}
+    schemas = {"Pet": pet}
+    for number, name in enumerate(names):
+        own = {
+            "size": {"type": "integer"},
+            f"own{number}": {"type": "string"},
+            "data": {"type": "object", "properties": {"note": {"type": "string", "maxLength": 10 + number}}},
+            "next": reference(names[(number + 1) % count]),
+            "all": {"type": "array", "items": reference("Pet")},
+        }
+        schemas[name] = {"allOf": [reference("Pet"), {"type": "object", "required": ["size"], "properties": own}]}
+    return schemas
+
+
+def pets(schemas, root="Pet"):
+    """Return a document that takes a pet, and answers with one."""
+    content = {"content": {"application/json": {"schema": reference(root)}}}
+    ways = {"post": {"requestBody": content, "responses": {}}, "get": {"responses": {"200": content}}}
+    return {"openapi": "3.0.3", "paths": {"/pets": ways}, "components": {"schemas": schemas}}
+
+
+SHAPES = {"listed, named": (True, True), "listed": (True, False), "named": (False, True)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 60])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_children_that_are_made_of_their_parent_are_compared(openapi, shape, count):
+    old = family(count, *SHAPES[shape])
+    assert openapi.breaks(pets(old), pets(copy.deepcopy(old))) == []
+    # It changes in one child alone.
+    middle, new = count // 2, copy.deepcopy(old)
+    new[f"Kind{middle}"]["allOf"][1]["required"] = [f"own{middle}"]
+    where = f"(kind: kind{middle})." if SHAPES[shape][1] else ""
+    assert openapi.breaks(pets(old), pets(new)) == [
+        f"GET /pets: answer 200: {where}size may be missing",
+        f"POST /pets: request: {where}own{middle} is required",
+    ]
+    del new[f"Kind{middle}"]["allOf"][1]["properties"]["size"]
+    assert f"GET /pets: answer 200: {where}size is gone" in openapi.breaks(pets(old), pets(new))
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_a_child_is_compared_with_what_is_named_the_same(openapi, lists):
+    old = family(3, lists)
+    more, fewer = family(4, lists), family(2, lists)
+    for schemas in (old, more, fewer):
+        for name in schemas.keys() - {"Pet"}:
+            schemas[name]["allOf"][1]["properties"]["next"] = reference("Kind0")
+    assert openapi.breaks(pets(old), pets(more)) == []
+    assert openapi.breaks(pets(old), pets(fewer)) == ["POST /pets: request: kind takes fewer values"]
+    # By another name for the same value, and with the values that the children allow themselves in place of a mapping.
+    renamed = copy.deepcopy(old)
+    renamed["Hound"] = renamed.pop("Kind2")
+    renamed["Pet"]["discriminator"]["mapping"]["kind2"] = "Hound"
+    if lists:
+        renamed["Pet"]["oneOf"][2] = reference("Hound")
+    assert openapi.breaks(pets(old), pets(renamed)) == []
+    if lists:
+        said = copy.deepcopy(renamed)
+        del said["Pet"]["discriminator"]["mapping"]
+        for name, value in {"Kind0": "kind0", "Kind1": "kind1", "Hound": "kind2"}.items():
+            said[name]["allOf"][1]["properties"]["kind"] = {"enum": [value]}
+        assert openapi.breaks(pets(renamed), pets(copy.deepcopy(said))) == [
+            f"POST /pets: request: (kind: kind{number}).kind takes fewer values" for number in range(3)
+        ]
+        assert openapi.breaks(pets(said), pets(renamed)) == []
+
+
+def test_children_have_children_and_parents_hold_each_other(openapi):
+    made_of = {"Dog": "Pet", "Cat": "Pet", "Puppy": "Dog", "Hound": "Dog", "Whelp": "Puppy"}
+    schemas = {"Pet": {"type": "object", "properties": {"home": reference("Home")}, "oneOf": [reference("Group")]}}
+    schemas["Group"] = {"oneOf": [reference("Dog"), reference("Alias")], "description": "Of pets."}
+    schemas["Alias"] = reference("Cat")
+    schemas["Home"] = {"properties": {"pets": {"type": "array", "items": reference("Pet")}, "of": reference("Puppy")}}
+    for name, parent in made_of.items():
+        schemas[name] = {"allOf": [reference(parent), {"properties": {name.lower(): {"type": "string"}}}]}
+    schemas["Dog"]["oneOf"] = [reference("Puppy"), {"allOf": [reference("Hound")]}]
+    schemas["Puppy"]["anyOf"] = [reference("Whelp"), {"$ref": "#/components/schemas/Whelp", "description": "Again."}]
+    assert openapi.breaks(pets(schemas), pets(copy.deepcopy(schemas))) == []
+    assert openapi.breaks(pets(schemas, "Whelp"), pets(copy.deepcopy(schemas), "Whelp")) == []
+    new = copy.deepcopy(schemas)
+    new["Whelp"]["allOf"][1]["properties"]["whelp"] = {"type": "integer"}
+    for root in ("Pet", "Whelp", "Group"):
+        assert [reason for reason in openapi.breaks(pets(schemas, root), pets(new, root)) if "home" not in reason] == [
+            "GET /pets: answer 200: whelp may be integer now",
+            "POST /pets: request: whelp may no longer be string",
+        ]
+
+
+def test_two_families_that_hold_each_other_are_compared(openapi):
+    schemas = {
+        "One": {
+            "oneOf": [reference(f"One{number}") for number in range(12)],
+            "properties": {"one": {"type": "string"}},
+        },
+        "Two": {
+            "oneOf": [reference(f"Two{number}") for number in range(12)],
+            "properties": {"two": {"type": "string"}},
+        },
+    }
+    for number in range(12):
+        # What is one of the first family is one of the other too.
+        schemas[f"One{number}"] = {"allOf": [reference("One"), reference("Two"), {"required": [f"one{number}"]}]}
+        schemas[f"Two{number}"] = {"allOf": [reference("Two"), reference("One"), {"required": [f"two{number}"]}]}
+    assert openapi.breaks(pets(schemas, "One"), pets(copy.deepcopy(schemas), "One")) == []
+    new = copy.deepcopy(schemas)
+    new["Two7"]["allOf"].append({"required": ["more"]})
+    assert openapi.breaks(pets(schemas, "One"), pets(new, "One")) == ["POST /pets: request: more is required"]
