@@ -163,6 +163,7 @@ clean: ## remove the lab with its images, .venv, the builds and all caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
+	@echo "Saltern $$(cat VERSION)"
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

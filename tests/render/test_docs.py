@@ -336,3 +336,19 @@ def test_a_link_leads_to_a_file_and_a_heading(name):
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), f"{name}: {target}: there is no such file"
         assert not anchor or anchor in anchors(file), f"{name}: {target}: there is no such heading"
+
+
+def test_the_newest_version_of_the_changelog_is_the_one_in_version():
+    version = (ROOT / "VERSION").read_text()
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?\n", version)
+    released, _, _ = version.strip().partition(".dev")
+    versions = re.findall(r"^## (\d+\.\d+\.\d+), (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[0][0] == released
+    assert (versions[0][1] == "not released yet") == version.strip().endswith(".dev0")
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d", date) for _, date in versions[1:])
+
+
+def test_a_commit_is_checked_by_lint_alone():
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["entry"] for hook in repository["hooks"]] == ["make lint"]
