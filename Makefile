@@ -1,7 +1,7 @@
 # `make help` lists what there is. Variables are given as in `make logs APP=tickets`.
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
-LAB = $(PYTHON) -m tests.lab --environment '$(ENV)'
+LAB = $(PYTHON) -m lab --environment '$(ENV)'
 PYTEST := $(PYTHON) -m pytest
 
 ENV ?= dev
@@ -70,7 +70,7 @@ render: setup ## compile every role in every environment, on the host itself and
 	$(PYTEST) -n 2 --dist loadfile tests/render tests/fleet
 
 vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, and what it refuses
-	@tests/lab/setup --vagrant
+	@lab/setup --vagrant
 	$(PYTEST) tests/vagrant
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
@@ -81,8 +81,8 @@ fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a mas
 	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/converge/test_9_fleet.py
 
 vagrant-check: ## boot the Vagrantfile's hosts, converge, verify and destroy them; emulated: an hour (ENV=staging SUITE=trixie KEEP=1)
-	@tests/lab/setup --machines
-	$(PYTHON) -m tests.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
+	@lab/setup --machines
+	$(PYTHON) -m lab.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
 # What a runner is run with, which looks across hosts that need not be there.
 define runner
@@ -94,7 +94,7 @@ endef
 
 parity: $(own_tools) ## show what differs between environments, Debian 12 and 13, and Vagrant's hosts; fails on what may not vary
 	$(runner)
-	@if command -v vagrant >/dev/null; then $(PYTHON) -m tests.vagrant hosts .lab/vagrant.json; else rm -f .lab/vagrant.json; \
+	@if command -v vagrant >/dev/null; then $(PYTHON) -m lab.vagrant hosts .lab/vagrant.json; else rm -f .lab/vagrant.json; \
 		echo "Vagrant: not compared, since there is none here"; fi
 	@.venv/bin/salt-run --config-dir .lab/runners parity.show html=parity.html \
 		$$([ ! -e .lab/vagrant.json ] || echo vagrant=.lab/vagrant.json) && echo "The same as a page: parity.html"
@@ -152,10 +152,10 @@ lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest ve
 	done
 
 setup: ## install what the other targets need: Debian packages and .venv (they do it themselves)
-	@tests/lab/setup
+	@lab/setup
 
 tools: ## install .venv alone, as any user
-	@tests/lab/setup --tools </dev/null
+	@lab/setup --tools </dev/null
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || [ "$$(id -u)" -ne 0 ] || $(LAB) down --images

@@ -12,12 +12,11 @@ from bench import in_turn
 from bench.converge import changed_by_saltern
 from bench.releases import timed
 from bench.report import Result
-from tests import pillar
-from tests.lab import Host, Lab
-from tests.lab.lab import ROOT
-from tests.lab.podman import LabError
-from tests.lab.steps import Steps
-from tests.worktree import commit
+from lab import Host, Lab, pillar
+from lab.lab import ROOT
+from lab.podman import LabError
+from lab.steps import Steps
+from lab.worktree import commit
 
 APPS = (1, 5, 20)
 VARIABLES = (10, 100, 1000)

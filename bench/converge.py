@@ -17,11 +17,11 @@ import yaml
 
 from bench import in_turn
 from bench.report import Result
-from tests.lab import Host, Lab, machine
-from tests.lab.host import failure
-from tests.lab.lab import ROOT
-from tests.lab.podman import LabError
-from tests.lab.steps import Steps
+from lab import Host, Lab, machine
+from lab.host import failure
+from lab.lab import ROOT
+from lab.podman import LabError
+from lab.steps import Steps
 
 SUITE = "trixie"
 ROUNDS = 5
@@ -129,7 +129,7 @@ def verify(lab: Lab, host: Host) -> str:
 
     :raises LabError: when it fails.
     """
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
+    command = [sys.executable, "-m", "verify", "-q"]
     command += [f"--hosts=lab://{host.name}", f"--tree={lab.tree}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -19,14 +19,13 @@ from bench import in_turn
 from bench.converge import CONTENDERS, SUITE, THERE, hand_over, install
 from bench.releases import booted, timed
 from bench.report import Result
-from tests import pillar
+from lab import Host, Lab, machine, pillar
+from lab.lab import ROOT
+from lab.podman import LabError
+from lab.steps import Steps
+from lab.worktree import commit
 from tests.converge.client import Client
 from tests.converge.load import Load
-from tests.lab import Host, Lab, machine
-from tests.lab.lab import ROOT
-from tests.lab.podman import LabError
-from tests.lab.steps import Steps
-from tests.worktree import commit
 
 ROUNDS = 5
 RATE = 50

@@ -10,9 +10,9 @@ import time
 
 from bench.releases import timed
 from bench.report import Result
-from tests.lab import Lab
-from tests.lab.lab import ROOT
-from tests.lab.steps import Steps
+from lab import Lab
+from lab.lab import ROOT
+from lab.steps import Steps
 
 ROUNDS = 3
 APPS = ("faq", "tickets")

@@ -21,8 +21,8 @@ import yaml
 from rich.console import Console
 
 from bench.report import Result
-from tests.configuration import configuration
-from tests.lab.lab import ROOT, copy_tree
+from lab.configuration import configuration
+from lab.lab import ROOT, copy_tree
 from tests.render.minion import BUILD, certificates
 
 SIZES = (10, 100, 1000)

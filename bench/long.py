@@ -13,10 +13,9 @@ import yaml
 from rich.console import Console
 
 from bench.report import Result
-from tests import pillar
+from lab import Host, Lab, pillar
+from lab.lab import ROOT
 from tests.converge.slow_client import Exchange, Socket, download, slow, upload
-from tests.lab import Host, Lab
-from tests.lab.lab import ROOT
 
 DOMAIN = "mirror.localhost"
 MIRROR = {

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import yaml
 
 from bench.report import Result
-from tests.lab import Host, Lab, machine
-from tests.lab.lab import ROOT
-from tests.lab.steps import Steps
-from tests.pillar import declare
+from lab import Host, Lab, machine
+from lab.lab import ROOT
+from lab.pillar import declare
+from lab.steps import Steps
 
 MINIONS = 50
 BATCH = 10

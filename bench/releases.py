@@ -14,10 +14,9 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.report import Result
-from tests import pillar
-from tests.lab import Host, Lab
-from tests.lab.lab import ROOT
-from tests.worktree import commit
+from lab import Host, Lab, pillar
+from lab.lab import ROOT
+from lab.worktree import commit
 
 RUNS = 5
 MIRROR = {"port": 8300, "domains": ["mirror.localhost"], "formation": {"web": 2}, "config": {"SHADE": "0"}}

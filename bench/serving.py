@@ -11,11 +11,11 @@ from pathlib import Path
 
 from bench import in_turn
 from bench.report import Result
-from tests.lab import Host, Lab
-from tests.lab.lab import ROOT
-from tests.lab.podman import LabError
-from tests.lab.steps import Steps
-from tests.worktree import commit
+from lab import Host, Lab
+from lab.lab import ROOT
+from lab.podman import LabError
+from lab.steps import Steps
+from lab.worktree import commit
 
 ROUNDS = 5
 SECONDS = 8

@@ -52,7 +52,7 @@ def show(html=None, vagrant=None):
     """Compare the roles of all environments of the inventory, those of Debian 12 and 13, and Vagrant's hosts.
 
     :param html: a file to write the tables to, as a page that needs no other file.
-    :param vagrant: a file that ``tests/vagrant`` writes: what Vagrant makes of the Vagrantfile; without one that is not
+    :param vagrant: a file that ``lab/vagrant`` writes: what Vagrant makes of the Vagrantfile; without one that is not
         compared.
     :return: ``retcode``, 1 where something differs that is not declared to vary, and ``parity``: the tables as text, or
         as data where a form such as ``--out json`` is asked for.

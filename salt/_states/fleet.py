@@ -182,7 +182,7 @@ def is_back(boot, before):
 
 
 def verified(name, hosts, own=None):
-    """Run testinfra's suite (``tests/verify``) over hosts from here, and print one table of what it found.
+    """Run the suite of ``make verify`` over hosts from here, and print one table of what it found.
 
     :param name: whatever the state is for.
     :param hosts: the ids of minions.
@@ -207,8 +207,7 @@ def _asked(host, target, directory):
     """Run the suite over one host."""
     tree = os.path.dirname(__opts__["file_roots"]["base"][0])
     report = os.path.join(directory, f"{host}.xml")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1"]
-    command += ["tests/verify", f"--hosts={target}", f"--tree={tree}", f"--junit-xml={report}"]
+    command = [sys.executable, "-m", "verify", "-q", f"--hosts={target}", f"--tree={tree}", f"--junit-xml={report}"]
     # Secrets are decrypted by this master's key.
     environ = os.environ | {"GNUPGHOME": __opts__["gpg_keydir"]}
     started = time.monotonic()

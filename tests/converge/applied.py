@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from tests.lab import Host
+from lab import Host
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import fcntl
 import hashlib
 from pathlib import Path
 
-from tests.lab import Lab, image
-from tests.lab.podman import podman
+from lab import Lab, image
+from lab.podman import podman
 
 from .conftest import ROOT
 

@@ -8,8 +8,8 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 
-from tests.lab import Host
-from tests.lab.podman import exec_command
+from lab import Host
+from lab.podman import exec_command
 
 # Runs on the host, as root. What it searches for comes by standard input: a command line can be read by everybody.
 SEARCH = r"""

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.lab import Host, Lab
-from tests.pillar import Pillar
+from lab import Host, Lab
+from lab.pillar import Pillar
 
 from .applied import Applied, apply
 
@@ -135,10 +135,10 @@ def tree(lab):
 
 @pytest.fixture
 def verify(tree):
-    """A function that runs the suite of ``make verify``, or one file of it, against a host."""
+    """A function that runs the suite of ``make verify``, or the checks of some formulas, against a host."""
 
-    def run(host: Host, part: str = "") -> str:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/verify/{part}"]
+    def run(host: Host, *formulas: str) -> str:
+        command = [sys.executable, "-m", "verify", "-q", *formulas]
         command += [f"--hosts=lab://{host.name}", f"--tree={tree}"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout

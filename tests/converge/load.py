@@ -5,7 +5,7 @@ import re
 import subprocess
 import time
 
-from tests.lab import Host
+from lab import Host
 
 
 @dataclasses.dataclass(frozen=True)

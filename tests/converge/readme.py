@@ -3,8 +3,8 @@
 import os
 import re
 
-from tests.lab.lab import copy_tree
-from tests.worktree import commit
+from lab.lab import copy_tree
+from lab.worktree import commit
 
 from .conftest import ROOT
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.lab import Host, machine
-from tests.lab.podman import podman
+from lab import Host, machine
+from lab.podman import podman
 
 SCRIPT = "/srv/saltern/bootstrap.sh"
 

@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from tests.lab import Host, Lab, LabError, inside
-from tests.lab.lab import port_to_publish
-from tests.lab.podman import exec_command, podman
+from lab import Host, Lab, LabError, inside
+from lab.lab import port_to_publish
+from lab.podman import exec_command, podman
 
 # What a process can see of itself. The soft limit of open files is not among it: runc 1.1 takes the hard one at times.
 SEEN = """

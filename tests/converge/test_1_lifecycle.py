@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab import journal, machine
+from lab import journal, machine
 
 from .applied import apply
 from .client import Client

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.lab.__main__ import drifted
+from lab.__main__ import drifted
 
 from .applied import apply
 from .test_2_drift import wait_until_served
@@ -153,10 +153,10 @@ def test_asked_by_hand_it_prints_what_it_found(watched):
 
 def test_the_host_is_verified_with_its_status(watched, verify):
     assert_none(watched)
-    verify(watched, "test_drift.py")
+    verify(watched, "drift")
     watched.sh("echo '# edited' >>/etc/nginx/nginx.conf; systemctl start saltern-drift")
     with pytest.raises(AssertionError, match="test_the_last_dry_run_found_none"):
-        verify(watched, "test_drift.py")
+        verify(watched, "drift")
     apply(watched).succeeded()
 
 
@@ -172,4 +172,4 @@ def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
     assert watched.run("systemctl", "is-enabled", "saltern-drift.timer", check=False).stdout.strip() == "disabled"
     assert watched.sh("ls -A /var/lib/saltern").stdout == ""
     apply(watched).changed_nothing()
-    verify(watched, "test_drift.py")
+    verify(watched, "drift")

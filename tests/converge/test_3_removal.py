@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.worktree import commit
+from lab.worktree import commit
 
 from .applied import apply, converged
 from .client import Client

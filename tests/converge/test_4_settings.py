@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pillar import Pillar
+from lab.pillar import Pillar
 
 from .applied import apply
 

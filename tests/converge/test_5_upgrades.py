@@ -2,7 +2,7 @@
 
 import re
 
-from tests.lab import machine
+from lab import machine
 
 from .applied import apply
 

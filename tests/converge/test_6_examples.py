@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import Lab, machine
+from lab import Lab, machine
 
 
 @pytest.mark.alike

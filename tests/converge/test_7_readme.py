@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lab.lab import copy_tree
-from tests.pillar import overlaid
+from lab.lab import copy_tree
+from lab.pillar import overlaid
 
 from . import readme
 from .conftest import ROOT

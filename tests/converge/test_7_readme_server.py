@@ -7,8 +7,8 @@ import subprocess
 import pytest
 import yaml
 
+from lab import Lab, machine
 from tests.keyring import Keyring
-from tests.lab import Lab, machine
 
 from .client import Client
 from .conftest import EXAMPLES, ROOT

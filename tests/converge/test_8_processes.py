@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.lab.podman import podman
+from lab.podman import podman
 
 from .applied import apply
 from .client import Client

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.lab.podman import podman
-from tests.worktree import commit
+from lab.podman import podman
+from lab.worktree import commit
 
 from .applied import apply
 from .client import Client

@@ -14,8 +14,8 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from lab.pillar import overlaid
 from tests.keyring import Keyring
-from tests.pillar import overlaid
 
 from .applied import apply
 from .canary import Canaries

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from tests.worktree import commit
+from lab.worktree import commit
 
 from .applied import apply
 from .client import Client

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from tests.lab import Lab, machine
-from tests.lab.podman import podman
-from tests.pillar import declare
+from lab import Lab, machine
+from lab.pillar import declare
+from lab.podman import podman
 
 from .applied import apply
 from .bootstrapped import bootstrapped

@@ -11,9 +11,9 @@ import time
 import pytest
 import yaml
 
-from tests.lab import Lab, machine
-from tests.pillar import declare
-from tests.worktree import commit
+from lab import Lab, machine
+from lab.pillar import declare
+from lab.worktree import commit
 
 from .applied import apply
 from .bootstrapped import bootstrapped

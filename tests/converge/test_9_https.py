@@ -24,8 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.lab import Lab
-from tests.pillar import declare
+from lab import Lab
+from lab.pillar import declare
 
 from .applied import apply, converged
 from .bootstrapped import bootstrapped
@@ -213,7 +213,7 @@ def test_the_next_converge_has_the_certificate(world, issued):
 
 
 def test_the_suite_of_make_verify_agrees(world, issued):
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
+    command = [sys.executable, "-m", "verify", "-q"]
     command += [f"--hosts=podman://{world.host.name}", f"--tree={world.lab.tree}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

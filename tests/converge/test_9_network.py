@@ -22,9 +22,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
+from lab import Lab
+from lab.pillar import declare
 from tests.keyring import Keyring
-from tests.lab import Lab
-from tests.pillar import declare
 
 from .applied import apply, converged
 from .bootstrapped import bootstrapped
@@ -95,7 +95,7 @@ class Network:
 
     def verify(self, host):
         """Run the suite of ``make verify`` as the operator."""
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify"]
+        command = [sys.executable, "-m", "verify", "-q"]
         command += [f"--hosts=lab://{host.name}", f"--tree={self.tree}"]
         environ = os.environ | {"GNUPGHOME": str(self.operator.directory)}
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environ, check=False)

@@ -13,9 +13,9 @@ import pytest
 import yaml
 from websockets.sync.client import connect
 
-from tests.lab import Lab
-from tests.lab.podman import podman
-from tests.pillar import declare
+from lab import Lab
+from lab.pillar import declare
+from lab.podman import podman
 
 from .applied import apply, converged
 from .bootstrapped import bootstrapped
@@ -415,7 +415,7 @@ def test_a_release_on_both_hosts_at_once_drops_no_request(fleet):
 def test_all_hosts_are_as_declared(fleet):
     for host in fleet.hosts.values():
         apply(host).changed_nothing()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify/test_nginx.py"]
+    command = [sys.executable, "-m", "verify", "-q", "nginx"]
     hosts = ",".join(f"podman://{fleet.hosts[name].name}" for name in ("proxy1", "app1", "app2"))
     command += [f"--hosts={hosts}", f"--tree={fleet.lab.tree}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import yaml
 
-from tests.lab import Lab
-from tests.pillar import declare
+from lab import Lab
+from lab.pillar import declare
 
 from .applied import apply
 from .bootstrapped import bootstrapped

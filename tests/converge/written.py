@@ -4,7 +4,7 @@ A hook in salt-call's interpreter looks at each path before it is written: who c
 place, or in that of a directory above it?
 """
 
-from tests.lab import Host
+from lab import Host
 
 LOG = "/root/written"
 HOOK = r'''

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.configuration import configuration
+from lab.configuration import configuration
+from lab.lab import ROOT, copy_tree
 from tests.keyring import Keyring
-from tests.lab.lab import ROOT, copy_tree
 
 from .declared import write_pillar
 

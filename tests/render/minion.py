@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from tests import pillar
-from tests.configuration import configuration
+from lab import pillar
+from lab.configuration import configuration
 
 ROOT = Path(__file__).parents[2]
 SALT_CALL = Path(sys.executable).with_name("salt-call")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import pillar
+from lab import pillar
 
 from .minion import ROOT
 

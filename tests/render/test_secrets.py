@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.keyring import Keyring
-from tests.verify import declared
+from verify import declared
 
 from .minion import ALONE, BUILDS, ROOT, Host, certificates
 from .test_mistakes import assert_refused

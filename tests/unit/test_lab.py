@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import __main__ as command_line
-from tests.lab import image, inside, journal, lab, machine
-from tests.lab.host import decoded, plain
-from tests.lab.podman import LabError
+from lab import __main__ as command_line
+from lab import image, inside, journal, lab, machine
+from lab.host import decoded, plain
+from lab.podman import LabError
 
 NETWORK = ipaddress.ip_network
 

@@ -2,7 +2,7 @@
 
 import yaml
 
-from tests.lab.stand_in import substitutes, within
+from lab.stand_in import substitutes, within
 
 FILES = {
     "common.sls": {"app": {"shop": {"attach": {"DATABASE_URL": {"postgres": "shop"}, "REDIS_URL": {"redis": "jobs"}}}}},

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from tests.lab.lab import ROOT, Lab, tree_files
-from tests.lab.stand_in import StandIn
-from tests.verify.declared import settings
+from lab.lab import ROOT, Lab, tree_files
+from lab.stand_in import StandIn
+from verify.declared import settings
 
 BUILD = {"build": {"source": "/none", "sha256": "0" * 64}}
 HOSTS = ("staging-app1", "staging-db1")

@@ -8,10 +8,9 @@ import subprocess
 import pytest
 import yaml
 
-from tests.lab.lab import ENVIRONMENTS, ROOT
-from tests.lab.podman import LabError
-
-from .__main__ import asked, changes
+from lab.lab import ENVIRONMENTS, ROOT
+from lab.podman import LabError
+from lab.vagrant.__main__ import asked, changes
 
 OLD = """
 require "vagrant/version"

@@ -1,8 +1,8 @@
-"""testinfra's way to ask a lab host, by the name ``lab://CONTAINER``: as :mod:`tests.lab.inside` does."""
+"""testinfra's way to ask a lab host, by the name ``lab://CONTAINER``: as :mod:`lab.inside` does."""
 
 from testinfra.backend.base import BaseBackend, CommandResult
 
-from tests.lab import inside
+from lab import inside
 
 
 class LabBackend(BaseBackend):

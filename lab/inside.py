@@ -15,8 +15,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.lab import machine
-from tests.lab.podman import LabError, command, reason
+from lab import machine
+from lab.podman import LabError, command, reason
 
 PROC = Path("/proc")
 # Each namespace that a process can be in, and nsenter's option for it.

@@ -1,7 +1,7 @@
 # Prints as JSON what Vagrant itself makes of the Vagrantfile: for each machine its id, environment, hostname, address,
 # box and forwarded ports, the ids that bootstrap.sh is told, and which tree it is given.
 #
-#   SALTERN_ENV=staging ruby tests/vagrant/hosts.rb DIRECTORY
+#   SALTERN_ENV=staging ruby lab/vagrant/hosts.rb DIRECTORY
 
 require "json"
 require "tmpdir"

@@ -4,7 +4,7 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 
-from tests.lab import machine
+from lab import machine
 
 
 class LabError(Exception):

@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.lab import machine
-from tests.lab.podman import LabError, command, podman
+from lab import machine
+from lab.podman import LabError, command, podman
 
 REPOSITORY = "localhost/saltern-lab"
 # Hosts of the tests that were bootstrapped; see tests/converge/bootstrapped.py.

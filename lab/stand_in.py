@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.lab.podman import LabError, reason
+from lab.podman import LabError, reason
 
 # Links to the operators' keys: the path of a socket of gpg's agent may have 107 bytes (unix(7)), a tree may lie deeper.
 LINKS = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}") if os.getuid() else "/run") / "saltern-lab"
@@ -47,7 +47,7 @@ class StandIn:
     def copy(self, names: Iterable[str]) -> None:
         """Bring the copy up to the tree, but for its own.
 
-        :param names: the files of the tree, as :func:`tests.lab.lab.tree_files` lists them.
+        :param names: the files of the tree, as :func:`lab.lab.tree_files` lists them.
         """
         wanted = {name for name in names if not self.is_own(name)}
         for path in sorted(self.tree.rglob("*"), reverse=True):

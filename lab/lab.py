@@ -17,12 +17,12 @@ from pathlib import Path
 
 import yaml
 
-from tests.lab import image, machine
-from tests.lab.host import PRIVATE, TREE, Host
-from tests.lab.podman import LabError, podman, reason, remove_containers
-from tests.lab.stand_in import StandIn
+from lab import image, machine
+from lab.host import PRIVATE, TREE, Host
+from lab.podman import LabError, podman, reason, remove_containers
+from lab.stand_in import StandIn
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 INVENTORY = "pillar/hosts.yaml"
 # The networks of labs that no inventory gives one, each a /24 of it.
 POOL = ipaddress.ip_network("10.78.0.0/16")

@@ -12,8 +12,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.lab.host import Host
-from tests.lab.podman import LabError, exec_command
+from lab.host import Host
+from lab.podman import LabError, exec_command
 
 # The lines of the past that a stream begins with.
 PAST = 100
@@ -23,7 +23,7 @@ SUPERVISOR = "supervisord"
 
 def _module():
     """Return the product's module journal, which knows what of a line may be believed."""
-    path = Path(__file__).parents[2] / "salt/_modules/journal.py"
+    path = Path(__file__).parents[1] / "salt/_modules/journal.py"
     spec = importlib.util.spec_from_file_location("saltern_journal", path)
     module = importlib.util.module_from_spec(spec)
     # No byte code beside what the hosts load.

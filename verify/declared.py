@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.configuration import configuration
+from lab.configuration import configuration
 
 # What every process has besides its config; see formulas/app/files/process.py.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}

@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.lab import image
-from tests.lab.podman import LabError
+from lab import image
+from lab.podman import LabError
 
 # The size of its disk, in GiB; only what is used of it is stored.
 SIZE = 6

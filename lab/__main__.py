@@ -18,13 +18,13 @@ from pathlib import Path
 import testinfra
 import yaml
 
-from tests.lab import image, journal, machine
-from tests.lab.host import PYTHON, Host
-from tests.lab.lab import ROOT, RUN, Lab, inventory, port_to_publish, remove_labelled
-from tests.lab.podman import LabError, podman, reason
-from tests.lab.stand_in import PUBLIC_KEY
-from tests.lab.stand_in import read as pillar_file
-from tests.lab.steps import Steps
+from lab import image, journal, machine
+from lab.host import PYTHON, Host
+from lab.lab import ROOT, RUN, Lab, inventory, port_to_publish, remove_labelled
+from lab.podman import LabError, podman, reason
+from lab.stand_in import PUBLIC_KEY
+from lab.stand_in import read as pillar_file
+from lab.steps import Steps
 
 # Seconds in which an app that was just deployed must answer through the proxy.
 ANSWER_TIMEOUT = 30
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    root = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
+    root = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     root.add_argument("--environment", default="dev", metavar="ENV", help="whose hosts: dev, staging or production")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
 
@@ -209,7 +209,7 @@ def verify(options: argparse.Namespace) -> int:
         if options.host or options.vagrant:
             for name in hosts.split(","):
                 refuse_unreached(name, config)
-        command = [sys.executable, "-m", "pytest", "tests/verify", f"--hosts={hosts}", f"--ssh-config={config}"]
+        command = [sys.executable, "-m", "verify", f"--hosts={hosts}", f"--ssh-config={config}"]
         command += [f"--tree={tree}"]
         code = subprocess.run(command, check=False, env=os.environ | environ).returncode
     if stand_in:

@@ -1,7 +1,7 @@
 """The lab: throw-away hosts on this machine, each a real systemd in a podman container."""
 
-from tests.lab.host import Host
-from tests.lab.lab import Lab
-from tests.lab.podman import LabError
+from lab.host import Host
+from lab.lab import Lab
+from lab.podman import LabError
 
 __all__ = ["Host", "Lab", "LabError"]

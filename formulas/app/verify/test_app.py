@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from . import declared
+from verify import declared
 
 OTHERS_READ = """
 import json, os, sys

@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from tests.lab import inside, machine
-from tests.lab.podman import LabError, exec_command, podman, reason, remove_containers
+from lab import inside, machine
+from lab.podman import LabError, exec_command, podman, reason, remove_containers
 
 # Where the tree lies on a host.
 TREE = "/srv/saltern"

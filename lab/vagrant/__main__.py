@@ -18,15 +18,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.lab import machine
-from tests.lab.__main__ import PERMANENT_REDIRECT, Https, ask_once
-from tests.lab.image import recipe
-from tests.lab.lab import ENVIRONMENTS, ROOT, copy_tree, free_port, inventory
-from tests.lab.podman import LabError, podman, reason
-from tests.lab.stand_in import read as pillar_file
-from tests.lab.steps import Step, Steps
-from tests.pillar import declare
-from tests.vagrant import box
+from lab import machine
+from lab.__main__ import PERMANENT_REDIRECT, Https, ask_once
+from lab.image import recipe
+from lab.lab import ENVIRONMENTS, ROOT, copy_tree, free_port, inventory
+from lab.pillar import declare
+from lab.podman import LabError, podman, reason
+from lab.stand_in import read as pillar_file
+from lab.steps import Step, Steps
+from lab.vagrant import box
 
 # All that a check leaves: Vagrant's own home with the box.
 HOME = ROOT / ".lab/vagrant"
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     :param arguments: the command line without the program, ``sys.argv`` where it is not given.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.vagrant", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.vagrant", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function in (("hosts", hosts), ("check", check)):
         each = commands.add_parser(name, help=function.__doc__.splitlines()[0])
@@ -86,7 +86,7 @@ def asked(tree: Path, environment: str, **variables: str) -> list[dict]:
     # Debian's Vagrant is one of the system's Ruby; HashiCorp's brings its own.
     ruby = "/opt/vagrant/embedded/bin/ruby" if Path("/opt/vagrant/embedded/bin/ruby").exists() else "ruby"
     done = subprocess.run(
-        [ruby, str(ROOT / "tests/vagrant/hosts.rb"), str(tree)],
+        [ruby, str(ROOT / "lab/vagrant/hosts.rb"), str(tree)],
         capture_output=True,
         text=True,
         check=False,

@@ -1,4 +1,4 @@
-"""The suite that is run against converged hosts: ``make verify``. It changes nothing on them.
+"""What the formulas' checks ask hosts with: fixtures, and the options of pytest that are ours.
 
 testinfra asks each host from inside, a lab host or one over ssh; ``outside`` is an HTTP client on this machine.
 """
@@ -17,9 +17,11 @@ import testinfra.backend
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import InsecureRequestWarning
 
-from . import declared
+from verify import declared
+from verify.salt_in_process import settle
 
-testinfra.backend.BACKENDS["lab"] = "tests.lab.backend.LabBackend"
+settle()
+testinfra.backend.BACKENDS["lab"] = "lab.backend.LabBackend"
 
 
 def pytest_addoption(parser):
