@@ -74,11 +74,11 @@ vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, an
 	$(PYTEST) tests/vagrant
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
-	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/converge
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/hosts
 
 fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=trixie)
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
-	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/converge/test_9_fleet.py
+	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/hosts/own/test_fleet.py
 
 vagrant-check: ## boot the Vagrantfile's hosts, converge, verify and destroy them; emulated: an hour (ENV=staging SUITE=trixie KEEP=1)
 	@lab/setup --machines

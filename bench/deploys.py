@@ -24,8 +24,8 @@ from lab.lab import ROOT
 from lab.podman import LabError
 from lab.steps import Steps
 from lab.worktree import commit
-from tests.converge.client import Client
-from tests.converge.load import Load
+from tests.hosts.client import Client
+from tests.hosts.load import Load
 
 ROUNDS = 5
 RATE = 50

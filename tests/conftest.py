@@ -5,5 +5,5 @@ import pytest
 from verify.salt_in_process import settle
 
 # So that its assertions tell what they found.
-pytest.register_assert_rewrite("tests.converge.applied")
+pytest.register_assert_rewrite("tests.hosts.applied")
 settle()

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from tests.pillar import overlaid
+from lab.pillar import overlaid
 
 from .minion import BUILDS, ROOT
 

@@ -1,11 +1,10 @@
 """A pillar with mistakes stops a run before anything is touched: all of them at once, in lines that say what to do."""
 
-import re
-
 import pytest
 import yaml
 
 from .minion import BUILDS, Host
+from .refused import assert_refused
 
 MISTAKES = {
     "app": {"tickets": {"prot": 8100, "formation": {"web": "two"}, "config": {"SECRET_KEY": 918273645}}},
@@ -31,19 +30,6 @@ COMMANDS = [
     "state.show_top",
     "settings.load nginx",
 ]
-
-
-def assert_refused(code, output, messages):
-    """Ask of a run that it ended with these messages, each on a line of its own, and with no traceback."""
-    assert code != 0
-    assert "Traceback" not in output
-    lines = [re.sub(r'^[\s"-]+|[",]+$', "", line) for line in output.splitlines()]
-    # The first message may stand on the line that names the function.
-    lines = [line.partition("Error running 'settings.load': ")[2] or line for line in lines]
-    assert [line for line in lines if line in messages] == messages
-    # Nothing ran: no state has a result.
-    assert "Result:" not in output
-    assert "__run_num__" not in output
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ import salt.pillar
 import salt.state
 import yaml
 
+from .everything import EVERYTHING
 from .minion import ALONE, BUILDS, ROOT, Host, certificates
 from .mutations import CANARY, CANARY_NUMBER, KINDS, mutations, written
-from .test_hosts import EVERYTHING
 
 ENVIRONMENTS = ("dev", "staging", "production")
 

@@ -13,7 +13,7 @@ from tests.keyring import Keyring
 from verify import declared
 
 from .minion import ALONE, BUILDS, ROOT, Host, certificates
-from .test_mistakes import assert_refused
+from .refused import assert_refused
 
 FILE = "pillar/secrets/production.sls"
 WRITE = "make secret ENV=production NAME=app.tickets.config"

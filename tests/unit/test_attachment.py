@@ -11,12 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
 
-ALL = ["database", "cache", "app", "proxy"]
+from tests.unit.rows import ALL, host
+
 PASSWORD = "correct-horse-battery"
-
-
-def host(*roles, environment="dev", address="10.0.0.1"):
-    return {"environment": environment, "roles": list(roles or ALL), "address": address}
 
 
 ONE = {"one": host()}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .test_attachment import host
+from tests.unit.rows import host
 
 EVERYWHERE = ["0.0.0.0/0", "::/0"]
 HOSTS = {

@@ -8,10 +8,9 @@ import time
 import pytest
 
 from lab.worktree import commit
-
-from .applied import apply, converged
-from .client import Client
-from .conftest import ROOT
+from tests.hosts.applied import apply, converged
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
 
 pytestmark = pytest.mark.alike("trixie")
 

@@ -7,24 +7,18 @@ import yaml
 
 from lab import Lab
 from lab.pillar import declare
-
-from .applied import apply
-from .bootstrapped import bootstrapped
-from .client import Client
-from .conftest import EXAMPLES, ROOT
+from tests.hosts.applied import apply
+from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.examples import EXAMPLES, PASSWORDS, ROLES
 
 pytestmark = pytest.mark.alike
 
-ROLES = ("proxy", "cache", "database", "app")
 OTHERS = ("staging", "production")
 SECRETS = {"app": {app: {"config": {"SECRET_KEY": f"{app}-0123456789" * 5}} for app in EXAMPLES}}
 # Asked for by HTTP, as in dev.
 PLAIN = {"nginx": {"tls": {"redirect": False}}}
-# What two hosts must know. With all roles on one host its own key gives them.
-PASSWORDS = {
-    "postgres": {"databases": {app: {"password": f"{app}-0123456789-0123456789"} for app in EXAMPLES}},
-    "redis": {"instances": {"tickets": {"password": "tickets-0123456789-0123456789"}}},
-}
 
 
 @pytest.fixture(scope="module")

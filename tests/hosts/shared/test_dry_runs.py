@@ -3,9 +3,9 @@
 import pytest
 import trustme
 
-from .applied import apply
-from .client import Client
-from .conftest import ROOT
+from tests.hosts.applied import apply
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
 
 MIRROR = {
     "port": 8300,

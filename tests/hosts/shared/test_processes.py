@@ -10,10 +10,9 @@ from collections import Counter
 import pytest
 
 from lab.podman import podman
-
-from .applied import apply
-from .client import Client
-from .conftest import ROOT
+from tests.hosts.applied import apply
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
 
 pytestmark = pytest.mark.alike
 

@@ -8,10 +8,10 @@ import time
 import pytest
 import yaml
 
-from . import readme
-from .client import Client
-from .readme import COMMANDS
-from .test_1_lifecycle import answered_ticket, published
+from tests.hosts import readme
+from tests.hosts.client import Client
+from tests.hosts.examples import answered_ticket, published
+from tests.hosts.readme import COMMANDS
 
 pytestmark = pytest.mark.alike
 

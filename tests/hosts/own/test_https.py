@@ -26,12 +26,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab import Lab
 from lab.pillar import declare
-
-from .applied import apply, converged
-from .bootstrapped import bootstrapped
-from .client import Client
-from .conftest import ROOT
-from .load import Load
+from tests.hosts.applied import apply, converged
+from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.load import Load
 
 pytestmark = pytest.mark.alike("trixie")
 

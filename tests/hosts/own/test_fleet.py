@@ -14,14 +14,13 @@ import yaml
 from lab import Lab, machine
 from lab.pillar import declare
 from lab.worktree import commit
-
-from .applied import apply
-from .bootstrapped import bootstrapped
-from .client import Client
-from .conftest import ROOT
-from .readme import COMMANDS
-from .stream import Stream
-from .test_9_roles import PASSWORDS
+from tests.hosts.applied import apply
+from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.examples import PASSWORDS
+from tests.hosts.readme import COMMANDS
+from tests.hosts.stream import Stream
 
 pytestmark = pytest.mark.alike("bookworm")
 # What `make fleet` has time for, and `make test` has not.

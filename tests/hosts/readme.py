@@ -5,8 +5,7 @@ import re
 
 from lab.lab import copy_tree
 from lab.worktree import commit
-
-from .conftest import ROOT
+from tests.hosts.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

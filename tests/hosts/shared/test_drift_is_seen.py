@@ -7,9 +7,8 @@ import time
 import pytest
 
 from lab.__main__ import drifted
-
-from .applied import apply
-from .test_2_drift import wait_until_served
+from tests.hosts.applied import apply
+from tests.hosts.examples import wait_until_served
 
 pytestmark = pytest.mark.alike("bookworm")
 

@@ -12,12 +12,11 @@ import pytest
 
 from lab.podman import podman
 from lab.worktree import commit
-
-from .applied import apply
-from .client import Client
-from .conftest import ROOT
-from .load import Load
-from .slow_client import Socket, download, held_upload, slow
+from tests.hosts.applied import apply
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.load import Load
+from tests.hosts.slow_client import Socket, download, held_upload, slow
 
 pytestmark = pytest.mark.alike
 

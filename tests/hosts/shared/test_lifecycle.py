@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab import journal, machine
-
-from .applied import apply
-from .client import Client
+from tests.hosts.applied import apply
+from tests.hosts.client import Client
+from tests.hosts.examples import answered_ticket, published
 
 # What people write, and what programs trip over.
 QUESTION = """Why doesn't "100 %" of $PATH & <b>\\n</b> fit? — Größe ß, 日本, 🧂 'quoted' #1=2;"""
@@ -24,25 +24,6 @@ def tickets(host):
 @pytest.fixture
 def faq(host):
     return Client(host.address, "faq.localhost")
-
-
-def answered_ticket(tickets, question):
-    """Open a ticket and answer it; return its number."""
-    path = tickets.submit("/tickets/new", "/tickets/new", question=question)
-    number = re.fullmatch("/tickets/([0-9]+)", path)[1]
-    tickets.submit(path, f"{path}/answer", answer="Because.")
-    return number
-
-
-def published(faq, source):
-    """Wait until the FAQ has a question from a source, and return it."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        found = [one for one in faq.get("/v1/questions?limit=100").json()["questions"] if one["source"] == source]
-        if found:
-            return found[0]
-        time.sleep(0.2)
-    raise AssertionError(f"the FAQ has no question from {source} after 60 s")
 
 
 def test_bootstrap_says_what_to_do_next(story):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from .applied import apply
-from .written import watch, watched
+from tests.hosts.applied import apply
+from tests.hosts.written import watch, watched
 
 pytestmark = pytest.mark.alike("bookworm")
 

@@ -24,14 +24,13 @@ import yaml
 
 from lab import Lab
 from lab.pillar import declare
+from tests.hosts.applied import apply, converged
+from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.examples import EXAMPLES, answered_ticket, published
+from tests.hosts.load import Load
 from tests.keyring import Keyring
-
-from .applied import apply, converged
-from .bootstrapped import bootstrapped
-from .client import Client
-from .conftest import EXAMPLES, ROOT
-from .load import Load
-from .test_1_lifecycle import answered_ticket, published
 
 pytestmark = pytest.mark.alike("bookworm")
 

@@ -25,9 +25,9 @@ import yaml
 from hypothesis import strategies
 from websockets.sync.client import connect
 
-from .applied import apply
-from .client import Client, streams
-from .conftest import ROOT
+from tests.hosts.applied import apply
+from tests.hosts.client import Client, streams
+from tests.hosts.conftest import ROOT
 
 DOMAIN = "mirror.localhost"
 

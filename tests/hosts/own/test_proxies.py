@@ -16,12 +16,11 @@ from websockets.sync.client import connect
 from lab import Lab
 from lab.pillar import declare
 from lab.podman import podman
-
-from .applied import apply, converged
-from .bootstrapped import bootstrapped
-from .client import Client, streams
-from .conftest import ROOT
-from .stream import Stream
+from tests.hosts.applied import apply, converged
+from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.client import Client, streams
+from tests.hosts.conftest import ROOT
+from tests.hosts.stream import Stream
 
 pytestmark = pytest.mark.alike("trixie")
 

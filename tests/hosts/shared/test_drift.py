@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from .applied import apply
-from .client import Client
+from tests.hosts.applied import apply
+from tests.hosts.examples import serves, wait_until_served
 
 # What the scripts below have.
 SHELL = """
@@ -167,21 +167,6 @@ def together(edits):
             groups.append(group := [])
         group.append(what)
     return groups
-
-
-def serves(host):
-    """Whether both apps answer through nginx."""
-    return all(
-        Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200 for app in ("faq", "tickets")
-    )
-
-
-def wait_until_served(host):
-    """Wait until both apps answer."""
-    deadline = time.monotonic() + 60
-    while not serves(host):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def put_right(host, edits):

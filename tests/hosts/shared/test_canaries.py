@@ -15,11 +15,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.pillar import overlaid
+from tests.hosts.applied import apply
+from tests.hosts.canary import Canaries
+from tests.hosts.conftest import ROOT
 from tests.keyring import Keyring
-
-from .applied import apply
-from .canary import Canaries
-from .conftest import ROOT
 
 pytestmark = pytest.mark.alike("trixie")
 

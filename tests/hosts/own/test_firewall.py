@@ -13,10 +13,9 @@ import yaml
 from lab import Lab, machine
 from lab.pillar import declare
 from lab.podman import podman
-
-from .applied import apply
-from .bootstrapped import bootstrapped
-from .test_9_roles import PASSWORDS
+from tests.hosts.applied import apply
+from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.examples import PASSWORDS
 
 pytestmark = pytest.mark.alike("bookworm")
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from lab import Lab, image
 from lab.podman import podman
-
-from .conftest import ROOT
+from tests.hosts.conftest import ROOT
 
 LABEL = "saltern.bootstrapped"
 # What decides what is installed.

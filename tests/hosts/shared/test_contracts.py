@@ -10,11 +10,10 @@ import shutil
 import pytest
 
 from lab.worktree import commit
-
-from .applied import apply
-from .client import Client
-from .conftest import ROOT
-from .load import Load
+from tests.hosts.applied import apply
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.load import Load
 
 pytestmark = pytest.mark.alike("bookworm")
 

@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from lab import Lab, machine
+from tests.hosts.client import Client
+from tests.hosts.conftest import ROOT
+from tests.hosts.examples import EXAMPLES, ROLES
+from tests.hosts.readme import COMMANDS
 from tests.keyring import Keyring
-
-from .client import Client
-from .conftest import EXAMPLES, ROOT
-from .readme import COMMANDS
-from .test_9_roles import ROLES
 
 RELEASES = (
     "salt-call release.list tickets",

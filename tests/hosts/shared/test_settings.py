@@ -3,8 +3,7 @@
 import pytest
 
 from lab.pillar import Pillar
-
-from .applied import apply
+from tests.hosts.applied import apply
 
 CANARY = "canary-0123456789"
 

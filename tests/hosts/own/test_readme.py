@@ -12,10 +12,9 @@ import yaml
 
 from lab.lab import copy_tree
 from lab.pillar import overlaid
-
-from . import readme
-from .conftest import ROOT
-from .readme import COMMANDS, blocks
+from tests.hosts import readme
+from tests.hosts.conftest import ROOT
+from tests.hosts.readme import COMMANDS, blocks
 
 OWN_APP = "docs/how-to/own-app.md"
 PLACES = ("common.sls", "environments/dev.sls", "environments/production.sls")
@@ -168,6 +167,6 @@ def test_make_down_leaves_nothing(type_in):
 
 
 def test_every_command_of_the_pages_is_run_here_or_in_their_other_tests():
-    files = [*Path(__file__).parent.glob("test_7_readme*.py"), Path(__file__).with_name("test_9_fleet.py")]
+    files = [*Path(__file__).parent.glob("test_readme*.py"), Path(__file__).with_name("test_fleet.py")]
     text = "".join(path.read_text() for path in files)
     assert [command for command in COMMANDS if f'"{command}"' not in text] == []

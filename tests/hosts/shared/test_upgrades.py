@@ -3,8 +3,7 @@
 import re
 
 from lab import machine
-
-from .applied import apply
+from tests.hosts.applied import apply
 
 
 def test_bootstrap_with_a_new_lock_upgrades(host, tree, edited):

@@ -17,17 +17,26 @@ from xdist.scheduler import LoadScopeScheduling
 
 from lab import Host, Lab
 from lab.pillar import Pillar
-
-from .applied import Applied, apply
+from tests.hosts.applied import Applied, apply
+from tests.hosts.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = os.environ.get("SUITE", "bookworm trixie").split()
-EXAMPLES = ("faq", "tickets")
-# Modules whose hosts are their own, those that take longest first: one that began last would be waited for by the other
-# process alone.
-APART = (
-    *("test_7_readme_production", "test_7_readme_server", "test_9_fleet", "test_9_proxies", "test_9_network"),
-    *("test_7_readme", "test_9_https", "test_9_firewall", "test_6_examples", "test_9_roles", "test_0_lab"),
+# The order of the modules, which is said here alone.
+#
+# Those of shared/ come first, since most tests are theirs. They share one host of each Debian: the first finds it bare;
+# the second bootstraps and converges it, and asks how that went. Each of the others finds a converged host and leaves
+# one, with the example apps and nothing else. They go from what is asked of every host to what is asked of few, so that
+# what is wrong with the host itself is told first.
+SHARED = (
+    *("bootstrap", "lifecycle", "drift", "drift_is_seen", "app", "links", "removal", "settings", "upgrades"),
+    *("processes", "releases", "canaries", "contracts", "dry_runs"),
+)
+# Those of own/ boot hosts of their own, so that any order would do. Those that take longest come first: one that began
+# last would be waited for by the other process alone.
+OWN = (
+    *("readme_production", "readme_server", "fleet", "proxies", "network", "readme", "https", "firewall", "examples"),
+    *("roles", "lab"),
 )
 
 
@@ -37,7 +46,7 @@ class BySuite(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         module = nodeid.partition("::")[0]
         suite = next((suite for suite in SUITES if f"[{suite}" in nodeid), "")
-        return f"{module} {suite}" if not suite or Path(module).stem in APART else suite
+        return suite if suite and Path(module).parent.name == "shared" else f"{module} {suite}"
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -47,9 +56,16 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def turn(item):
-    """Return when a test's module has its turn: the shared hosts first, since most tests are theirs."""
-    module = item.path.stem
-    return APART.index(module) + 1 if module in APART else 0
+    """Return when a test has its turn, as a key to sort by. Within its module it stays where it is.
+
+    A module that no list has comes after the others of its directory.
+    """
+    own, name = item.path.parent.name == "own", item.path.stem.removeprefix("test_")
+    order = OWN if own else SHARED
+    place = order.index(name) if name in order else len(order)
+    suite = item.callspec.params.get("suite") if hasattr(item, "callspec") else None
+    # All of one Debian's shared host, then all of the other's.
+    return own, 0 if own else SUITES.index(suite) if suite else len(SUITES), place, name
 
 
 def pytest_collection_modifyitems(config, items):

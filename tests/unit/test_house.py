@@ -1,0 +1,49 @@
+"""The house: which of its parts may use which."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PRODUCT = ("lab", "verify", "formulas", "salt", "bin")
+
+
+def imported(path):
+    """Return the names of all modules that a file imports, and of what it imports from them."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{'.' * node.level}{node.module or ''}.{one.name}" for one in node.names}
+    return found
+
+
+def python(directory):
+    """Return the files below a directory that are Python's."""
+    return [
+        path
+        for path in sorted((ROOT / directory).rglob("*"))
+        if path.is_file() and (path.suffix == ".py" or path.read_bytes()[:60].startswith(b"#!/usr/bin/env python"))
+    ]
+
+
+@pytest.mark.parametrize("directory", PRODUCT)
+def test_what_makes_hosts_or_asks_them_imports_no_test(directory):
+    importing = {path for path in python(directory) for name in imported(path) if name.partition(".")[0] == "tests"}
+    assert importing == set()
+
+
+def test_no_test_imports_another_one():
+    importing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in python("tests")
+        for name in imported(path)
+        if any(part.startswith("test_") for part in name.split("."))
+    }
+    assert importing == set()
+
+
+def test_each_module_of_hosts_says_by_its_directory_whose_hosts_it_asks():
+    assert sorted(path.name for path in (ROOT / "tests/hosts").glob("test_*")) == []
