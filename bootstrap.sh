@@ -33,6 +33,9 @@ tree=$(cd "$(dirname "$0")" && pwd)
 lock=$tree/requirements/salt.txt
 build_lock=$tree/requirements/build.txt
 inventory=$tree/pillar/hosts.yaml
+# What it writes on the host, and the Debians that it knows.
+templates=$tree/bootstrap
+debians=$tree/salt/debian.yaml
 prefix=/opt/saltern
 changed=no
 id=
@@ -65,14 +68,15 @@ done
 
 # shellcheck source=/dev/null
 release=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-unknown}") || release=unknown
-case $release in
-    "debian 12" | "debian 13") ;;
-    *) die "not a supported Debian: found '$release', expected Debian 12 or 13; use such a host" ;;
-esac
+[ -r "$debians" ] || die "$debians: no such file; run bootstrap.sh from a whole checkout of the tree"
+versions=$(sed -n 's/^  version: //p' "$debians")
+echo "$versions" | sed 's/^/debian /' | grep -qxF -- "$release" ||
+    die "not a supported Debian: found '$release', expected Debian $(echo "$versions" | sort | paste -sd, | sed 's/,/ or /g'); use" \
+        "such a host"
 
 [ -d /run/systemd/system ] || die "systemd is not running: boot the host with systemd as its init, then run this again"
 
-for file in "$lock" "$build_lock"; do
+for file in "$lock" "$build_lock" "$templates"; do
     [ -r "$file" ] || die "$file: no such file; run bootstrap.sh from a whole checkout of the tree"
 done
 [ -r "$inventory" ] || die "$inventory: no such file; declare your hosts in it"
@@ -212,23 +216,8 @@ if [ ! -e "$venv/.complete" ]; then
     packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     # Salt lists the directories of its modules more than eighty times in a run, and looks at each file there: byte code
     # beside them would double that.
-    cat >"$packages/saltern_quiet.pth" <<'CUSTOMIZE'
-import sys; sys.pycache_prefix = f"{sys.prefix}/pycache"
-import saltern_quiet
-CUSTOMIZE
-    cat >"$packages/saltern_quiet.py" <<'CUSTOMIZE'
-import logging
-import warnings
-
-logging.lastResort = logging.NullHandler()
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    try:
-        import crypt
-    except ImportError:
-        pass
-CUSTOMIZE
+    cat "$templates/quiet.pth" >"$packages/saltern_quiet.pth"
+    cat "$templates/quiet.py" >"$packages/saltern_quiet.py"
     # A first run would compile the byte code, in the time of whoever waits for it. A few of Salt's files are templates.
     library=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" "$library" >/dev/null 2>&1 || true
@@ -244,13 +233,28 @@ if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
     find "$prefix" -mindepth 1 -maxdepth 1 -type d ! -name "$digest" -exec rm -rf {} +
     changed=yes
 fi
-# Writes a file from standard input where it differs. $1: its path; $2: its mode.
+# Prints a template with this host's values in the place of their names. $1: the template, in which a line that is just
+# @roots@ or @options@ is that one; further: names and values, as in id=web1.
+filled() {
+    template=$templates/$1.in
+    shift
+    edits=
+    for pair in tree="$tree" prefix="$prefix" "$@"; do
+        edits="$edits s/@${pair%%=*}@/$(printf '%s\n' "${pair#*=}" | sed 's,[\\/&],\\&,g')/g;"
+    done
+    sed -e "/^@roots@\$/{r $templates/roots.in" -e 'd}' -e "/^@options@\$/{r $templates/options.in" -e 'd}' "$template" |
+        sed "$edits"
+}
+
+# Writes a file from a template where it differs. $1: its path; $2: its mode; further: as for filled.
 install_file() {
+    target=$1 mode_of_file=$2
+    shift 2
     candidate=$(mktemp)
-    cat >"$candidate"
-    if [ -L "$1" ] || ! cmp -s "$candidate" "$1"; then
-        install -m "$2" "$candidate" "$1.new"
-        mv -T "$1.new" "$1"
+    filled "$@" >"$candidate"
+    if [ -L "$target" ] || ! cmp -s "$candidate" "$target"; then
+        install -m "$mode_of_file" "$candidate" "$target.new"
+        mv -T "$target.new" "$target"
         changed=yes
     fi
     rm -f "$candidate"
@@ -259,40 +263,7 @@ install_file() {
 # Installs a command of Salt's. What a signal ends did not succeed, which Salt's own handlers say (exit status 0).
 # $1: its name; $2: its function; $3: the signals, but for those that its caller ignores; $4: further lines of Python.
 install_command() {
-    install_file "/usr/local/bin/$1" 0755 <<COMMAND
-#!$prefix/current/bin/python -P
-# Written by bootstrap.sh.
-import os
-import signal
-import sys
-
-from salt import scripts
-
-
-class Ended(BaseException):
-    """A signal has ended this. Where Salt takes a SystemExit for the end of a module, it goes on."""
-
-
-def end(number, _):
-    if os.getpid() != own:
-        os._exit(128 + number)
-    ended = Ended()
-    ended.code = 128 + number
-    raise ended
-
-
-own = os.getpid()
-for number in ($3):
-    if signal.getsignal(number) != signal.SIG_IGN:
-        signal.signal(number, end)
-os.umask(0o022)
-${4:-}
-try:
-    sys.exit(scripts.$2())
-except Ended as ended:
-    print(f"$1: ended by {signal.Signals(ended.code - 128).name}", file=sys.stderr)
-    sys.exit(ended.code)
-COMMAND
+    install_file "/usr/local/bin/$1" 0755 command name="$1" function="$2" signals="$3" more="${4:-}"
 }
 
 signals="signal.SIGHUP, signal.SIGINT, signal.SIGTERM"
@@ -317,99 +288,16 @@ install_command salt-call salt_call "$signals" \
 # --- Its configuration ------------------------------------------------------------------------------------------------
 
 mkdir -p /etc/salt
-roots="file_roots:
-  base: [$tree/salt, $tree/formulas, $tree/dist]
-pillar_roots:
-  base: [$tree/pillar]
-
-# Saltern's modules are loaded from the tree itself: what runs is what is checked out, with no copy that can be older.
-module_dirs: [$tree/salt/_modules]
-states_dirs: [$tree/salt/_states]
-pillar_dirs: [$tree/salt/_pillar]
-outputter_dirs: [$tree/salt/_output]
-log_handlers_dirs: [$tree/salt/_log_handlers]
-
-# Checks the pillar of every run before anything is touched.
-ext_pillar:
-  - settings: {}
-
-# The key that decrypts pillar/secrets.
-gpg_keydir: /etc/salt/gpgkeys"
 if [ "$mode" = minion ]; then
     # A minion remembers the key of the master that it has met.
     [ "$(said master_finger)" = "$master_key" ] || rm -f /etc/salt/pki/minion/minion_master.pub
-    source="file_client: remote
-master: $master
-master_finger: $master_key
-
-# A run waits for its master this long, and then says that there is none. The service tries again by itself.
-master_tries: 1
-auth_tries: 2
-auth_timeout: 10
-random_reauth_delay: 5"
+    install_file /etc/salt/minion 0644 minion id="$id" master="$master" master_key="$master_key"
 else
-    source="file_client: local
-master_type: disable
-
-# No minion runs here, which Salt would tell of each package that was installed; it waits a second for none to answer.
-local: True
-
-$roots
-autoload_dynamic_modules: False"
+    install_file /etc/salt/minion 0644 masterless id="$id"
 fi
-install_file /etc/salt/minion 0644 <<CONFIG
-# Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/minion.d/*.conf
-id: $id
-$source
-
-# Grains that cost time and that no state asks for.
-enable_fqdns_grains: False
-enable_gpu_grains: False
-lazy_loader_strict_matching: True
-
-# Of a run each state that changed, by its ID in one line, and all of what failed; --state-output=changes_id shows what
-# changed in each.
-state_verbose: False
-state_output: mixed_id
-state_tabular: '{0}    {4:<7}  {1}  ({2}.{3}){5}'
-
-# A mistake in a pillar file is in the answer, in one line. The log would put its traceback around that, secrets and all.
-log_level: quiet
-log_level_logfile: warning
-CONFIG
 
 if [ "$mode" = master ]; then
-    install_file /etc/salt/master 0644 <<CONFIG
-# Written by bootstrap.sh, which overwrites it. Your own additions: /etc/salt/master.d/*.conf
-user: root
-
-$roots
-runner_dirs: [$tree/salt/_runners]
-
-# A minion's key is accepted by its fingerprint: salt-run minions.accept.
-auto_accept: False
-open_mode: False
-
-# What a minion asks for counts for nothing in what it is told, and none has another do anything.
-on_demand_ext_pillar: []
-peer: {}
-peer_run: {}
-# Nor is what the minions are told kept on this disk, where it would be plain text. What they answer is, for an hour.
-minion_data_cache: False
-keep_jobs_seconds: 3600
-
-# A host that is busy is not one that is gone.
-timeout: 15
-gather_job_timeout: 30
-
-lazy_loader_strict_matching: True
-# Of many hosts, what changed and what failed.
-state_output: mixed_id
-state_verbose: False
-state_tabular: '{0}    {4:<7}  {1}  ({2}.{3}){5}'
-log_level: quiet
-log_level_logfile: warning
-CONFIG
+    install_file /etc/salt/master 0644 master
     # There may be secrets in what the minions answer.
     mkdir -p /var/cache/salt/master
     chmod 0700 /var/cache/salt/master
@@ -461,26 +349,7 @@ service() {
         changed=yes
         return 0
     fi
-    install_file "$unit" 0644 <<UNIT
-# Written by bootstrap.sh, which overwrites it. Your own additions: systemctl edit salt-$1
-[Unit]
-Description=The Salt $1 of Saltern
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=notify
-NotifyAccess=all
-ExecStart=$prefix/current/bin/salt-$1
-Environment=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-UMask=0022
-KillMode=$2
-Restart=on-failure
-RestartSec=5
-
-[Install]
-WantedBy=multi-user.target
-UNIT
+    install_file "$unit" 0644 service service="$1" kill_mode="$2"
     systemctl daemon-reload
     if [ "$changed" = yes ] || ! systemctl -q is-active "salt-$1"; then
         systemctl -q enable "salt-$1"

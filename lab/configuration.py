@@ -1,21 +1,17 @@
-"""The configuration of Salt that bootstrap.sh writes, as bootstrap.sh itself writes it."""
+"""The configuration of Salt that bootstrap.sh writes, from the same templates."""
 
-import re
-import subprocess
 from pathlib import Path
 
 import yaml
 
-SECTION = re.compile(r"^# --- Its configuration -+\n(.*?)^# The key from which ", re.DOTALL | re.MULTILINE)
-# What the section does, done on nothing: each file is printed instead of written.
-PRINTED = """
-was=
-mkdir() { :; }
-rm() { :; }
-chmod() { :; }
-said() { :; }
-install_file() { printf '\\0%s\\n' "$1"; cat; }
-"""
+# By what a host is: its files in /etc/salt, and their templates in bootstrap/.
+TEMPLATES = {
+    "masterless": {"minion": "masterless"},
+    "master": {"minion": "masterless", "master": "master"},
+    "minion": {"minion": "minion"},
+}
+# The templates that are parts of others.
+PARTS = ("roots", "options")
 
 
 def configuration(tree: Path, host_id: str, mode: str = "masterless", master: str = "", key: str = "") -> dict:
@@ -27,11 +23,15 @@ def configuration(tree: Path, host_id: str, mode: str = "masterless", master: st
     :param master: a minion's: where its master is.
     :param key: a minion's: the fingerprint of the master's key.
     """
-    (section,) = SECTION.findall((Path(tree) / "bootstrap.sh").read_text())
-    variables = {"tree": str(tree), "id": host_id, "mode": mode, "master": master, "master_key": key}
-    command = ["sh", "-euc", PRINTED + section]
-    done = subprocess.run(
-        command, env=variables | {"PATH": "/usr/bin:/bin"}, check=True, capture_output=True, text=True
-    )
-    files = dict(part.split("\n", 1) for part in done.stdout.split("\0")[1:])
-    return {Path(path).name: yaml.safe_load(text) for path, text in files.items() if path.startswith("/etc/salt/")}
+    values = {"tree": str(tree), "id": host_id, "master": master, "master_key": key}
+
+    def filled(name: str) -> str:
+        text = (Path(tree) / f"bootstrap/{name}.in").read_text()
+        for part in PARTS:
+            if f"@{part}@\n" in text:
+                text = text.replace(f"@{part}@\n", filled(part))
+        for value in values:
+            text = text.replace(f"@{value}@", values[value])
+        return text
+
+    return {name: yaml.safe_load(filled(template)) for name, template in TEMPLATES[mode].items()}

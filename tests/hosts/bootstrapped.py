@@ -13,7 +13,7 @@ from tests.hosts.conftest import ROOT
 
 LABEL = "saltern.bootstrapped"
 # What decides what is installed.
-FILES = ("bootstrap.sh", "requirements/salt.txt", "requirements/build.txt")
+FILES = ("bootstrap.sh", "bootstrap/*", "salt/debian.yaml", "requirements/salt.txt", "requirements/build.txt")
 
 
 def bootstrapped(suite: str) -> str:
@@ -27,8 +27,8 @@ def bootstrapped(suite: str) -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         base = podman("image", "inspect", "--format", "{{.Id}}", image.ensure(suite)[0]).stdout
         digest = hashlib.sha256(base.encode())
-        for path in FILES:
-            digest.update((ROOT / path).read_bytes())
+        for path in (path for pattern in FILES for path in sorted(ROOT.glob(pattern))):
+            digest.update(path.read_bytes())
         there = podman("image", "inspect", "--format", f'{{{{index .Labels "{LABEL}"}}}}', name, check=False)
         if there.stdout.strip() != digest.hexdigest():
             make(suite, name, digest.hexdigest())

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# What make up, make verify, the Vagrantfile and a master run.
 PRODUCT = ("lab", "verify", "formulas", "salt", "bin")
 
 

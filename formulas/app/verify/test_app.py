@@ -192,7 +192,7 @@ def test_each_attached_version_answers_at_its_url(host, apps, running, releases,
 
 
 def test_no_title_shows_a_secret(apps, running, python):
-    from .conftest import PROCESSES
+    from verify.plugin import PROCESSES
 
     secrets = set()
     for app, one in apps.items():

@@ -41,7 +41,7 @@ def test_it_has_no_tcp_port(host):
 
 
 def test_every_process_is_one_that_is_declared(host, apps):
-    from .declared import processes
+    from verify.declared import processes
 
     status = [line.split() for line in host.run("supervisorctl status").stdout.splitlines()]
     current = {app: host.check_output("readlink /srv/apps/%s/current", app).removeprefix("releases/") for app in apps}
