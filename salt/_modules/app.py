@@ -6,13 +6,15 @@ import glob
 import grp
 import os
 import pwd
-import re
 import shlex
+import signal
 import subprocess
+import time
 
+import deletion
 from salt.exceptions import CommandExecutionError
 
-__load__ = ["awaited", "gone", "orphans", "remove"]
+__load__ = ["awaited", "erase", "gone", "orphans", "remove"]
 
 ROOT = "/srv/apps"
 NOWHERE = "/nonexistent"
@@ -23,24 +25,28 @@ RUN = "/run/saltern"
 # In a session of its own: what else that user runs may meddle with it, and root's terminal must not be its.
 AS_POSTGRES = "setsid --wait runuser -u postgres --"
 
-# What the modules build and release_store make in an app's directory.
-OWN = ("current", "current.new", "current.found", "hold.json", "hold.json.new", "release.log", "releases", "builds")
-OWN += ("tmp",)
+# What the modules build and release_store make in an app's directory, as root.
+OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
 
 # Seconds for what an app has left running beside its processes, between SIGTERM and SIGKILL.
 GRACE = 10
 
-# Where what an app's user has left is no data. What waits for its time in the last three would run it again.
-PASSING = ("/tmp", "/dev/shm", "/dev/mqueue")
-PASSING += ("/var/spool/cron/crontabs", "/var/spool/cron/atjobs", "/var/spool/cron/atspool")
+# Where what an app's user has left is no data.
+PASSING = ("/tmp", "/run/lock", "/dev/shm", "/dev/mqueue")
+# What waits there for its time would run it again.
+WAITING = ("/var/spool/cron/crontabs", "/var/spool/cron/atjobs", "/var/spool/cron/atspool")
+# Who has a file there of the user's name is started at boot, with what the user has told systemd to run.
+LINGER = "/var/lib/systemd/linger"
 # What stands in no directory and is a user's: by its table in /proc/sysvipc, the option of ipcrm.
 SHARED = {"shm": "-m", "sem": "-s", "msg": "-q"}
 # Seconds for a look at all disks.
 LOOK = 120
 # How many files of one directory are named one by one.
 LISTED = 20
+# What other hosts may have mounted too.
+SHARED_DISKS = {"nfs", "nfs4", "cifs", "9p", "virtiofs"}
 # Where no disk is behind a mount, but for these.
-DISKS = {"tmpfs", "overlay", "zfs", "nfs", "nfs4", "cifs", "9p", "virtiofs"}
+DISKS = {"tmpfs", "overlay", "zfs"} | SHARED_DISKS
 
 
 def gone(apps):
@@ -106,6 +112,7 @@ def remove(apps):
         __salt__["process.remove"](app, [number for _, number in __salt__["process.releases"](app)])
         user = _user(app)
         if user:
+            _forget_jobs(user)
             _end(user.pw_uid)
             _sweep(user.pw_uid)
         with contextlib.suppress(FileNotFoundError):
@@ -113,26 +120,26 @@ def remove(apps):
         for left in (f"{app}.lock", f"{app}.build", f"migrated-{app}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{RUN}/{left}")
-        _clear(f"{ROOT}/{app}")
+        _clear(f"{ROOT}/{app}", user.pw_uid if user else None)
         if user:
             _let_go(user)
 
 
-def _clear(directory):
-    """Remove what the app's releases are. What somebody else has put beside them stays, for root alone."""
-    for name in OWN:
-        path = os.path.join(directory, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            # An app's directories may be nested deeper than Python can follow.
-            command = ["rm", "-rf", "--one-file-system", path]
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-            if done.returncode:
-                said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-                raise CommandExecutionError(f"{path}: cannot be removed: {__salt__['journal.escaped'](said)}")
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+def _clear(directory, uid):
+    """Remove what the app's releases are, and what its user has left in its TMPDIR.
+
+    What is neither stays, for root alone: what an operator has put beside it, what is mounted there, and the files of
+    other users.
+    """
+    said = deletion.delete([f"{directory}/{name}" for name in OWN], {0} | ({uid} - {None}))
+    if uid is not None:
+        said = deletion.delete([f"{directory}/tmp"], {uid}) or said
+    if said:
+        raise CommandExecutionError(f"{directory}: cannot be removed: {__salt__['journal.escaped'](said)}")
     with contextlib.suppress(FileNotFoundError):
+        # What an operator had put in the place of `current`; see the module release_store.
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{directory}/current.found")
         if os.listdir(directory):
             os.chown(directory, 0, 0)
             os.chmod(directory, 0o700)
@@ -149,23 +156,53 @@ def _user(app):
     return user if user.pw_dir == f"{ROOT}/{app}" else None
 
 
+def _forget_jobs(user):
+    """Have nothing start a process of a user any more: no clock, and no boot."""
+    deletion.delete(WAITING, {user.pw_uid}, inside=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{LINGER}/{user.pw_name}")
+        # With it goes what it has below /run/user.
+        subprocess.run(["systemctl", "stop", f"user@{user.pw_uid}.service"], capture_output=True, check=False)
+
+
 def _end(uid):
     """End the processes of a user that supervisor does not know: an operator's command, what a worker left behind."""
     import psutil
 
-    left = [process for process in psutil.process_iter() if _is_of(process, uid)]
-    for end in (psutil.Process.terminate, psutil.Process.kill):
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                end(process)
-        _, left = psutil.wait_procs(left, timeout=GRACE)
+    left = _processes(uid)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    psutil.wait_procs(left, timeout=GRACE)
+    deadline = time.monotonic() + GRACE
+    while (left := _processes(uid)) and time.monotonic() < deadline:
+        _kill(uid)
+        psutil.wait_procs(left, timeout=1)
+
+
+def _kill(uid):
+    """Kill all processes of a user at one moment: what forks without end would outrun one signal after the other."""
+    child = os.fork()
+    if not child:
+        try:
+            os.setresuid(uid, uid, uid)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def _processes(uid):
+    import psutil
+
+    return [process for process in psutil.process_iter() if _is_of(process, uid)]
 
 
 def _is_of(process, uid):
     import psutil
 
     try:
-        return process.uids().real == uid
+        return process.uids().real == uid and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
@@ -175,9 +212,7 @@ def _sweep(uid):
 
     A directory in which another user has a file stays, and with it the user: see ``_let_go``.
     """
-    directories = [directory for directory in PASSING if os.path.isdir(directory)]
-    command = ["find", *directories, "-xdev", "-uid", str(uid), "-delete"]
-    subprocess.run(command, capture_output=True, check=False)
+    deletion.delete(PASSING, {uid}, inside=True)
     for table, option in SHARED.items():
         for number in _shared(table, uid):
             subprocess.run(["ipcrm", option, number], capture_output=True, check=False)
@@ -201,7 +236,7 @@ def _let_go(user):
     with contextlib.suppress(OSError):
         os.rmdir(f"{ROOT}/{app}/home")
         os.rmdir(f"{ROOT}/{app}")
-    paths = _files(user.pw_uid)
+    paths = _files(user.pw_uid, user.pw_gid)
     if paths == []:
         _delete(user)
         __salt__["kept.forget"]("app", app)
@@ -213,24 +248,22 @@ def _let_go(user):
         raise CommandExecutionError(f"{app}: its user cannot be locked: {done['stderr']}")
 
 
-def _files(uid):
-    """List what a user has on the host's disks, the topmost of each; ``None`` where they are too large to look at."""
+def _files(uid, gid, seconds=LOOK):
+    """List what a user and its group have on the host's disks, the topmost of each.
+
+    :param seconds: how long this may take.
+    :return: paths, sorted; ``None`` where the disks are too large to look at.
+    """
     with open("/proc/filesystems", encoding="ascii") as stream:
         others = {line.split()[1] for line in stream if line.startswith("nodev")} - DISKS
-    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as stream:
-        mounts = [line.split()[1:3] for line in stream]
-    places = sorted({re.sub(r"\\([0-7]{3})", _octal, place) for place, kind in mounts if kind not in others})
-    command = ["find", *places, "-xdev", "-uid", str(uid), "-print0", "-prune"]
+    places = sorted(place for place, kind in deletion.mounts().items() if kind not in others)
+    command = ["find", *places, "-xdev", "(", "-uid", str(uid), "-o", "-gid", str(gid), ")", "-print0", "-prune"]
     try:
         # What it may not look into, or is gone when it gets there, it says and goes on.
-        done = subprocess.run(command, capture_output=True, timeout=LOOK, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return None
     return sorted({os.fsdecode(path) for path in done.stdout.split(b"\0") if path})
-
-
-def _octal(match):
-    return chr(int(match[1], 8))
 
 
 def _delete(user):
@@ -286,39 +319,116 @@ def _database(one):
 def _homes():
     """List the files of apps that are gone, and the users that are kept as long as these are there."""
     found = {}
-    for app, what in __salt__["kept.list"]("app").items():
-        try:
-            user = pwd.getpwnam(app)
-        except KeyError:
+    for app, noted in __salt__["kept.list"]("app").items():
+        user = _kept_user(app, noted)
+        if user is None:
             continue
-        # The app is there again, and with it what it had.
-        if user.pw_dir != NOWHERE or user.pw_uid != what["uid"]:
-            continue
-        paths = _files(user.pw_uid)
+        paths = _files(user.pw_uid, user.pw_gid)
         looked = paths is not None
-        paths = [path for path in (paths if looked else what["paths"] or []) if os.path.lexists(path)]
+        paths = [path for path in (paths if looked else noted["paths"] or []) if os.path.lexists(path)]
         # What an app called its files must not command the terminal of who reads this, nor fill it.
         beside = collections.Counter(map(os.path.dirname, paths))
         many = {directory for directory, count in beside.items() if count > LISTED}
-        plain = [path for path in paths if path.isprintable() and os.path.dirname(path) not in many]
-        others = sorted({os.path.dirname(path) for path in {*paths} - {*plain}})
-        removal = [shlex.join(["rm", "-rf", "--one-file-system", *plain])] if plain else []
-        find = ["find", *others, "-xdev", "-maxdepth", "1", "-uid", str(user.pw_uid), "-exec", "rm", "-rf", "{}", "+"]
-        removal += [shlex.join(find)] if others else []
-        # Its directory may hold what an operator has put there.
-        removal += [f"{{ rmdir {shlex.quote(f'{ROOT}/{app}')} 2>/dev/null || true; }}"]
         shown = [path for path in paths if os.path.dirname(path) not in many]
         shown = [path if path.isprintable() else ascii(path)[1:-1] for path in shown]
         shown += [f"{directory}/: {beside[directory]} files and directories" for directory in sorted(many)]
-        removal += [shlex.join(["userdel", app]), shlex.join(["rm", *what["notes"]])]
         found[f"files:{app}"] = {
             "app": app,
             "size": _size(sum(map(_bytes, paths))),
-            "since": what["since"],
+            "since": noted["since"],
             "paths": shown if looked else [*shown, f"and maybe others, see find / -uid {user.pw_uid}"],
-            "remove": " && ".join(removal),
+            "remove": shlex.join(["salt-call", "app.erase", app]),
         }
     return found
+
+
+def _kept_user(app, noted):
+    """Return the user that is kept of an app that is gone; ``None`` where the app is there again, and what it had."""
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwnam(app)
+        if user.pw_dir == NOWHERE and user.pw_uid == noted.get("uid"):
+            return user
+    return None
+
+
+def erase(app):
+    """Remove for good the files that are kept of an app that is gone, and then its user.
+
+    What other users have in its directories stays: those are root's from then on, and root's alone.
+
+    :param app: the app's name.
+    :return: what was done.
+    :raises CommandExecutionError: when nothing is kept of such an app, or not all of it may be removed from here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call app.erase shop
+    """
+    user = _kept_user(app, __salt__["kept.of"]("app", app))
+    if user is None:
+        raise CommandExecutionError(
+            f"{__salt__['journal.escaped'](app)}: no files are kept of an app of this name that is gone; "
+            "salt-call app.orphans lists what is kept"
+        )
+    paths = _files(user.pw_uid, user.pw_gid, None)
+    if elsewhere := _of_others(paths):
+        raise CommandExecutionError(
+            f"{app}: other hosts may have files on {', '.join(elsewhere)} too; expected none of it there. Remove there "
+            f"what is of user {user.pw_uid} or group {user.pw_gid}, or unmount it, and run this again"
+        )
+    mounted = deletion.mounts()
+    said = deletion.delete([path for path in paths if path not in mounted], {user.pw_uid})
+    said = deletion.delete([path for path in paths if path in mounted], {user.pw_uid}, inside=True) or said
+    left = _files(user.pw_uid, user.pw_gid, None)
+    _disown(left, user)
+    if still := _files(user.pw_uid, user.pw_gid, None):
+        shown = ", ".join(still[:LISTED])
+        raise CommandExecutionError(__salt__["journal.escaped"](f"{app}: {shown}: cannot be removed: {said}"))
+    # An operator may have put something there.
+    with contextlib.suppress(OSError):
+        os.rmdir(f"{ROOT}/{app}")
+    _delete(user)
+    __salt__["kept.forget"]("app", app)
+    stays = f"; what others have there stays, for root alone: {', '.join(left[:LISTED])}" if left else ""
+    return __salt__["journal.escaped"](f"{app}: its files and its user are removed{stays}")
+
+
+def _of_others(paths):
+    """Name where something is mounted that other hosts may have mounted too, of these paths."""
+    shared = sorted(place for place, kind in deletion.mounts().items() if kind in SHARED_DISKS)
+    return [place for place in shared if any(f"{path}/".startswith(f"{place.rstrip('/')}/") for path in paths)]
+
+
+def _disown(paths, user):
+    """Give root what is left of a user and its group: directories in which others have something, and others' files.
+
+    By descriptors: in directories of theirs, others may put a link in the place of anything.
+
+    :param paths: the topmost of each.
+    """
+    mounted = deletion.mounts()
+    for path in paths:
+        if not os.path.isdir(path) or os.path.islink(path):
+            _disown_file(path, user)
+            continue
+        for directory, names, files, here in os.fwalk(path):
+            names[:] = [name for name in names if os.path.join(directory, name) not in mounted]
+            status = os.fstat(here)
+            if status.st_uid == user.pw_uid:
+                os.fchown(here, 0, 0)
+                os.fchmod(here, 0o700)
+            elif status.st_gid == user.pw_gid:
+                os.fchown(here, -1, 0)
+            for name in files:
+                _disown_file(name, user, here)
+
+
+def _disown_file(path, user, directory=None):
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(path, dir_fd=directory, follow_symlinks=False).st_gid == user.pw_gid:
+            os.chown(path, -1, 0, dir_fd=directory, follow_symlinks=False)
 
 
 def _instances(attached):

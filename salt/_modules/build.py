@@ -29,6 +29,7 @@ import zipfile
 import zlib
 from urllib.parse import urljoin
 
+import deletion
 from salt.exceptions import CommandExecutionError
 
 __load__ = ["damage", "foresee", "is_first", "is_unpacked", "misowned", "unpack"]
@@ -278,7 +279,7 @@ def _unpack(app, target, group):
     one, directory = __pillar__["app"][app], os.path.dirname(target)
     declared, limits = one["build"], one["unpacked"]
     staged = f"{directory}/.{os.path.basename(target)}"
-    shutil.rmtree(staged, ignore_errors=True)
+    deletion.delete([staged])
     fetched = f"{staged}.tar.gz"
     try:
         tarball = _fetch(app, declared["source"], fetched, limits)
@@ -316,7 +317,7 @@ def _unpack(app, target, group):
             f"app.{app}.build: {error.strerror or error}: {error.filename or staged}"
         ) from error
     finally:
-        shutil.rmtree(staged, ignore_errors=True)
+        deletion.delete([staged])
         if os.path.exists(fetched):
             os.unlink(fetched)
 
@@ -362,7 +363,8 @@ def _is_directory(path):
 
 def _remove(path):
     if _is_directory(path):
-        shutil.rmtree(path)
+        # What an operator has mounted there stays.
+        deletion.delete([path])
     else:
         os.unlink(path)
 

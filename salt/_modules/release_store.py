@@ -16,14 +16,15 @@ import grp
 import json
 import os
 import pwd
-import shutil
 import stat
 
+import deletion
 from salt.exceptions import CommandExecutionError
 
 __load__ = [
     "attach",
     "build",
+    "created",
     "current",
     "discard",
     "environ",
@@ -278,6 +279,23 @@ def record(app, number):
     return _parsed(f"{_directory(app, number)}/release.json")
 
 
+def created(app, number):
+    """Return when a release was made, in seconds since 1970, and 0 where that cannot be told.
+
+    What was told of a release of this number before is not of this one: an app that was removed and is declared again
+    counts from v1.
+
+    :param app: the app's name.
+    :param number: the release's number.
+
+    CLI Example: none, it serves the modules drain, journal and release.
+    """
+    try:
+        return datetime.datetime.fromisoformat(record(app, number)["created"]).timestamp()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
 def outcome(app, number):
     """Return what became of a release: ``serving``, ``rolled back``, ``refused: …``, or an empty string.
 
@@ -434,10 +452,16 @@ def point(app, number):
 def _clear(path):
     """Have nothing at a path."""
     if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+        _delete(path)
     else:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+
+
+def _delete(path):
+    """Delete what is at a path; what is mounted there stays, and with it the directories that lead to it."""
+    if said := deletion.delete([path]):
+        raise CommandExecutionError(f"{path}: cannot be removed: {__salt__['journal.escaped'](said)}")
 
 
 def discard(app, number):
@@ -448,7 +472,7 @@ def discard(app, number):
 
     CLI Example: none, it serves the module release.
     """
-    shutil.rmtree(_directory(app, number))
+    _delete(_directory(app, number))
 
 
 def sweep(app):
@@ -483,7 +507,7 @@ def prune(app, keep, declared):
     directory = f"{ROOT}/{app}/builds"
     for name in os.listdir(directory) if os.path.isdir(directory) else []:
         if name not in builds:
-            shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
+            deletion.delete([f"{directory}/{name}"])
 
 
 # --- Holding and telling ----------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ That all of an app goes is asked of whole hosts, in the converge tests.
 import ctypes
 import os
 import pwd
+import subprocess
+import sys
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -107,13 +109,14 @@ def test_what_an_operator_put_beside_the_releases_stays_for_root_alone(app, tmp_
     (tmp_path / "current").symlink_to("releases/1")
     (tmp_path / "release.log").write_text("{}\n")
     (tmp_path / "dump.sql").write_text("data")
-    app._clear(str(tmp_path))
+    (tmp_path / "current.found").mkdir()
+    app._clear(str(tmp_path), None)
     assert [path.name for path in tmp_path.iterdir()] == ["dump.sql"]
     assert tmp_path.stat().st_mode & 0o777 == 0o700
     (tmp_path / "dump.sql").unlink()
-    app._clear(str(tmp_path))
+    app._clear(str(tmp_path), None)
     assert not tmp_path.exists()
-    app._clear(str(tmp_path))
+    app._clear(str(tmp_path), None)
 
 
 SHOP = pwd.struct_passwd(("shop", "x", 4_000_000, 4_000_000, "", "/srv/apps/shop", "/usr/sbin/nologin"))
@@ -133,7 +136,7 @@ def leaving(app, kept, dunders, monkeypatch, tmp_path):
         salt["user.delete"] = lambda name: did.append(f"userdel {name}") or True
         salt["cmd.run_all"] = lambda command, **_: did.append(" ".join(command)) or {"retcode": 0}
         dunders(app, salt=salt)
-        monkeypatch.setattr(app, "_files", lambda uid: files)
+        monkeypatch.setattr(app, "_files", lambda uid, gid: files)
         app._let_go(SHOP)
         return did, kept.of("app", "shop")
 
@@ -166,10 +169,7 @@ def test_files_that_are_kept_are_listed_with_the_command_that_removes_them(leavi
     found["shop"] = pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6]))
     listed = app._homes()["files:shop"]
     assert (listed["app"], listed["size"], listed["paths"]) == ("shop", "1.5 MB", [str(home)])
-    assert listed["remove"] == (
-        f"rm -rf --one-file-system {home} && {{ rmdir {directory}/apps/shop 2>/dev/null || true; }} && userdel shop && "
-        f"rm {directory}/notes/app/shop.kept"
-    )
+    assert listed["remove"] == "salt-call app.erase shop"
 
 
 def test_a_file_name_commands_no_terminal(leaving, app, monkeypatch):
@@ -180,10 +180,9 @@ def test_a_file_name_commands_no_terminal(leaving, app, monkeypatch):
     monkeypatch.setattr(app.pwd, "getpwnam", lambda name: pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6])))
     listed = app._homes()["files:shop"]
     assert listed["paths"] == [f"{directory}/\\x1b]0;own\\x07"]
-    assert listed["remove"].startswith(f"find {directory} -xdev -maxdepth 1 -uid 4000000 -exec rm -rf '{{}}' + && ")
 
 
-def test_many_files_of_a_directory_are_counted_and_removed_by_their_owner(leaving, app, monkeypatch):
+def test_many_files_of_a_directory_are_counted(leaving, app, monkeypatch):
     let_go, directory = leaving
     (directory / "many").mkdir()
     paths = [directory / f"many/upload of a customer {number}" for number in range(500)]
@@ -191,14 +190,10 @@ def test_many_files_of_a_directory_are_counted_and_removed_by_their_owner(leavin
         path.write_text("")
     let_go([*map(str, paths)])
     monkeypatch.setattr(app.pwd, "getpwnam", lambda name: pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6])))
-    monkeypatch.setattr(app, "_files", lambda uid: [str(directory / "photo"), *map(str, paths)])
+    monkeypatch.setattr(app, "_files", lambda uid, gid: [str(directory / "photo"), *map(str, paths)])
     (directory / "photo").write_text("")
     listed = app._homes()["files:shop"]
     assert listed["paths"] == [f"{directory}/photo", f"{directory}/many/: 500 files and directories"]
-    assert listed["remove"].startswith(
-        f"rm -rf --one-file-system {directory}/photo && "
-        f"find {directory}/many -xdev -maxdepth 1 -uid 4000000 -exec rm -rf '{{}}' + && "
-    )
 
 
 # Of no user, and of no other run of these tests on this machine, which may have left its directories.
@@ -206,11 +201,16 @@ NOBODY = 5_000_000 + os.getpid()
 
 
 def test_all_disks_are_looked_at_for_a_users_files(app, tmp_path):
+    # Of no other test either.
+    owner = NOBODY + 10_000_000
     (tmp_path / "of nobody").mkdir()
     (tmp_path / "of nobody/inside").write_text("")
     for path in (tmp_path / "of nobody/inside", tmp_path / "of nobody"):
-        os.chown(path, NOBODY, NOBODY)
-    assert app._files(NOBODY) == [str(tmp_path / "of nobody")]
+        os.chown(path, owner, owner)
+    # A file of another user that its group may read would be another app's with the group's id.
+    (tmp_path / "of its group").write_text("")
+    os.chown(tmp_path / "of its group", 0, owner)
+    assert app._files(owner, owner) == [str(tmp_path / "of its group"), str(tmp_path / "of nobody")]
 
 
 def test_a_user_that_cannot_be_removed_is_told(app, dunders):
@@ -258,5 +258,86 @@ def test_directories_however_deep_are_removed_and_counted(app, tmp_path):
         here = inner
     os.close(here)
     assert app._bytes(str(directory)) > 0
-    app._clear(str(directory))
+    app._clear(str(directory), 0)
     assert not directory.exists()
+
+
+@pytest.fixture
+def erasing(leaving, app, dunders, monkeypatch, tmp_path):
+    """``app.erase`` of shop, whose files are kept; its user's ids are nobody's."""
+    let_go, directory = leaving
+    user = pwd.struct_passwd(("shop", "x", NOBODY, NOBODY, "", "/nonexistent", "/usr/sbin/nologin"))
+    let_go([str(directory / "apps/shop/home")])
+    noted = {"app": "shop", "uid": NOBODY, "since": None}
+    monkeypatch.undo()
+    # All disks are looked at elsewhere.
+    monkeypatch.setattr(app.deletion, "mounts", lambda: {str(directory): "ext4"})
+    monkeypatch.setattr(app, "ROOT", str(directory / "apps"))
+    monkeypatch.setattr(app.pwd, "getpwnam", {"shop": user}.__getitem__)
+    did = []
+    salt = {"kept.of": lambda kind, name: noted if name == "shop" else {}, "kept.forget": lambda *_: did.append("note")}
+    salt["user.delete"] = lambda name: did.append(f"userdel {name}") or True
+    salt["journal.escaped"] = str
+    dunders(app, salt=salt)
+    return directory / "apps/shop", did
+
+
+def test_files_are_removed_for_good_and_those_of_others_stay_for_root_alone(erasing, app):
+    directory, did = erasing
+    (directory / "home/shared/deep").mkdir(parents=True)
+    (directory / "home/photo").write_text("")
+    (directory / "home/shared/deep/by its group").write_text("")
+    for path in (directory / "home", *directory.glob("home/**/*")):
+        os.chown(path, NOBODY, NOBODY)
+    (directory / "home/shared/deep/of another").write_text("")
+    os.chown(directory / "home/shared/deep/by its group", 0, NOBODY)
+    said = app.erase("shop")
+    home = directory / "home"
+    assert said == (
+        f"shop: its files and its user are removed; what others have there stays, for root alone: {directory}/home"
+    )
+    names = ["shared", "shared/deep", "shared/deep/by its group", "shared/deep/of another"]
+    assert sorted(str(path.relative_to(home)) for path in home.rglob("*")) == names
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in (home, *home.rglob("*"))} == {(0, 0)}
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert did == ["userdel shop", "note"]
+
+
+def test_files_that_other_hosts_may_have_too_are_not_removed_from_here(erasing, app, monkeypatch):
+    directory, did = erasing
+    (directory / "home/uploads").mkdir(parents=True)
+    (directory / "home/uploads/photo").write_text("")
+    for path in (directory / "home", *directory.glob("home/**/*")):
+        os.chown(path, NOBODY, NOBODY)
+    mounts = {str(directory / "home"): "ext4", str(directory / "home/uploads"): "nfs4"}
+    monkeypatch.setattr(app.deletion, "mounts", lambda: mounts)
+    with pytest.raises(CommandExecutionError, match=rf"^shop: other hosts may have files on {directory}/home/uploads"):
+        app.erase("shop")
+    assert (directory / "home/uploads/photo").exists()
+    assert did == []
+
+
+def test_no_files_are_removed_of_an_app_that_is_there(erasing, app):
+    with pytest.raises(CommandExecutionError, match=r"^faq: no files are kept of an app of this name that is gone"):
+        app.erase("faq")
+
+
+FORKS = """
+import os, signal
+os.setresuid({0}, {0}, {0})
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.write(1, b"begun")
+while True:
+    # The parent ends and the child goes on, as another process each time.
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def test_what_forks_without_end_is_ended(app, monkeypatch):
+    monkeypatch.setattr(app, "GRACE", 2)
+    uid = NOBODY + 20_000_000
+    with subprocess.Popen([sys.executable, "-c", FORKS.format(uid)], stdout=subprocess.PIPE) as forking:
+        assert forking.stdout.read(5) == b"begun"
+    app._end(uid)
+    assert app._processes(uid) == []

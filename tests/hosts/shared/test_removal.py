@@ -360,28 +360,64 @@ def test_an_app_that_is_declared_again_has_its_data(host, mirror, lab, pillar):
     host.sh("for name in one two three; do userdel filler-$name; done")
 
 
+# What an app's user leaves, what others have put into its directories, and what an operator has mounted there.
+LEAVE = """
+echo photo >"$HOME/photo"
+for each in /var/tmp /tmp "$TMPDIR"; do echo it >$each/of-mirror; done
+mkdir -m 777 "$HOME/shared" "$TMPDIR/shared" "$TMPDIR/mounted" && ln -s /etc "$TMPDIR/link"
+"""
+OTHERS = """
+cd /srv/apps/mirror
+for each in home tmp; do echo theirs >$each/shared/of-another && chown www-data: $each/shared/of-another; done
+mkdir -p /root/own /root/media /var/spool/cron/crontabs && echo mine >/root/own/file && echo mine >/root/media/file
+chown mirror: /root/own/file
+mkdir current/build/media && mount --bind /root/own tmp/mounted && mount --bind /root/media current/build/media
+touch /var/lib/systemd/linger/mirror
+echo '* * * * * id' >/var/spool/cron/crontabs/mirror && chown mirror: /var/spool/cron/crontabs/mirror
+"""
+MOUNTED = "/srv/apps/mirror/tmp/mounted", "/srv/apps/mirror/builds/*/media"
+
+
 def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirror, pillar):
-    leave = 'echo photo >"$HOME/photo"; for each in /var/tmp /tmp "$TMPDIR"; do echo it >$each/of-mirror; done'
-    host.run("mirror-run", "sh", "-c", leave)
+    host.run("mirror-run", "sh", "-c", LEAVE)
+    host.sh(OTHERS)
+    # Of the next app of this name the first release is v1 too, and has not ended three times.
+    assert host.sh("readlink /srv/apps/mirror/current").stdout == "releases/1\n"
+    for _ in range(3):
+        host.sh(f"pkill -9 -P {pids(host, 'mirror.')['mirror.v1.worker.1']}; sleep 2")
+    assert "mirror.v1.worker.1 ended 3 times" in apply(host).failed["app-release-mirror"]
     uid = host.sh("id -u mirror").stdout.strip()
     pillar.restore()
     apply(host).succeeded()
-    assert host.sh("ls -d /tmp/of-mirror /srv/apps/mirror/tmp 2>/dev/null || true").stdout == ""
+    # Also a directory of the same disk is none of its own where it is mounted, and no link leads root anywhere.
+    assert host.sh(f"cat /root/own/file /root/media/file {' '.join(f'{path}/file' for path in MOUNTED)}").stdout == (
+        "mine\n" * 4
+    )
+    host.sh(f"umount {' '.join(MOUNTED)}; rm /root/own/file; test -s /etc/passwd")
+    left = "/tmp/of-mirror /srv/apps/mirror/tmp/of-mirror /srv/apps/mirror/tmp/link /var/spool/cron/crontabs/mirror"
+    assert host.sh(f"ls -d {left} /var/lib/systemd/linger/mirror 2>/dev/null || true").stdout == ""
     assert host.sh("cat /srv/apps/mirror/home/photo /var/tmp/of-mirror").stdout == "photo\nit\n"
+    others = "cat /srv/apps/mirror/home/shared/of-another /srv/apps/mirror/tmp/shared/of-another"
+    assert host.sh(others).stdout == "theirs\n" * 2
     assert host.sh("stat -c '%U %a' /srv/apps/mirror").stdout == "root 700\n"
     user = host.sh("getent passwd mirror").stdout.split(":")
     assert (user[2], user[5], user[6].strip()) == (uid, "/nonexistent", "/usr/sbin/nologin")
     found = kept(host)["files:mirror"]
-    assert found["paths"] == ["/srv/apps/mirror/home", "/var/tmp/of-mirror"]
+    # In the TMPDIR another user has a file.
+    assert found["paths"] == ["/srv/apps/mirror/home", "/srv/apps/mirror/tmp", "/var/tmp/of-mirror"]
     apply(host).changed_nothing()
 
 
 def test_the_commands_that_are_listed_remove_it_for_good(host, mirror, lab, pillar):
-    for one in kept(host).values():
-        host.sh(f"cd / && {one['remove']}")
+    said = "".join(host.sh(f"cd / && {one['remove']}").stdout for one in kept(host).values())
+    stays = "what others have there stays, for root alone: /srv/apps/mirror/home, /srv/apps/mirror/tmp"
+    assert stays in " ".join(said.split())
     assert kept(host) == {}
     assert host.run("getent", "passwd", "mirror", check=False).returncode == 2
-    assert host.sh("ls -d /srv/apps/mirror /var/tmp/of-mirror 2>/dev/null || true").stdout == ""
+    assert host.sh("ls -d /srv/apps/mirror/home/photo /var/tmp/of-mirror 2>/dev/null || true").stdout == ""
+    assert host.sh("cat /srv/apps/mirror/*/shared/of-another").stdout == "theirs\n" * 2
+    assert host.sh("stat -c '%U:%G %a' /srv/apps/mirror/home /srv/apps/mirror/tmp").stdout == "root:root 700\n" * 2
+    host.sh("rm -r /srv/apps/mirror")
     assert "No data of an app or an attachment that is gone is kept" in host.sh("salt-call app.orphans").stdout
     command = "psql -XAtq -c \"SELECT count(*) FROM pg_roles WHERE rolname = 'mirror'\""
     assert host.sh(f"cd / && runuser -u postgres -- {command}").stdout.strip() == "0"
@@ -390,6 +426,7 @@ def test_the_commands_that_are_listed_remove_it_for_good(host, mirror, lab, pill
     lab.release(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     converged(host)
+    apply(host).changed_nothing()
     assert sql(host, "SELECT count(*) FROM pg_tables WHERE tablename = 'kept'") == "0"
     assert redis(host, "DBSIZE") == "0"
 
