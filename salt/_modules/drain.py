@@ -87,8 +87,9 @@ def undo():
 
 
 def _serving():
-    """Return which release serves, by app."""
-    return {app: __salt__["release_store.current"](app) for app in sorted(__pillar__["app"])}
+    """Return which release serves, by app, and when it was made: another one may have had its number."""
+    current = {app: __salt__["release_store.current"](app) for app in sorted(__pillar__["app"])}
+    return {app: [number, __salt__["release_store.created"](app, number)] for app, number in current.items()}
 
 
 def is_drained():

@@ -144,7 +144,8 @@ def app_of(entry, users, streams=None, vouched=()):
     claimed = IDENTIFIER.fullmatch(name)
     if known and uid in ("0", *(uid for uid, app in users.items() if app == known[0])):
         return {"app": known[0], "process": known[1], "name": name}
-    if uid in users:
+    # A user's id may have been that of an app which was removed. Nobody can write in the unit of another app.
+    if uid in users and (not known or known[0] == users[uid]):
         app = users[uid]
         is_own = claimed and claimed["app"] == app and app not in vouched and claimed["process"] not in ROOTS
         return {"app": app, "process": claimed["process"] if is_own else None, "name": name}
@@ -220,7 +221,9 @@ def stream(app, release, process, since):
     own = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_TRANSPORT=stdout"]
     # Where the launcher writes as root, nobody else can. One from before that wrote as the app's user.
     writers = ["0", *(uid for uid, name in users().items() if name == app)]
-    for options in ({"since": f"@{int(since)}"}, {"lines": 1}):
+    # One of this number may have been another release, of an app that was removed meanwhile.
+    created = __salt__["release_store.created"](app, int(release))
+    for options in ({"since": f"@{int(since)}"}, {"lines": 1, "since": f"@{int(created)}"}):
         for uid in writers:
             starts = lines([*own, f"_UID={uid}"], grep=mark, **options)
             if starts and starts[0].get("_STREAM_ID"):

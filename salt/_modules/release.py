@@ -1532,9 +1532,11 @@ def dying(app, number):
     if "saltern_ends" not in __context__:
         # Supervisor's own: an app's user may write as supervisord too, but not as root.
         own = ["_UID=0", "_SYSTEMD_UNIT=supervisor.service", "SYSLOG_IDENTIFIER=supervisord"]
-        lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=" exited: "))
-        __context__["saltern_ends"] = [line.partition(" exited: ")[2] for line in lines]
-    found = died(__context__["saltern_ends"], __salt__["process.info"](app, number))
+        entries = __salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=" exited: ")
+        __context__["saltern_ends"] = [(_written(one), one["MESSAGE"].partition(" exited: ")[2]) for one in entries]
+    since = __salt__["release_store.created"](app, number)
+    ends = [end for time_, end in __context__["saltern_ends"] if time_ >= since]
+    found = died(ends, __salt__["process.info"](app, number))
     ends = [_last_end(app, sentence.partition(" ")[0]) for sentence in found]
     return [f"{sentence}{end and ': '}{end}" for sentence, end in zip(found, ends, strict=True)]
 
@@ -1546,7 +1548,8 @@ def _last_end(app, name):
     """
     release, _, process = name.removeprefix(f"{app}.").partition(".")
     own, begins = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"], f"{release} {process} has ended: "
-    lines = _texts(__salt__["journal.lines"](own, since=f"-{DYING_WINDOW}s", grep=f"^{begins}", lines=1))
+    since = max(time.time() - DYING_WINDOW, __salt__["release_store.created"](app, int(release.removeprefix("v"))))
+    lines = _texts(__salt__["journal.lines"](own, since=f"@{int(since)}", grep=f"^{begins}", lines=1))
     return lines[-1].removeprefix(begins) if lines else ""
 
 
@@ -1593,6 +1596,11 @@ def _last_lines(app, number, process, started):
         own = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"]
         found = __salt__["journal.lines"](own, grep=f"^v{number} ", **options)
     return _texts(found)[-LOG_LINES:]
+
+
+def _written(entry):
+    """Return when an entry of the journal was written, in seconds since 1970."""
+    return int(entry.get("__REALTIME_TIMESTAMP") or 0) / 1_000_000
 
 
 def _texts(entries):

@@ -76,6 +76,7 @@ def releases(drain, dunders, monkeypatch, tmp_path):
     monkeypatch.setattr(drain, "MARK", str(tmp_path / "mark"))
     pillar = {"app": dict.fromkeys(found), "hosts": {"app1": {"roles": ["app"]}, "db1": {"roles": ["database"]}}}
     salt = {"release_store.current": found.get, "saltutil.is_running": lambda fun: found.get(fun, [])}
+    salt["release_store.created"] = lambda app, number: found.get("created", 1_700_000_000.0)
     dunders(drain, pillar=pillar, opts={"id": "app1"}, salt=salt)
     return found
 
@@ -96,9 +97,10 @@ def test_a_host_whose_run_goes_on_stays_out(drain, releases, run):
     assert drain.is_drained()
 
 
-def test_a_host_with_another_release_stays_out_until_somebody_puts_it_back(drain, releases):
+@pytest.mark.parametrize("other", [{"faq": 4}, {"created": 1_700_000_100.0}], ids=["number", "release of that number"])
+def test_a_host_with_another_release_stays_out_until_somebody_puts_it_back(drain, releases, other):
     drain.begin()
-    releases["faq"] = 4
+    releases |= other
     # Drained a second time, by the next attempt, it is still known what served when all was well.
     drain.begin()
     assert drain.undo() == "takes no requests; drain.end has it take them as it is"

@@ -76,6 +76,7 @@ def found(journal, dunders, monkeypatch):
 
         monkeypatch.setattr(journal, "lines", lines)
         monkeypatch.setattr(journal, "users", lambda: {"901": "tickets", "902": "faq"})
+        dunders(journal, salt={"release_store.created": lambda app, number: 800})
         return journal.stream("tickets", 2, "web.1", 1000.7)
 
     return find
@@ -91,6 +92,7 @@ STREAMS = {
     "root's, whatever the app's user says": ([start("901", "a", 1000), start("0", "b", 1001)], "b"),
     "the user's, where its launcher was the user's": ([start("901", "a", 1000)], "a"),
     "nobody else's": ([start("902", "a", 1000), start("1000", "b", 1000)], None),
+    "none of an app that was removed, whose v2 was another one": ([start("0", "a", 799)], None),
     "none": ([], None),
 }
 

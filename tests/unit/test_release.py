@@ -663,7 +663,25 @@ def test_why_a_process_keeps_dying_is_told_in_its_launchers_words(release, dunde
         return [{"MESSAGE": text} for text in (ends if "SYSLOG_IDENTIFIER=supervisord" in matches else told)]
 
     info = {"shop.v3.web.1": {"up": 3}}
-    dunders(release, salt={"journal.lines": lines, "process.info": lambda app, number: info}, context={})
+    salt = {"journal.lines": lines, "process.info": lambda app, number: info}
+    dunders(release, salt=salt | {"release_store.created": lambda app, number: 0}, context={})
     begins = "shop.v3.web.1 ended 3 times in the last 10 minutes, at last with exit status 137"
     assert release.dying("shop", 3) == [begins + end]
     assert asked[1] == (["SYSLOG_IDENTIFIER=shop[web.1]", "_UID=0"], "^v3 web.1 has ended: ")
+
+
+@pytest.mark.parametrize("created, count", [(1000, 4), (1001.5, 3), (1004, 0)], ids=["its own", "one before", "all"])
+def test_ends_of_an_earlier_release_of_the_same_number_are_not_this_ones(release, dunders, created, count):
+    said = "INFO exited: shop.v1.web.1 (exit status 1; not expected)"
+    times = [1_001_000_000, 1_002_000_000, 1_003_000_000, 1_003_500_000]
+
+    def lines(matches, **options):
+        if "SYSLOG_IDENTIFIER=supervisord" not in matches:
+            return []
+        return [{"MESSAGE": said, "__REALTIME_TIMESTAMP": str(time)} for time in times]
+
+    info = {"shop.v1.web.1": {"up": 3}}
+    salt = {"journal.lines": lines, "process.info": lambda app, number: info}
+    dunders(release, salt=salt | {"release_store.created": lambda app, number: created}, context={})
+    ended = f"shop.v1.web.1 ended {count} times in the last 10 minutes, at last with exit status 1"
+    assert release.dying("shop", 1) == ([ended] if count else [])
