@@ -8,8 +8,10 @@ processes of a new release are asked what its documents say that they answer, be
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
@@ -317,6 +319,7 @@ class Asker:
     """
 
     def __init__(self, app):
+        self.app = app
         self.output, self.errors = os.memfd_create("output"), os.memfd_create("errors")
         environ = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "LANG": "C.UTF-8"}
         streams = {"stdin": subprocess.PIPE, "stdout": self.output, "stderr": self.errors}
@@ -348,6 +351,11 @@ class Asker:
                 f"{COMMAND}: no answer after {limit} s; expected one. An app's answer without an end holds it too"
             ) from None
         printed, said = _printed(self.output), _printed(self.errors)
+        if self.process.returncode == -signal.SIGKILL:
+            raise CommandExecutionError(
+                f"{COMMAND}: it was killed; expected that app.{self.app}.limits.memory leaves it room: it takes some "
+                "100 MB beside the app's processes"
+            )
         try:
             return judged(json.loads(printed), question["documents"])
         except (ValueError, RecursionError):
@@ -369,8 +377,16 @@ class Asker:
 
 
 def _command(app):
+    # Below the app's slice, whose limits hold for it too: the processes of its user may meddle with it.
+    # To systemd a dash in a slice's name is the end of its parent's.
+    name = "app-" + app.replace("-", "\\x2d")
+    unit = f"--unit={name}-contract-{os.getpid()}.{time.time_ns()}.scope"
+    command = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice={name}.slice"]
+    command += [f"--description={app}: what asks a release", "--"]
+    # Where the app's memory is at its limit the kernel ends this one, and none that serves.
+    command += ["choom", "--adjust", "1000", "--"]
     # What it is answered may have no end, and is kept until the answer is whole.
-    command = ["prlimit", f"--fsize={MAX_ANSWER}", f"--as={MEMORY}", "--core=0"]
+    command += ["prlimit", f"--fsize={MAX_ANSWER}", f"--as={MEMORY}", "--core=0"]
     command += ["setpriv", "--reuid", app, "--regid", app, "--clear-groups", "--no-new-privs"]
     # The interpreter by the path that its byte code was made for: by another, the user would compile all of it anew.
     # A minion's job may outlast its interpreter, where bootstrap.sh has just brought another.

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import json
+import re
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -460,7 +461,12 @@ def test_a_document_that_cannot_be_read_is_told(contract, tmp_path, what):
 
 def test_the_command_has_bounds_of_its_own(contract):
     command = contract._command("faq")
-    assert command[: command.index("setpriv")] == ["prlimit", "--fsize=65536", "--as=1073741824", "--core=0"]
+    assert command[command.index("prlimit") : command.index("setpriv")] == [
+        "prlimit",
+        "--fsize=65536",
+        "--as=1073741824",
+        "--core=0",
+    ]
     # The app's processes may have it do what they want: no more than they may.
     assert "--no-new-privs" in command[: command.index("--pdeathsig")]
 
@@ -493,3 +499,18 @@ def test_a_rollback_knows_what_the_earlier_build_lacks(contract, dunders, known,
     pillar = {"app": {"faq": {"attach": {}}, "tickets": use("faq", "v1")}}
     dunders(contract, salt={"release_store.build": lambda app, sha256: build}, pillar=pillar)
     assert contract.dropped("faq", SHA256) == expected
+
+
+def test_the_command_has_the_limits_of_the_app_that_it_asks(contract):
+    command = contract._command("my-shop")
+    assert command[:4] == ["systemd-run", "--quiet", "--collect", "--scope"]
+    assert re.fullmatch(r"--unit=app-my\\x2dshop-contract-[0-9]+\.[0-9]+\.scope", command[4])
+    assert command[5] == "--slice=app-my\\x2dshop.slice"
+    # Root's until it is there: its user may not move it.
+    assert command.index("setpriv") > command.index("choom") > 5
+
+
+def test_a_command_that_is_killed_is_told(contract, monkeypatch):
+    monkeypatch.setattr(contract, "_command", lambda app: ["sh", "-c", "kill -9 $$"])
+    with pytest.raises(CommandExecutionError, match=r"it was killed; expected that app\.faq\.limits\.memory leaves"):
+        contract.Asker("faq").answer({"seconds": 1, "documents": {}})

@@ -96,16 +96,25 @@ def test_two_apps_use_two_versions_at_once(host, faq):
     assert "related" not in faq.get(f"/v1/questions/{made['id']}").json()
 
 
+# Which control groups the command that asks is in, once its user is the app's.
+ASKER = "until pid=$(pgrep -u faq -f lib/saltern/contract); do sleep 0.05; done; cat /proc/$pid/cgroup >/tmp/asker"
+
+
 def test_the_check_is_made_once_for_a_release(host, faq, release, rows, pillar):
     apply(host).changed_nothing()
     logged, before = checked(host), rows()
     apply(host).changed_nothing()
     assert checked(host) == logged
     pillar.merge(app={"faq": {"config": {"WEB_THREADS": "5"}}})
+    host.sh(f"timeout 60 sh -c '{ASKER}' >/dev/null 2>&1 &")
     applied = apply(host).succeeded()
     # What asks was started before the states whose turn is before the release's, and has ended with the run.
     assert applied.states["app-contracts-begun"]["comment"] == "faq will be asked"
     assert host.run("pgrep", "-f", "lib/saltern/contract", check=False).stdout == ""
+    # It has the limits of the app: whose processes may have it do anything.
+    assert re.search(
+        r":/app\.slice/app-faq\.slice/app-faq-contract-[0-9.]+\.scope$", host.sh("cat /tmp/asker").stdout, re.M
+    )
     number = release()
     said = [re.sub(r": \d\d calls", ": calls", line) for line in checked(host)[len(logged) :]]
     assert said == [f"v{number} openapi/v{n}.yaml: calls, answered as it says" for n in (1, 2)]
