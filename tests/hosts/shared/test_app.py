@@ -300,6 +300,18 @@ def test_a_config_change_is_a_new_release_and_nothing_else(host, mirror, pillar,
     apply(host).changed_nothing()
 
 
+# What systemd does when it reads the files differs between the two Debians.
+def test_limits_hold_at_once_and_without_a_restart(host, mirror, pillar, pids, release):
+    before, number = pids("mirror"), release()
+    pillar.merge(app={"mirror": {"limits": {"memory": "900m", "processes": {"web": {"memory": "300m"}}}}})
+    assert apply(host).succeeded().changed == {"app-limits-mirror"}
+    assert pids("mirror") == before
+    shown = host.salt("release.show", "mirror")["limits"]
+    assert shown["memory"].endswith(" of 900 MiB")
+    assert shown["processes"][f"v{number} web.1"]["memory"].endswith(" of 300 MiB")
+    apply(host).changed_nothing()
+
+
 @pytest.mark.alike("trixie")
 def test_only_so_many_releases_are_kept(host, mirror, pillar, release):
     for value in ("1", "2", "3"):

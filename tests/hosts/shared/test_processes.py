@@ -154,17 +154,6 @@ def test_an_app_that_forks_without_end_takes_no_other_down(host, lines, others):
     assert len(host.salt("process.pids", "lines", number.removeprefix("v"), "many.1")) <= 4
 
 
-def test_limits_hold_at_once_and_without_a_restart(host, lines, pillar):
-    status = host.run("supervisorctl", "pid", program(host, "web")).stdout
-    pillar.merge(app={"lines": {"limits": {"memory": "900m", "processes": {"web": {"memory": "300m"}}}}})
-    assert apply(host).succeeded().changed == {"app-limits-lines"}
-    assert host.run("supervisorctl", "pid", program(host, "web")).stdout == status
-    shown = host.salt("release.show", "lines")["limits"]
-    assert shown["memory"].endswith(" of 900 MiB")
-    assert shown["processes"][f"{program(host, 'web').split('.')[1]} web.1"]["memory"].endswith(" of 300 MiB")
-    apply(host).changed_nothing()
-
-
 def test_nothing_is_left_of_an_app_that_is_removed(host, lines, pillar):
     pillar.merge(app={"lines": None})
     apply(host).succeeded()
