@@ -63,7 +63,7 @@ PILLARS = {
     ),
     "a host without roles": (
         {"hosts.yaml": {"dev": {"environment": "dev", "address": "10.0.0.1"}}},
-        ["hosts.dev.roles: missing; expected list without repeats (What it is for)"],
+        ["hosts.dev.roles: missing; expected list without repeats (What the host is for)"],
     ),
     "an inventory that is a list": (
         {"hosts.yaml": ["dev"]},

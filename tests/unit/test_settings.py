@@ -27,7 +27,7 @@ APP_KEYS = (
     "release_timeout, site, unpacked"
 )
 BUILT = "expected a mapping of source and sha256, as bin/build-release --declare writes it"
-DOMAINS = "expected list without repeats (The names at which the proxy serves its web processes)"
+DOMAINS = "expected list without repeats (The domains at which the proxy serves the app)"
 MEMORY = "expected an amount such as 128MB, in kB, MB or GB"
 VARIABLE = "expected a variable's name of letters, digits and underscores that Saltern or the shell does not set itself"
 NAME = "a name that cannot be used here; expected"
@@ -107,7 +107,7 @@ MISTAKES = {
         {"nginx": {"worker_connections": "4096"}},
         [
             "nginx.worker_connections: found string; expected integer from 64 to 1000000 "
-            "(How many connections each of its worker processes may hold)"
+            "(How many connections each worker process may hold)"
         ],
     ),
     "a number with a fraction that is none": (
@@ -120,7 +120,7 @@ MISTAKES = {
     ),
     "text for a boolean": (
         {"nginx": {"gzip": "yes"}},
-        ["nginx.gzip: found string; expected boolean (Whether text is compressed)"],
+        ["nginx.gzip: found string; expected boolean (Whether nginx compresses text)"],
     ),
     "a number for text": (
         shop(config={"DEBUG": 1}),
@@ -158,7 +158,7 @@ MISTAKES = {
         {"postgres": {"max_connections": 3}},
         [
             "postgres.max_connections: not acceptable; expected integer from 10 to 10000 "
-            "(How many connections there may be at once)"
+            "(How many connections the server takes at once)"
         ],
     ),
     "a value that is not of the form": (
@@ -218,7 +218,7 @@ MISTAKES = {
         [
             f"app.shop.build: missing; {BUILT}",
             "app.shop.port: found string; expected a multiple of 100 from 8000 to 29900",
-            "nginx.gzip: found integer; expected boolean (Whether text is compressed)",
+            "nginx.gzip: found integer; expected boolean (Whether nginx compresses text)",
             "zzz: unknown setting; expected one of app, base, certificates, drift, firewall, master, nginx, postgres, "
             "redis, supervisor",
         ],
@@ -277,7 +277,7 @@ def test_an_inventory_has_hosts_with_environments_and_roles_that_there_are(setti
         "hosts.web1.address: missing; expected an IPv4 address",
         "hosts.web1.adress: unknown setting; did you mean 'address'?",
         "hosts.web1.environment: expected one of dev, staging, production; did you mean 'production'?",
-        "hosts.web1.roles: not acceptable; expected list without repeats (What it is for)",
+        "hosts.web1.roles: not acceptable; expected list without repeats (What the host is for)",
         "hosts.web1.roles[0]: expected one of master, database, cache, app, proxy; did you mean 'database'?",
     ]
     assert settings.check({"hosts": hosts_schema}, {}) == [
