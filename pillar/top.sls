@@ -1,13 +1,5 @@
 {% set environment = salt['inventory.environment'](salt['inventory.read'](), opts.id) %}
+# common, environments.X, builds.X, secrets.X and certificates.X.HOST: what is there and can be loaded. The external pillar
+# says what cannot. The release tool writes the builds, an operator the secrets and the certificates.
 base:
-  '*':
-    - common
-{% if environment %}
-    - environments.{{ environment }}
-  # None need be there: the release tool writes the builds, an operator the secrets and the certificates.
-  {{ opts.id | tojson }}:
-    - ignore_missing: True
-    - builds.{{ environment }}
-    - secrets.{{ environment }}
-    - certificates.{{ environment }}.{{ opts.id | replace('.', '_') }}
-{% endif %}
+  {{ opts.id | tojson }}: {{ salt['settings.loadable'](environment, opts.id) | tojson }}

@@ -32,13 +32,13 @@ def read():
     text = _text()
     try:
         return None if text is None else salt.utils.yaml.safe_load(text.decode())
-    except (UnicodeDecodeError, salt.utils.yaml.YAMLError):
+    except (salt.utils.yaml.YAMLError, ValueError, OverflowError, RecursionError):
         return None
 
 
 def _text():
     for root in __opts__["pillar_roots"]["base"]:
-        with contextlib.suppress(FileNotFoundError), open(os.path.join(root, "hosts.yaml"), "rb") as stream:
+        with contextlib.suppress(OSError), open(os.path.join(root, "hosts.yaml"), "rb") as stream:
             return stream.read()
     return None
 

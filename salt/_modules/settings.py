@@ -24,6 +24,7 @@ __load__ = [
     "confined",
     "dotted",
     "load",
+    "loadable",
     "misplaced",
     "parted",
     "read_schemas",
@@ -48,6 +49,10 @@ OF_AN_APP = {
 
 # No setting is half as deep.
 MAX_DEPTH = 20
+TOO_DEEP = f"more than {MAX_DEPTH} lists and mappings inside each other"
+
+# What a pillar file may begin with, beside nothing.
+RENDERERS = "#!yaml, #!jinja|yaml, #!yaml|gpg or #!jinja|yaml|gpg"
 
 # JSON Schema's words for what YAML calls otherwise.
 TYPES = {"object": "mapping", "array": "list", "null": "nothing"}
@@ -106,10 +111,9 @@ def compiled(pillar, minion_id):
         return {}, mistakes
     row = {INVENTORY_KEY: __salt__["inventory.row"](hosts, minion_id)}
     environment = hosts[minion_id]["environment"]
-    own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
-    own.append(__salt__["secrets.certificates"](environment, minion_id))
-    files = ["common.sls", *own]
-    if broken := unreadable(roots, files) or unrendered(roots, files):
+    files = _files(environment, minion_id)
+    own = files[1:]
+    if broken := missing(roots, files[:2]) or unreadable(roots, files) or unrendered(roots, files):
         raise CommandExecutionError("\n".join(broken))
     if INVENTORY_KEY in pillar and (DECLARED_KEY not in pillar or pillar[INVENTORY_KEY] != row[INVENTORY_KEY]):
         return {}, ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
@@ -138,6 +142,33 @@ def compiled(pillar, minion_id):
         return {}, sorted(mistakes)
     own = confined({"properties": schemas}, settings, hosts[minion_id]["roles"])
     return row | own | {DECLARED_KEY: sorted(declared)}, []
+
+
+def _files(environment, minion_id):
+    """Return the names of the pillar files of a host: what all share, its environment's, and what need not be there."""
+    own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
+    return ["common.sls", *own, __salt__["secrets.certificates"](environment, minion_id)]
+
+
+def loadable(environment, minion_id):
+    """List the pillar files of a host that Salt can load, for ``pillar/top.sls``.
+
+    Of a file that it cannot load Salt says little, in several messages or a traceback. So it is not given such a file,
+    and ``settings.compiled`` then says what is wrong with it.
+
+    :param environment: the host's. Empty where the inventory does not say it.
+    :param minion_id: the host's id.
+    :return: names as a top file has them, such as ``environments.dev``.
+
+    CLI Example: none, it serves the pillar's top file.
+    """
+    roots = __opts__["pillar_roots"]["base"]
+    names = _files(environment, minion_id) if environment else ["common.sls"]
+    return [
+        name.removesuffix(".sls").replace("/", ".")
+        for name in names
+        if not (missing(roots, [name]) or unreadable(roots, [name]) or unrendered(roots, [name]))
+    ]
 
 
 def completed(schemas, declared, hosts, minion_id):
@@ -276,15 +307,46 @@ def unreadable(roots, names):
         try:
             with open(os.path.join(root, name), encoding="utf-8") as stream:
                 text = stream.read()
-            if _is_plain(text) or not name.endswith(".sls"):
+            if renderers := _unknown_renderers(name, text):
+                found.append(f"pillar/{name}: line 1: {renderers}: no such renderer here; expected {RENDERERS}")
+            elif _is_plain(text) or not name.endswith(".sls"):
                 found += [f"pillar/{name}: {problem}" for problem in _misshapen(name, salt.utils.yaml.safe_load(text))]
         except FileNotFoundError:
             continue
         except UnicodeDecodeError:
             found.append(f"pillar/{name}: not in UTF-8; expected YAML in UTF-8")
+        except OSError as error:
+            found.append(f"pillar/{name}: cannot be read: {error.strerror}; expected a file that root may read")
         except salt.utils.yaml.YAMLError as error:
             found.append(f"pillar/{name}: {_problem(error)}; expected YAML")
+        except RecursionError:
+            found.append(f"pillar/{name}: {TOO_DEEP}; expected settings")
+        # Such as a number of thousands of digits, which Python's own message shows: it may be a secret.
+        except (ValueError, OverflowError):
+            found.append(f"pillar/{name}: a number that cannot be read; expected YAML; put it in quotes if it is text")
     return found
+
+
+def _unknown_renderers(name, text):
+    """Return the first line of a pillar file that names a renderer whose result nothing else here can read."""
+    first = text.partition("\n")[0].removeprefix("#!") if text.startswith("#!") and name.endswith(".sls") else ""
+    known = [set(part.split()[:1]) <= {"jinja", "yaml", "gpg"} for part in first.split("|")]
+    is_yaml = not first or "yaml" in [part.strip() for part in first.split("|")]
+    return "" if all(known) and is_yaml else f"#!{first[:40]!a}".replace("'", "")
+
+
+def missing(roots, names):
+    """List the pillar files that must be there, and are not.
+
+    :param roots: directories, in the order of the pillar roots.
+    :param names: of files below them.
+    :return: a message for each.
+    """
+    return [
+        f"pillar/{name}: missing; expected this file: it may be empty"
+        for name in names
+        if not any(os.path.lexists(os.path.join(root, name)) for root in roots)
+    ]
 
 
 def unrendered(roots, names):
@@ -303,7 +365,8 @@ def unrendered(roots, names):
             if not _is_plain(text):
                 content = __salt__["slsutil.renderer"](path, default_renderer="jinja|yaml")
                 found += [f"pillar/{name}: {problem}" for problem in _misshapen(name, content)]
-        except FileNotFoundError:
+        except (OSError, UnicodeDecodeError):
+            # That is told already; see unreadable.
             continue
         except SaltException:
             line = text[: _JINJA.search(text).start()].count("\n") + 1
@@ -326,7 +389,7 @@ def _misshapen(name, content):
     for _ in range(MAX_DEPTH):
         parts = (part for item in level for part in (item.values() if isinstance(item, dict) else item))
         level = list({id(part): part for part in parts if isinstance(part, dict | list)}.values())
-    return [f"more than {MAX_DEPTH} lists and mappings inside each other; expected settings"] if level else []
+    return [f"{TOO_DEEP}; expected settings"] if level else []
 
 
 def misplaced(schemas, roots, names):

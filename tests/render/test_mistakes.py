@@ -184,6 +184,27 @@ def test_a_file_that_is_no_yaml_stops_the_run_without_showing_its_content(tmp_pa
     assert "canary" not in output
 
 
+UNLOADABLE = {
+    "common.sls": ("include:\n- 1\n- {common: null}\n", "include: not here; expected settings alone"),
+    "environments/dev.sls": ("- canary\n", "found list; expected mapping"),
+    "secrets/dev.sls": ("#!py\ncanary = 1 / 0\n", "line 1: #!py: no such renderer here; expected "),
+}
+
+
+def test_a_file_that_salt_cannot_load_is_told_once_and_without_a_traceback(tmp_path):
+    host = Host(tmp_path, "dev")
+    host.declare("builds/dev.sls", BUILDS)
+    for name, (content, _) in UNLOADABLE.items():
+        host.declare(name, content)
+    code, output = host.call("state.apply", "test=True")
+    assert_refused(code, output, [])
+    assert "canary" not in output
+    said = [line for line in output.splitlines() if "pillar/" in line or line.startswith("- ")]
+    assert len(said) == len(UNLOADABLE)
+    for (name, (_, message)), line in zip(UNLOADABLE.items(), said, strict=True):
+        assert f"pillar/{name}: {message}" in line
+
+
 @pytest.mark.parametrize("name", ["common.sls", "environments/dev.sls"])
 def test_jinja_that_does_not_render_stops_the_run_without_showing_it(tmp_path, name):
     host = Host(tmp_path, "dev")

@@ -414,6 +414,9 @@ def compiled(
 ):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
+    for name in ("common.sls", "environments/dev.sls"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     salt = {
         "inventory.known": inventory.known,
         "inventory.keep": inventory.keep,
@@ -489,7 +492,7 @@ def test_a_formation_is_of_what_the_declared_build_has(compiled, build, formatio
 
 def test_a_value_that_is_a_secret_stands_in_one_file(compiled, tmp_path):
     for name in ("environments", "secrets"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(exist_ok=True)
     secret = (
         "app: {shop: {domains: [b], config: {KEY: canary, OTHER: canary}, attach: {URL: {url: 'redis://canary'}}}}\n"
     )
@@ -578,6 +581,59 @@ def test_a_pillar_file_that_is_no_yaml_is_told_by_line_without_its_content(setti
     assert found == [f"pillar/secrets/dev.sls: {message}"]
 
 
+UNLOADABLE = {
+    **dict.fromkeys(
+        ("include: a\n", "include: [1]\n", "include: [null]\n", "include:\n- a: {b: [c]}\n- {}\n", "include:\n"),
+        "include: not here; expected settings alone",
+    ),
+    "include:\n- common\n": "include: not here; expected settings alone",
+    "- a\n": "found list; expected mapping",
+    "hunter2\n": "found string; expected mapping",
+    "a: {}\na: {}\n": "line 2, column 1: found conflicting ID; expected YAML",
+    "a:\n\tb: 1\n": "line 2, column 1: found character that cannot start any token; expected YAML",
+    "a: *hunter2\n": "line 1, column 4: found undefined alias; expected YAML",
+    f"a: {'9' * 5000}\n": "a number that cannot be read; expected YAML; put it in quotes if it is text",
+    "a: " + "{a: " * 900 + "1" + "}" * 900: "more than 20 lists and mappings inside each other; expected settings",
+    "a: &a {b: *a}\n": "more than 20 lists and mappings inside each other; expected settings",
+    **{
+        f"#!{name}\na: 1\n": f"line 1: #!{name}: no such renderer here; expected #!yaml, #!jinja|yaml, #!yaml|gpg or "
+        "#!jinja|yaml|gpg"
+        for name in ("py", "nothere", "gpg", "yaml|mako")
+    },
+    b"a: \xe9\n": "not in UTF-8; expected YAML in UTF-8",
+    None: "cannot be read: Is a directory; expected a file that root may read",
+}
+
+
+@pytest.mark.parametrize("content", UNLOADABLE, ids=lambda content: ascii(content)[:30])
+def test_a_pillar_file_that_salt_cannot_load_is_told_once_and_not_given_to_it(
+    settings, secrets, dunders, tmp_path, content
+):
+    dunders(settings, salt={"secrets.certificates": secrets.certificates}, opts={"pillar_roots": {"base": [tmp_path]}})
+    for name in ("common.sls", "environments/dev.sls", "builds/dev.sls"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a: 1\n")
+    assert settings.loadable("dev", "one") == ["common", "environments.dev", "builds.dev"]
+    path = tmp_path / "environments/dev.sls"
+    path.unlink()
+    assert settings.loadable("dev", "one") == ["common", "builds.dev"]
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert settings.unreadable([tmp_path], ["environments/dev.sls"]) == [
+        f"pillar/environments/dev.sls: {UNLOADABLE[content]}"
+    ]
+    assert settings.loadable("dev", "one") == ["common", "builds.dev"]
+
+
+@pytest.mark.parametrize("name", ["common.sls", "environments/dev.sls"])
+def test_a_pillar_file_that_must_be_there_is_told(compiled, tmp_path, name):
+    (tmp_path / name).unlink()
+    with pytest.raises(CommandExecutionError, match=rf"^pillar/{name}: missing; expected this file: it may be empty$"):
+        compiled({"hosts": HOSTS} | shop(), "one")
+
+
 @pytest.mark.parametrize(
     "content", ["", "a: b\n", "{% if a %}\n", "a: {{ b }}\n", "#!yaml\na: '{{ b'\n", "#!yaml|gpg\na: b\n"]
 )
@@ -631,7 +687,7 @@ MISPLACED = {
 
 @pytest.mark.parametrize("declared, expected", MISPLACED.values(), ids=MISPLACED)
 def test_an_environment_sets_only_what_varies(settings, schemas, tmp_path, declared, expected):
-    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments").mkdir(exist_ok=True)
     (tmp_path / "environments/dev.sls").write_text(yaml.safe_dump(declared))
     found = settings.misplaced(schemas, [str(tmp_path)], ["environments/dev.sls", "secrets/dev.sls"])
     assert sorted(found) == sorted(expected)
