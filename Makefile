@@ -24,7 +24,7 @@ own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
 .NOTPARALLEL:
 .PHONY: help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts bench \
-	release build-forget docs secret secret-remove secrets-rekey certificates lock clean
+	build release build-forget docs secret secret-remove secrets-rekey certificates lock clean
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
@@ -111,15 +111,19 @@ bench: setup ## measure converges, releases and a fleet, beside what else there 
 		$(PYTHON) -m "bench.$$part" && $(PYTHON) -m bench.report "$$part" || exit 1; done
 
 ##@ Your apps and your tree
-release: $(own_tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
+build: $(own_tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
-		bin/build-release "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
+		bin/build "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
 			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' || exit 1; \
 	done
 
+release:
+	@echo "make release: what it made is a build: run make build$(if $(APP), APP='$(APP)')$(if $(SUITE), SUITE='$(SUITE)'), which takes \
+	the same variables; nothing was done" >&2; exit 2
+
 build-forget: tools ## no longer declare a build of an app that is removed (APP=shop ENV=production)
-	@bin/build-release --forget '$(APP)' --declare 'pillar/builds/$(ENV).sls' >/dev/null
+	@bin/build --forget '$(APP)' --declare 'pillar/builds/$(ENV).sls' >/dev/null
 
 docs: setup ## write docs/reference and the editors' schemas anew, and build all pages as a site (SERVE=1: and serve it)
 	@bin/settings-docs

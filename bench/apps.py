@@ -36,7 +36,7 @@ def declare(lab: Lab, host: Host, count: int, variables: int, scratch: Path) -> 
         if not (scratch / name).exists():
             shutil.copytree(ROOT / "tests/apps/mirror", scratch / name)
             commit(scratch / name)
-            lab.release(scratch / name, host.python)
+            lab.build(scratch / name, host.python)
         one = {"port": PORT + 100 * n, "domains": [f"{name}.localhost"], "formation": {"web": 1}}
         pillar.declare(lab.tree / "pillar", "dev", {"app": {name: {"config": None}}})
         pillar.declare(lab.tree / "pillar", "dev", {"app": {name: one | {"config": values}}})

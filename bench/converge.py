@@ -193,7 +193,7 @@ def main() -> int:
             with steps.step("boot, bootstrap, converge"):
                 host = bootstrapped(lab)
                 for app in ("faq", "tickets"):
-                    lab.release(ROOT / "examples" / app, host.python)
+                    lab.build(ROOT / "examples" / app, host.python)
                 host.converge(line=lambda _: None)
             with steps.step("install the contenders"):
                 collect(host, directory)

@@ -67,14 +67,14 @@ class Saltern:
         self.lab, self.code = lab, code
         self.host = lab.boot("dev", SUITE)
         self.host.bootstrap()
-        lab.release(ROOT / "examples/tickets", self.host.python)
+        lab.build(ROOT / "examples/tickets", self.host.python)
         self.configure("c0")
         self.release()
         self.deploy()
 
     def release(self) -> None:
         """Build what the code is now, and declare the build."""
-        self.lab.release(self.code, self.host.python)
+        self.lab.build(self.code, self.host.python)
 
     def configure(self, greeting: str) -> None:
         """Declare another value of the app's variable."""

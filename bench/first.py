@@ -52,7 +52,7 @@ def ours(lab: Lab) -> tuple[dict[str, float], list[str]]:
     found["bootstrap"] = time.monotonic() - started
     found["disk"] = float(host.sh("du -sm /opt/saltern | cut -f 1").stdout)
     for app in APPS:
-        lab.release(ROOT / "examples" / app, host.python)
+        lab.build(ROOT / "examples" / app, host.python)
     found["converge"] = timed(host, "salt-call", "--retcode-passthrough", "-l", "error", "state.apply")
     packages = host.run("python3", "-c", PACKAGES).stdout.split()
     found["resident"] = float(host.run("sh", "-c", RESIDENT).stdout or 0)

@@ -87,7 +87,7 @@ def prepared(lab: Lab, rows: dict[str, list[str]]) -> dict[str, Host]:
     for name in rows:
         hosts[name] = lab.boot(name)
         if len(hosts) == 1:
-            lab.release(ROOT / "tests/apps/mirror", hosts[name].python)
+            lab.build(ROOT / "tests/apps/mirror", hosts[name].python)
         hosts[name].bootstrap()
     for host in hosts.values():
         host.run(*CONVERGE)

@@ -58,7 +58,7 @@ def prepared(lab: Lab) -> dict[str, Host]:
     with ThreadPoolExecutor(2) as pool:
         hosts = dict(zip((MASTER, CROWD), pool.map(lab.boot, (MASTER, CROWD)), strict=True))
         for app in apps:
-            lab.release(ROOT / "examples" / app, hosts[MASTER].python, source="salt://")
+            lab.build(ROOT / "examples" / app, hosts[MASTER].python, source="salt://")
         list(pool.map(lambda host: host.bootstrap(), hosts.values()))
     hosts[CROWD].converge(line=lambda _: None)
     return hosts

@@ -112,7 +112,7 @@ def build(lab: Lab, host: Host, text: str) -> None:
         with (code / "mirror.py").open("a") as stream:
             stream.write(f"\n# {text}\n")
         commit(code)
-        lab.release(code, host.python)
+        lab.build(code, host.python)
 
 
 def measure(lab: Lab, host: Host) -> tuple[dict[str, list[float]], dict[str, list[tuple[float, float]]]]:
@@ -170,7 +170,7 @@ def main() -> int:
     with Lab.temporary("bench") as lab, console.status("boot, bootstrap, converge"):
         host = lab.boot("dev")
         for app in ("faq", "tickets"):
-            lab.release(ROOT / "examples" / app, host.python)
+            lab.build(ROOT / "examples" / app, host.python)
         build(lab, host, "first")
         declare(lab)
         host.bootstrap()

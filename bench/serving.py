@@ -46,14 +46,14 @@ def prepared(lab: Lab) -> Host:
     """Boot, bootstrap and converge a host with the app, of one process, and the view in it."""
     host = lab.boot("dev")
     host.bootstrap()
-    lab.release(ROOT / "examples/tickets", host.python)
+    lab.build(ROOT / "examples/tickets", host.python)
     with tempfile.TemporaryDirectory() as scratch:
         code = Path(scratch) / APP
         shutil.copytree(ROOT / "examples" / APP, code)
         with (code / "faq_site/urls.py").open("a") as stream:
             stream.write(VIEW)
         commit(code)
-        lab.release(code, host.python)
+        lab.build(code, host.python)
     host.converge(line=lambda _: None)
     # It is one program, with nothing that it needs beside it.
     subprocess.run(["podman", "cp", shutil.which("hey"), f"{host.name}:/usr/local/bin/hey"], check=True)

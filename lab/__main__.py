@@ -116,7 +116,7 @@ def up(options: argparse.Namespace) -> int:
         side_by_side(steps, "bootstrap", hosts, lambda host_id, doing: (None, bootstrapped(hosts[host_id], doing)))
         for app in example_apps(this.tree):
             with steps.step(f"build {app.name}") as step:
-                build = this.release(app, next(iter(hosts.values())).python)
+                build = this.build(app, next(iter(hosts.values())).python)
                 step.outcome = f"{build['version']}, sha256 {build['sha256'][:12]}"
         let_know_each_other(steps, this, hosts.values())
         converge_all(steps, this, hosts.values(), brief=True)
@@ -171,7 +171,7 @@ def stand_in(options: argparse.Namespace) -> None:
         this.refresh()
         for app in example_apps(this.tree):
             with steps.step(f"build {app.name}") as step:
-                build = this.release(app, PYTHON[suite])
+                build = this.build(app, PYTHON[suite])
                 step.outcome = f"{build['version']}, sha256 {build['sha256'][:12]}"
         with steps.step("secrets") as step:
             keys = {host_id: this.stand_in.make_host_key(host_id) for host_id in this.ids}

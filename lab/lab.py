@@ -259,18 +259,18 @@ class Lab:
             return False
         return True
 
-    def release(self, app: Path, python: str, source: str = f"{TREE}/dist") -> dict:
+    def build(self, app: Path, python: str, source: str = f"{TREE}/dist") -> dict:
         """Build an app's working tree and declare the build in this lab's environment.
 
         :param app: the app's directory.
         :param python: the version of the hosts' Python, such as ``3.11``.
         :param source: where the hosts find the build.
-        :return: what bin/build-release says of the build: its app, version, path and sha256.
+        :return: what bin/build says of the build: its app, version, path and sha256.
         :raises LabError: with its reason.
         """
         result = subprocess.run(
             [
-                *(str(ROOT / "bin/build-release"), str(app), "--worktree", "--python", python),
+                *(str(ROOT / "bin/build"), str(app), "--worktree", "--python", python),
                 *("--output", str(self.tree / "dist")),
                 *("--declare", str(self.tree / f"pillar/builds/{self.environment}.sls"), "--source", source),
             ],

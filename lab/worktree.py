@@ -1,4 +1,4 @@
-"""Git work trees of tests' own, of which bin/build-release makes builds."""
+"""Git work trees of tests' own, of which bin/build makes builds."""
 
 import subprocess
 from pathlib import Path

@@ -227,12 +227,12 @@ class Check:
             raise LabError(f"{release}: expected to be refused with: {expected}")
         return found[0]
 
-    def release(self) -> None:
+    def build(self) -> None:
         """Build the apps of the copy, as its Makefile does. Outside dev, ``vagrant up`` and ``provision`` do.
 
         :raises LabError: with the reason.
         """
-        goal = "release" if self.environment == "dev" else "tools"
+        goal = "build" if self.environment == "dev" else "tools"
         command = ["make", "-s", goal, f"SUITE={self.suite}"]
         done = subprocess.run(command, cwd=self.tree, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -363,13 +363,13 @@ def destroy(this: Check) -> None:
 
 
 def walk(this: Check) -> None:
-    """Do what a user would, from ``make release`` to an edit that is seen.
+    """Do what a user would, from ``make build`` to an edit that is seen.
 
     :raises LabError: at the first thing that is not as it should be.
     """
     step = this.steps.step
-    with step("make release" if this.environment == "dev" else "make tools"):
-        this.release()
+    with step("make build" if this.environment == "dev" else "make tools"):
+        this.build()
     with step("vagrant up") as one:
         this.converge("up", one)
     with step("the apps on this machine") as one:
@@ -384,9 +384,9 @@ def walk(this: Check) -> None:
     with step("vagrant provision") as one:
         if this.converge("provision", one):
             raise LabError("a second converge changed something; the log has what")
-    with step("make release after an edit, vagrant provision") as one:
+    with step("make build after an edit, vagrant provision") as one:
         edit(this.tree / "examples" / APP)
-        this.release()
+        this.build()
         this.converge("provision", one)
         if EDITED not in this.answer(APP, "/"):
             raise LabError("the edit of the app is not to be seen")

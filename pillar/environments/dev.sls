@@ -1,5 +1,5 @@
 # yaml-language-server: $schema=../../docs/environment.schema.json
-# What differs in dev. The builds are in builds/dev.sls, which `make release` writes.
+# What differs in dev. The builds are in builds/dev.sls, which `make build` writes.
 
 # Hosts that are thrown away are changed by hand all day.
 drift:

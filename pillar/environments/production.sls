@@ -1,5 +1,5 @@
 # yaml-language-server: $schema=../../docs/environment.schema.json
-# What differs in production. The builds are in builds/production.sls, which `make release ENV=production` writes.
+# What differs in production. The builds are in builds/production.sls, which `make build ENV=production` writes.
 app:
   faq:
     domains: [faq.example.com]

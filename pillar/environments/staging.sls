@@ -1,5 +1,5 @@
 # yaml-language-server: $schema=../../docs/environment.schema.json
-# What differs in staging. The builds are in builds/staging.sls, which `make release ENV=staging` writes.
+# What differs in staging. The builds are in builds/staging.sls, which `make build ENV=staging` writes.
 app:
   faq:
     domains: [faq.staging.example.com]

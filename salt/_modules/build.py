@@ -51,7 +51,7 @@ NEAR = (".", ".venv", ".venv/bin")
 NEEDED = ("build.json", ".venv/bin/python", ".venv/lib/python3*/site-packages")
 COMPILE = ("prlimit", f"--as={4 << 30}", "/usr/bin/python3", "-IS", "-m", "compileall", "-q")
 MEGABYTE = 1_000_000
-# Of a path in a build, as bin/build-release has them.
+# Of a path in a build, as bin/build has them.
 MAX_PATH, MAX_NAME, MAX_DEPTH = 1000, 255, 100
 # Seconds since 1970 that each file system can keep.
 MAX_TIME = 1 << 32
@@ -868,12 +868,12 @@ def judged(app, manifest, has):
         if mistake and mistake.absolute_path:
             where = ".".join(shown(str(part)) for part in mistake.absolute_path)
             raise CommandExecutionError(
-                f"app.{app}.build: build.json: {where}: not as a build has it; make it with bin/build-release"
+                f"app.{app}.build: build.json: {where}: not as a build has it; make it with bin/build"
             )
     except (ValueError, RecursionError):
         mistake = True
     if mistake:
-        raise CommandExecutionError(f"app.{app}.build: has no valid build.json; make it with bin/build-release")
+        raise CommandExecutionError(f"app.{app}.build: has no valid build.json; make it with bin/build")
     python, form, name = build["python"], build["format"], build["app"]
     if type(form) is not int or form != FORMAT:
         raise CommandExecutionError(
@@ -885,13 +885,13 @@ def judged(app, manifest, has):
     if python != own:
         raise CommandExecutionError(
             f"app.{app}.build: is for Python {shown(python)}, this host has {own}; "
-            f"build it with bin/build-release --python {own}"
+            f"build it with bin/build --python {own}"
         )
     if has(".venv"):
-        raise CommandExecutionError(f"app.{app}.build: has a .venv of its own; make it with bin/build-release")
+        raise CommandExecutionError(f"app.{app}.build: has a .venv of its own; make it with bin/build")
     for name in ("Procfile", "requirements.txt"):
         if not has(name):
-            raise CommandExecutionError(f"app.{app}.build: has no {name}; make it with bin/build-release")
+            raise CommandExecutionError(f"app.{app}.build: has no {name}; make it with bin/build")
     return build
 
 
@@ -900,7 +900,7 @@ def _check_processes(app, declared, build):
     if "processes" in declared and sorted(declared["processes"]) != (has := sorted(build["processes"])):
         raise CommandExecutionError(
             f"app.{app}.build.processes: the build has {', '.join(has)}; expected these, as "
-            "bin/build-release --declare writes them"
+            "bin/build --declare writes them"
         )
 
 

@@ -133,7 +133,7 @@ def mistakes(app, provides, sha256, uses, before, after, breaks):
             if version in provides:
                 found.append(
                     f"app.{app}.provides.{version}: build {sha256[:12]} has no {path(version)}; expected the OpenAPI "
-                    "document of that version in the app's tree, and a build that bin/build-release made of it"
+                    "document of that version in the app's tree, and a build that bin/build made of it"
                 )
             continue
         if version in after and not reasons:

@@ -1369,7 +1369,7 @@ def new_migrations(record, other):
     is_known = own is not None or theirs is not None or "unknown" not in (installed or its or {"unknown": ""})
     if is_alike and is_known:
         return None, None
-    return None, "an earlier build-release made one of their builds, which does not say what its wheels migrate"
+    return None, "an earlier bin/build made one of their builds, which does not say what its wheels migrate"
 
 
 def _between(app, old, new):

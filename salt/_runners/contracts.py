@@ -151,7 +151,7 @@ def _documents(build):
                 return {version: f"{one['title']} {one['version']}" for version, one in found.items()}
             except (*UNREADABLE, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
                 raise CommandExecutionError(
-                    f"{path}: has no valid build.json ({type(error).__name__}); make it with bin/build-release"
+                    f"{path}: has no valid build.json ({type(error).__name__}); make it with bin/build"
                 ) from error
     return None
 

@@ -121,7 +121,7 @@ def bare(lab, suite):
     """A bare host: Debian's smallest system that boots."""
     host = lab.boot("dev", suite)
     for app in EXAMPLES:
-        lab.release(ROOT / "examples" / app, host.python)
+        lab.build(ROOT / "examples" / app, host.python)
     return host
 
 

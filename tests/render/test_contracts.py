@@ -144,4 +144,4 @@ def test_a_build_that_is_none_is_told(tree):
     tree.build(["v1"])
     code, output = tree.show()
     assert code == 1
-    assert "dist/faq.tar.gz: has no valid build.json (AttributeError); make it with bin/build-release" in output
+    assert "dist/faq.tar.gz: has no valid build.json (AttributeError); make it with bin/build" in output

@@ -11,7 +11,7 @@ MISTAKES = {
     "ngnix": {"gzip": False},
 }
 # There are no builds either.
-BUILT = "missing; expected a mapping of source and sha256, as bin/build-release --declare writes it"
+BUILT = "missing; expected a mapping of source and sha256, as bin/build --declare writes it"
 MESSAGES = [
     f"app.faq.build: {BUILT}",
     f"app.tickets.build: {BUILT}",

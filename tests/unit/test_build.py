@@ -326,7 +326,7 @@ def test_a_build_without_a_part_is_refused(build, staged, name):
     (staged / name).unlink()
     with pytest.raises(CommandExecutionError) as raised:
         build._judge("shop", str(staged))
-    assert str(raised.value) == f"app.shop.build: has no {name}; make it with bin/build-release"
+    assert str(raised.value) == f"app.shop.build: has no {name}; make it with bin/build"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b"null", b'"python"', b'{"python": "3.11"}', b"\xff\xfe"])
@@ -337,7 +337,7 @@ def test_a_build_without_a_valid_manifest_is_refused(build, staged, content):
         (staged / "build.json").write_bytes(content)
     with pytest.raises(CommandExecutionError) as raised:
         build._judge("shop", str(staged))
-    assert str(raised.value) == "app.shop.build: has no valid build.json; make it with bin/build-release"
+    assert str(raised.value) == "app.shop.build: has no valid build.json; make it with bin/build"
 
 
 @pytest.mark.parametrize(
@@ -345,8 +345,8 @@ def test_a_build_without_a_valid_manifest_is_refused(build, staged, content):
     [
         ({"format": 2}, "has the format 2; expected 1. Build it again"),
         ({"app": "other"}, "is a build of other; declare one of shop"),
-        ({"processes": ["web"]}, "build.json: processes: not as a build has it; make it with bin/build-release"),
-        ({"python": "2.7"}, "is for Python 2.7, this host has {own}; build it with bin/build-release --python {own}"),
+        ({"processes": ["web"]}, "build.json: processes: not as a build has it; make it with bin/build"),
+        ({"python": "2.7"}, "is for Python 2.7, this host has {own}; build it with bin/build --python {own}"),
     ],
 )
 def test_a_build_for_another_host_is_refused(build, staged, change, message):

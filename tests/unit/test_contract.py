@@ -20,7 +20,7 @@ DROPS = "app.faq.build: drops v1, which"
 KEEP = "expected a build that keeps it"
 MISSING = (
     f"app.faq.provides.v2: build {SHA256[:12]} has no openapi/v2.yaml; expected the OpenAPI document of that version "
-    "in the app's tree, and a build that bin/build-release made of it"
+    "in the app's tree, and a build that bin/build made of it"
 )
 NOTHING = {"v1": [], "v2": []}
 MISTAKES = {

@@ -22,7 +22,7 @@ def record(build, migrations=None, processes=None, reversible=False, wheels=WHEE
     return made | {"wheels": wheels} | ({"installed_migrations": installed} if installed else {})
 
 
-OF_EARLIER = "an earlier build-release made one of their builds, which does not say what its wheels migrate"
+OF_EARLIER = "an earlier bin/build made one of their builds, which does not say what its wheels migrate"
 NO_KIND = "there are none of a kind that Saltern knows, and their code differs"
 CROSSINGS = {
     # Builds that say what all that they install migrates.

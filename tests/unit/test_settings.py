@@ -26,7 +26,7 @@ APP_KEYS = (
     "attach, build, config, contract, domains, drain, formation, grace, health, keep_releases, limits, port, provides, "
     "release_timeout, site, unpacked"
 )
-BUILT = "expected a mapping of source and sha256, as bin/build-release --declare writes it"
+BUILT = "expected a mapping of source and sha256, as bin/build --declare writes it"
 DOMAINS = "expected list without repeats (The domains at which the proxy serves the app)"
 MEMORY = "expected an amount such as 128MB, in kB, MB or GB"
 VARIABLE = "expected a variable's name of letters, digits and underscores that Saltern or the shell does not set itself"

@@ -127,7 +127,7 @@ def test_an_inventory_that_cannot_be_is_refused(tree, vagrant, text, said):
 
 def test_without_a_build_nothing_is_booted(vagrant):
     code, output = vagrant("up", "--provider", "libvirt")
-    assert code and "pillar/builds/dev.sls: no app has a build yet; run make release first" in output
+    assert code and "pillar/builds/dev.sls: no app has a build yet; run make build first" in output
     assert "not created" in vagrant("status")[1]
 
 
@@ -147,9 +147,9 @@ def built(tree, name, is_there=True):
         (
             "faq-1-py3.13.tar.gz",
             True,
-            "app.faq.build: faq-1-py3.13.tar.gz is not for py3.11 of bookworm; run make release",
+            "app.faq.build: faq-1-py3.13.tar.gz is not for py3.11 of bookworm; run make build",
         ),
-        ("faq-1-py3.11.tar.gz", False, "dist/faq-1-py3.11.tar.gz: not there; run make release SUITE=bookworm APP=faq"),
+        ("faq-1-py3.11.tar.gz", False, "dist/faq-1-py3.11.tar.gz: not there; run make build SUITE=bookworm APP=faq"),
     ],
 )
 def test_a_build_that_the_machine_could_not_run_is_refused(tree, vagrant, name, is_there, said):

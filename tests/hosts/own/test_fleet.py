@@ -89,7 +89,7 @@ class Fleet:
         assert old in file.read_text()
         file.write_text(file.read_text().replace(old, new))
         commit(copy)
-        self.lab.release(copy, self.master.python, source="salt://")
+        self.lab.build(copy, self.master.python, source="salt://")
 
 
 def said_of(name, pillar):
@@ -116,7 +116,7 @@ def fleet(suite):
             booted = pool.map(lambda name: lab.boot(name, suite, image_name=image, reboots=True), ROLES)
             hosts = dict(zip(ROLES, booted, strict=True))
         for app in ("faq", "tickets"):
-            lab.release(ROOT / "examples" / app, hosts["master1"].python, source="salt://")
+            lab.build(ROOT / "examples" / app, hosts["master1"].python, source="salt://")
         hosts["master1"].bootstrap(*shlex.split(BOOTSTRAP_MASTER)[1:])
         yield Fleet(lab, hosts)
         for host in hosts.values():

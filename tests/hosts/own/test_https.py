@@ -151,7 +151,7 @@ def world(suite, tmp_path_factory):
 
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(lambda work: work(), [prepare_authority, host.bootstrap]))
-        lab.release(ROOT / "tests/apps/mirror", host.python)
+        lab.build(ROOT / "tests/apps/mirror", host.python)
         (lab.tree / "pillar/secrets/dev.sls").unlink()
         world = World(lab, host, authority, tmp_path_factory.mktemp("https"))
         directory = {"server": f"https://{authority.address}:14000/dir", "email": "ops@example.com"}

@@ -180,7 +180,7 @@ def network(suite):
             for name, value in SECRETS.items():
                 network.encrypt(name, value)
             for app in EXAMPLES:
-                lab.release(ROOT / "examples" / app, network.app1.python)
+                lab.build(ROOT / "examples" / app, network.app1.python)
             # Asked for by HTTP, as in dev.
             declare(lab.tree / "pillar", "staging", {"nginx": {"tls": {"redirect": False}}})
             yield network

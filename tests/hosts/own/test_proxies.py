@@ -164,7 +164,7 @@ def fleet(suite):
 
             hosts = dict(zip(ROLES, pool.map(booted, ROLES), strict=True))
             for app in APPS:
-                lab.release(ROOT / app, hosts["app1"].python)
+                lab.build(ROOT / app, hosts["app1"].python)
             fleet = Fleet(lab, hosts)
             # What apps attach first. Both app hosts migrate the one database at the same time.
             for names in (("db1", "proxy1"), ("app1", "app2")):

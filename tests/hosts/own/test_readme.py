@@ -113,7 +113,7 @@ def test_an_app_of_ones_own(port, type_in, clone):
     for path, settings in zip(PLACES, PILLAR, strict=True):
         file = clone / "pillar" / path
         file.write_text(yaml.safe_dump(overlaid(yaml.safe_load(file.read_text()), settings)))
-    type_in("make release APP=../shop")
+    type_in("make build APP=../shop")
     type_in("make apply")
     config = next(iter(PILLAR[1]["app"].values()))["config"]
     done = subprocess.run(
@@ -137,7 +137,7 @@ def test_the_message_about_a_mistake_is_the_one_shown(port, clone, reader):
 
 
 def test_a_build_for_production_is_declared(type_in, clone):
-    type_in("bin/build-release ../shop --declare pillar/builds/production.sls --source https://builds.example.com")
+    type_in("bin/build ../shop --declare pillar/builds/production.sls --source https://builds.example.com")
     build = yaml.safe_load((clone / "pillar/builds/production.sls").read_text())["app"]["shop"]["build"]
     assert build["source"].startswith("https://builds.example.com/shop-")
 

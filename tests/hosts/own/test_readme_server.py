@@ -41,7 +41,7 @@ def test_a_server(tmp_path, operator, monkeypatch):
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"web1": row}))
         host = lab.boot("web1")
         for app in EXAMPLES:
-            lab.release(ROOT / "examples" / app, host.python)
+            lab.build(ROOT / "examples" / app, host.python)
 
         def on_the_host(command: str) -> str:
             assert command in COMMANDS

@@ -27,7 +27,7 @@ def server(suite):
     with Lab.temporary(f"roles-{suite}") as lab:
         host = lab.boot("dev", suite, image_name=bootstrapped(suite))
         for app in EXAMPLES:
-            lab.release(ROOT / "examples" / app, host.python)
+            lab.build(ROOT / "examples" / app, host.python)
         for environment in OTHERS:
             shutil.copy(lab.tree / "pillar/builds/dev.sls", lab.tree / f"pillar/builds/{environment}.sls")
             declare(lab.tree / "pillar", environment, SECRETS | PLAIN)

@@ -81,7 +81,7 @@ def pids(host):
 def added(host, lab, pillar, pids):
     """The converge that added mirror, and the PIDs of the other apps before it."""
     before = pids("faq") | pids("tickets")
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     return apply(host).succeeded(), before
 
@@ -442,7 +442,7 @@ def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
 @pytest.mark.alike("bookworm")
 def test_a_build_for_another_python_is_refused(host, lab, mirror, declared):
     other = {"3.11": "3.13", "3.13": "3.11"}[host.python]
-    lab.release(ROOT / "tests/apps/mirror", other)
+    lab.build(ROOT / "tests/apps/mirror", other)
     assert f"is for Python {other}, this host has {host.python}" in apply(host).failed["app-build-mirror"]
 
 
@@ -484,7 +484,7 @@ HOSTILE = {
         f"a/evil lies behind a symbolic link; {OUTSIDE}",
     ),
     "a deep path": ([("/".join(["evil"] * 3000), "x")], "expected what a host can keep; build it again"),
-    "no build.json": ([("Procfile", "web: x")], "has no valid build.json; make it with bin/build-release"),
+    "no build.json": ([("Procfile", "web: x")], "has no valid build.json; make it with bin/build"),
 }
 
 
@@ -513,7 +513,7 @@ def test_a_build_without_a_procfile_is_refused(host, tree, mirror, declared):
                 without.addfile(member, whole.extractfile(member) if member.isfile() else None)
     sha256 = host.sh("sha256sum /srv/saltern/dist/no-procfile.tar.gz").stdout.split()[0]
     declare(source="/srv/saltern/dist/no-procfile.tar.gz", sha256=sha256)
-    assert apply(host).failed["app-build-mirror"] == "app.mirror.build: has no Procfile; make it with bin/build-release"
+    assert apply(host).failed["app-build-mirror"] == "app.mirror.build: has no Procfile; make it with bin/build"
 
 
 @pytest.mark.alike("bookworm")

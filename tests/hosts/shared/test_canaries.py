@@ -71,7 +71,7 @@ def production(host, lab, tree, pillar, canaries):
     row = yaml.safe_load((tree / "pillar/hosts.yaml").read_text())["dev"]
     hosts = {"dev": row | {"environment": "production"}, "web1": row | {"address": str(lab.subnet[99])}}
     (tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(hosts))
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     shutil.copy(tree / "pillar/builds/dev.sls", tree / "pillar/builds/production.sls")
     common = tree / "pillar/common.sls"
     common.write_text(yaml.safe_dump(overlaid(yaml.safe_load(common.read_text()), {"app": {"mirror": MIRROR}})))

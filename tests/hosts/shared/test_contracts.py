@@ -49,7 +49,7 @@ def new_build(host, lab, tmp_path_factory):
             assert old in text, f"{name} does not hold {old!r}"
             path.write_text(text.replace(old, new) if old else new)
         commit(code)
-        lab.release(code, host.python)
+        lab.build(code, host.python)
 
     return make
 
@@ -57,7 +57,7 @@ def new_build(host, lab, tmp_path_factory):
 @pytest.fixture(scope="module")
 def faq(host, lab, pillar, new_build):
     """A client of faq, which others use in both versions; all is as it was after the module."""
-    lab.release(ROOT / "tests/apps/survey", host.python)
+    lab.build(ROOT / "tests/apps/survey", host.python)
     pillar.merge(app={"survey": SURVEY})
     apply(host).succeeded()
     yield Client(host.address, "faq.localhost")
@@ -236,7 +236,7 @@ def test_a_version_that_nobody_attaches_may_go_and_come_again(host, faq, lab, ne
     # And one that keeps v1 and adds v2.
     pillar.merge(app={"faq": {"provides": {"v2": {"path": "/v2"}}}})
     assert lacking.match(apply(host).failed[STATE["release"]])
-    lab.release(ROOT / "examples/faq", host.python)
+    lab.build(ROOT / "examples/faq", host.python)
     apply(host).succeeded()
     assert release() == without + 1
     pillar.merge(app={"survey": {"formation": {"worker": 1}, "attach": {"FAQ_API": {"version": "v2"}}}})

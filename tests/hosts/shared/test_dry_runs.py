@@ -98,7 +98,7 @@ def test_a_dry_run_says_what_the_run_then_does_after(what, host, lab, pillar):
     else:
         pillar.merge(**settings)
     if what == "a new app":
-        lab.release(ROOT / "tests/apps/mirror", host.python)
+        lab.build(ROOT / "tests/apps/mirror", host.python)
     dry, real = apply(host, "test=True").succeeded(), apply(host).succeeded()
     assert dry.changed == real.changed == states
     for app in ("faq", "tickets"):

@@ -39,7 +39,7 @@ EACH |= {"pool parent": 1, "pool child 0": 1, "pool child 1": 1}
 @pytest.fixture(scope="module")
 def lines(host, lab, pillar):
     """A client of the app lines, deployed."""
-    lab.release(ROOT / "tests/apps/lines", host.python)
+    lab.build(ROOT / "tests/apps/lines", host.python)
     pillar.merge(app={"lines": LINES})
     apply(host).succeeded()
     yield Client(host.address, DOMAIN)

@@ -35,7 +35,7 @@ MIRROR = {
 @pytest.fixture(scope="module")
 def mirror(host, lab, pillar):
     """A client of the app mirror, deployed."""
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     apply(host).succeeded()
     return Client(host.address, DOMAIN)
@@ -61,7 +61,7 @@ def new_build(host, lab, tmp_path):
             path.parent.mkdir(exist_ok=True)
             path.with_suffix(".py").write_text(content)
         commit(code)
-        lab.release(code, host.python)
+        lab.build(code, host.python)
 
     return make
 

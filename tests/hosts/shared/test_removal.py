@@ -34,7 +34,7 @@ ACCESS = {"postgres-access", "postgres-access-loaded"}
 @pytest.fixture(scope="module")
 def mirror(host, lab, pillar):
     """A client of the app, whose database and Redis instance hold something."""
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     apply(host).succeeded()
     sql(host, "CREATE TABLE kept (text text); INSERT INTO kept VALUES ('Größe')")
@@ -269,7 +269,7 @@ def test_an_app_that_is_renamed_goes_on_where_what_takes_its_place_is_refused(ho
     shutil.copytree(ROOT / "tests/apps/mirror", code)
     commit(code)
     pillar.restore()
-    lab.release(code, host.python)
+    lab.build(code, host.python)
     pillar.merge(app={"glass": MIRROR})
     for arguments in (("test=True",), ()):
         failed = apply(host, *arguments).failed
@@ -282,7 +282,7 @@ def test_an_app_that_is_renamed_goes_on_where_what_takes_its_place_is_refused(ho
     assert pids(host, "mirror.") == before
     assert (sql(host, "SELECT text FROM kept"), redis(host, "GET kept")) == ("Größe", "Größe")
     pillar.restore()
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     assert "app-retired" in converged(host)
     # A worker is beside them again.
@@ -350,7 +350,7 @@ def test_a_removal_that_was_interrupted_goes_on(host, mirror):
 def test_an_app_that_is_declared_again_has_its_data(host, mirror, lab, pillar):
     # Its user is another one.
     host.sh("for name in one two three; do useradd --system filler-$name; done")
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     converged(host)
     assert (sql(host, "SELECT text FROM kept"), redis(host, "GET kept")) == ("Größe", "Größe")
@@ -423,7 +423,7 @@ def test_the_commands_that_are_listed_remove_it_for_good(host, mirror, lab, pill
     assert host.sh(f"cd / && runuser -u postgres -- {command}").stdout.strip() == "0"
     assert host.sh("ls -A /var/lib/redis | grep -c mirror || true").stdout.strip() == "0"
     apply(host).changed_nothing()
-    lab.release(ROOT / "tests/apps/mirror", host.python)
+    lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     converged(host)
     apply(host).changed_nothing()

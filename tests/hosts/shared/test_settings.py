@@ -20,8 +20,7 @@ MISTAKES = {
     "a required setting that is missing": (
         {"app": {"shop": {}}},
         [
-            "app.shop.build: missing; expected a mapping of source and sha256, as bin/build-release --declare "
-            "writes it",
+            "app.shop.build: missing; expected a mapping of source and sha256, as bin/build --declare writes it",
             "app.shop.port: missing; expected a multiple of 100 from 8000 to 29900",
         ],
     ),

@@ -1,4 +1,4 @@
-"""bin/build-release: real repositories of git, real wheels from the configured index, and every refusal in one line."""
+"""bin/build: real repositories of git, real wheels from the configured index, and every refusal in one line."""
 
 import contextlib
 import fcntl
@@ -52,7 +52,7 @@ def environment(tmp_path_factory):
 @pytest.fixture(scope="session")
 def command():
     """The command, as a module."""
-    loader = SourceFileLoader("build_release", str(ROOT / "bin/build-release"))
+    loader = SourceFileLoader("build_tool", str(ROOT / "bin/build"))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
     sys.modules[loader.name] = module
     loader.exec_module(module)
@@ -105,7 +105,7 @@ def run(environment, tmp_path):
 
     def call(*arguments, **options):
         environ = environment | options.pop("env", {})
-        command = [sys.executable, str(ROOT / "bin/build-release"), *map(str, arguments)]
+        command = [sys.executable, str(ROOT / "bin/build"), *map(str, arguments)]
         options = {"cwd": tmp_path} | options
         return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
 
@@ -142,10 +142,10 @@ def refused(done, *words):
     lines = done.stderr.splitlines()
     if len(lines) > 1:
         # Before it failed it may have said what takes the time.
-        assert lines[0].startswith("build-release: wheels: "), done.stderr
+        assert lines[0].startswith("build: wheels: "), done.stderr
         del lines[0]
     assert (done.returncode, done.stdout, len(lines)) == (1, "", 1), done
-    assert lines[0].startswith("build-release: ")
+    assert lines[0].startswith("build: ")
     for word in words:
         assert word in lines[0], lines[0]
 
@@ -655,7 +655,7 @@ def test_the_example_is_built_and_a_host_accepts_it(made, build, tmp_path, pytho
 def test_a_build_is_declared_beside_the_others(shop, made, tmp_path, settings):
     pillar = tmp_path / "pillar/builds/dev.sls"
     first = made(shop, "--declare", pillar)
-    assert "\n# Written by bin/build-release" in pillar.read_text()
+    assert "\n# Written by bin/build" in pillar.read_text()
     assert yaml.safe_load(pillar.read_text()) == {
         "app": {
             "shop": {"build": {"source": first["path"], "sha256": first["sha256"], "processes": ["release", "web"]}}
@@ -682,7 +682,7 @@ def test_apps_that_are_declared_at_the_same_time_wait_for_each_other(shop, envir
     other = {"app": {"other": {"build": {"source": "/srv/other.tar.gz", "sha256": "0" * 64}}}}
     held = os.open(pillar.parent, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    command = [sys.executable, ROOT / "bin/build-release", shop, "--declare", pillar]
+    command = [sys.executable, ROOT / "bin/build", shop, "--declare", pillar]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
         while it.poll() is None and not re.search(
             rf"-> FLOCK +ADVISORY +WRITE {it.pid} ", Path("/proc/locks").read_text()
@@ -991,22 +991,40 @@ def test_help_names_every_option(run):
 def tree(tmp_path):
     """A copy of the command in a tree without a virtual environment."""
     (tmp_path / "tree/bin").mkdir(parents=True)
-    return Path(shutil.copy(ROOT / "bin/build-release", tmp_path / "tree/bin")).parents[1]
+    return Path(shutil.copy(ROOT / "bin/build", tmp_path / "tree/bin")).parents[1]
 
 
 def test_it_enters_the_trees_virtual_environment(tree):
     (tree / ".venv").symlink_to(sys.prefix)
-    done = subprocess.run([sys.executable, "-IS", tree / "bin/build-release", "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-IS", tree / "bin/build", "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "usage: build-release" in done.stdout
+    assert "usage: build" in done.stdout
 
 
 def test_without_it_one_line_says_what_to_do(tree):
-    done = subprocess.run([sys.executable, "-IS", tree / "bin/build-release", "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-IS", tree / "bin/build", "--help"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert re.fullmatch(r"build-release: \w+ is not installed: .*; run make tools\n", done.stderr)
+    assert re.fullmatch(r"build: \w+ is not installed: .*; run make tools\n", done.stderr)
 
 
 def test_what_is_said_commands_no_terminal(command, capsys):
     command.say(command.Refusal("openapi/v1.yaml: paths: \x1b[2J\x9b\u202e"))
-    assert capsys.readouterr().err == "build-release: openapi/v1.yaml: paths: \\x1b[2J\\x9b\\u202e\n"
+    assert capsys.readouterr().err == "build: openapi/v1.yaml: paths: \\x1b[2J\\x9b\\u202e\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["bin/build-release", "examples/faq"], "run bin/build, which takes the same options; nothing was done"),
+        (
+            ["make", "release", "APP=faq", "SUITE=trixie"],
+            "run make build APP='faq' SUITE='trixie', which takes the same variables; nothing was done",
+        ),
+    ],
+)
+def test_a_former_name_tells_the_new_one_and_does_nothing(command, expected):
+    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True)
+    assert done.returncode
+    assert expected in done.stderr
+    assert done.stdout == ""
