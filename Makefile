@@ -52,9 +52,10 @@ down: setup ## remove the hosts and their network (HOST=app1: that one)
 ##@ Tests
 test: lint unit render vagrant converge ## all of these, in this order
 
-lint: setup ## read the code: ruff, salt-lint, shellcheck; long state files, stale docs, dead links, who reads secrets
+lint: setup ## read the code: ruff, mypy, salt-lint, shellcheck; long state files, stale docs, dead links, who reads secrets
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy --no-error-summary
 	git ls-files -z 'salt/*.sls' 'formulas/*.sls' 'pillar/*.sls' | xargs -0 .venv/bin/salt-lint
 	git grep -zlE '^#! ?/bin/(ba)?sh' | xargs -0 .venv/bin/shellcheck
 	bin/secret check
@@ -88,7 +89,7 @@ vagrant-check: ## boot the Vagrantfile's hosts, converge, verify and destroy the
 define runner
 	@mkdir -p .lab/runners/var/cache/salt/master/proc
 	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/runners' 'log_level: quiet' 'job_cache: False' \
-		'runner_dirs: [$(CURDIR)/salt/_runners]' 'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' \
+		'runner_dirs: [$(CURDIR)/salt/_runners]' 'utils_dirs: [$(CURDIR)/salt/_utils]' 'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' \
 		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/runners/master
 endef
 
@@ -163,7 +164,7 @@ tools: ## install .venv alone, as any user
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || [ "$$(id -u)" -ne 0 ] || $(LAB) down --images
-	rm -rf .venv .lab .cache dist site parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .lab .cache dist site parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

@@ -291,6 +291,8 @@ mkdir -p /etc/salt
 if [ "$mode" = minion ]; then
     # A minion remembers the key of the master that it has met.
     [ "$(said master_finger)" = "$master_key" ] || rm -f /etc/salt/pki/minion/minion_master.pub
+    # Its master's copy of salt/_utils comes here. Salt puts the directory on Python's path only if it is there at start.
+    mkdir -p /var/cache/salt/minion/extmods/utils
     install_file /etc/salt/minion 0644 minion id="$id" master="$master" master_key="$master_key"
 else
     install_file /etc/salt/minion 0644 masterless id="$id"

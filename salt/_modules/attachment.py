@@ -13,6 +13,8 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import inventory
+
 __load__ = ["derived", "digest", "environ", "holders", "login", "operator_password", "password", "renewed"]
 __load__ += ["requisites", "shared", "targets", "users"]
 
@@ -63,7 +65,7 @@ def derived(settings, hosts, minion_id):
 
     CLI Example: none, it serves ``settings.compiled``.
     """
-    peers = {role: __salt__["inventory.peers"](hosts, minion_id, role) for role in ("database", "cache", "app")}
+    peers = {role: inventory.peers(hosts, minion_id, role) for role in ("database", "cache", "app")}
     return derive(settings, hosts, minion_id, peers)
 
 

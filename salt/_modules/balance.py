@@ -6,6 +6,8 @@ app hosts of its environment. A host that is the only app host of its environmen
 
 from urllib.parse import quote
 
+from saltern import inventory
+
 __load__ = ["derived"]
 
 LOOPBACK = "127.0.0.1"
@@ -24,7 +26,7 @@ def derived(settings, hosts, minion_id):
 
     CLI Example: none, it serves ``settings.completed``.
     """
-    peers = {role: __salt__["inventory.peers"](hosts, minion_id, role) for role in ("app", "proxy")}
+    peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
     return derive(settings, hosts, minion_id, peers)
 
 

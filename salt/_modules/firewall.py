@@ -15,6 +15,8 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import inventory
+
 __load__ = ["confirm", "load", "mistakes", "openings", "plan", "rules"]
 
 TABLE = "table inet saltern"
@@ -87,7 +89,7 @@ def openings(settings, hosts, minion_id):
 
     CLI Example: none, it serves ``settings.completed``.
     """
-    peers = {role: __salt__["inventory.peers"](hosts, minion_id, role) for role in ("app", "proxy")}
+    peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
     return opened(settings, hosts, minion_id, peers)
 
 

@@ -17,6 +17,9 @@ import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
+from saltern import inventory
+from saltern.paths import Roots
+
 __load__ = [
     "check",
     "compiled",
@@ -97,19 +100,20 @@ def compiled(pillar, minion_id):
 
     CLI Example: none, it serves the external pillar ``settings``.
     """
-    roots = __opts__["pillar_roots"]["base"]
-    schemas = read_schemas(__opts__["file_roots"]["base"])
-    inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
-    if (hosts := __salt__["inventory.known"]()) is None:
+    tree = Roots.of(__opts__)
+    roots = tree.pillar
+    schemas = read_schemas(tree.states)
+    of_inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
+    if (hosts := inventory.known(tree)) is None:
         if broken := unreadable(roots, ["hosts.yaml"]):
             return {}, broken
-        hosts = __salt__["inventory.read"]()
-        if mistakes := check(inventory, {INVENTORY_KEY: hosts}):
+        hosts = inventory.read(tree)
+        if mistakes := check(of_inventory, {INVENTORY_KEY: hosts}):
             return {}, mistakes
-        __salt__["inventory.keep"](hosts)
-    if mistakes := __salt__["inventory.mistakes"](hosts, minion_id):
+        inventory.keep(tree, hosts)
+    if mistakes := inventory.mistakes(hosts, minion_id):
         return {}, mistakes
-    row = {INVENTORY_KEY: __salt__["inventory.row"](hosts, minion_id)}
+    row = {INVENTORY_KEY: inventory.row(hosts, minion_id)}
     environment = hosts[minion_id]["environment"]
     files = _files(environment, minion_id)
     own = files[1:]

@@ -4,6 +4,8 @@ Salt stops a run whose pillar has ``_errors`` before it looks at a single state,
 message and exits non-zero. Raising from Jinja instead would bury the message in tracebacks.
 """
 
+import sys
+
 
 def ext_pillar(minion_id, pillar, *_args, **_kwargs):
     """Return the host's settings, complete and checked, or what is wrong with them.
@@ -22,4 +24,13 @@ def ext_pillar(minion_id, pillar, *_args, **_kwargs):
         # given here, which this module has as well.
         for one in (pillar, __pillar__):
             one.clear()
+        # A master's workers live long, and would keep what they have imported.
+        if __opts__.get("__role") == "master":
+            _forget()
     return {"_errors": mistakes} if mistakes else compiled
+
+
+def _forget():
+    """Have the package be imported anew the next time: the tree may have another by then."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "saltern"]:
+        del sys.modules[name]

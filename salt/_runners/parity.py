@@ -22,6 +22,9 @@ import salt.utils.json
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
+from saltern import inventory
+from saltern.paths import Roots
+
 try:
     from rich.console import Console
     from rich.table import Table
@@ -102,11 +105,11 @@ class Tree:
             stream.write("0" * 64)
         functions = self.functions("none", "bookworm")
         refuse(functions["settings.unreadable"](self.pillar_roots, ["hosts.yaml"]))
-        self.hosts = functions["inventory.read"]()
+        self.hosts = inventory.read(Roots.of(opts))
         self.schemas = functions["settings.read_schemas"](self.roots)
-        inventory = {"hosts": self.schemas.pop("hosts")}
-        refuse(functions["settings.check"](inventory, {"hosts": self.hosts}))
-        refuse(functions["inventory.mistakes"](self.hosts, min(self.hosts)))
+        of_inventory = {"hosts": self.schemas.pop("hosts")}
+        refuse(functions["settings.check"](of_inventory, {"hosts": self.hosts}))
+        refuse(inventory.mistakes(self.hosts, min(self.hosts)))
         self.environments = [one for one in ENVIRONMENTS if self.ids(one)]
         self.declared = {minion_id: self.read(minion_id) for minion_id in sorted(self.hosts)}
 

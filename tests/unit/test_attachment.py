@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
 
+from saltern import inventory
 from tests.unit.rows import ALL, host
 
 PASSWORD = "correct-horse-battery"
@@ -32,7 +33,7 @@ def app(port=8000, **settings):
 
 
 @pytest.fixture(scope="session")
-def derive(settings, schemas, inventory, attachment):
+def derive(settings, schemas, attachment):
     """Return a function that derives from apps and what is said of resources, for one host of an inventory."""
 
     def derived(apps, hosts=ONE, minion_id="one", **more):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from saltern import inventory
 from tests.unit.rows import host
 
 EVERYWHERE = ["0.0.0.0/0", "::/0"]
@@ -36,7 +37,7 @@ OPEN = {
 
 
 @pytest.fixture(scope="session")
-def opened(firewall, settings, schemas, inventory):
+def opened(firewall, settings, schemas):
     """Return a function that tells what is open on a host, in a line each."""
 
     def lines(minion_id, **declared):

@@ -2,6 +2,9 @@
 
 import pytest
 
+from saltern import inventory
+from saltern.paths import Roots
+
 
 def row(environment="dev", roles=(), address="10.0.0.1"):
     return {"environment": environment, "roles": list(roles), "address": address}
@@ -11,12 +14,11 @@ def row(environment="dev", roles=(), address="10.0.0.1"):
     "content, expected",
     [(b"one: {roles: []}\n", {"one": {"roles": []}}), (b"", None), (b"one: [", None), (b"\xff", None), (None, None)],
 )
-def test_the_inventory_is_read_where_it_is_readable(inventory, dunders, tmp_path, content, expected):
+def test_the_inventory_is_read_where_it_is_readable(tmp_path, content, expected):
     if content is not None:
         (tmp_path / "hosts.yaml").write_bytes(content)
-    roots = {"pillar_roots": {"base": [str(tmp_path / "none"), str(tmp_path)]}, "file_roots": {"base": []}}
-    dunders(inventory, opts=roots | {"cachedir": str(tmp_path)})
-    assert inventory.read() == expected
+    roots = Roots([str(tmp_path / "none"), str(tmp_path)], [], str(tmp_path))
+    assert inventory.read(roots) == expected
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def test_the_inventory_is_read_where_it_is_readable(inventory, dunders, tmp_path
         (None, ""),
     ],
 )
-def test_the_environment_is_one_that_there_is_or_none(inventory, hosts, expected):
+def test_the_environment_is_one_that_there_is_or_none(hosts, expected):
     assert inventory.environment(hosts, "one") == expected
 
 
@@ -55,7 +57,7 @@ def test_the_environment_is_one_that_there_is_or_none(inventory, hosts, expected
         ),
     ],
 )
-def test_a_host_is_there_and_has_an_address_of_its_own(inventory, hosts, expected):
+def test_a_host_is_there_and_has_an_address_of_its_own(hosts, expected):
     assert inventory.mistakes(hosts, "one") == expected
 
 
@@ -75,7 +77,7 @@ def test_a_host_is_there_and_has_an_address_of_its_own(inventory, hosts, expecte
         (["proxy1"], ["hosts.proxy1.drain: has not the role app; expected it on an app host alone"]),
     ],
 )
-def test_an_environment_is_left_an_app_host_that_is_not_drained(inventory, drained, expected):
+def test_an_environment_is_left_an_app_host_that_is_not_drained(drained, expected):
     hosts = {
         "app1": row("production", ["app"], "10.0.0.1"),
         "app2": row("production", ["app", "proxy"], "10.0.0.2"),
@@ -86,7 +88,7 @@ def test_an_environment_is_left_an_app_host_that_is_not_drained(inventory, drain
     assert inventory.mistakes(hosts, "app1") == expected
 
 
-def test_peers_are_of_the_same_environment_and_sorted(inventory):
+def test_peers_are_of_the_same_environment_and_sorted():
     hosts = {
         "b": row(roles=["app", "proxy"]),
         "a": row(roles=["app"]),
@@ -106,18 +108,18 @@ def test_peers_are_of_the_same_environment_and_sorted(inventory):
         (["proxy", "cache"], ["cache", "proxy"]),
     ],
 )
-def test_a_host_is_told_its_own_row_and_what_apps_attach_comes_before_the_apps(inventory, roles, expected):
+def test_a_host_is_told_its_own_row_and_what_apps_attach_comes_before_the_apps(roles, expected):
     hosts = {"one": row(roles=roles), "two": row(roles=["app"])}
     assert inventory.row(hosts, "one") == {"one": row(roles=expected)}
 
 
-def test_the_roles_are_those_of_the_schema(inventory, hosts_schema):
+def test_the_roles_are_those_of_the_schema(hosts_schema):
     (host,) = hosts_schema["patternProperties"].values()
     assert sorted(host["properties"]["roles"]["items"]["enum"]) == sorted(inventory.ROLES)
     assert host["properties"]["environment"]["enum"] == list(inventory.ENVIRONMENTS)
 
 
-def test_a_master_has_no_other_role(inventory):
+def test_a_master_has_no_other_role():
     hosts = {"one": row(roles=["master"]), "two": row(roles=["master", "proxy"], address="10.0.0.2")}
     (message,) = inventory.mistakes(hosts, "one")
     assert message.startswith("hosts.two.roles: master beside others; expected it alone")

@@ -13,6 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from salt.exceptions import CommandExecutionError
 
+from saltern import inventory
+from saltern.paths import Roots
+
 SHA256 = "0" * 64
 BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
 SHOP = {"port": 8000, "build": BUILD}
@@ -402,7 +405,6 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 def compiled(
     settings,
     secrets,
-    inventory,
     attachment,
     balance,
     certificate,
@@ -418,12 +420,6 @@ def compiled(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     salt = {
-        "inventory.known": inventory.known,
-        "inventory.keep": inventory.keep,
-        "inventory.mistakes": inventory.mistakes,
-        "inventory.peers": inventory.peers,
-        "inventory.row": inventory.row,
-        "inventory.read": inventory.read,
         "attachment.derived": attachment.derived,
         "balance.derived": balance.derived,
         "certificate.mistakes": certificate.mistakes,
@@ -445,7 +441,6 @@ def compiled(
     dunders(attachment, salt=salt)
     dunders(balance, salt=salt)
     dunders(firewall, salt=salt)
-    dunders(inventory, opts=roots)
 
     def run(pillar, minion_id):
         # What is given as hosts is what the inventory's file says.
@@ -717,18 +712,19 @@ def test_a_host_is_told_of_no_other(compiled):
     assert found["hosts"] == HOSTS
 
 
-def test_an_inventory_that_was_checked_is_known_until_it_is_another(compiled, inventory, tmp_path):
-    assert inventory.known() is None
+def test_an_inventory_that_was_checked_is_known_until_it_is_another(compiled, settings, tmp_path):
+    roots = Roots.of(settings.__opts__)
+    assert inventory.known(roots) is None
     compiled({"hosts": {"one": HOSTS["one"] | {"adress": 1}}} | shop(), "one")
-    assert inventory.known() is None
+    assert inventory.known(roots) is None
     compiled({"hosts": HOSTS} | shop(), "one")
-    assert inventory.known() == HOSTS == inventory.read()
+    assert inventory.known(roots) == HOSTS == inventory.read(roots)
     (tmp_path / "hosts.yaml").write_text((tmp_path / "hosts.yaml").read_text() + "two: {}\n")
-    assert inventory.known() is None
-    assert inventory.read() == HOSTS | {"two": {}}
+    assert inventory.known(roots) is None
+    assert inventory.read(roots) == HOSTS | {"two": {}}
     assert compiled({}, "one")[1] != []
     (tmp_path / "saltern-inventory.json").write_text("{")
-    assert inventory.known() is None
+    assert inventory.known(roots) is None
 
 
 @pytest.mark.parametrize(
