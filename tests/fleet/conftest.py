@@ -44,6 +44,11 @@ def tree(tmp_path_factory, keyring):
     return tree
 
 
+def imports_from(daemon, directory):
+    """Have a daemon import the package from a directory as on a host, where .venv does not name that of the work tree."""
+    daemon.environ = daemon.environ | {"PYTHONPATH": str(directory)}
+
+
 @pytest.fixture(scope="session")
 def master(salt_factories, tree, keyring):
     """A master, configured as bootstrap.sh does it."""
@@ -51,6 +56,7 @@ def master(salt_factories, tree, keyring):
     overrides = {key: value for key, value in written.items() if key not in OWN}
     overrides |= {"gpg_keydir": str(keyring.directory), "interface": "127.0.0.1", "fileserver_backend": ["roots"]}
     daemon = salt_factories.salt_master_daemon(MASTER, overrides=overrides)
+    imports_from(daemon, tree / "salt/_utils")
     with daemon.started():
         yield daemon
 
@@ -64,7 +70,12 @@ def minion(master):
         written = configuration(ROOT, minion_id, "minion", "127.0.0.1", "00")["minion"]
         overrides = {key: value for key, value in written.items() if key not in (*OWN, "id", "master", "master_finger")}
         try:
-            with master.salt_minion_daemon(minion_id, overrides=overrides | extra).started() as daemon:
+            daemon = master.salt_minion_daemon(minion_id, overrides=overrides | extra)
+            # What bootstrap.sh makes: the place of the copy of the package that its master gives it.
+            copy = Path(daemon.config["extension_modules"], "utils")
+            copy.mkdir(parents=True, exist_ok=True)
+            imports_from(daemon, copy)
+            with daemon.started():
                 yield daemon
         finally:
             # The next minion of this id makes a key of its own, which the master would reject beside this one.

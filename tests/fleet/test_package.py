@@ -1,0 +1,60 @@
+"""The package of Saltern, edited in the tree of a master that runs: what comes after the edit is by the new one."""
+
+import pytest
+
+from .test_isolation import asked_by_hand
+
+# Appended to the inventory's module: whatever the inventory says, each host's row has these too.
+EDIT = """
+_unedited_row, _unedited_environment = row, environment
+
+
+def row(hosts, minion_id):
+    own = _unedited_row(hosts, minion_id)
+    return {{minion_id: own[minion_id] | {{"edit": {edit!r}, "worker": os.getpid()}}}}
+
+
+def environment(hosts, minion_id):
+    return {edit!r} if minion_id == "nobody" else _unedited_environment(hosts, minion_id)
+"""
+# Salt's own number of a master's workers.
+WORKERS = 5
+
+
+@pytest.fixture
+def edit(tree):
+    """A function that edits the package; undone in the end."""
+    path = tree / "salt/_utils/saltern/inventory.py"
+    own = path.read_text()
+    yield lambda name: path.write_text(own + EDIT.format(edit=name))
+    path.write_text(own)
+
+
+def edits_by_worker(daemon):
+    """Ask for a pillar until every worker has compiled it, and return which edit each of them has."""
+    edits = {}
+    for _ in range(20 * WORKERS):
+        row = asked_by_hand(daemon, "proxy1")["hosts"]["proxy1"]
+        edits[row["worker"]] = row["edit"]
+        if len(edits) == WORKERS:
+            break
+    return edits
+
+
+def test_an_edit_counts_in_the_next_pillar_of_each_worker_and_in_the_next_run_of_a_minion(master, minion, edit):
+    cli = master.salt_cli()
+
+    def answer():
+        """Have the minion converge, in which it gets the master's modules, and ask the package there."""
+        states = cli.run("state.highstate", "mock=True", "test=True", minion_tgt="proxy1", _timeout=120)
+        assert isinstance(states.data, dict), states
+        return cli.run("inventory.environment", "{}", "nobody", minion_tgt="proxy1", _timeout=60).data
+
+    with minion("proxy1") as daemon:
+        assert answer() == ""
+        for name in ("the first", "the second one"):
+            edit(name)
+            edits = edits_by_worker(daemon)
+            assert len(edits) == WORKERS
+            assert set(edits.values()) == {name}
+            assert answer() == name
