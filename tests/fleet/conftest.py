@@ -45,7 +45,7 @@ def tree(tmp_path_factory, keyring):
 
 
 def imports_from(daemon, directory):
-    """Have a daemon import the package from a directory as on a host, where .venv does not name that of the work tree."""
+    """Have a daemon import the package from a directory, as on a host: .venv would give it the work tree's."""
     daemon.environ = daemon.environ | {"PYTHONPATH": str(directory)}
 
 
