@@ -393,6 +393,14 @@ def foresee(app):
 # --- What a tarball holds, before any of it is on the disk ------------------------------------------------------------
 
 
+_MISDESCRIBED = "says something of a member that cannot be read"
+PAX_NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{0,40})?", re.ASCII)
+
+
+class _Unacceptable(ValueError):
+    """A tarball is not what may be unpacked. All else that is a ValueError is Python's own, of what it cannot read."""
+
+
 class _Reader:
     """Reads what a gzip file holds, never much at once, and not more than there may be.
 
@@ -403,16 +411,17 @@ class _Reader:
     """
 
     def __init__(self, stream, most):
-        self.stream, self.most = stream, most
+        self.stream, self.most, self.last = stream, most, b""
 
     def read(self, size=-1):
         if not 0 <= size <= MAX_HEADER:
-            raise ValueError("says more of a member than any build needs; build it again")
-        return self.stream.read(size)
+            raise _Unacceptable("says more of a member than any build needs; build it again")
+        self.last = self.stream.read(size)
+        return self.last
 
     def seek(self, offset, whence=os.SEEK_SET):
         if whence != os.SEEK_SET or offset > self.most:
-            raise ValueError("holds more than it may; build it again")
+            raise _Unacceptable("holds more than it may; build it again")
         return self.stream.seek(offset, whence)
 
     def tell(self):
@@ -432,41 +441,62 @@ def inspect(tarball, limits):
     found = {"bytes": 0, "files": 0, "manifest": None, "documents": {}, "has": []}
     kinds = {}
     try:
-        with gzip.open(tarball) as stream, tarfile.open(fileobj=_Reader(stream, 2 * most), mode="r:") as tar:
+        with gzip.open(tarball) as stream:
+            reader = _Reader(stream, 2 * most)
+            tar = tarfile.open(fileobj=reader, mode="r:")  # noqa: SIM115 it holds nothing of its own
             for member in tar:
                 # It would keep what it knows of each.
                 tar.members = []
                 found["files"] += 1
                 if member.size < 0:
-                    raise ValueError(f"damaged: {shown(member.name)} has a size below 0; build it again")
+                    raise _Unacceptable(f"damaged: {shown(member.name)} has a size below 0; build it again")
                 found["bytes"] += member.size
                 if found["files"] > limits["files"] or found["bytes"] > most:
-                    raise ValueError(
+                    raise _Unacceptable(
                         f"unpacks to more than {limits['files']} files or {limits['megabytes']} MB; expected less, "
                         "or a higher app.{app}.unpacked"
                     )
                 if reason := _misnamed(member):
-                    raise ValueError(f"{shown(member.name)} {reason}; expected what a host can keep; build it again")
+                    raise _Unacceptable(f"{shown(member.name)} {reason}; expected what a host can keep; build it again")
                 if reason := _refusal(member, set()):
-                    raise ValueError(f"{shown(reason)}; expected members that stay inside the build")
+                    raise _Unacceptable(f"{shown(reason)}; expected members that stay inside the build")
                 path = posixpath.normpath(member.name)
                 kind = "link" if member.issym() else "directory" if member.isdir() else "file"
                 if path in kinds and (kind, kinds[path]) != ("directory", "directory"):
-                    raise ValueError(f"{shown(path)} is there twice; expected each member once; build it again")
+                    raise _Unacceptable(f"{shown(path)} is there twice; expected each member once; build it again")
                 kinds[path] = kind
                 _take_text(tar, member, path, found)
+            # Python's tarfile ends without a word at what is no member, and leaves out all behind it.
+            if reader.last.strip(b"\0"):
+                raise _Unacceptable("damaged: what follows its last readable member is none; build it again")
             _read_trailer(stream)
+    except _Unacceptable:
+        raise
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"damaged: {error}; build it again") from error
+        raise _Unacceptable(f"damaged: {_damage(error)}; build it again") from error
+    except (ValueError, OverflowError, TypeError, LookupError) as error:
+        # What Python says of a number that is none names neither the tarball nor the member.
+        raise _Unacceptable(f"damaged: {_MISDESCRIBED}; build it again") from error
+    except RecursionError as error:
+        raise _Unacceptable("damaged: says things of a member again and again; build it again") from error
     for path in kinds:
         for parent in map(str, pathlib.PurePosixPath(path).parents):
             if kinds.get(parent) == "link" or (kinds.get(parent) == "file" and parent != path):
                 what = "a symbolic link" if kinds[parent] == "link" else "a file"
-                raise ValueError(f"{shown(path)} lies behind {what}; expected members that stay inside the build")
+                raise _Unacceptable(f"{shown(path)} lies behind {what}; expected members that stay inside the build")
     found["has"] = [name for name in ("Procfile", "requirements.txt", ".venv") if name in kinds]
     # As a host looks for them once it is unpacked: a directory of that name is none.
     found["has"] = [name for name in found["has"] if name == ".venv" or kinds[name] != "directory"]
     return found
+
+
+def _damage(error):
+    """Say in plain words why a tarball cannot be read."""
+    if isinstance(error, gzip.BadGzipFile):
+        return "its checksum does not fit" if "check" in str(error) else "is no gzip file, or goes on behind its end"
+    if isinstance(error, zlib.error) or "zlib" in str(error):
+        return "its compressed data cannot be read"
+    return str(error)
 
 
 def _take_text(tar, member, path, found):
@@ -476,7 +506,7 @@ def _take_text(tar, member, path, found):
         return
     limit = MAX_DOCUMENT if version else MAX_MANIFEST
     if member.size > limit or sum(map(len, found["documents"].values())) > MAX_DOCUMENTS:
-        raise ValueError(f"{path} has more than {limit // MEGABYTE} MB; expected less; build it again")
+        raise _Unacceptable(f"{path} has more than {limit // MEGABYTE} MB; expected less; build it again")
     stream, text = tar.extractfile(member), b""
     while part := stream.read(1 << 16):
         text += part
@@ -486,7 +516,7 @@ def _take_text(tar, member, path, found):
         else:
             found["manifest"] = text.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not in UTF-8; build it again") from error
+        raise _Unacceptable(f"{path} is not in UTF-8; build it again") from error
 
 
 def _read_trailer(stream):
@@ -494,8 +524,8 @@ def _read_trailer(stream):
     left = MAX_TRAILER
     while part := stream.read(MAX_HEADER):
         left -= len(part)
-        if left < 0:
-            raise ValueError("goes on after its last member; build it again")
+        if left < 0 or part.strip(b"\0"):
+            raise _Unacceptable("goes on after its last member; build it again")
 
 
 def _misnamed(member):
@@ -516,6 +546,10 @@ def _misnamed(member):
     # One that says NaN fits no comparison.
     if not 0 <= member.mtime < MAX_TIME:
         return "has a time before 1970 or after 2106"
+    # Python takes a number that is none for 0.
+    for key in ("size", "mtime", "atime", "ctime", "uid", "gid"):
+        if not PAX_NUMBER.fullmatch(member.pax_headers.get(key, "0")):
+            return f"has no number for its {key}"
     if member.issparse():
         return "is a sparse file"
     return None

@@ -1153,3 +1153,110 @@ def test_a_build_waits_for_what_it_needs_and_for_apps_that_serve(
     )
     monkeypatch.setattr(build, "is_unpacked", lambda app: is_there)
     assert build.is_first("faq") is expected
+
+
+def block(name="code.py", content=b"", kind=tarfile.REGTYPE, link="", **fields):
+    """Return a member of a tarball as it stands there.
+
+    :param fields: parts of its header by their place, such as ``at_124`` for its size, as bytes.
+    """
+    member = tarfile.TarInfo(name)
+    member.size, member.type, member.linkname = len(content), kind, link
+    header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    for place, said in fields.items():
+        start = int(place.removeprefix("at_"))
+        header[start : start + len(said)] = said
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + content + b"\0" * (-len(content) % 512)
+
+
+def said_of(name, value, kind=tarfile.XHDTYPE):
+    """Return what a tarball says of its next member, or of all."""
+    rest = f" {name}={value}\n"
+    length = len(rest) + len(str(len(rest) + len(str(len(rest)))))
+    return block("pax", f"{length}{rest}".encode(), kind)
+
+
+CODE, END = block(content=b"abcde"), b"\0" * 1024
+KEEP = "expected what a host can keep; build it again"
+UNREADABLE = "damaged: says something of a member that cannot be read; build it again"
+NO_MEMBER = "is neither a file, a directory nor a symbolic link; expected members that stay inside the build"
+TARBALLS = {
+    **{
+        f"{name} {value[:5]} {kind}": (
+            said_of(name, value, kind) + CODE,
+            f"code.py has no number for its {name}; {KEEP}",
+        )
+        for name in ("size", "mtime", "uid", "gid")
+        for value in ("word", "", "0x10", "1,2")
+        for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE)
+    },
+    **{
+        f"{name} {value[:5]}": (said_of(name, value) + CODE, UNREADABLE)
+        for name in ("GNU.sparse.map", "GNU.sparse.size", "GNU.sparse.realsize")
+        for value in ("word", "NaN", "9" * 5000)
+    },
+    "a size below 0": (said_of("size", "-1") + CODE, "damaged: code.py has a size below 0; build it again"),
+    "a huge uid": (said_of("uid", "9" * 5000) + CODE, f"code.py has no number for its uid; {KEEP}"),
+    "a time that is none": (said_of("mtime", "NaN") + CODE, f"code.py has a time before 1970 or after 2106; {KEEP}"),
+    "a sparse file": (
+        said_of("GNU.sparse.map", "0,1") + said_of("GNU.sparse.size", "5") + CODE,
+        f"code.py is a sparse file; {KEEP}",
+    ),
+    "a sparse file of old": (block("s", kind=tarfile.GNUTYPE_SPARSE), f"s is a sparse file; {KEEP}"),
+    "a device": (block("null", kind=tarfile.CHRTYPE), f"null {NO_MEMBER}"),
+    "a disk": (block("disk", kind=tarfile.BLKTYPE), f"disk {NO_MEMBER}"),
+    "a pipe": (block("pipe", kind=tarfile.FIFOTYPE), f"pipe {NO_MEMBER}"),
+    "a hard link": (block("link", kind=tarfile.LNKTYPE, link="../../etc/passwd"), f"link {NO_MEMBER}"),
+    "the same twice": (CODE + CODE, "code.py is there twice; expected each member once; build it again"),
+    "a thousand things said of one": (
+        said_of("comment", "a") * 2000 + CODE,
+        "damaged: says things of a member again and again; build it again",
+    ),
+    "no member": (CODE + b"word" * 128, "damaged: what follows its last readable member is none; build it again"),
+    "a size that ends too early": (
+        block(content=b"abcde", at_124=b"0" * 11),
+        "damaged: what follows its last readable member is none; build it again",
+    ),
+    "words behind the end": (CODE + END + b"word", "goes on after its last member; build it again"),
+    "another tarball behind it": (CODE + END + CODE, "goes on after its last member; build it again"),
+}
+
+
+@pytest.mark.parametrize("content, message", TARBALLS.values(), ids=TARBALLS)
+def test_what_is_wrong_with_a_tarball_is_told_in_plain_words(build, tmp_path, content, message):
+    tarball = tmp_path / "shop.tar.gz"
+    tarball.write_bytes(gzip.compress(content + END, 1))
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)}$"):
+        build.inspect(tarball, {"megabytes": 10, "files": 100})
+
+
+NO_GZIP = "damaged: is no gzip file, or goes on behind its end; build it again"
+WHOLE = gzip.compress(CODE + END, mtime=0)
+COMPRESSED = {
+    "garbage behind it": (WHOLE + b"word", NO_GZIP),
+    "no gzip": (CODE + END, NO_GZIP),
+    "cut off": (
+        WHOLE[:-12],
+        "damaged: Compressed file ended before the end-of-stream marker was reached; build it again",
+    ),
+    "another checksum": (WHOLE[:-8] + b"word" + WHOLE[-4:], "damaged: its checksum does not fit; build it again"),
+    "scrambled": (
+        WHOLE[:20] + b"\xff" * 30 + WHOLE[50:],
+        "damaged: its compressed data cannot be read; build it again",
+    ),
+    "nothing": (b"", "damaged: empty file; build it again"),
+    "many small files": (
+        gzip.compress(b"".join(block(f"f{number}") for number in range(101)) + END),
+        "unpacks to more than 100 files or 10 MB; expected less, or a higher app.{app}.unpacked",
+    ),
+}
+
+
+@pytest.mark.parametrize("content, message", COMPRESSED.values(), ids=COMPRESSED)
+def test_what_is_wrong_with_a_gzip_file_is_told_in_plain_words(build, tmp_path, content, message):
+    tarball = tmp_path / "shop.tar.gz"
+    tarball.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{re.escape(message)}$"):
+        build.inspect(tarball, {"megabytes": 10, "files": 100})
