@@ -8,6 +8,7 @@ without the characters that would command a terminal.
 import json
 import pwd
 import re
+import unicodedata
 
 __load__ = ["app_of", "escaped", "lines", "scope_of", "shown", "stream", "stream_of", "users"]
 
@@ -26,29 +27,34 @@ TRUSTED = ("_UID", "_SYSTEMD_UNIT", "_STREAM_ID", "_TRANSPORT", "__CURSOR", "__R
 FIELDS = ("MESSAGE", "SYSLOG_IDENTIFIER", *TRUSTED)
 COMMAND = ("journalctl", "--quiet", "--no-pager", "--all", "--output=json", f"--output-fields={','.join(FIELDS)}")
 
-# What a terminal obeys, and what has text stand where it does not: C0 but for tab and newline, DEL, C1, marks of the
-# direction of writing, and the two separators of lines that not every program takes for one.
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
+# All that need be looked at more closely. The rest are tab, newline and what ASCII shows.
+OTHER = re.compile("[^\t\n -~]")
+# What shows nothing, though Unicode counts it among letters, marks and signs: fillers, joiners of marks, variants.
+BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 
 
 def escaped(text):
-    r"""Write the characters that a terminal would obey, or hide, as ``\x1b``. Tabs and newlines stay.
+    r"""Write the characters that a terminal would obey, or that nobody sees, as ``\x1b``. Tabs and newlines stay.
+
+    They are control characters, separators of lines, and what has no shape: marks of the direction of writing, joiners,
+    what is private or unassigned. Joiners have a use in some scripts; a line that seems to say something else has none.
 
     :param text: what a process, a build or a client has said.
     :return: the text, such that a terminal shows all of it.
 
     CLI Example: none, it serves other modules, outputters and the lab.
     """
-    return UNSEEN.sub(_visible, text)
+    return OTHER.sub(_visible, text)
 
 
 def _visible(match):
-    code = ord(match[0])
+    char = match[0]
+    if (char.isprintable() and not BLANK.match(char)) or unicodedata.category(char) == "Zs":
+        return char
+    code = ord(char)
     # A byte that is no UTF-8, as Python reads it where it is told to keep it.
     code = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def shown(value):
