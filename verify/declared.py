@@ -12,7 +12,7 @@ import yaml
 
 from lab.configuration import configuration
 
-# What every process has besides its config; see formulas/app/files/process.py.
+# What every process has besides its config; see formulas/app/files/launcher/release.py.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
 # What a shell sets for the command that takes its place.
 SHELLS_VARIABLES = {"PWD", "OLDPWD", "SHLVL", "_"}

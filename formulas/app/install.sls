@@ -1,5 +1,8 @@
 {% set apps = salt['settings.load']('app') %}
 
+include:
+  - app.launcher
+
 # Users and directories come before what is slow, so that a new host's builds are unpacked beside it.
 app-directory:
   file.directory:
@@ -16,7 +19,7 @@ app-tmp:
         e /srv/apps/*/tmp - - - 10d
     - mode: '0644'
 
-{% for name in ('process', 'terminal', 'contract') %}
+{% for name in ('terminal', 'contract') %}
 app-{{ name }}:
   file.managed:
     - name: /usr/local/lib/saltern/{{ name }}

@@ -1,6 +1,6 @@
 """What an app may take of its host: memory, tasks and processors, as systemd enforces it.
 
-Each app has a slice, and each of its processes a scope in it; see the launcher, ``formulas/app/files/process.py``. What
+Each app has a slice, and each of its processes a scope in it; see the launcher, ``formulas/app/files/launcher``. What
 holds for the scopes of a process type, systemd reads from a directory that is named as they begin.
 """
 

@@ -14,7 +14,7 @@ __load__ = ["app_of", "escaped", "lines", "scope_of", "shown", "stream", "stream
 
 # Where the apps' users have their home; see the state app_user.
 ROOT = "/srv/apps/"
-# The unit of each process of an app: app-shop-web-1.v3.scope; see the launcher, formulas/app/files/process.py.
+# The unit of each process of an app: app-shop-web-1.v3.scope; see formulas/app/files/launcher/scope.py.
 SCOPE = re.compile(r"app-(?P<app>[a-z0-9\\]+)-(?P<kind>[a-z0-9_\\]+)-(?P<index>[0-9]+)\.v[0-9]+\.scope")
 # What a process of an app is called in the journal.
 IDENTIFIER = re.compile(r"(?P<app>[a-z][a-z0-9-]*)\[(?P<process>[a-z][a-z0-9_-]*(\.[0-9]+)?)\]")

@@ -9,7 +9,7 @@ import sockets
 
 __load__ = ["ports", "stranger"]
 
-# The scope of a process; see the launcher, formulas/app/files/process.py.
+# The scope of a process; see formulas/app/files/launcher/scope.py.
 SCOPE = re.compile(r"/app-([^/-]+)-([^/-]+)-([0-9]+)\.v([0-9]+)\.scope$", re.MULTILINE)
 
 

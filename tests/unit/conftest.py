@@ -7,10 +7,12 @@ A test that needs ``__salt__``, ``__pillar__`` or ``__opts__`` gives them as pla
 import importlib.util
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LAUNCHER = [path.stem for path in (ROOT / "formulas/app/files/launcher").glob("[a-z]*.py")]
 
 
 def module(path):
@@ -92,7 +94,17 @@ site_certificate = module("salt/_modules/site_certificate.py")
 secrets = module("salt/_modules/secrets.py")
 settings = module("salt/_modules/settings.py")
 pillar_settings = module("salt/_pillar/settings.py")
-launcher = module("formulas/app/files/process.py")
+
+
+@pytest.fixture(scope="session")
+def launcher():
+    """The launcher's modules, as the command beside them imports them."""
+    beside = str(ROOT / "formulas/app/files")
+    sys.path.insert(0, beside)
+    try:
+        return SimpleNamespace(**{name: importlib.import_module(f"launcher.{name}") for name in LAUNCHER})
+    finally:
+        sys.path.remove(beside)
 
 
 @pytest.fixture

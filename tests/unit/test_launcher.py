@@ -1,15 +1,17 @@
 """The start of a process: its environment is its release's config, byte for byte."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-LAUNCHER = Path(__file__).parents[2] / "formulas/app/files/process.py"
+FILES = Path(__file__).parents[2] / "formulas/app/files"
 RELEASE = {"build": "0123456789abcdef"}
 OWN = {
     b"HOME": b"/srv/apps/my-shop/home",
@@ -55,18 +57,18 @@ EXPECTED = {name.upper().encode(): value for name, value in HOSTILE.items()}
 
 
 def test_the_environment_is_the_config_and_what_saltern_sets(launcher, release):
-    found = launcher.environment(str(release), RELEASE, "my-shop", "8101")
+    found = launcher.release.environment(str(release), RELEASE, "my-shop", "8101")
     assert found == EXPECTED | OWN | DEFAULTS | {b"PORT": b"8101"}
 
 
 def test_a_process_without_a_port_has_no_such_variable(launcher, release):
-    assert b"PORT" not in launcher.environment(str(release), RELEASE, "my-shop", None)
+    assert b"PORT" not in launcher.release.environment(str(release), RELEASE, "my-shop", None)
 
 
 def test_the_config_may_say_another_language_but_not_another_path(launcher, release):
     for name in ("LANG", "PYTHONUNBUFFERED", "TMPDIR", "PATH", "HOME", "PORT", "USER"):
         (release / "env" / name).write_bytes(b"mine")
-    found = launcher.environment(str(release), RELEASE, "my-shop", "8101")
+    found = launcher.release.environment(str(release), RELEASE, "my-shop", "8101")
     assert {found[name] for name in DEFAULTS} == {b"mine"}
     assert found[b"PORT"] == b"8101"
     assert {name: found[name] for name in OWN} == OWN
@@ -74,15 +76,14 @@ def test_the_config_may_say_another_language_but_not_another_path(launcher, rele
 
 def test_the_shell_hands_every_byte_on_and_nothing_of_supervisors_own(release):
     code = (
-        "import importlib.util, os, sys\n"
-        "spec = importlib.util.spec_from_file_location('process', sys.argv[1])\n"
-        "process = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(process)\n"
-        "environment = process.environment(sys.argv[2], {'build': '0123456789abcdef'}, 'my-shop', '8101')\n"
+        "import os, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from launcher import release\n"
+        "environment = release.environment(sys.argv[2], {'build': '0123456789abcdef'}, 'my-shop', '8101')\n"
         "os.execve('/bin/sh', ['/bin/sh', '-c', 'exec cat /proc/self/environ'], environment)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-ISBc", code, str(LAUNCHER), str(release)],
+        [sys.executable, "-ISBc", code, str(FILES), str(release)],
         env=dict(os.environ) | {"SUPERVISOR_ENABLED": "1", "OF_THE_SUPERVISOR": "1"},
         capture_output=True,
         check=True,
@@ -103,7 +104,7 @@ def tree(launcher):
     """A function that makes processes: of (PID, parent, program, what is said of it otherwise)."""
 
     def make(*rows):
-        made = [launcher.Process(pid, parent, name, stdin=PIPE) for pid, parent, name, _ in rows]
+        made = [launcher.ending.Process(pid, parent, name, stdin=PIPE) for pid, parent, name, _ in rows]
         for process, (*_, details) in zip(made, rows, strict=True):
             vars(process).update(details)
         return {process.pid: process for process in made}
@@ -149,22 +150,22 @@ LINES = {
 
 @pytest.mark.parametrize("rows, expected", LINES.values(), ids=LINES)
 def test_sigterm_goes_once_to_what_a_line_has_started(launcher, tree, rows, expected):
-    shells, programs = launcher.heads(tree(*rows))
+    shells, programs = launcher.ending.heads(tree(*rows))
     assert [process.pid for process in [*shells, *programs]] == expected
 
 
 @pytest.mark.parametrize("process", ["web.1", "worker.12", "send_mail-now.1", "release"])
 @pytest.mark.parametrize("app", ["shop", "my-shop", "a-b-c"])
 def test_a_scope_is_known_by_its_name(launcher, app, process):
-    scope = launcher.Scope(app, "12", process)
-    again = launcher.named(app, scope.unit)
+    scope = launcher.scope.Scope(app, "12", process)
+    again = launcher.scope.named(app, scope.unit)
     assert (again.app, again.number, again.process) == (app, 12, process)
     assert scope.slice.count("-") == 1
 
 
 @pytest.mark.parametrize("unit", ["app-shop-run-77.scope", "app-shop-web-1.v.scope", "other.scope", "cgroup.procs"])
 def test_another_scope_is_no_processs(launcher, unit):
-    assert launcher.named("shop", unit) is None
+    assert launcher.scope.named("shop", unit) is None
 
 
 STATUSES = [(0, 0, "exit status 0"), (3 << 8, 0, "exit status 3"), (9, 0, "killed by SIGKILL")]
@@ -173,7 +174,7 @@ STATUSES += [(9, 2, "killed by SIGKILL, out of memory: the kernel has ended 2 of
 
 @pytest.mark.parametrize("status, killed, text", STATUSES)
 def test_how_a_process_ended_is_told(launcher, status, killed, text):
-    assert launcher.how(status, killed) == text
+    assert launcher.first.how(status, killed) == text
 
 
 @pytest.mark.parametrize(
@@ -192,8 +193,8 @@ def test_how_a_process_ended_is_told(launcher, status, killed, text):
     ],
 )
 def test_what_keeps_a_process_from_starting_is_said_in_words(launcher, error, said):
-    scope = launcher.Scope("my-shop", "3", "web.1")
-    assert said in launcher.obstacle(scope, error)
+    scope = launcher.scope.Scope("my-shop", "3", "web.1")
+    assert said in launcher.first.obstacle(scope, error)
 
 
 @pytest.mark.parametrize(
@@ -207,20 +208,21 @@ def test_what_keeps_a_process_from_starting_is_said_in_words(launcher, error, sa
     ],
 )
 def test_what_an_app_calls_its_programs_is_no_line_of_its_launcher(launcher, tmp_path, program, shown):
-    scope = launcher.Scope("shop", "3", "web.1")
+    scope = launcher.scope.Scope("shop", "3", "web.1")
     with open(tmp_path / "log", "wb") as file:
         scope.log = file.fileno()
-        launcher.say(scope, f"ends what is left of it: {launcher.listed({7: launcher.Process(7, 1, program)})}")
+        listed = launcher.ending.listed({7: launcher.ending.Process(7, 1, program)})
+        launcher.log.say(scope, f"ends what is left of it: {listed}")
     assert (tmp_path / "log").read_text() == f"v3 web.1 ends what is left of it: {shown} (PID 7)\n"
 
 
 def test_a_one_off_commands_line_is_in_no_description(launcher, monkeypatch):
     became = []
     monkeypatch.setattr("pwd.getpwnam", lambda name: os)
-    monkeypatch.setattr(launcher.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(launcher.os, "execvp", lambda program, words: became.extend(words) or sys.exit())
+    monkeypatch.setattr(launcher.command.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(launcher.command.os, "execvp", lambda program, words: became.extend(words) or sys.exit())
     with pytest.raises(SystemExit):
-        launcher.run("my-shop", "python", "manage.py", "--token=secret")
+        launcher.command.run("my-shop", "python", "manage.py", "--token=secret")
     # What systemd shows, in place of the command.
     assert "--description=my-shop-run" in became[: became.index("--")]
 
@@ -229,7 +231,7 @@ def test_a_one_off_commands_line_is_in_no_description(launcher, monkeypatch):
     "state, expected", [("STOPPING", True), ("STARTING", False), ("RUNNING", False), (None, False)]
 )
 def test_a_process_that_was_told_to_end_before_it_could_hear_it_ends(launcher, tmp_path, monkeypatch, state, expected):
-    monkeypatch.setattr(launcher, "SUPERVISOR", str(tmp_path / "supervisor.sock"))
+    monkeypatch.setattr(launcher.start, "SUPERVISOR", str(tmp_path / "supervisor.sock"))
     asked = []
 
     def answer(listening):
@@ -240,8 +242,141 @@ def test_a_process_that_was_told_to_end_before_it_could_hear_it_ends(launcher, t
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         if state:
-            listening.bind(launcher.SUPERVISOR)
+            listening.bind(launcher.start.SUPERVISOR)
             listening.listen()
             threading.Thread(target=answer, args=(listening,), daemon=True).start()
-        assert launcher.is_to_stop("shop.v3.web.1") is expected
+        assert launcher.start.is_to_stop("shop.v3.web.1") is expected
     assert all(b"<string>shop.v3.web.1</string>" in one for one in asked)
+
+
+# --- What is there, and its end ---------------------------------------------------------------------------------------
+
+# Its first thread ends, the other one goes on.
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print(flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.fixture
+def run():
+    """A function that runs Python's code as a process, and returns that once it has said a line."""
+    running = []
+
+    def start(code):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        running.append(subprocess.Popen([sys.executable, "-c", code], **pipes))
+        running[-1].stdout.readline()
+        return running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def eventually(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_process_whose_first_thread_has_ended_is_there(launcher, run):
+    process = run(HEADLESS)
+    eventually(lambda: launcher.ending.look(process.pid).state == "Z")
+    assert launcher.ending.look(process.pid).name.startswith("python")
+    process.kill()
+    eventually(lambda: launcher.ending.look(process.pid) is None)
+
+
+class Within:
+    """A scope with one process, whatever its control group."""
+
+    number, process, log = 3, "web.1", 2
+
+    def __init__(self, launcher, pid, grace=60):
+        self.launcher, self.pid, self.seconds, self.sent = launcher, pid, grace, []
+
+    def grace(self):
+        return self.seconds
+
+    def found(self):
+        process = self.launcher.ending.look(self.pid)
+        return {self.pid: process} if process else {}
+
+    def close(self):
+        pass
+
+    def send(self, pid, number):
+        self.sent.append(number)
+        os.kill(pid, number)
+
+
+def test_a_process_that_was_stopped_hears_of_its_end(launcher, run):
+    process = run("print(flush=True); input()")
+    process.send_signal(signal.SIGSTOP)
+    scope = Within(launcher, process.pid)
+    eventually(lambda: scope.found()[process.pid].state == "T")
+    launcher.ending.finish([launcher.ending.Ending(scope)])
+    assert scope.sent == [signal.SIGTERM, signal.SIGCONT]
+
+
+def test_what_the_kernel_does_not_let_go_is_not_waited_for_without_end(launcher, run, monkeypatch, tmp_path):
+    process = run("print(flush=True); input()")
+    scope = Within(launcher, process.pid, grace=0)
+    monkeypatch.setattr(Within, "send", lambda self, pid, number: self.sent.append(number))
+    monkeypatch.setattr(launcher.ending, "KILLED", 0.2)
+    ending = launcher.ending.Ending(scope)
+    with open(tmp_path / "log", "wb") as file:
+        scope.log = file.fileno()
+        launcher.ending.finish([ending])
+    assert ending.is_stuck and set(scope.sent) == {signal.SIGKILL}
+    *_, last = (tmp_path / "log").read_text().splitlines()
+    assert last.startswith("v3 web.1 cannot be killed, since the kernel holds it: python")
+
+
+def test_a_signal_is_for_a_process_of_the_scope_alone(launcher, run, monkeypatch, tmp_path):
+    process = run("print(flush=True); input()")
+    scope = launcher.scope.Scope("shop", "3", "web.1")
+    scope.send(process.pid, signal.SIGKILL)
+    time.sleep(0.1)
+    assert process.poll() is None
+    with open(f"/proc/{process.pid}/cgroup", encoding="ascii") as file:
+        scope.below = file.readline().rstrip("\n").split("/", 1)[1]
+    scope.send(process.pid, signal.SIGKILL)
+    assert process.wait(10) == -signal.SIGKILL
+    # It has ended.
+    scope.send(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        (
+            '{"processes": {"web": "echo \\u00e9 \\"x\\""}, "grace": {"web": 3}}\n',
+            {"processes": {"web": 'echo é "x"'}, "grace": {"web": 3}},
+        ),
+        ('  {"a": [1, 2.5, true, null]} ', {"a": [1, 2.5, True, None]}),
+        ("", {}),
+        ('{"a": ', {}),
+        ('{"a": 1} x', {}),
+        ("[1]", {}),
+    ],
+)
+def test_a_record_is_read_as_json_reads_it(launcher, tmp_path, monkeypatch, text, found):
+    (tmp_path / "release.json").write_text(text)
+    monkeypatch.setattr(launcher.release, "open", lambda path, **_: (tmp_path / Path(path).name).open(), raising=False)
+    assert launcher.release.record("shop", 3) == found
+
+
+def test_a_start_imports_nothing_that_takes_long():
+    code = (
+        "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); import launcher.start\n"
+        "print(*sorted(name for name in set(sys.modules) - before if 'launcher' not in name))"
+    )
+    done = subprocess.run([sys.executable, "-ISBc", code, str(FILES)], capture_output=True, text=True, check=True)
+    # Each of these takes longer than all of the launcher.
+    assert not {"contextlib", "ctypes", "enum", "json", "re", "signal", "socket", "subprocess"} & {*done.stdout.split()}

@@ -1,0 +1,55 @@
+"""One-off commands: what APP-run calls."""
+
+import json
+import os
+import pwd
+import sys
+import time
+
+from . import ENTRY
+from .release import build_of, environment
+from .scope import escaped
+from .user import default_signals, hide_others
+
+TERMINAL = "/usr/local/lib/saltern/terminal"
+
+
+def run(app, *command):
+    """Run a one-off command as a process of the current release would be."""
+    if not command:
+        sys.exit(f"usage: {app}-run COMMAND [ARGUMENT ...]")
+    user = pwd.getpwnam(app)
+    if os.geteuid() == 0:
+        # Below the app's slice, whose limits hold for it too. systemd-run has its own mind of a $ among its arguments.
+        words = json.dumps([app, *command]).replace("$", "\\u0024")
+        unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
+        # Without a word systemd would show the command line, in the journal and to whoever asks.
+        scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice"]
+        scope += [f"--description={app}-run", "--"]
+        os.execvp(scope[0], [*scope, ENTRY, "--run-there", words])
+    if os.geteuid() != user.pw_uid:
+        sys.exit(f"{app}-run: not root: run it with sudo")
+    try:
+        directory = os.path.realpath(f"/srv/apps/{app}/current", strict=True)
+        with open(f"{directory}/release.json", encoding="utf-8") as stream:
+            release = json.load(stream)
+    except FileNotFoundError:
+        sys.exit(f"{app}-run: no release of {app} serves; converge first")
+    variables = environment(directory, release, app, None)
+    if "TERM" in os.environ:
+        variables[b"TERM"] = os.environb[b"TERM"]
+    os.chdir(build_of(release, app))
+    default_signals()
+    try:
+        os.execvpe(command[0], command, variables)
+    except OSError as error:
+        print(f"{app}-run: {command[0]}: {error.strerror}", file=sys.stderr)
+        sys.exit(126 if isinstance(error, PermissionError) else 127)
+
+
+def run_there(words):
+    """Run a one-off command, in its scope."""
+    app, *command = json.loads(words)
+    # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
+    hide_others()
+    os.execv(TERMINAL, [TERMINAL, app, ENTRY, "--run", app, *command])

@@ -1,0 +1,151 @@
+"""The first process of a scope: it starts the line of the Procfile, hands signals on, and ends what is left of it."""
+
+import _signal as signal
+import os
+import pwd
+import resource
+
+from .ending import POLL, Ending, heads, listed
+from .log import say
+from .release import build_of, environment, record
+from .scope import Scope
+from .user import default_signals, hide_others
+
+# What is handed on to the process. It decides itself what they mean.
+HANDED_ON = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
+
+
+def first(app, number, process, port=None):
+    """Start the process, hand signals on to it, and end when nothing of it is left, in the way in which it ended."""
+    scope = Scope(app, number, process)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD})
+    # By this process: the journal takes all that one PID writes within a second for the same user's.
+    say(scope, f"starts{f' on port {port}' if port else ''}")
+    told, telling = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            become(scope, port, telling)
+        except Exception as error:
+            text = f"cannot start: {obstacle(scope, error)}; a converge puts back what is missing"
+            os.write(telling, text.encode("utf-8", "replace"))
+        finally:
+            os._exit(1)
+    spare(os.getpid())
+    os.close(telling)
+    # It ends where the child has become the process.
+    with open(told, encoding="utf-8", errors="replace") as file:
+        for line in file.read().splitlines():
+            say(scope, line)
+    status = ending = None
+    # The run that started it may have ended before this process was told of it.
+    is_stopped = scope.kind == "release" and os.getppid() == 1
+    while not (ending and ending.step()):
+        signals = [] if is_stopped else wait_for_signals(POLL if ending else None)
+        is_stopped = is_stopped or signal.SIGTERM in signals
+        if status is None:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            status = status if ended else None
+        if ending is None and (is_stopped or status is not None):
+            if not is_stopped:
+                left = scope.found()
+                rest = f"; ends what it has left: {listed(left)}" if left else ""
+                say(scope, f"has ended: {how(status, scope.out_of_memory())}{rest}")
+            ending = Ending(scope)
+        for number in HANDED_ON & set(signals) if ending is None else ():
+            hand_on(scope, number)
+        is_stopped = False
+    if status is None:
+        status = os.waitpid(child, os.WNOHANG if ending.is_stuck else 0)[1]
+    end_like(status)
+
+
+def obstacle(scope, error):
+    """Say in words what is in the way of a start.
+
+    :param error: what the start has raised: often an ``OSError``, or that of a release without what starts it.
+    """
+    if "getpwnam" in str(error):
+        return f"the user {scope.app} is missing"
+    if isinstance(error, (KeyError, TypeError)):
+        path = f"/srv/apps/{scope.app}/releases/{scope.number}/release.json"
+        return f"{path}: cannot be read, or has no process type {scope.kind}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def wait_for_signals(seconds):
+    """Return the next signal, and none where there is none in time."""
+    wanted = {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD}
+    found = signal.sigwaitinfo(wanted) if seconds is None else signal.sigtimedwait(wanted, seconds)
+    return [found.si_signo] if found else []
+
+
+def spare(pid):
+    """Have the kernel choose other processes than this one when memory is short, where it may be asked to."""
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("-1000")
+    except OSError:
+        return
+
+
+def how(status, killed):
+    """Say how a process ended.
+
+    :param status: as ``os.waitpid`` returns it.
+    :param killed: how many processes of it were killed because memory was short.
+    """
+    code = os.waitstatus_to_exitcode(status)
+    text = f"killed by {name_of(-code)}" if code < 0 else f"exit status {code}"
+    return f"{text}, out of memory: the kernel has ended {killed} of its processes" if killed else text
+
+
+def name_of(number):
+    """Return the name of a signal, such as SIGKILL."""
+    names = [name for name in dir(signal) if name.startswith("SIG") and name[3] != "_"]
+    return next((name for name in names if getattr(signal, name) == number), f"signal {number}")
+
+
+def hand_on(scope, number):
+    """Hand a signal on to the programs of a line, and to the shells that have a trap for it."""
+    shells, programs = heads(scope.found())
+    for process in [*(shell for shell in shells if shell.catches(number)), *programs] or shells:
+        scope.send(process.pid, number)
+
+
+def end_like(status):
+    """End as a process has ended."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        os._exit(code)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if code not in (-signal.SIGKILL, -signal.SIGSTOP):
+        signal.signal(-code, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.kill(os.getpid(), -code)
+    os._exit(128 - code)
+
+
+def become(scope, port, telling):
+    """Become the process: its line, in its build, with its config, as the app's user.
+
+    :param telling: a descriptor for what its launcher is to say of it.
+    """
+    release = record(scope.app, scope.number)
+    # As it was written, in whatever encoding supervisor's own environment has.
+    command = release["processes"][scope.kind].encode()
+    variables = environment(f"/srv/apps/{scope.app}/releases/{scope.number}", release, scope.app, port)
+    user = pwd.getpwnam(scope.app)
+    os.chdir(build_of(release, scope.app))
+    os.setsid()
+    if reason := hide_others():
+        os.write(telling, f"{reason}\n".encode())
+    os.setgroups([])
+    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    default_signals()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # No program gives it another user's rights from here on. The config is not read by a program of root's.
+    os.execve("/usr/bin/setpriv", ["setpriv", "--no-new-privs", "--", "/bin/sh", "-c", command], variables)

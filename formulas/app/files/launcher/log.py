@@ -1,0 +1,38 @@
+"""The log of a process: a stream into the journal."""
+
+import _socket as socket
+import os
+import sys
+
+LOG_INFO = 6
+SEND_BUFFER = 8 << 20
+JOURNAL = "/run/systemd/journal/stdout"
+
+
+def say(scope, text):
+    """Write a line to the log of a process: one line, since what an app calls its programs is no word of root's."""
+    shown = "".join(char if char.isprintable() else "?" for char in text)
+    os.write(scope.log, f"v{scope.number} {scope.process} {shown}\n".encode())
+
+
+def journal(scope):
+    """Make standard output and error a stream into the journal."""
+    descriptor = stream(scope)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+
+
+def stream(scope):
+    """Open a stream into the journal, as sd_journal_stream_fd(3) does, and return its descriptor.
+
+    It names the scope, so that the line of a process that has ended meanwhile is known to be of it, too.
+    """
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.connect(JOURNAL)
+        opened.shutdown(socket.SHUT_RD)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        opened.sendall(f"{scope.app}[{scope.process}]\n{scope.unit}\n{LOG_INFO}\n0\n0\n0\n0\n".encode())
+    except OSError as error:
+        sys.exit(f"{scope.app}[{scope.process}]: the journal does not answer: {error.strerror}")
+    return opened.detach()

@@ -1,0 +1,125 @@
+"""The control groups of processes, each a scope of systemd's."""
+
+import _signal as signal
+import os
+
+from .ending import look
+from .release import DEFAULT_GRACE, record
+
+GROUPS = "/sys/fs/cgroup"
+
+
+class Scope:
+    """The control group of one process: the process that supervisor knows, and all that comes from it."""
+
+    def __init__(self, app, number, process):
+        kind, _, index = process.partition(".")
+        self.app, self.number, self.process, self.kind = app, int(number), process, kind
+        self.log = 2
+        self.slice = f"app-{escaped(app)}.slice"
+        # systemd reads settings for all scopes of a process type by the parts between dashes: app-shop-web-.scope.d
+        self.unit = f"app-{escaped(app)}-{escaped(kind)}-{index or 0}.v{number}.scope"
+        self.below = f"app.slice/{self.slice}/{self.unit}"
+
+    @property
+    def path(self):
+        return f"{tree()}/{self.below}"
+
+    def pids(self):
+        """Return the PIDs in it, none where it is not there."""
+        found = []
+        for directory, _, _ in os.walk(self.path):
+            try:
+                with open(f"{directory}/cgroup.procs", encoding="ascii") as stream:
+                    found += map(int, stream.read().split())
+            except OSError:
+                continue
+        return found
+
+    def found(self):
+        """Return the processes in it by PID, but for the one that asks."""
+        return {pid: process for pid in self.pids() if pid != os.getpid() and (process := look(pid))}
+
+    def grace(self):
+        """Return the seconds that its release gives it between SIGTERM and SIGKILL."""
+        graces = record(self.app, self.number).get("grace") or {}
+        return graces.get(self.kind, DEFAULT_GRACE)
+
+    def close(self):
+        """Have the kernel refuse more processes in it: what forks without end would outrun the signals."""
+        for root in (tree(), f"{GROUPS}/pids"):
+            try:
+                with open(f"{root}/{self.below}/pids.max", "w", encoding="ascii") as file:
+                    file.write("0")
+            except OSError:
+                continue
+
+    def send(self, pid, number):
+        """Send a signal to a process in it, and to no other that was given the PID of one that has ended meanwhile."""
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            return
+        try:
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as stream:
+                is_within = f"/{self.below}" in stream.read()
+            if is_within:
+                signal.pidfd_send_signal(descriptor, number)
+        except OSError:
+            return
+        finally:
+            os.close(descriptor)
+
+    def out_of_memory(self):
+        """Return how many processes of it the kernel has killed because memory was short."""
+        for root, name in ((tree(), "memory.events"), (f"{GROUPS}/memory", "memory.oom_control")):
+            try:
+                with open(f"{root}/{self.below}/{name}", encoding="ascii") as file:
+                    return int(dict(line.split() for line in file).get("oom_kill", 0))
+            except OSError:
+                continue
+        return 0
+
+
+def escaped(name):
+    """Return a name as a part of a unit's name: a dash would make it a child of another one."""
+    return name.replace("-", "\\x2d")
+
+
+def tree():
+    """Return where the control groups are by which systemd knows processes: of version 2, mixed, or of version 1."""
+    for root in (GROUPS, f"{GROUPS}/unified", f"{GROUPS}/systemd"):
+        if os.path.exists(f"{root}/cgroup.procs"):
+            break
+    with open("/proc/1/cgroup", encoding="utf-8") as stream:
+        own = [line.rstrip("\n").split(":", 2)[2] for line in stream if line.startswith("0::")]
+    prefix = own[0].removesuffix("/init.scope").rstrip("/") if own else ""
+    return root if ".." in prefix else root + prefix
+
+
+def scopes():
+    """List the scopes of processes that are there."""
+    slices = f"{tree()}/app.slice"
+    found = []
+    for name in names_in(slices):
+        app = name.removeprefix("app-").removesuffix(".slice").replace("\\x2d", "-")
+        found += filter(None, (named(app, unit) for unit in names_in(f"{slices}/{name}")))
+    return found
+
+
+def named(app, unit):
+    """Return the scope of a unit's name, or ``None`` where it is not that of a process."""
+    rest, _, end = unit.removeprefix(f"app-{escaped(app)}-").rpartition(".v")
+    kind, _, index = rest.rpartition("-")
+    number, kind = end.removesuffix(".scope"), kind.replace("\\x2d", "-")
+    if not (kind and index.isdigit() and number.isdigit()):
+        return None
+    scope = Scope(app, number, kind if index == "0" else f"{kind}.{index}")
+    return scope if scope.unit == unit else None
+
+
+def names_in(directory):
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []

@@ -1,0 +1,136 @@
+"""Before a process: what supervisor starts, and what ends what nobody runs any more."""
+
+import _signal as signal
+import _socket as socket
+import os
+import select
+import sys
+import time
+
+from . import ENTRY
+from .ending import POLL, Ending, finish, listed
+from .first import HANDED_ON
+from .log import journal, say, stream
+from .scope import Scope, scopes
+
+SUPERVISOR = "/run/supervisor.sock"
+# Seconds in which supervisor answers.
+ASKED = 2
+# Seconds in which systemd forgets a scope that is empty.
+FORGOTTEN = 10
+
+
+def start(app, number, process, port=None):
+    """Become the first process of a scope, once nothing is left there; or attend to a launcher that is there yet."""
+    if is_to_stop(f"{app}.v{number}.{process}"):
+        return
+    scope = Scope(app, number, process)
+    words = [app, number, process, *([port] if port else [])]
+    journal(scope)
+    if pid := outlived(scope.found(), words):
+        attend(scope, pid)
+    if left := scope.found():
+        say(scope, f"ends first what is left of it: {listed(left)}")
+        finish([Ending(scope)])
+    wait_until_forgotten(scope)
+    command = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={scope.unit}", f"--slice={scope.slice}"]
+    command += [f"--description={app} v{number} {process}"]
+    if scope.kind == "release":
+        # It ends with the run that started it.
+        first = ["setpriv", "--pdeathsig", "TERM", "--", ENTRY, "--first"]
+    else:
+        # At a shutdown supervisor stops it, with its grace. systemd would send SIGTERM to each process of the scope.
+        command += ["--property=Before=supervisor.service"]
+        first = [ENTRY, "--first"]
+    os.execvp(command[0], [*command, "--", *first, *words])
+
+
+def is_to_stop(program):
+    """Tell whether supervisor has told this process to end, before the process could hear it.
+
+    From supervisord's fork to its exec a signal is taken by supervisord's own handler, and lost: it would wait for the
+    whole grace, and kill the launcher alone.
+
+    :param program: as supervisor names it. One that it does not know, such as ``release``, is not to stop.
+    """
+    value = f"<params><param><value><string>{program}</string></value></param></params>"
+    body = f"<methodCall><methodName>supervisor.getProcessInfo</methodName>{value}</methodCall>"
+    head = f"POST /RPC2 HTTP/1.0\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+    answer = b""
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        opened.settimeout(ASKED)
+        opened.connect(SUPERVISOR)
+        opened.sendall((head + body).encode())
+        while part := opened.recv(1 << 16):
+            answer += part
+    except OSError:
+        return False
+    finally:
+        opened.close()
+    return b"<string>STOPPING</string>" in answer
+
+
+def outlived(found, words):
+    """Find the launcher of a process whose supervisor has died, so that another one starts the process now.
+
+    :param found: the processes of its scope, by PID.
+    :param words: the arguments that the launcher was started with.
+    :return: its PID, or ``None``. One with another port is none.
+    """
+    for pid, process in found.items():
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                command = stream.read().decode("utf-8", "replace").rstrip("\0").split("\0")
+        except OSError:
+            continue
+        if process.is_root and process.parent == 1 and command[-len(words) - 1 :] == ["--first", *words]:
+            return pid
+    return None
+
+
+def attend(scope, pid):
+    """Stand for a launcher before the supervisor of now, until nothing is left: its process goes on meanwhile.
+
+    :param scope: the scope of both.
+    :param pid: the launcher's.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    for number in (*HANDED_ON, signal.SIGTERM):
+        signal.signal(number, lambda number, _: hand_to(descriptor, number))
+    say(scope, f"goes on: supervisor has died and was started again (PID {pid})")
+    select.select([descriptor], [], [])
+    finish([Ending(scope)])
+    sys.exit(1)
+
+
+def hand_to(descriptor, number):
+    """Hand a signal on to a launcher, which may have ended.
+
+    :param descriptor: of the process, not its PID: another one may have that by now.
+    """
+    try:
+        signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return
+
+
+def wait_until_forgotten(scope):
+    """Wait until systemd knows no scope of this name any more, as it does a moment after the last process's end."""
+    deadline = time.monotonic() + FORGOTTEN
+    while os.path.exists(scope.path) and time.monotonic() < deadline:
+        time.sleep(POLL)
+
+
+def end(*programs):
+    """End what is left of processes that nobody runs any more."""
+    words = [program.split(".", 2) for program in programs]
+    wanted = [Scope(app, number.removeprefix("v"), process) for app, number, process in words] or scopes()
+    left = [scope for scope in wanted if scope.found()]
+    for scope in left:
+        scope.log = stream(scope)
+        say(scope, f"ends what is left of it: {listed(scope.found())}")
+    finish([Ending(scope) for scope in left])

@@ -1,0 +1,28 @@
+# Before what calls it: a process may start at any time.
+app-launcher:
+  file.recurse:
+    - name: /usr/local/lib/saltern/launcher
+    - source: salt://app/files/launcher
+    - clean: True
+    - exclude_pat: __pycache__*
+    - user: root
+    - group: root
+    - dir_mode: '0755'
+    - file_mode: '0644'
+
+# Each start of a process would compile it. What is lost of this, Python writes again when root starts a process.
+app-launcher-compiled:
+  cmd.run:
+    - name: >-
+        /usr/bin/python3 -ISm compileall -q --invalidation-mode checked-hash /usr/local/lib/saltern/launcher
+    - umask: '022'
+    - onchanges:
+      - file: app-launcher
+
+app-process:
+  file.managed:
+    - name: /usr/local/lib/saltern/process
+    - source: salt://app/files/process.py
+    - mode: '0755'
+    - require:
+      - cmd: app-launcher-compiled
