@@ -14,6 +14,13 @@ supervisor-current-alone:
     - makedirs: True
     - mode: '0755'
 
+supervisor-ended:
+  file.managed:
+    - name: /usr/local/lib/saltern/supervisor-ended
+    - source: salt://supervisor/files/supervisor-ended.sh
+    - makedirs: True
+    - mode: '0755'
+
 supervisor-unit:
   file.managed:
     - name: /etc/systemd/system/supervisor.service.d/saltern.conf
@@ -24,6 +31,7 @@ supervisor-unit:
     - require:
       - pkg: supervisor-package
       - file: supervisor-current-alone
+      - file: supervisor-ended
 
 # Before the service: Salt's own reload of systemd goes by a status that it may have read before the file was written.
 supervisor-unit-read:

@@ -2,7 +2,7 @@
 
 Each process is a program of its own, ``<app>.v<release>.<type>.<number>``, in one file for each release. An app's name
 has no dot, so that the prefix ``<app>.`` is that app's alone. It runs in a control group of its own, a scope below the
-app's slice; see the launcher, ``formulas/app/files/process.py``.
+app's slice; see the launcher, ``formulas/app/files/launcher``.
 """
 
 import configparser
@@ -47,6 +47,9 @@ LAUNCHER = "/usr/local/lib/saltern/process"
 SOCKET = "/run/supervisor.sock"
 GROUPS = "/sys/fs/cgroup"
 DEFAULT_GRACE = 30
+
+# Seconds in which systemd has started another supervisord, where one has died.
+AGAIN = 10
 
 # Seconds after the grace in which the launcher kills what is left, before supervisor kills the launcher.
 BACKSTOP = 5
@@ -464,29 +467,66 @@ def keep(app, release, graces):
 
 
 def _write(app, release, ports, graces):
-    """Replace the file of a release's processes, so that a power failure leaves the old or the new."""
-    target = path(app, release)
+    """Write the file of a release's processes."""
+    _replace(path(app, release), rendered(app, release, ports, graces))
+
+
+def _replace(target, text):
+    """Replace a file of processes, so that a power failure leaves the old or the new."""
     with open(f"{target}.new", "w", encoding="utf-8") as stream:
-        stream.write(rendered(app, release, ports, graces))
+        stream.write(text)
         stream.flush()
         # After a power failure it is what starts the app.
         os.fsync(stream.fileno())
     os.rename(f"{target}.new", target)
 
 
-def tell(app, names):
-    """Have processes end, each with its grace. They are not waited for.
+def tell(app, release, processes):
+    """Have processes end, each with its grace, and never start again. They are not waited for.
 
     :param app: the app's name.
-    :param names: supervisor's names of them.
+    :param release: the release's number.
+    :param processes: such as ``worker.1``.
 
     CLI Example: none, it serves the module release.
     """
-    for name, one in info(app).items():
-        if name in names and one["state"] in ("STARTING", "RUNNING", "BACKOFF"):
+    names = {program(app, release, process): process for process in processes}
+    # First: another supervisord, where this one dies, starts what its file says.
+    with open(path(app, release), encoding="utf-8") as stream:
+        text = stream.read()
+    _replace(path(app, release), without_start(text, names))
+    deadline = time.monotonic() + AGAIN
+    while not is_up() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    states, left = {name: one["state"] for name, one in info(app, release).items()}, []
+    for name, process in names.items():
+        if states.get(name) in ("STARTING", "RUNNING", "BACKOFF"):
             # One that has ended by itself meanwhile is no mistake.
             with contextlib.suppress(CommandExecutionError):
                 _call("stopProcess", name, False)
+        elif states.get(name) != "STOPPING" and pids(app, release, process):
+            # It has outlived its supervisord.
+            left.append(name)
+    if left:
+        background = ["systemd-run", "--quiet", "--collect", "--no-block", LAUNCHER, "--end", *left]
+        subprocess.run(background, check=False)
+
+
+def without_start(text, names):
+    """Return supervisor's configuration with some programs that it does not start, neither at its own start nor after.
+
+    :param text: of the file.
+    :param names: of the programs.
+    """
+    head, *sections = text.split("[program:")
+    kept = [head]
+    for section in sections:
+        name, *lines = section.split("\n")
+        if name.removesuffix("]") in names:
+            lines = [line for line in lines if not line.startswith(("autostart=", "autorestart="))]
+            lines[:0] = ["autostart=false", "autorestart=false"]
+        kept.append("\n".join([name, *lines]))
+    return "[program:".join(kept)
 
 
 def remove(app, releases):

@@ -58,7 +58,7 @@ CLIENTS = re.compile(
     r"|RequestAborted|RequestEntityTooLarge|BrokenPipeError|ConnectionResetError)(:|$)"
 )
 CLIENTS_LINE = re.compile(r"\bdjango\.security\.|\bInvalid HTTP_HOST header\b")
-# What the launcher of a process says when it kills it; see formulas/app/files/process.py.
+# What the launcher of a process says when it kills it; see formulas/app/files/launcher/ending.py.
 KILLED = re.compile(r"v(\d+) (\S+) had not ended within (\d+) s, killed")
 # What is stopped within so many seconds was not killed: no grace is shorter.
 SOON = 1
@@ -1010,12 +1010,12 @@ def _point(move):
 def _workers(move):
     """Tell processes without a port to end: no scheduler ticks twice while requests are waited for."""
     app, number = move.app, move.number
-    names = set()
     for _, other in __salt__["process.releases"](app):
         wanted = move.ports if other == number else {}
-        leaving = __salt__["process.configured"](app, other)
-        names |= {f"{app}.v{other}.{name}" for name, port in leaving.items() if port is None and name not in wanted}
-    __salt__["process.tell"](app, names)
+        configured = __salt__["process.configured"](app, other)
+        leaving = [name for name, port in configured.items() if port is None and name not in wanted]
+        if leaving:
+            __salt__["process.tell"](app, other, leaving)
 
 
 def _drain(move):

@@ -189,6 +189,38 @@ def test_what_is_to_start_again_is_left_to_its_launcher(process, monkeypatch):
     assert called == [("addProcessGroup", "shop.v3.web.1")]
 
 
+def test_what_is_told_to_end_does_not_start_again_under_another_supervisord(process, groups, monkeypatch, tmp_path):
+    monkeypatch.setattr(process, "CONFIG", str(tmp_path))
+    ports = {"beat.1": None, "web.1": 8101, "worker.1": None, "worker.11": None, "worker.2": None}
+    process._write("shop", 3, ports, {"worker": 60})
+    before = configparser.RawConfigParser()
+    before.read(process.path("shop", 3))
+    groups("app-shop.slice", "app-shop-worker-2.v3.scope", 7)
+    states = {"shop.v3.beat.1": "RUNNING", "shop.v3.worker.1": "BACKOFF", "shop.v3.worker.2": "STOPPED"}
+    monkeypatch.setattr(process, "is_up", lambda: True)
+    monkeypatch.setattr(process, "info", lambda app, release: {name: {"state": one} for name, one in states.items()})
+    called, ran = [], []
+    monkeypatch.setattr(process, "_call", lambda *words: called.append(words))
+    monkeypatch.setattr(process.subprocess, "run", lambda command, check: ran.append(command[-3:]))
+    for _ in range(2):
+        process.tell("shop", 3, ["beat.1", "worker.1", "worker.2"])
+        after = configparser.RawConfigParser()
+        after.read(process.path("shop", 3))
+        # What the release runs is known as before; supervisor restarts what has another configuration.
+        assert process.configured("shop", 3) == ports
+        assert [name for name in after if after[name] == before[name]] == [
+            "DEFAULT",
+            "program:shop.v3.web.1",
+            "program:shop.v3.worker.11",
+        ]
+        for name in states:
+            told = {"autostart": "false", "autorestart": "false"}
+            assert dict(after[f"program:{name}"]) == dict(before[f"program:{name}"]) | told
+    # What supervisor runs it is told to stop; what has outlived its supervisord is ended beside it.
+    assert called == [("stopProcess", name, False) for name in ("shop.v3.beat.1", "shop.v3.worker.1")] * 2
+    assert ran == [[process.LAUNCHER, "--end", "shop.v3.worker.2"]] * 2
+
+
 def test_what_outlived_a_supervisor_is_known_by_its_launchers(process, groups, monkeypatch, tmp_path):
     monkeypatch.setattr(process, "CONFIG", str(tmp_path))
     command = {"web-1": ["my-shop", "3", "web.1", "8151"], "send\\x2dnow-2": ["my-shop", "3", "send-now.2"]}
@@ -249,15 +281,20 @@ def test_a_process_in_a_directory_that_was_removed_is_found(process, monkeypatch
 # --- The unit ---------------------------------------------------------------------------------------------------------
 
 UNIT = Path(__file__).parents[2] / "formulas/supervisor/files/supervisor.service.jinja"
-# What systemd tells of supervisord's end, the job that it has for the unit then, and whether its processes end.
+ENDED = UNIT.with_name("supervisor-ended.sh")
+# What systemd tells of supervisord's end, the job that it has for the unit then, the states that the unit has next, and
+# whether its processes end.
 ENDS = {
-    "it ended by itself": ("success", "", True),
-    "it was killed": ("signal", "", False),
-    "a file of its configuration is none": ("exit-code", "", False),
-    "it was killed while it started": ("signal", "57 supervisor.service start running", False),
-    "it was stopped": ("success", "57 supervisor.service stop running", True),
-    "it was stopped while it started": ("signal", "57 supervisor.service stop running", True),
-    "it did not stop in time, for a restart": ("timeout", "57 supervisor.service restart running", True),
+    "it ended by itself": ("success", "", "", True),
+    "it was killed": ("signal", "", "activating activating active", False),
+    "it was killed again and again": ("signal", "", "activating failed activating inactive activating active", False),
+    "a file of its configuration is none": ("exit-code", "", "deactivating activating active", False),
+    "it was killed while it started": ("signal", "57 supervisor.service start running", "activating active", False),
+    "it was killed, and its restart called off": ("signal", "", "deactivating activating inactive inactive", True),
+    "it was killed, and systemd gave up": ("signal", "", "activating failed failed", True),
+    "it was stopped": ("success", "57 supervisor.service stop running", "", True),
+    "it was stopped while it started": ("signal", "57 supervisor.service stop running", "", True),
+    "it did not stop in time, for a restart": ("timeout", "57 supervisor.service restart running", "", True),
 }
 
 
@@ -266,11 +303,15 @@ def run_of_unit(tmp_path):
     """A function that runs one of the unit's shell commands as systemd would, and returns its exit status."""
 
     def run(setting, systemctl="", supervisorctl="", **variables):
-        text = UNIT.read_text().replace("\\\n", "").replace("/usr/local/lib/saltern/process", f"{tmp_path}/process")
+        text = UNIT.read_text().replace("\\\n", "").replace("/usr/local/lib/saltern", str(tmp_path))
         (line,) = (line for line in text.splitlines() if line.startswith(f"{setting}="))
         commands = {"systemctl": systemctl, "supervisorctl": supervisorctl, "process": 'echo "$@" >"$0.ran"'}
-        for name, command in commands.items():
-            (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
+        # What systemd is to run by itself, runs.
+        commands |= {"sleep": "", "systemd-run": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"'}
+        scripts = {name: f"#!/bin/sh\n{command}\n" for name, command in commands.items()}
+        scripts["supervisor-ended"] = ENDED.read_text().replace("/usr/local/lib/saltern", str(tmp_path))
+        for name, script in scripts.items():
+            (tmp_path / name).write_text(script)
             (tmp_path / name).chmod(0o755)
         command = shlex.split(line.partition("=")[2].removeprefix("-"))
         return subprocess.run(command, env={"PATH": f"{tmp_path}:{os.defpath}"} | variables, check=False).returncode
@@ -278,9 +319,14 @@ def run_of_unit(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("result, job, is_end", ENDS.values(), ids=ENDS)
-def test_processes_end_where_supervisor_was_to_stop_and_go_on_where_it_died(run_of_unit, tmp_path, result, job, is_end):
-    run_of_unit("ExecStopPost", systemctl=f"echo '{job}'", SERVICE_RESULT=result)
+@pytest.mark.parametrize("result, job, states, is_end", ENDS.values(), ids=ENDS)
+def test_processes_end_where_supervisor_was_to_stop_and_go_on_where_it_died(
+    run_of_unit, tmp_path, result, job, states, is_end
+):
+    (tmp_path / "states").write_text("".join(f"{state}\n" for state in states.split()))
+    state = f"sed -n 1p {tmp_path}/states; sed -i 1d {tmp_path}/states"
+    systemctl = f"case $1 in list-jobs) echo '{job}';; is-active) {state};; esac"
+    assert run_of_unit("ExecStopPost", systemctl=systemctl, SERVICE_RESULT=result) == 0
     ran = tmp_path / "process.ran"
     assert (ran.read_text() if ran.exists() else "") == ("--end\n" if is_end else "")
 
