@@ -288,8 +288,27 @@ def test_a_process_whose_first_thread_has_ended_is_there(launcher, run):
     process = run(HEADLESS)
     eventually(lambda: launcher.ending.look(process.pid).state == "Z")
     assert launcher.ending.look(process.pid).name.startswith("python")
+    assert not launcher.ending.look(process.pid).is_dead
     process.kill()
-    eventually(lambda: launcher.ending.look(process.pid) is None)
+    eventually(lambda: launcher.ending.look(process.pid).is_dead)
+    process.wait()
+    assert launcher.ending.look(process.pid) is None
+
+
+def test_a_chain_of_processes_that_fork_and_end_does_not_look_like_none(launcher, run, monkeypatch):
+    scope = launcher.scope.Scope("shop", "3", "web.1")
+    process = run("print(flush=True); input()")
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    # What is read of the control group at each look.
+    reads = []
+    monkeypatch.setattr(launcher.scope.Scope, "pids", lambda self: reads.pop(0))
+    reads[:] = [[ended.pid], [ended.pid, process.pid]]
+    assert [*scope.found()] == [process.pid]
+    reads[:] = [[ended.pid], [os.getpid()]]
+    assert scope.found() == {}
+    reads[:] = [[os.getpid(), ended.pid]] * launcher.scope.LOOKS
+    assert [*scope.found()] == [ended.pid]
 
 
 class Within:
@@ -305,7 +324,7 @@ class Within:
 
     def found(self):
         process = self.launcher.ending.look(self.pid)
-        return {self.pid: process} if process else {}
+        return {} if process.is_dead else {self.pid: process}
 
     def close(self):
         pass

@@ -1,4 +1,4 @@
-"""A web server whose children share its socket, and go on without it."""
+"""A web server whose children share its socket, and go on without it. `/held` is answered once a file is there."""
 
 import http.server
 import os
@@ -9,6 +9,8 @@ HEAD = os.getpid()
 
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        while self.path == "/held" and not os.path.exists("/var/tmp/lines.go"):
+            time.sleep(0.1)
         self.send_response(200)
         self.end_headers()
         self.wfile.write(str(HEAD).encode())

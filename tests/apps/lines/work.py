@@ -1,4 +1,5 @@
-"""One long job: SIGTERM lets it end, and each is told. With `pool` it has two children with a job each, and waits.
+"""One long job: SIGTERM lets it end, and each is told. With `pool` it has two children with a job each, and waits. With
+`stopped` it is sent SIGSTOP before that.
 
 What it says goes to a file beside its log, which outlives a reboot.
 """
@@ -25,6 +26,8 @@ def stop(*_):
 
 def work():
     say("begins")
+    if sys.argv[1:] == ["stopped"]:
+        os.kill(os.getpid(), signal.SIGSTOP)
     while not count:
         time.sleep(0.05)
     end = time.monotonic() + float(os.environ["JOB"])

@@ -67,6 +67,10 @@ EDITS = {
         {"app-release-faq"},
     ),
     "the launcher was edited": ("echo '# edited' >>/usr/local/lib/saltern/process", {"app-process"}),
+    "the launcher's modules were edited": (
+        "cd /usr/local/lib/saltern/launcher; echo '# edited' >>first.py; touch gone.py",
+        {"app-launcher", "app-launcher-compiled"},
+    ),
     "the terminal was edited": ("echo '# edited' >>/usr/local/lib/saltern/terminal", {"app-terminal"}),
     "the check of contracts was edited": ("echo '# edited' >>/usr/local/lib/saltern/contract", {"app-contract"}),
     # Its processes were in there.

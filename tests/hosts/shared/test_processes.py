@@ -4,8 +4,10 @@
 """
 
 import re
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -24,14 +26,17 @@ LINES = {
     "port": 8400,
     "domains": [DOMAIN],
     "formation": dict.fromkeys(TYPES, 1),
-    "grace": dict.fromkeys(TYPES, 30) | {"stubborn": 1, "many": 1},
+    "grace": dict.fromkeys(TYPES, 30) | {"stubborn": 1, "many": 1, "chain": 1},
     "health": {"path": "/", "settle": 1},
     "config": {"JOB": str(JOB)},
-    "limits": {"tasks": 300, "processes": {"hungry": {"memory": "64m"}, "many": {"tasks": 40, "cpu": "50%"}}},
+    "limits": {
+        "tasks": 300,
+        "processes": {"hungry": {"memory": "64m"}, "many": {"tasks": 40, "cpu": "50%"}, "chain": {"cpu": "20%"}},
+    },
 }
 TOLD = "/var/tmp/lines.log"
 # What does not write down anything: it waits for a signal, and has no job.
-SILENT = {"web", "asleep", "stubborn", "hungry", "many"}
+SILENT = {"web", "asleep", "stubborn", "hungry", "many", "chain"}
 EACH = {f"{kind} job": 1 for kind in TYPES if kind not in SILENT | {"pool"}}
 EACH |= {"pool parent": 1, "pool child 0": 1, "pool child 1": 1}
 
@@ -75,13 +80,38 @@ def log(host, kind, lines=20):
     return host.run("journalctl", "-q", "-o", "cat", "-n", str(lines), "-t", f"lines[{kind}.1]").stdout
 
 
-@pytest.mark.parametrize("event", ["a release", "a restart of supervisor", "a reboot"])
+def supervisor_dies(host, client):
+    """Kill supervisord while a release waits for a request, once it has told the workers of the one before to end."""
+    held = threading.Thread(target=lambda: client.session.get(f"{client.base}/held", timeout=120))
+    try:
+        held.start()
+        wait = f"timeout 60 sh -c 'until grep -q SIGTERM {TOLD}; do sleep 0.1; done'"
+        host.sh(f"{wait}; kill -9 $(supervisorctl pid)")
+        stopped = f"[ $(supervisorctl status | grep -c '^lines.* STOPPED ') -eq {len(TYPES) - 1} ]"
+        host.sh(f'timeout 60 sh -c "until {stopped}; do sleep 0.2; done"'.replace("$", "\\$"))
+    finally:
+        host.sh("touch /var/tmp/lines.go")
+        held.join()
+        host.sh("rm /var/tmp/lines.go")
+
+
+EVENTS = ["a release", "a release in which supervisor dies", "a restart of supervisor", "a reboot"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
 def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, pillar):
     begun(host)
     if event == "a release":
         pillar.merge(app={"lines": {"config": {"COLOUR": "red"}}})
         assert apply(host).succeeded().changed == {"app-release-lines"}
         assert "had not ended within 1 s, killed: " in log(host, "stubborn")
+    elif event == "a release in which supervisor dies":
+        pillar.merge(app={"lines": {"config": {"COLOUR": "blue"}}})
+        with ThreadPoolExecutor() as pool:
+            released = pool.submit(apply, host)
+            supervisor_dies(host, lines)
+            assert released.result().succeeded().changed == {"app-release-lines"}
+        apply(host).changed_nothing()
     elif event == "a restart of supervisor":
         host.run("systemctl", "restart", "supervisor")
     else:
@@ -152,6 +182,24 @@ def test_an_app_that_forks_without_end_takes_no_other_down(host, lines, others):
     assert Client(host.address, "tickets.localhost").get("/").status_code == 200
     host.run("supervisorctl", "restart", program(host, "many"))
     assert len(host.salt("process.pids", "lines", number.removeprefix("v"), "many.1")) <= 4
+
+
+def test_a_chain_of_processes_that_fork_and_end_ends(host, lines):
+    name = program(host, "chain")
+    signalled(host, "chain")
+    host.sh("timeout 30 sh -c 'until journalctl -q -o cat -n 5 -t lines[chain.1] | grep -q killed; do sleep 0.2; done'")
+    # One of them was killed; none is left beside the process that was started since.
+    host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.2; done'")
+    assert len(host.salt("process.pids", "lines", name.split(".")[1].removeprefix("v"), "chain.1")) <= 4
+
+
+def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines):
+    left = "find /sys/fs/cgroup -name 'app-*.v*.scope' | grep -q ."
+    host.sh("kill -9 $(supervisorctl pid); until systemctl show supervisor | grep -q ^SubState=auto; do :; done")
+    host.run("systemctl", "stop", "supervisor")
+    host.sh(f'timeout 60 sh -c "while {left}; do sleep 0.2; done"')
+    host.run("systemctl", "start", "supervisor")
+    host.sh("timeout 60 sh -c 'while supervisorctl status | grep -v RUNNING; do sleep 0.5; done'")
 
 
 def test_nothing_is_left_of_an_app_that_is_removed(host, lines, pillar):

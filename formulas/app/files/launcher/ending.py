@@ -10,8 +10,9 @@ from .log import say
 POLL = 0.05
 # Seconds that a process has to end by itself, once what it read from, or its parent, has ended.
 SETTLE = 1
-# Seconds in which what was killed has ended, where the kernel does not wait for a disk or the like.
-KILLED = 10
+# Seconds in which what was killed has ended, where the kernel does not wait for a disk or the like. A second later
+# supervisor kills the launcher; see BACKSTOP in salt/_modules/process.py.
+KILLED = 4
 # How the kernel calls the state of a process that was sent SIGSTOP.
 STOPPED = "T"
 SHELLS = {"sh", "dash", "bash", "rbash", "ash", "busybox", "ksh", "ksh93", "mksh", "yash", "zsh", "fish", "posh"}
@@ -26,6 +27,7 @@ class Process:
     def __init__(self, pid, parent, name, caught=0, stdin="", outputs=(), is_root=False, state="S"):
         self.pid, self.parent, self.name, self.caught = pid, parent, name, caught
         self.stdin, self.outputs, self.is_root, self.state = stdin, outputs, is_root, state
+        self.is_dead = False
 
     @property
     def is_shell(self):
@@ -36,18 +38,18 @@ class Process:
 
 
 def look(pid):
-    """Return a process as it is now, ``None`` where it has ended."""
+    """Return a process as it is now, ``None`` where there is none."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as stream:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in stream if ":\t" in line)
         state, threads = status["State"][0], int(status.get("Threads", "1"))
-        # Where only the first thread has ended, the others go on, and have no program any more that could be read.
-        if state in "ZX" and threads < 2:
-            return None
         name = os.path.basename(link(f"/proc/{pid}/exe")).removesuffix(" (deleted)") or status["Name"]
         parent, caught = int(status["PPid"]), int(status["SigCgt"], 16)
         links = [link(f"/proc/{pid}/fd/{descriptor}") for descriptor in (0, 1, 2)]
-        return Process(pid, parent, name, caught, links[0], links[1:], status["Uid"].split()[1] == "0", state)
+        process = Process(pid, parent, name, caught, links[0], links[1:], status["Uid"].split()[1] == "0", state)
+        # Where only the first thread has ended, the others go on, and the name of the program cannot be read any more.
+        process.is_dead = state in "ZX" and threads < 2
+        return process
     except (OSError, KeyError):
         return None
 
@@ -114,7 +116,8 @@ class Ending:
     def __init__(self, scope):
         self.scope, self.grace = scope, scope.grace()
         self.deadline = time.monotonic() + self.grace
-        self.told, self.since, self.is_late, self.is_stuck = set(), None, False, False
+        self.told, self.continued = set(), set()
+        self.since, self.is_late, self.is_stuck = None, False, False
 
     def step(self):
         """Do what is due, and tell whether it is done: nothing is left, or what the kernel does not let go."""
@@ -143,9 +146,10 @@ class Ending:
             if pid not in self.told and (is_first or now - self.since[pid] >= SETTLE):
                 self.told.add(pid)
                 self.scope.send(pid, signal.SIGTERM)
-                if found[pid].state == STOPPED:
-                    # It would hear of it never.
-                    self.scope.send(pid, signal.SIGCONT)
+        # What was sent SIGSTOP hears of nothing, and keeps whoever waits for it.
+        for pid in [pid for pid, process in found.items() if process.state == STOPPED and pid not in self.continued]:
+            self.continued.add(pid)
+            self.scope.send(pid, signal.SIGCONT)
         return False
 
 

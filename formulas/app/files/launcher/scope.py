@@ -3,10 +3,12 @@
 import _signal as signal
 import os
 
-from .ending import look
+from .ending import Process, look
 from .release import DEFAULT_GRACE, record
 
 GROUPS = "/sys/fs/cgroup"
+# How often one looks for a process that does not end meanwhile.
+LOOKS = 10
 
 
 class Scope:
@@ -37,8 +39,17 @@ class Scope:
         return found
 
     def found(self):
-        """Return the processes in it by PID, but for the one that asks."""
-        return {pid: process for pid in self.pids() if pid != os.getpid() and (process := look(pid))}
+        """Return the processes in it by PID, but for the one that asks.
+
+        One that ends while it is looked at may have started another one that was not there yet: a chain of processes
+        that fork and end must not look like none. After some looks it stands for what it has started.
+        """
+        for _ in range(LOOKS):
+            looked = {pid: look(pid) for pid in self.pids() if pid != os.getpid()}
+            found = {pid: process for pid, process in looked.items() if process and not process.is_dead}
+            if found or None not in looked.values():
+                return found
+        return {pid: Process(pid, 1, "unknown") for pid, process in looked.items() if process is None}
 
     def grace(self):
         """Return the seconds that its release gives it between SIGTERM and SIGKILL."""
