@@ -22,16 +22,71 @@ BENCHES = converge first releases long deploys serving apps growth minions
 # As root with all that the lab needs, which a user who only has virtual machines does not.
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
+TARGETS = help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts \
+	bench build release build-forget docs secret secret-remove secrets-rekey certificates lock clean
 .NOTPARALLEL:
-.PHONY: help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts bench \
-	build release build-forget docs secret secret-remove secrets-rekey certificates lock clean
+.PHONY: $(TARGETS)
+
+# What may be given to each target. All else is refused: it would be ignored without a word.
+of_the_lab = ENV SALTERN_LAB SALTERN_PORT SALTERN_HTTPS_PORT SALTERN_SUITE SALTERN_LOG
+takes_up = $(of_the_lab) SUITE
+takes_apply = $(of_the_lab) HOST ARGS
+takes_verify = $(of_the_lab) HOST SSH_CONFIG VAGRANT
+takes_drift = $(of_the_lab)
+takes_logs = $(of_the_lab) APP PROCESS HOST FOLLOW
+takes_status = $(of_the_lab)
+takes_down = $(of_the_lab) HOST
+takes_clean = $(of_the_lab)
+takes_test = SUITE
+takes_converge = SUITE
+takes_fleet = SUITE
+takes_vagrant-check = ENV SUITE KEEP
+takes_contracts = ENV
+takes_bench = PART
+takes_build = APP ENV SOURCE SUITE SALTERN_SUITE HOST_PYTHON
+takes_release = $(takes_build)
+takes_build-forget = APP ENV
+takes_docs = SERVE
+takes_secret = ENV NAME
+takes_secret-remove = ENV NAME
+takes_secrets-rekey = ENV
+takes_certificates = ENV ARGS
+takes_lock = UPGRADE
+# What a target cannot go without. Of secrets dev has none that an operator keeps: its ENV is no default here.
+needs_build-forget = APP
+needs_secret = ENV NAME
+needs_secret-remove = ENV NAME
+needs_certificates = ENV
+what_ENV = the environment whose secrets are meant, such as ENV=production
+what_NAME = the setting, such as NAME=app.tickets.config.SECRET_KEY
+what_APP = the app, such as APP=shop
+
+goals := $(or $(MAKECMDGOALS),help)
+taken := $(sort $(foreach goal,$(goals),$(takes_$(goal))))
+given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+environments := $(basename $(notdir $(wildcard pillar/environments/*.sls)))
+suites := $(shell sed -n 's/^\([a-z]*\):$$/\1/p' salt/debian.yaml)
+# A value as one word, and what a message says where it is none of those that are expected.
+joined = $(subst $() ,_,$(strip $1))
+one_of = $(if $(filter $(call joined,$($1)),$2),,$(error $1: '$($1)' is no $3; expected one of $(sort $2)))
+define check
+$(if $(filter-out $(taken) PYTHON PYTEST,$(given)),$(error make $(goals): takes no $(filter-out $(taken) PYTHON PYTEST,$(given)); \
+$(if $(taken),it takes $(filter-out SALTERN_%,$(taken)),it takes no variables), see make help))
+$(foreach name,$(given),$(if $(strip $($(name))),,$(error $(name): empty; expected a value, or nothing of it)))
+$(foreach name,$(filter-out ARGS,$(given)),$(if $(findstring ',$($(name))),$(error $(name): has a quotation mark; expected none)))
+$(if $(filter ENV,$(taken)),$(call one_of,ENV,$(environments),environment))
+$(if $(and $(filter SUITE,$(taken)),$(SUITE)),$(call one_of,SUITE,$(suites),Debian that Saltern knows))
+$(foreach goal,$(goals),$(foreach name,$(needs_$(goal)),$(if $(filter file undefined,$(origin $(name))),\
+$(error $(name): missing; expected $(what_$(name)), see make help))))
+endef
+$(if $(filter-out $(TARGETS),$(goals)),,$(if $(strip $(check)),))
 
 ##@ The lab
 up: setup ## boot, bootstrap and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
 	@$(LAB) up $(if $(SUITE),--suite '$(SUITE)')
 
-apply: setup ## converge what is up, after an edit (ARGS=test=True: only say what would change)
-	@$(LAB) apply $(ARGS)
+apply: setup ## converge what is up, after an edit (HOST=app1: that one; ARGS=test=True: only say what would change)
+	@$(LAB) apply $(if $(HOST),--host '$(HOST)') $(ARGS)
 
 verify: $(if $(HOST)$(VAGRANT),tools,setup) ## prove that hosts are what was declared (HOST=ssh://root@web1: that one; SSH_CONFIG=; VAGRANT=1)
 	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(VAGRANT),--vagrant) $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')

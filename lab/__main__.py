@@ -78,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     add("up", up).add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
     stand_in_parser = add("stand-in", stand_in)
     stand_in_parser.add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
-    add("apply", apply).add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
+    apply_parser = add("apply", apply)
+    apply_parser.add_argument("--host", help="only this host")
+    apply_parser.add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")
     verify_parser = add("verify", verify)
     verify_parser.add_argument("--host", help="testinfra's name of a host elsewhere, such as ssh://root@web1")
     verify_parser.add_argument("--vagrant", action="store_true", help="the virtual machines that Vagrant runs here")
@@ -184,10 +186,11 @@ def stand_in(options: argparse.Namespace) -> None:
 
 
 def apply(options: argparse.Namespace) -> None:
-    """Converge the hosts that are up."""
+    """Converge the hosts that are up, or one of them."""
     with only_one():
         steps = Steps()
         this, hosts = live(options)
+        hosts = asked_for(hosts, options.host)
         this.refresh()
         converge_all(steps, this, hosts, *options.argument)
 
@@ -291,11 +294,7 @@ def ssh_config(own: str | None, directory: str) -> str:
 
 def logs(options: argparse.Namespace) -> None:
     """Show the lines of all processes of all hosts as one stream."""
-    hosts = live(options)[1]
-    if options.host:
-        hosts = [host for host in hosts if host.id == options.host]
-        if not hosts:
-            raise LabError(f"HOST: '{options.host}' is not up; make status lists the hosts that are")
+    hosts = asked_for(live(options)[1], options.host)
     journal.show(hosts, journal.Wanted(options.app, options.process), follow=not options.no_follow)
 
 
@@ -541,6 +540,22 @@ def live(options: argparse.Namespace) -> tuple[Lab, list[Host]]:
     if not hosts:
         raise LabError("no host is up; run make up first")
     return this, hosts
+
+
+def asked_for(hosts: list[Host], host_id: str | None) -> list[Host]:
+    """Return the one host that was asked for, or all.
+
+    :param hosts: those that are up.
+    :param host_id: a host's id, or ``None``.
+    :raises LabError: when it is not up.
+    """
+    if not host_id:
+        return hosts
+    found = [host for host in hosts if host.id == host_id]
+    if not found:
+        listed = ", ".join(sorted(host.id for host in hosts))
+        raise LabError(f"HOST: '{host_id}' is not up; expected one of {listed}")
+    return found
 
 
 @contextlib.contextmanager

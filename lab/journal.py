@@ -180,6 +180,11 @@ def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
     :param follow: whether to go on with the lines to come, until interrupted.
     """
     readers = [Reader(host, wanted) for host in hosts]
+    apps = sorted({app for reader in readers for app in reader.users.values()})
+    if wanted.app and wanted.app not in apps:
+        raise LabError(
+            f"APP: '{wanted.app}' is no app of these hosts; expected {', '.join(apps) or 'none: they have none'}"
+        )
     past = [line for reader in readers for line in reader.past()]
     for _, line in sorted(past, key=lambda line: line[0])[-PAST:]:
         print(line, flush=True)
