@@ -2,7 +2,7 @@
 
 An upload of 200 MB, a download of 200 MB to a client that reads slowly, one that the app itself brings slowly, an
 answer that takes 110 s, and a WebSocket are under way when a release begins: on one host, and through a proxy with two
-app hosts, which converge one after the other.
+app hosts, which converge at once, so that a release meets each request wherever it went.
 """
 
 import concurrent.futures
@@ -41,7 +41,7 @@ def requests(address: str) -> dict:
 
 
 def across(lab: Lab, address: str, hosts: list[Host]) -> tuple[dict[str, Exchange], float, float, list[str]]:
-    """Make releases on hosts, one after the other, while requests are under way.
+    """Make releases on hosts, on all at once, while requests are under way.
 
     :param lab: their lab.
     :param address: what is asked.
@@ -50,14 +50,15 @@ def across(lab: Lab, address: str, hosts: list[Host]) -> tuple[dict[str, Exchang
         and what the releases said that they cut off.
     """
     asked = requests(address)
-    with concurrent.futures.ThreadPoolExecutor() as pool, Socket(address, DOMAIN) as connection:
+    threads = len(asked) + 1 + len(hosts)
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool, Socket(address, DOMAIN) as connection:
         begun = time.monotonic()
         futures = {what: pool.submit(ask) for what, ask in asked.items()}
         lived = pool.submit(_lives, connection, begun)
         time.sleep(3)
         pillar.declare(lab.tree / "pillar", "dev", {"app": {"mirror": {"config": {"SHADE": "1"}}}})
-        for host in hosts:
-            host.run(*CONVERGE)
+        for converge in [pool.submit(host.run, *CONVERGE) for host in hosts]:
+            converge.result()
         seconds = time.monotonic() - begun
         found = {what: future.result() for what, future in futures.items()}
         ended = lived.result()
@@ -97,7 +98,7 @@ def prepared(lab: Lab, rows: dict[str, list[str]]) -> dict[str, Host]:
 def main() -> int:
     """Measure on fresh hosts and print a table. Return an exit code."""
     console, rows, notes = Console(), [], []
-    for what, roles in (("one host", {"dev": ["app", "proxy"]}), ("a proxy with two app hosts", HOSTS)):
+    for what, roles in (("one host", {"dev": ["app", "proxy"]}), ("a proxy, two app hosts", HOSTS)):
         with Lab.temporary("bench-long") as lab, console.status(what):
             hosts = prepared(lab, roles)
             entry = hosts.get("proxy1") or hosts["dev"]
@@ -108,13 +109,13 @@ def main() -> int:
             found, seconds, lived, said = across(lab, entry.address, apps)
             for name, one in found.items():
                 answer = str(one.status) if one.status else "cut off"
-                rows.append([f"{what}: {name}", answer, f"{one.count:,}", f"{one.seconds:.1f}"])
-            rows.append([f"{what}: a WebSocket", "closed", "", f"{lived:.1f}"])
-            rows.append([f"{what}: the releases", "; ".join(said) or "cut off nothing", "", f"{seconds:.1f}"])
+                rows.append([name, what, answer, f"{one.count:,}", f"{one.seconds:.1f}"])
+            rows.append(["a WebSocket", what, "closed", "", f"{lived:.1f}"])
+            rows.append(["the releases", what, "; ".join(said) or "cut off nothing", "", f"{seconds:.1f}"])
             for host in hosts.values():
                 host.remove()
     notes.append(
-        "Each was under way for 3 s when the release began; with two app hosts they converge one after the other. "
+        "Each was under way for 3 s when the release began; two app hosts converge at once. "
         "`site.timeout` is 120 s, all else its default: requests, uploads and downloads have `drain.requests`, an "
         "hour; WebSockets have `drain.streams`, 30 s. A WebSocket ends with the old processes, which stay for the "
         "requests."
@@ -122,7 +123,7 @@ def main() -> int:
     Result(
         part="long",
         title="Requests that take long, across a release",
-        columns=["", "answer", "bytes", "seconds"],
+        columns=["", "through", "answer", "bytes", "seconds"],
         rows=rows,
         notes=notes,
     ).keep()
