@@ -9,12 +9,15 @@ ENV ?= dev
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
 HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
 # What `make lock` writes keeps the versions it has, unless UPGRADE=1.
-COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
-# The pages as a site, in site/. A link or an anchor that leads nowhere fails. Of a failure the warnings are shown, plain.
+# The pages as a site, in site/. A link or an anchor that leads nowhere fails; its warning is shown in plain text.
 site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
 	{ sed -e 's/\x1b\[[0-9;]*m//g' -e '/^Traceback/,$$d' .lab/site.log >&2; exit 1; }
+
+# Charts and schemas are generated, and a Procfile has one line for each process type.
+LONG = ':!docs/benchmarks-*.svg' ':!docs/*.schema.json' ':!**/Procfile'
 
 # What `make bench` measures, in this order.
 BENCHES = converge first releases long deploys serving apps growth minions
@@ -22,8 +25,8 @@ BENCHES = converge first releases long deploys serving apps growth minions
 # As root with all that the lab needs, which a user who only has virtual machines does not.
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
-TARGETS = help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge fleet parity contracts \
-	bench build release build-forget docs secret secret-remove secrets-rekey certificates lock clean
+TARGETS = help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge \
+	fleet parity contracts bench build release build-forget docs secret secret-remove secrets-rekey certificates lock clean
 .NOTPARALLEL:
 .PHONY: $(TARGETS)
 
@@ -69,11 +72,13 @@ suites := $(shell sed -n 's/^\([a-z]*\):$$/\1/p' salt/debian.yaml)
 # A value as one word, and what a message says where it is none of those that are expected.
 joined = $(subst $() ,_,$(strip $1))
 one_of = $(if $(filter $(call joined,$($1)),$2),,$(error $1: '$($1)' is no $3; expected one of $(sort $2)))
+strange = $(filter-out $(taken) PYTHON PYTEST,$(given))
 define check
-$(if $(filter-out $(taken) PYTHON PYTEST,$(given)),$(error make $(goals): takes no $(filter-out $(taken) PYTHON PYTEST,$(given)); \
+$(if $(strange),$(error make $(goals): takes no $(strange); \
 $(if $(taken),it takes $(filter-out SALTERN_%,$(taken)),it takes no variables), see make help))
 $(foreach name,$(given),$(if $(strip $($(name))),,$(error $(name): empty; expected a value, or nothing of it)))
-$(foreach name,$(filter-out ARGS,$(given)),$(if $(findstring ',$($(name))),$(error $(name): has a quotation mark; expected none)))
+$(foreach name,$(filter-out ARGS,$(given)),$(if $(findstring ',$($(name))),\
+$(error $(name): has a quotation mark; expected none)))
 $(if $(filter ENV,$(taken)),$(call one_of,ENV,$(environments),environment))
 $(if $(and $(filter SUITE,$(taken)),$(SUITE)),$(call one_of,SUITE,$(suites),Debian that Saltern knows))
 $(foreach goal,$(goals),$(foreach name,$(needs_$(goal)),$(if $(filter file undefined,$(origin $(name))),\
@@ -82,14 +87,15 @@ endef
 $(if $(filter-out $(TARGETS),$(goals)),,$(if $(strip $(check)),))
 
 ##@ The lab
-up: setup ## boot, bootstrap and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
+up: setup ## boot and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
 	@$(LAB) up $(if $(SUITE),--suite '$(SUITE)')
 
 apply: setup ## converge what is up, after an edit (HOST=app1: that one; ARGS=test=True: only say what would change)
 	@$(LAB) apply $(if $(HOST),--host '$(HOST)') $(ARGS)
 
-verify: $(if $(HOST)$(VAGRANT),tools,setup) ## prove that hosts are what was declared (HOST=ssh://root@web1: that one; SSH_CONFIG=; VAGRANT=1)
-	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(VAGRANT),--vagrant) $(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
+verify: $(if $(HOST)$(VAGRANT),tools,setup) ## prove that hosts are what was declared (HOST= SSH_CONFIG= VAGRANT=1)
+	@$(LAB) verify $(if $(HOST),--host '$(HOST)') $(if $(VAGRANT),--vagrant) \
+		$(if $(SSH_CONFIG),--ssh-config '$(SSH_CONFIG)')
 
 drift: setup ## ask all hosts what a converge would change; fails when there is anything
 	@$(LAB) drift
@@ -107,7 +113,7 @@ down: setup ## remove the hosts and their network (HOST=app1: that one)
 ##@ Tests
 test: lint unit render vagrant converge ## all of these, in this order
 
-lint: setup ## read the code: ruff, mypy, salt-lint, shellcheck; long state files, stale docs, dead links, who reads secrets
+lint: setup ## read the code: ruff, mypy, salt-lint, shellcheck, long lines and files, docs, who reads secrets
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --no-error-summary
@@ -116,6 +122,8 @@ lint: setup ## read the code: ruff, mypy, salt-lint, shellcheck; long state file
 	bin/secret check
 	@git ls-files -z '*.sls' | xargs -0 awk 'FNR == 101 {print FILENAME ": more than 100 lines; split it by what changes \
 	together"; bad = 1} END {exit bad}'
+	@! LC_ALL=C.UTF-8 git grep -nIP '^.{121,}' -- . $(LONG) || \
+		{ echo 'these lines have more than 120 columns: break them' >&2; exit 1; }
 	@bin/settings-docs --check
 	@$(site)
 
@@ -136,7 +144,7 @@ fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a mas
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
 	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/hosts/own/test_fleet.py
 
-vagrant-check: ## boot the Vagrantfile's hosts, converge, verify and destroy them; emulated: an hour (ENV=staging SUITE=trixie KEEP=1)
+vagrant-check: ## converge, verify and destroy the Vagrantfile's hosts, emulated (ENV=staging SUITE=trixie KEEP=1)
 	@lab/setup --machines
 	$(PYTHON) -m lab.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
@@ -144,30 +152,31 @@ vagrant-check: ## boot the Vagrantfile's hosts, converge, verify and destroy the
 define runner
 	@mkdir -p .lab/runners/var/cache/salt/master/proc
 	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/runners' 'log_level: quiet' 'job_cache: False' \
-		'runner_dirs: [$(CURDIR)/salt/_runners]' 'utils_dirs: [$(CURDIR)/salt/_utils]' 'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' \
-		'pillar_roots: {base: [$(CURDIR)/pillar]}' >.lab/runners/master
+		'runner_dirs: [$(CURDIR)/salt/_runners]' 'utils_dirs: [$(CURDIR)/salt/_utils]' \
+		'file_roots: {base: [$(CURDIR)/salt, $(CURDIR)/formulas]}' 'pillar_roots: {base: [$(CURDIR)/pillar]}' \
+		>.lab/runners/master
 endef
 
-parity: $(own_tools) ## show what differs between environments, Debian 12 and 13, and Vagrant's hosts; fails on what may not vary
+parity: $(own_tools) ## compare environments, Debians and Vagrant's hosts; fails on what may not vary
 	$(runner)
-	@if command -v vagrant >/dev/null; then $(PYTHON) -m lab.vagrant hosts .lab/vagrant.json; else rm -f .lab/vagrant.json; \
-		echo "Vagrant: not compared, since there is none here"; fi
+	@if command -v vagrant >/dev/null; then $(PYTHON) -m lab.vagrant hosts .lab/vagrant.json; \
+		else rm -f .lab/vagrant.json; echo "Vagrant: not compared, since there is none here"; fi
 	@.venv/bin/salt-run --config-dir .lab/runners parity.show html=parity.html \
 		$$([ ! -e .lab/vagrant.json ] || echo vagrant=.lab/vagrant.json) && echo "The same as a page: parity.html"
 
-contracts: setup ## show which app provides which versions, and who attaches them (ENV=production); fails on what is missing
+contracts: setup ## show who provides and who attaches which version (ENV=production); fails on what is missing
 	$(runner)
 	@.venv/bin/salt-run --config-dir .lab/runners contracts.show '$(ENV)' html=contracts.html && \
 		echo "The same as a page, with a picture: contracts.html"
 
-bench: setup ## measure converges, releases and a fleet, beside what else there is, and write docs/benchmarks.md (PART=first)
+bench: setup ## measure converges, releases and a fleet, and write docs/benchmarks.md (PART=first)
 	@$(if $(filter-out $(BENCHES),$(PART)),echo "PART: '$(PART)' is no part; expected some of: $(BENCHES)" >&2; exit 1)
 	@for part in $(or $(PART),$(BENCHES)); do \
 		echo "$(PYTHON) -m bench.$$part"; rm -f ".lab/bench/$$part.json"; \
 		$(PYTHON) -m "bench.$$part" && $(PYTHON) -m bench.report "$$part" || exit 1; done
 
 ##@ Your apps and your tree
-build: $(own_tools) ## build and declare an app (APP=tickets, or its directory; ENV=production SOURCE=URL HOST_PYTHON=3.13)
+build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV= SOURCE= HOST_PYTHON=3.13)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
 		bin/build "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
@@ -175,8 +184,8 @@ build: $(own_tools) ## build and declare an app (APP=tickets, or its directory; 
 	done
 
 release:
-	@echo "make release: what it made is a build: run make build$(if $(APP), APP='$(APP)')$(if $(SUITE), SUITE='$(SUITE)'), which takes \
-	the same variables; nothing was done" >&2; exit 2
+	@echo "make release: what it made is a build: run make build$(if $(APP), APP='$(APP)')$(if $(SUITE), \
+		SUITE='$(SUITE)')," "which takes the same variables; nothing was done" >&2; exit 2
 
 build-forget: tools ## no longer declare a build of an app that is removed (APP=shop ENV=production)
 	@bin/build --forget '$(APP)' --declare 'pillar/builds/$(ENV).sls' >/dev/null
@@ -219,7 +228,8 @@ tools: ## install .venv alone, as any user
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || [ "$$(id -u)" -ne 0 ] || $(LAB) down --images
-	rm -rf .venv .lab .cache dist site parity.html contracts.html pillar/builds/dev.sls .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .lab .cache dist site parity.html contracts.html pillar/builds/dev.sls
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

@@ -8,8 +8,8 @@
 #   --minion-of    the host converges from the tree of the Salt master at that name or address, whose key has the
 #                  fingerprint that bootstrap.sh told there
 #
-# Run it as root from the tree, at the place where the tree will stay. Run again without options it changes nothing; with
-# a new requirements/salt.txt it installs that and then drops the old one.
+# Run it as root from the tree, at the place where the tree will stay. Run it again without options: it changes nothing.
+# With a new requirements/salt.txt it installs that one and then drops the old one.
 #
 # Honours HTTPS_PROXY, HTTP_PROXY, NO_PROXY, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and SSL_CERT_FILE.
 set -eu
@@ -58,7 +58,9 @@ while [ $# -gt 0 ]; do
             [ $# -ge 2 ] || die "--master-key: expected the fingerprint of the master's key after it"
             master_key=$2; shift 2 ;;
         -h | --help) usage; exit 0 ;;
-        *) die "$1: unknown option; expected --id ID, --masterless, --master or --minion-of HOST --master-key FINGERPRINT" ;;
+        *)
+            die "$1: unknown option; expected --id ID, --masterless, --master" \
+                "or --minion-of HOST --master-key FINGERPRINT" ;;
     esac
 done
 
@@ -71,8 +73,8 @@ release=$(. /etc/os-release 2>/dev/null && echo "${ID:-unknown} ${VERSION_ID:-un
 [ -r "$debians" ] || die "$debians: no such file; run bootstrap.sh from a whole checkout of the tree"
 versions=$(sed -n 's/^  version: //p' "$debians")
 echo "$versions" | sed 's/^/debian /' | grep -qxF -- "$release" ||
-    die "not a supported Debian: found '$release', expected Debian $(echo "$versions" | sort | paste -sd, | sed 's/,/ or /g'); use" \
-        "such a host"
+    die "not a supported Debian: found '$release', expected Debian" \
+        "$(echo "$versions" | sort | paste -sd, | sed 's/,/ or /g'); use such a host"
 
 [ -d /run/systemd/system ] || die "systemd is not running: boot the host with systemd as its init, then run this again"
 
@@ -104,8 +106,8 @@ if [ "$mode" = minion ]; then
     echo "$master" | grep -qxE '[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?' ||
         die "--minion-of: '$master' is no name and no address of a host"
     echo "$master_key" | grep -qxE '([0-9a-f]{2}:){31}[0-9a-f]{2}' ||
-        die "--master-key: expected the fingerprint of $master's key, 32 pairs of hexadecimal digits with colons between" \
-            "them, as bootstrap.sh --master tells it there"
+        die "--master-key: expected the fingerprint of $master's key, 32 pairs of hexadecimal digits with colons" \
+            "between them, as bootstrap.sh --master tells it there"
 elif [ -n "$master_key" ]; then
     die "--master-key: is a minion's; expected it beside --minion-of"
 fi
@@ -122,7 +124,8 @@ done
 apt_holder() {
     for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
         inode=$(stat -c %i "$file" 2>/dev/null) || continue
-        pid=$(awk -v end=":$inode" '$2 == "POSIX" && substr($6, length($6) - length(end) + 1) == end {print $5; exit}' /proc/locks)
+        pid=$(awk -v end=":$inode" \
+            '$2 == "POSIX" && substr($6, length($6) - length(end) + 1) == end {print $5; exit}' /proc/locks)
         [ -z "$pid" ] || { echo "PID $pid ($(cat "/proc/$pid/comm" 2>/dev/null)) holds $file"; return 0; }
     done
 }
@@ -168,7 +171,8 @@ index() {
         export UV_INDEX="$PIP_EXTRA_INDEX_URL"
     fi
     if [ -n "${SSL_CERT_FILE:-}" ]; then
-        [ -r "$SSL_CERT_FILE" ] || die "SSL_CERT_FILE: $SSL_CERT_FILE: no such file; give the authorities' certificates in PEM"
+        [ -r "$SSL_CERT_FILE" ] ||
+            die "SSL_CERT_FILE: $SSL_CERT_FILE: no such file; give the authorities' certificates in PEM"
     else
         SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
     fi
@@ -183,17 +187,20 @@ index_failed() {
         reason="what the index gave does not match the hashes of requirements/salt.txt; do not use that index"
     else
         # What the network said, or else the last that pip or uv said, without the index's user and password.
-        reason=$(grep -m 1 -oiE 'connection refused|name or service not known|failure in name resolution|network is unreachable|timed out|certificate verify failed|invalid peer certificate|40[137] [a-z ]+' "$2" ||
+        network='connection refused|name or service not known|failure in name resolution|network is unreachable'
+        network="$network|timed out|certificate verify failed|invalid peer certificate|40[137] [a-z ]+"
+        reason=$(grep -m 1 -oiE "$network" "$2" ||
             grep -iE 'error|failed|caused by|no such' "$2" | tail -n 1 |
             sed -e 's/^[^[:alnum:]]*//' -e 's,://[^/@ ]*@,://,g' | cut -c1-200)
-        reason="the package index did not answer as expected (${reason:-no reason given}); set PIP_INDEX_URL, HTTPS_PROXY or SSL_CERT_FILE"
+        reason="the package index did not answer as expected (${reason:-no reason given}); set PIP_INDEX_URL,"
+        reason="$reason HTTPS_PROXY or SSL_CERT_FILE"
     fi
     rm -f "$2"
     rm -rf "$venv" "$prefix/.cache"
     die "$1: $reason"
 }
 
-# The apps' users have no business in the tree: it has other apps' builds, and in dev their secrets. A lab's is read-only.
+# The apps' users must not read the tree, which has other apps' builds and in dev their secrets. A lab's is read-only.
 chmod o-rwx "$tree" 2>/dev/null || true
 
 digest=$( { cat "$lock" "$build_lock"; python3 --version; } | sha256sum | cut -c1-12)
@@ -208,8 +215,8 @@ if [ ! -e "$venv/.complete" ]; then
     awk '/^uv==/ {p = 1} p {print} p && !/\\$/ {exit}' "$lock" >"$venv/uv.txt"
     "$venv/bin/pip" install -q --retries 2 --timeout 20 --require-hashes --no-deps -r "$venv/uv.txt" >"$log" 2>&1 ||
         index_failed "uv" "$log"
-    VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes --build-constraints "$build_lock" "$lock" >"$log" 2>&1 ||
-        index_failed "Salt" "$log"
+    VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes --build-constraints "$build_lock" "$lock" \
+        >"$log" 2>&1 || index_failed "Salt" "$log"
     rm -rf "$log" "$venv/uv.txt" "$prefix/.cache"
     # Python warns on every run of a module that Salt imports. Imported already, it is not warned of again. At its very
     # end salt-run logs what it left open, when no log is left to be written to: Python would print that.
@@ -221,7 +228,8 @@ if [ ! -e "$venv/.complete" ]; then
     # A first run would compile the byte code, in the time of whoever waits for it. A few of Salt's files are templates.
     library=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" "$library" >/dev/null 2>&1 || true
-    "$venv/bin/salt-call" --version >/dev/null || die "$venv/bin/salt-call does not start; remove $venv and run this again"
+    "$venv/bin/salt-call" --version >/dev/null ||
+        die "$venv/bin/salt-call does not start; remove $venv and run this again"
     touch "$venv/.complete"
     changed=yes
 fi
@@ -242,8 +250,8 @@ filled() {
     for pair in tree="$tree" prefix="$prefix" "$@"; do
         edits="$edits s/@${pair%%=*}@/$(printf '%s\n' "${pair#*=}" | sed 's,[\\/&],\\&,g')/g;"
     done
-    sed -e "/^@roots@\$/{r $templates/roots.in" -e 'd}' -e "/^@options@\$/{r $templates/options.in" -e 'd}' "$template" |
-        sed "$edits"
+    sed -e "/^@roots@\$/{r $templates/roots.in" -e 'd}' \
+        -e "/^@options@\$/{r $templates/options.in" -e 'd}' "$template" | sed "$edits"
 }
 
 # Writes a file from a template where it differs. $1: its path; $2: its mode; further: as for filled.
@@ -280,8 +288,8 @@ for command in salt salt-run salt-key; do
     fi
 done
 
-# What a converge makes must not depend on the shell that it came from: under a umask of 077 the apps could not read their
-# builds, and su and cron leave /usr/sbin out of the PATH, where nginx and useradd are.
+# What a converge makes must not depend on the calling shell: under a umask of 077 the apps could not read their builds.
+# su and cron leave /usr/sbin out of the PATH, where nginx and useradd are.
 install_command salt-call salt_call "$signals" \
     'os.environ["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"'
 
@@ -291,7 +299,8 @@ mkdir -p /etc/salt
 if [ "$mode" = minion ]; then
     # A minion remembers the key of the master that it has met.
     [ "$(said master_finger)" = "$master_key" ] || rm -f /etc/salt/pki/minion/minion_master.pub
-    # Its master's copy of salt/_utils comes here. Salt puts the directory on Python's path only if it is there at start.
+    # The master's copy of salt/_utils comes here. Salt puts the directory on Python's path only if it is there at a
+    # start.
     mkdir -p /var/cache/salt/minion/extmods/utils
     install_file /etc/salt/minion 0644 minion id="$id" master="$master" master_key="$master_key"
 else
@@ -326,7 +335,8 @@ if [ ! -d $keys ]; then
         gpg --homedir $keys.new --batch --passphrase '' "$@" 2>&1
     }
     said=$(make_key --quick-generate-key "$id" ed25519 cert,sign never &&
-        make_key --quick-add-key "$(make_key --with-colons --list-keys | awk -F: '/^fpr/ {print $10; exit}')" cv25519 encr never) ||
+        fingerprint=$(make_key --with-colons --list-keys | awk -F: '/^fpr/ {print $10; exit}') &&
+        make_key --quick-add-key "$fingerprint" cv25519 encr never) ||
         die "gpg made no key for $id: $(echo "$said" | tail -n 1); mend that and run this again"
     gpgconf --homedir $keys.new --kill gpg-agent
     mv -T $keys.new $keys
@@ -337,7 +347,7 @@ else
     say "the key by which $id reads secrets: $export_key"
 fi
 
-# --- Its master, or its minions ----------------------------------------------------------------------------------------
+# --- Its master, or its minions -------------------------------------------------------------------------------------
 
 # Has one of Salt's two services run, and only where it should: a service that reads what was changed is started anew.
 # $1: master or minion; $2: what ends with it, as systemd's KillMode says that.
@@ -367,7 +377,8 @@ fingerprint() {
         sleep 0.5
     done
     [ -s "$1" ] || die "$1: not made within 30 s; journalctl -u salt-$mode says why"
-    "$prefix/current/bin/python" -c 'import sys, salt.utils.crypt as c; print(c.pem_finger(sys.argv[1], sum_type="sha256"))' "$1"
+    "$prefix/current/bin/python" -c \
+        'import sys, salt.utils.crypt as c; print(c.pem_finger(sys.argv[1], sum_type="sha256"))' "$1"
 }
 
 service master mixed

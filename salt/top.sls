@@ -1,4 +1,4 @@
-# By the pillar alone: a minion that is new has no module of ours yet. Of a pillar that nobody checked settings.load says so.
+# Roles come from the pillar alone: a new minion has no module of ours yet. settings.load refuses an unchecked pillar.
 {% set row = (pillar.hosts | default({}))[opts.id] | default({'roles': []}) %}
 base:
   '*':

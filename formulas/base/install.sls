@@ -19,7 +19,8 @@ base-apt-waits:
 # With libnss-myhostname names below .localhost are this host's for every program, as RFC 6761 says.
 base-packages:
   pkg.installed:
-    - pkgs: {{ (['ca-certificates', 'dbus', 'libnss-myhostname', 'logrotate', 'systemd-timesyncd'] + base.packages) | unique | sort | tojson }}
+    - pkgs: {{ (['ca-certificates', 'dbus', 'libnss-myhostname', 'logrotate', 'systemd-timesyncd'] + base.packages)
+        | unique | sort | tojson }}
     - aggregate: {{ is_new }}
     # Before what is made beside the rest of a new host: the apps' builds.
     - order: 1

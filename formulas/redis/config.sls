@@ -23,8 +23,8 @@ redis-directory:
       - pkg: redis-package
 
 {% if grains['virtual'] != 'container' %}
-# Redis forks to write its files: the kernel must not refuse that because the memory would not do for two. In a container
-# the value is the machine's own.
+# Redis forks to write its files. The kernel must not refuse the fork because the memory would not do for two processes.
+# In a container the value is the machine's own.
 redis-overcommit:
   file.managed:
     - name: /etc/sysctl.d/60-saltern-redis.conf

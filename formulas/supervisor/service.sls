@@ -14,7 +14,7 @@ supervisor-service:
       - file: supervisor-config
       - supervisor: supervisor-programs
 
-# A changed supervisord.conf restarts supervisor and so every process: supervisor reads those settings at its start only.
+# A changed supervisord.conf restarts supervisor, and so every process: supervisor reads it at its start only.
 supervisor-loaded:
   service_config.loaded:
     - name: supervisor

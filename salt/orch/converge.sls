@@ -1,4 +1,5 @@
-# All hosts of an environment, what others attach first: salt-run state.orchestrate orch.converge pillar='{environment: production}'
+# Converges all hosts of an environment, those that others attach first:
+#   salt-run state.orchestrate orch.converge pillar='{environment: production}'
 {% from 'orch/batches.jinja' import begun %}
 {% set plan = salt['fleet.converge'](pillar) %}
 

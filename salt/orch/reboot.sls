@@ -1,4 +1,5 @@
-# Hosts that have a reason to be rebooted, one after the other: salt-run state.orchestrate orch.reboot pillar='{environment: production}'
+# Reboots the hosts that have a reason to be rebooted, one after the other:
+#   salt-run state.orchestrate orch.reboot pillar='{environment: production}'
 {% from 'orch/batches.jinja' import batches, begun, rebooted %}
 {% set plan = salt['fleet.reboot'](pillar) %}
 

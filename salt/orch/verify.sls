@@ -1,4 +1,5 @@
-# Are all hosts of an environment what is declared? salt-run state.orchestrate orch.verify pillar='{environment: production}'
+# Asks whether all hosts of an environment are what is declared:
+#   salt-run state.orchestrate orch.verify pillar='{environment: production}'
 {% from 'orch/batches.jinja' import begun %}
 {% set plan = salt['fleet.verify'](pillar) %}
 

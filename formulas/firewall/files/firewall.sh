@@ -7,7 +7,8 @@ listed() {
 }
 
 # A converge has loaded them already when it first starts the unit.
-declared=$(unshare --net sh -c "nft -f /etc/saltern/firewall.nft && nft --stateless list table inet saltern" 2>/dev/null)
+declared=$(unshare --net \
+    sh -c "nft -f /etc/saltern/firewall.nft && nft --stateless list table inet saltern" 2>/dev/null)
 [ -z "$declared" ] || [ "$(listed)" != "$declared" ] || exit 0
 
 nft -f /etc/saltern/firewall.nft && exit

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Before supervisor starts: has it start the processes of each app's current release alone. A release that was cut off, by
-# a power failure or a kill, may have left those of another one configured beside them. What is not as a release leaves
-# it stays: a converge mends that, and until then the processes that there are serve. So does what a release has begun
-# that is under way.
+# Runs before supervisor starts, so that supervisor starts the processes of each app's current release alone. A release
+# that was cut off, by a power failure or a kill, may have left its own processes configured beside them. What is not as
+# a release leaves it stays: a converge mends it, and until then the processes that are there serve. What a release that
+# is under way has begun stays too.
 cd /etc/supervisor/conf.d || exit 0
 for file in *.v*.conf; do
     app=${file%.v*.conf}
