@@ -59,7 +59,9 @@ def access_loaded(name, version, certificate):
 
 def mod_watch(name, version, certificate, sfun=None, **_):
     """Do so after a file was written; in a dry run, say so where it would be."""
-    return _access_loaded(name, version, certificate, will_change=__opts__["test"])
+    paths = (f"/etc/postgresql/{version}/{name}/pg_hba.conf", certificate)
+    is_written = __opts__["test"] and watching.would_write(__running__, paths)
+    return _access_loaded(name, version, certificate, will_change=is_written)
 
 
 def _access_loaded(name, version, certificate, will_change):

@@ -52,7 +52,10 @@ def mod_watch(name, sfun=None, files=(), package=None, **_):
     if sfun == "unit_read":
         return _read_again(name, True)
     # A service that was started after they were written has read them, and one that does not run will.
-    is_older = _would_run(name, package) if __opts__["test"] else _was_running(name, files)
+    if __opts__["test"]:
+        is_older = watching.would_write(__running__, files) and _would_run(name, package)
+    else:
+        is_older = _was_running(name, files)
     return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
 
 

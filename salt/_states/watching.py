@@ -10,6 +10,20 @@ import types
 
 __load__ = []
 
+# What a file may have another one of, and still say the same to who reads it.
+OWNERSHIP = {"user", "group", "mode", "attrs", "cuser", "cgroup", "cmode"}
+
+
+def would_write(running, paths):
+    """Tell whether a dry run would write files, and not only give them to another owner: no service reads that anew.
+
+    :param running: the results so far; Salt's ``__running__``.
+    :param paths: of the files that are watched.
+    :return: ``True`` also where no state of these files would change anything: then something else that is watched does.
+    """
+    changes = [one["changes"] for one in running.values() if one.get("name") in paths and one.get("changes")]
+    return not changes or any(not OWNERSHIP.issuperset(one) for one in changes)
+
 
 def failure_counts(state):
     """Have Salt keep the failure of a state, also where what it watches has changed.

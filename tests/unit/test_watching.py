@@ -101,3 +101,23 @@ def test_every_state_with_a_mod_watch_keeps_its_failure(module, function):
 def test_what_watches_in_a_formula_is_one_of_them():
     assert watchers() <= set(STATES)
     assert {("nginx_tree", "current"), ("service_config", "loaded")} <= watchers()
+
+
+CHANGED = {
+    "a new file": ({"/a": {"newfile": "/a"}}, True),
+    "another content": ({"/a": {"diff": "+b", "user": "root"}}, True),
+    "another content that is not shown": ({"/a": {"diff": "<show_changes=False>"}}, True),
+    "another owner": ({"/a": {"user": "root"}}, False),
+    "another mode and group": ({"/a": {"mode": "0644", "group": "redis"}}, False),
+    "of two files one": ({"/a": {"user": "root"}, "/b": {"diff": "+b"}}, True),
+    "of two files none": ({"/a": {"user": "root"}, "/b": {"mode": "0600"}}, False),
+    "another file": ({"/a": {"user": "root"}, "/c": {"diff": "+b"}}, False),
+    "a certificate": ({"/a": {}, "/b": {"/b": {"old": "another", "new": "written"}}}, True),
+    "something else": ({"/a": {}, "/b": {}, "x": {"x": {"old": "a", "new": "b"}}}, True),
+}
+
+
+@pytest.mark.parametrize("changes, is_written", CHANGED.values(), ids=CHANGED)
+def test_what_is_given_to_another_owner_is_not_read_anew(watching, changes, is_written):
+    running = {f"file_|-{name}": {"name": name, "changes": one} for name, one in changes.items()}
+    assert watching.would_write(running, ("/a", "/b")) == is_written

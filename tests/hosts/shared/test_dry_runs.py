@@ -105,5 +105,13 @@ def test_a_dry_run_says_what_the_run_then_does_after(what, host, lab, pillar):
         assert Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200
 
 
+@pytest.mark.alike
+def test_a_file_that_only_gets_another_owner_restarts_nothing(host):
+    host.run("sh", "-c", "chown postgres /etc/postgresql/*/main/pg_hba.conf /etc/postgresql/*/main/conf.d/saltern.conf")
+    host.run("chown", "redis", "/etc/redis/redis-tickets.conf")
+    dry, real = apply(host, "test=True").succeeded(), apply(host).succeeded()
+    assert dry.changed == real.changed == {"postgres-config", "postgres-access", "redis-config-tickets"}
+
+
 def test_nothing_is_left_after_all_that(host):
     apply(host).changed_nothing()
