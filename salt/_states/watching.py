@@ -19,7 +19,7 @@ def would_write(running, paths):
 
     :param running: the results so far; Salt's ``__running__``.
     :param paths: of the files that are watched.
-    :return: ``True`` also where no state of these files would change anything: then something else that is watched does.
+    :return: ``True`` also where no state of these files would change anything: then something else would.
     """
     changes = [one["changes"] for one in running.values() if one.get("name") in paths and one.get("changes")]
     return not changes or any(not OWNERSHIP.issuperset(one) for one in changes)
