@@ -352,3 +352,35 @@ def test_a_commit_is_checked_by_lint_alone():
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"
     assert [hook["entry"] for hook in repository["hooks"]] == ["make lint"]
+
+
+# What a page may name: files of the tree, but for those that an operator or a tool makes.
+TREE = r"(?:(?:salt|formulas|bin|lab|verify|tests|bench|docs|requirements|examples|bootstrap)/|pillar/hosts)[\w./-]*"
+
+
+@pytest.mark.parametrize("name", [name for name in MARKDOWN if name != "CHANGELOG.md" and (ROOT / name).exists()])
+def test_a_file_that_a_page_names_is_in_the_tree(name):
+    named = re.findall(rf"`({TREE})`", (ROOT / name).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == [], name
+
+
+CHANGES = (
+    "A setting of PostgreSQL",
+    "A service that apps attach",
+    "A role",
+    "An environment",
+    "A Debian",
+    "A header on every site",
+    "A check in verify",
+    "A limit for each app",
+    "How long a release waits",
+    "A nightly command",
+)
+
+
+def test_contributing_names_files_for_each_of_the_ten_changes():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    sections = dict(re.findall(r"(?ms)^### ([^\n]*)\n\n(.*?)(?=^##)", text))
+    assert tuple(sections) == CHANGES
+    for change, section in sections.items():
+        assert re.search(rf"`{TREE}`", section), change
