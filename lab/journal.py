@@ -3,17 +3,17 @@
 import contextlib
 import dataclasses
 import datetime
-import importlib.util
 import queue
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from lab.host import Host
 from lab.podman import LabError, exec_command
+from saltern.system import journal as trusted
+from saltern.system import terminal
 
 # The lines of the past that a stream begins with.
 PAST = 100
@@ -21,19 +21,6 @@ NAME = r"[a-z][a-z0-9_-]*"
 SUPERVISOR = "supervisord"
 
 
-def _module():
-    """Return the product's module journal, which knows what of a line may be believed."""
-    path = Path(__file__).parents[1] / "salt/_modules/journal.py"
-    spec = importlib.util.spec_from_file_location("saltern_journal", path)
-    module = importlib.util.module_from_spec(spec)
-    # No byte code beside what the hosts load.
-    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    spec.loader.exec_module(module)
-    sys.dont_write_bytecode = before
-    return module
-
-
-trusted = _module()
 JOURNAL = trusted.COMMAND
 
 
@@ -155,7 +142,7 @@ class Reader:
             return
         at = int(entry["__REALTIME_TIMESTAMP"])
         time = datetime.datetime.fromtimestamp(at / 1_000_000).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
-        for text in trusted.escaped(entry.get("MESSAGE", "")).split("\n"):
+        for text in terminal.escaped(entry.get("MESSAGE", "")).split("\n"):
             yield at, f"{time} {self.host.id} {name}: {text}"
 
     def sender(self, entry: dict[str, str]) -> str | None:
@@ -168,7 +155,7 @@ class Reader:
         if not self.wanted.has(found["app"], found["process"]):
             return None
         known = f"{found['app']}[{found['process']}]" if found["process"] else found["app"]
-        claimed = trusted.escaped(found["name"]).replace("\n", "\\n")
+        claimed = terminal.escaped(found["name"]).replace("\n", "\\n")
         return known if claimed == known else f"{known} (as {claimed})"
 
 

@@ -14,6 +14,8 @@ import time
 import deletion
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import terminal
+
 __load__ = ["awaited", "erase", "gone", "orphans", "remove"]
 
 ROOT = "/srv/apps"
@@ -135,7 +137,7 @@ def _clear(directory, uid):
     if uid is not None:
         said = deletion.delete([f"{directory}/tmp"], {uid}) or said
     if said:
-        raise CommandExecutionError(f"{directory}: cannot be removed: {__salt__['journal.escaped'](said)}")
+        raise CommandExecutionError(f"{directory}: cannot be removed: {terminal.escaped(said)}")
     with contextlib.suppress(FileNotFoundError):
         # What an operator had put in the place of `current`; see the module release_store.
         with contextlib.suppress(OSError):
@@ -298,7 +300,7 @@ def orphans():
     if not found:
         return {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
     # Names and comments in a database are its owner's.
-    found = __salt__["journal.shown"](found)
+    found = terminal.shown(found)
     return {"comment": "Attach it again, and it is there as it was; or remove it for good", "kept": found}
 
 
@@ -369,7 +371,7 @@ def erase(app):
     user = _kept_user(app, __salt__["kept.of"]("app", app))
     if user is None:
         raise CommandExecutionError(
-            f"{__salt__['journal.escaped'](app)}: no files are kept of an app of this name that is gone; "
+            f"{terminal.escaped(app)}: no files are kept of an app of this name that is gone; "
             "salt-call app.orphans lists what is kept"
         )
     paths = _files(user.pw_uid, user.pw_gid, None)
@@ -385,14 +387,14 @@ def erase(app):
     _disown(left, user)
     if still := _files(user.pw_uid, user.pw_gid, None):
         shown = ", ".join(still[:LISTED])
-        raise CommandExecutionError(__salt__["journal.escaped"](f"{app}: {shown}: cannot be removed: {said}"))
+        raise CommandExecutionError(terminal.escaped(f"{app}: {shown}: cannot be removed: {said}"))
     # An operator may have put something there.
     with contextlib.suppress(OSError):
         os.rmdir(f"{ROOT}/{app}")
     _delete(user)
     __salt__["kept.forget"]("app", app)
     stays = f"; what others have there stays, for root alone: {', '.join(left[:LISTED])}" if left else ""
-    return __salt__["journal.escaped"](f"{app}: its files and its user are removed{stays}")
+    return terminal.escaped(f"{app}: its files and its user are removed{stays}")
 
 
 def _of_others(paths):

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import terminal
+
 __load__ = ["ask", "begin", "dropped", "judge", "path", "text_of"]
 
 ROOT = "/srv/apps"
@@ -441,7 +443,7 @@ def judged(answer, versions):
 
 def _shown(text):
     """Return text as it can stand in a line: an app may have made it, to command a terminal."""
-    shown = __salt__["journal.escaped"](text[:LONGEST]).replace("\n", "\\n")
+    shown = terminal.escaped(text[:LONGEST]).replace("\n", "\\n")
     return shown if len(text) <= LONGEST else f"{shown}..."
 
 

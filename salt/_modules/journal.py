@@ -1,98 +1,24 @@
-"""The journal, and what of it may be believed.
+"""The journal, and what of it may be believed."""
 
-Anybody may write to the journal, under any name and any text. What is believed of a line is what journald itself adds
-to it: the user of the process that wrote it (``_UID``), its unit, and the stream that it came by. What it says is shown
-without the characters that would command a terminal.
-"""
+from saltern.system import journal, terminal
 
-import json
-import pwd
-import re
-import unicodedata
-
-__load__ = ["app_of", "escaped", "lines", "scope_of", "shown", "stream", "stream_of", "users"]
-
-# Where the apps' users have their home; see the state app_user.
-ROOT = "/srv/apps/"
-# The unit of each process of an app: app-shop-web-1.v3.scope; see formulas/app/files/launcher/scope.py.
-SCOPE = re.compile(r"app-(?P<app>[a-z0-9\\]+)-(?P<kind>[a-z0-9_\\]+)-(?P<index>[0-9]+)\.v[0-9]+\.scope")
-# What a process of an app is called in the journal.
-IDENTIFIER = re.compile(r"(?P<app>[a-z][a-z0-9-]*)\[(?P<process>[a-z][a-z0-9_-]*(\.[0-9]+)?)\]")
-# What the launcher says first.
-STARTS = re.compile(r"v[0-9]+ \S+ starts( |$)")
-# What root alone says of an app, under a name like a process's.
-ROOTS = ("contract",)
-# Fields that no client can write: journald alone gives names that begin with an underscore.
-TRUSTED = ("_UID", "_SYSTEMD_UNIT", "_STREAM_ID", "_TRANSPORT", "__CURSOR", "__REALTIME_TIMESTAMP")
-FIELDS = ("MESSAGE", "SYSLOG_IDENTIFIER", *TRUSTED)
-COMMAND = ("journalctl", "--quiet", "--no-pager", "--all", "--output=json", f"--output-fields={','.join(FIELDS)}")
-
-# All that need be looked at more closely. The rest are tab, newline and what ASCII shows.
-OTHER = re.compile("[^\t\n -~]")
-# What shows nothing, though Unicode counts it among letters, marks and signs: fillers, joiners of marks, variants.
-BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+__load__ = ["escaped", "lines", "shown", "stream", "users"]
 
 
 def escaped(text):
-    r"""Write the characters that a terminal would obey, or that nobody sees, as ``\x1b``. Tabs and newlines stay.
+    """Have text command no terminal; see the package. For what does not import it yet.
 
-    They are control characters, separators of lines, and what has no shape: marks of the direction of writing, joiners,
-    what is private or unassigned. Joiners have a use in some scripts; a line that seems to say something else has none.
-
-    :param text: what a process, a build or a client has said.
-    :return: the text, such that a terminal shows all of it.
-
-    CLI Example: none, it serves other modules, outputters and the lab.
+    CLI Example: none, it serves other modules.
     """
-    return OTHER.sub(_visible, text)
-
-
-def _visible(match):
-    char = match[0]
-    if (char.isprintable() and not BLANK.match(char)) or unicodedata.category(char) == "Zs":
-        return char
-    code = ord(char)
-    # A byte that is no UTF-8, as Python reads it where it is told to keep it.
-    code = code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return terminal.escaped(text)
 
 
 def shown(value):
-    """Do the same with each text in a value, its keys included; see ``escaped``.
+    """Have no text in a value command a terminal; see the package. For what does not import it yet.
 
-    :param value: of JSON.
-
-    CLI Example: none, it serves other modules and outputters.
+    CLI Example: none, it serves other modules.
     """
-    if isinstance(value, str):
-        return escaped(value)
-    if isinstance(value, dict):
-        return {shown(name): shown(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [shown(one) for one in value]
-    return value
-
-
-def parsed(line):
-    """Read a line of ``journalctl --output=json --all``.
-
-    :param line: text.
-    :return: text by field. Empty where it is no entry.
-    """
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return {}
-    return {name: _text(value) for name, value in entry.items()} if isinstance(entry, dict) else {}
-
-
-def _text(value):
-    """Return a field's text: journald gives what is not printable as its bytes, and several values as a list."""
-    if isinstance(value, list) and value and all(isinstance(byte, int) for byte in value):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    if isinstance(value, list):
-        return "\n".join(_text(one) for one in value)
-    return value if isinstance(value, str) else ""
+    return terminal.shown(value)
 
 
 def users(text=None):
@@ -107,74 +33,7 @@ def users(text=None):
 
         salt-call journal.users
     """
-    if text is None:
-        rows = [(one.pw_name, one.pw_uid, one.pw_dir) for one in pwd.getpwall()]
-    else:
-        parts = [line.split(":") for line in text.splitlines()]
-        rows = [(part[0], part[2], part[5]) for part in parts if len(part) > 5]
-    return {str(uid): name for name, uid, home in rows if home == f"{ROOT}{name}"}
-
-
-def scope_of(unit):
-    """Return of which process a unit is the scope.
-
-    :param unit: a unit's name.
-    :return: app and process, or ``None``.
-
-    CLI Example: none, it serves the lab.
-    """
-    found = SCOPE.fullmatch(unit)
-    if not found:
-        return None
-    app, kind = (found[part].replace("\\x2d", "-") for part in ("app", "kind"))
-    return app, kind if found["index"] == "0" else f"{kind}.{found['index']}"
-
-
-def app_of(entry, users, streams=None, vouched=()):
-    """Tell which process of an app has written a line, by what journald vouches for.
-
-    A process is known by its unit, or by its stream, which its launcher began as root. Of a launcher from before it was
-    root's, the app is known by the user, and the process by what the line says: it may be another one of the same app.
-
-    :param entry: as ``parsed`` gives it.
-    :param users: as the function of this name gives them.
-    :param streams: app and process by the number of a stream; see ``stream_of``.
-    :param vouched: the apps whose launchers are root's, so that the user's word counts for nothing.
-    :return: ``app``; ``process``, or ``None`` where nobody vouches for the one that the line names; and ``name``, what
-        the line calls itself. ``None`` where neither an app nor its launcher wrote it.
-
-    CLI Example: none, it serves the lab.
-    """
-    name, uid = entry.get("SYSLOG_IDENTIFIER", ""), entry.get("_UID", "")
-    known = scope_of(entry.get("_SYSTEMD_UNIT", "")) or (streams or {}).get(entry.get("_STREAM_ID"))
-    claimed = IDENTIFIER.fullmatch(name)
-    if known and uid in ("0", *(uid for uid, app in users.items() if app == known[0])):
-        return {"app": known[0], "process": known[1], "name": name}
-    # A user's id may have been that of an app which was removed. Nobody can write in the unit of another app.
-    if uid in users and (not known or known[0] == users[uid]):
-        app = users[uid]
-        is_own = claimed and claimed["app"] == app and app not in vouched and claimed["process"] not in ROOTS
-        return {"app": app, "process": claimed["process"] if is_own else None, "name": name}
-    # The launcher, before the process has become its app's user, and what root says of a release.
-    if uid == "0" and claimed and claimed["app"] in users.values():
-        return {"app": claimed["app"], "process": claimed["process"], "name": name}
-    return None
-
-
-def stream_of(entry, users):
-    """Tell which process's stream an entry began, where its launcher wrote it as root.
-
-    :param entry: as ``parsed`` gives it.
-    :param users: as the function of this name gives them.
-    :return: app and process, or ``None``.
-
-    CLI Example: none, it serves the lab.
-    """
-    claimed = IDENTIFIER.fullmatch(entry.get("SYSLOG_IDENTIFIER", ""))
-    is_launcher = entry.get("_UID") == "0" and entry.get("_STREAM_ID") and STARTS.match(entry.get("MESSAGE", ""))
-    if is_launcher and claimed and claimed["app"] in users.values():
-        return claimed["app"], claimed["process"]
-    return None
+    return journal.users(text)
 
 
 def lines(matches, raw=False, **options):
@@ -192,23 +51,12 @@ def lines(matches, raw=False, **options):
 
         salt-call journal.lines '[_UID=0, SYSLOG_IDENTIFIER=saltern-drift]' lines=1
     """
-    given = [f"--{name}={value}" for name, value in options.items() if not name.startswith("__")]
-    # Debian 12's journalctl counts from --since on, and looks for --grep among so many lines. From the end it does not.
-    given += ["--reverse"] if "lines" in options else []
-    found = __salt__["cmd.run_stdout"](
-        [*COMMAND, *given, *matches], python_shell=False, ignore_retcode=True, output_loglevel="quiet"
-    )
-    entries = [entry for line in found.splitlines() if (entry := parsed(line))]
-    entries = entries[::-1] if "lines" in options else entries
-    return entries if raw else shown(entries)
+    given = {name: value for name, value in options.items() if not name.startswith("__")}
+    return journal.lines(_run, matches, raw, **given)
 
 
 def stream(app, release, process, since):
     """Find the stream by which one process of a release has logged, from its start to its end.
-
-    Each start has a stream of its own into the journal, which journald numbers, and of which the first line is the
-    launcher's: ``v<release> <process> starts``. So neither another release's process of the same name is mixed in, nor
-    what somebody else says.
 
     :param app: the app's name.
     :param release: its release's number.
@@ -223,15 +71,9 @@ def stream(app, release, process, since):
 
         salt-call journal.stream tickets 12 web.1 1700000000
     """
-    mark = rf"^v{int(release)} {re.escape(process)} starts( |$)"
-    own = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_TRANSPORT=stdout"]
-    # Where the launcher writes as root, nobody else can. One from before that wrote as the app's user.
-    writers = ["0", *(uid for uid, name in users().items() if name == app)]
-    # One of this number may have been another release, of an app that was removed meanwhile.
     created = __salt__["release_store.created"](app, int(release))
-    for options in ({"since": f"@{int(since)}"}, {"lines": 1, "since": f"@{int(created)}"}):
-        for uid in writers:
-            starts = lines([*own, f"_UID={uid}"], grep=mark, **options)
-            if starts and starts[0].get("_STREAM_ID"):
-                return starts[0]["_STREAM_ID"]
-    return None
+    return journal.stream(_run, app, int(release), process, float(since), created)
+
+
+def _run(command):
+    return __salt__["cmd.run_stdout"](command, python_shell=False, ignore_retcode=True, output_loglevel="quiet")

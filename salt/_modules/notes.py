@@ -7,6 +7,8 @@ import sys
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import terminal
+
 __load__ = ["of_app", "of_host", "tell"]
 
 
@@ -64,7 +66,7 @@ def of_host(for_a_while=True):
             found += of_app(app)
     found += drained(hosts, own, __salt__["drain.since"]() if for_a_while else 0)
     found += ending(__salt__["certificate.expiring"](), hosts[own]["environment"])
-    return __salt__["journal.shown"](found)
+    return terminal.shown(found)
 
 
 def drained(hosts, own, since):

@@ -19,6 +19,7 @@ from salt.exceptions import CommandExecutionError, SaltException
 
 from saltern import inventory
 from saltern.paths import Roots
+from saltern.tls import certificate
 
 __load__ = [
     "check",
@@ -138,8 +139,9 @@ def compiled(pillar, minion_id):
     twice = doubled(schemas, roots, environment, own[2:])
     mistakes += [message for message in twice if message.partition(": ")[0] not in named]
     settings, others = completed(schemas, declared, hosts, minion_id)
-    for module in () if others else ("certificate", "site_certificate"):
-        others += __salt__[f"{module}.mistakes"](settings, hosts, minion_id)
+    if not others:
+        others += certificate.mistakes(settings["certificates"], hosts[minion_id], minion_id)
+        others += __salt__["site_certificate.mistakes"](settings, hosts, minion_id)
     others = [located(message, roots, files, environment) for message in others]
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
     if mistakes:

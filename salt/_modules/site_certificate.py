@@ -12,6 +12,8 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.tls import certificate as hosts_own
+
 __load__ = ["by_acme", "hsts", "is_pair", "mistakes", "pair", "path", "retired"]
 __load__ += ["snippets", "source", "unused", "write"]
 
@@ -202,7 +204,7 @@ def pair(app):
         # Whatever was there before the first one serves until then.
         issued = __salt__["acme.pair"](app)
         return issued or (there if is_pair(there) else None)
-    return there if is_own(there, domains, __salt__["certificate.own"](), _now()) else None
+    return there if is_own(there, domains, hosts_own.own(), _now()) else None
 
 
 def is_pair(text):
@@ -251,7 +253,7 @@ def write(app, text):
         text = placeholder(__pillar__["app"][app]["domains"], _now())
     elif text is None:
         domains = __pillar__["app"][app]["domains"]
-        text = __salt__["certificate.issued_here"](domains[0], domains)
+        text = hosts_own.issued_here(__opts__["id"], domains[0], domains)
     with open(f"{path(app)}.new", "w", encoding="ascii", opener=_for_root) as stream:
         os.fchmod(stream.fileno(), 0o600)
         stream.write(text)

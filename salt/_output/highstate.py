@@ -5,9 +5,10 @@ A state says that in its ``warnings``. Salt's own outputter shows these only whe
 command the terminal.
 """
 
-import salt.loader
 import salt.output.highstate as report
 import salt.utils.color
+
+from saltern.system import terminal
 
 __virtualname__ = "highstate"
 
@@ -29,7 +30,7 @@ def output(data, **options):
         salt-call state.apply
     """
     report.__opts__ = __opts__
-    data = salt.loader.raw_mod(__opts__, "journal", {})["journal.shown"](data)
+    data = terminal.shown(data)
     # It writes into what it is given.
     notes = noted(data)
     text = report.output(data, **options)

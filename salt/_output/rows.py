@@ -5,6 +5,8 @@ Salt's own outputter ``table`` sorts the columns by their names and shows the fi
 
 import salt.loader
 
+from saltern.system import terminal
+
 __virtualname__ = "rows"
 
 
@@ -23,9 +25,8 @@ def output(data, **_):
 
         salt-call release.list tickets --out rows
     """
-    journal = salt.loader.raw_mod(__opts__, "journal", {})
     outputters = salt.loader.outputters(__opts__)
-    data = journal["journal.shown"](data)
+    data = terminal.shown(data)
     if not isinstance(data, dict) or not all(is_table(rows) for rows in data.values()):
         return outputters["nested"](data)
     return "\n".join(line for host, rows in data.items() for line in (f"{host}:", *lines(rows)))

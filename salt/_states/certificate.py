@@ -7,6 +7,8 @@ import pwd
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.tls import certificate
+
 
 @watching.failure_counts
 def authorities(name):
@@ -14,8 +16,9 @@ def authorities(name):
 
     :param name: the file.
     """
-    text = __salt__["certificate.authorities"]()
-    return _written(name, text, "root", 0o644, lambda: __salt__["certificate.write_authorities"](name, text))
+    host = certificate.Host.of(__pillar__, __opts__["id"])
+    text = certificate.authorities(host)
+    return _written(name, text, "root", 0o644, lambda: certificate.write_authorities(host, name, text))
 
 
 @watching.failure_counts
@@ -27,8 +30,9 @@ def present(name, user):
     :param name: the file.
     :param user: the service's.
     """
-    text = __salt__["certificate.pair"](name)
-    return _written(name, text, user, 0o600, lambda: __salt__["certificate.write_pair"](name, text, user))
+    host = certificate.Host.of(__pillar__, __opts__["id"])
+    text = certificate.pair(host, name)
+    return _written(name, text, user, 0o600, lambda: certificate.write_pair(host, name, text, user))
 
 
 @watching.failure_counts

@@ -1,7 +1,6 @@
 """Hosts that exist only as a minion's configuration: what Salt makes of the tree for them, with nothing applied."""
 
 import datetime
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import yaml
 
 from lab import pillar
 from lab.configuration import configuration
+from saltern.tls import certificate
 
 ROOT = Path(__file__).parents[2]
 SALT_CALL = Path(sys.executable).with_name("salt-call")
@@ -23,13 +23,10 @@ BUILDS = {"app": {"faq": {"build": BUILD}, "tickets": {"build": BUILD}}}
 
 def certificates(minion_id, address):
     """Return what the pillar says of the certificates of a host that is not alone."""
-    spec = importlib.util.spec_from_file_location("certificate", ROOT / "salt/_modules/certificate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     now = datetime.datetime.now(datetime.UTC)
-    authority = module.new_authority("dev", now)
-    key, certificate = module.parted(module.issue(authority, minion_id, address, now))
-    return {"authorities": [module.parted(authority)[1]], "certificate": certificate, "key": key}
+    authority = certificate.new_authority("dev", now)
+    key, own = certificate.parted(certificate.issue(authority, minion_id, address, now))
+    return {"authorities": [certificate.parted(authority)[1]], "certificate": own, "key": key}
 
 
 # What several hosts of an environment must know.

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from saltern.system import terminal
+
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [path.stem for path in (ROOT / "formulas/app/files/launcher").glob("[a-z]*.py")]
 
@@ -44,7 +46,6 @@ attachment = module("salt/_modules/attachment.py")
 balance = module("salt/_modules/balance.py")
 bounded = module("salt/_modules/bounded.py")
 build = module("salt/_modules/build.py")
-certificate = module("salt/_modules/certificate.py")
 certificate_states = module("salt/_states/certificate.py")
 contract_states = module("salt/_states/contract.py")
 release = module("salt/_modules/release.py")
@@ -70,7 +71,6 @@ app_user = module("salt/_states/app_user.py")
 kept = module("salt/_modules/kept.py")
 root_directory = module("salt/_states/root_directory.py")
 listener = module("salt/_modules/listener.py")
-journal = module("salt/_modules/journal.py")
 sockets = module("salt/_modules/sockets.py")
 contract = module("salt/_modules/contract.py")
 deletion = module("salt/_modules/deletion.py")
@@ -109,15 +109,15 @@ def launcher():
 
 
 @pytest.fixture
-def dunders(monkeypatch, journal):
+def dunders(monkeypatch):
     """Return a function that gives a module its dunders: ``dunders(module, salt={…}, pillar={…}, opts={…})``.
 
-    How text is shown to people is no decision of the host's, so that each has that of the module journal.
+    How text is shown to people is no decision of the host's.
     """
 
     def give(to, **values):
         for name in ("escaped", "shown"):
-            values.get("salt", {}).setdefault(f"journal.{name}", getattr(journal, name))
+            values.get("salt", {}).setdefault(f"journal.{name}", getattr(terminal, name))
         for name, value in values.items():
             monkeypatch.setattr(to, f"__{name}__", value, raising=False)
 

@@ -6,6 +6,8 @@ import json
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.tls import certificate
+
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 DOMAINS = ["shop.example.com", "www.example.com"]
 SERVER = "https://acme.example.com/directory"
@@ -16,7 +18,7 @@ def after(**time):
 
 
 @pytest.fixture(scope="session")
-def issued(certificate):
+def issued():
     """A key and a certificate that lasts a year."""
     return certificate.issue_for(certificate.new_authority("x", NOW), "shop", DOMAINS, NOW)
 

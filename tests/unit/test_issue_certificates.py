@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from saltern.tls import certificate
 from tests.keyring import Keyring
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +38,7 @@ def tree(tmp_path, keys):
     """A copy of what the tool reads, with an inventory of several hosts."""
     tree = tmp_path / "tree"
     ignored = shutil.ignore_patterns("builds", "keys", "secrets", "certificates", "__pycache__")
-    for part in ("bin", "pillar", "formulas", "salt/_modules"):
+    for part in ("bin", "pillar", "formulas", "salt/_modules", "salt/_utils"):
         shutil.copytree(ROOT / part, tree / part, ignore=ignored)
     (tree / "pillar/secrets").mkdir()
     (tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(HOSTS))
@@ -101,7 +102,7 @@ def words(found):
     return {name: text.partition(";")[0] for name, text in found.items()}
 
 
-def test_each_host_gets_its_own_key_which_it_and_the_operators_read(tree, issue, keys, certificate, tmp_path):
+def test_each_host_gets_its_own_key_which_it_and_the_operators_read(tree, issue, keys, tmp_path):
     found, last = issue()
     assert words(found) == {APP1: "issued", DB1: "issued"}
     directory = tmp_path / "data/saltern/authorities/production"
@@ -162,7 +163,7 @@ def test_it_renews_in_time_or_when_it_is_told(tree, issue):
     assert said(tree, DB1)["authorities"] == before["authorities"]
 
 
-def test_a_third_of_its_life_is_when_it_renews(tree, issue, certificate, tmp_path, keys):
+def test_a_third_of_its_life_is_when_it_renews(tree, issue, tmp_path, keys):
     issue()
     authority = (tmp_path / "data/saltern/authorities/production/authority.pem").read_text()
     now = certificate._now()
@@ -228,7 +229,7 @@ def test_a_file_of_no_host_is_seen_and_encrypted_to_nobody(tree, issue, run):
     assert words(issue()[0])["pillar/certificates/production/gone.sls"] == "removed"
 
 
-def test_an_authority_is_replaced_in_three_steps_in_which_everybody_is_believed(tree, issue, certificate):
+def test_an_authority_is_replaced_in_three_steps_in_which_everybody_is_believed(tree, issue):
     issue()
     (old,) = said(tree, DB1)["authorities"]
     own = said(tree, DB1)["certificate"]
@@ -249,7 +250,7 @@ def test_an_authority_is_replaced_in_three_steps_in_which_everybody_is_believed(
     assert set(words(issue()[0]).values()) == {"unchanged"}
 
 
-def test_devs_keys_are_in_clear(tree, issue, certificate):
+def test_devs_keys_are_in_clear(tree, issue):
     found, _ = issue("dev")
     assert words(found) == {f"pillar/certificates/dev/dev{n}.sls": "issued" for n in (1, 2)}
     its = said(tree, "pillar/certificates/dev/dev2.sls")
@@ -289,7 +290,7 @@ SITE = ("production", "--site", f"tickets={','.join(DOMAINS)}")
 SECRETS, SETTINGS = "pillar/secrets/production.sls", "pillar/environments/production.sls"
 
 
-def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, site_certificate, certificate, tmp_path):
+def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, site_certificate, tmp_path):
     before = (tree / SETTINGS).read_text()
     done = run(*SITE)
     assert (done.returncode, done.stderr) == (0, "")

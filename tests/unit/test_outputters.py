@@ -60,9 +60,7 @@ OPTIONS += [{"state_output_diff": True}, {"state_compress_ids": True}, {"state_t
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_no_option_hides_what_an_operator_must_know(highstate_outputter, dunders, journal, monkeypatch, options):
-    raw = {"journal.shown": journal.shown}
-    monkeypatch.setattr(highstate_outputter.salt.loader, "raw_mod", lambda opts, name, functions: raw)
+def test_no_option_hides_what_an_operator_must_know(highstate_outputter, dunders, options):
     dunders(highstate_outputter, opts={"color": False} | options)
     states = {
         "m_|-a_|-a_|-f": state(0, ["tickets is held"]),

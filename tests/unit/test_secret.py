@@ -34,7 +34,7 @@ def tree(tmp_path, keys):
     """A copy of what the tool reads, with the keys of the hosts and of both operators."""
     # The keys and the secrets of whoever runs the tests are not the tests'.
     ignored = shutil.ignore_patterns("builds", "keys", "secrets", "__pycache__")
-    for part in ("bin", "pillar", "formulas", "salt/_modules"):
+    for part in ("bin", "pillar", "formulas", "salt/_modules", "salt/_utils"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     (tmp_path / "pillar/secrets").mkdir()
     (tmp_path / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE))

@@ -407,7 +407,6 @@ def compiled(
     secrets,
     attachment,
     balance,
-    certificate,
     site_certificate,
     firewall,
     dunders,
@@ -422,7 +421,6 @@ def compiled(
     salt = {
         "attachment.derived": attachment.derived,
         "balance.derived": balance.derived,
-        "certificate.mistakes": certificate.mistakes,
         "site_certificate.mistakes": site_certificate.mistakes,
         "secrets.certificates": secrets.certificates,
         "firewall.mistakes": firewall.mistakes,

@@ -4,6 +4,8 @@ import datetime
 
 import pytest
 
+from saltern.tls import certificate
+
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 DOMAINS = ["shop.example.com", "www.example.com"]
 
@@ -13,22 +15,22 @@ def after(days):
 
 
 @pytest.fixture(scope="session")
-def authority(certificate):
+def authority():
     return certificate.new_authority("dev", NOW)
 
 
 @pytest.fixture(scope="session")
-def issued(certificate, authority):
+def issued(authority):
     """Key and certificate of an app."""
     return certificate.issue_for(authority, "shop", DOMAINS, NOW)
 
 
 @pytest.fixture(scope="session")
-def parts(certificate, issued):
+def parts(issued):
     return certificate.parted(issued)
 
 
-def test_what_serves_is_not_refused(site_certificate, certificate, authority, parts):
+def test_what_serves_is_not_refused(site_certificate, authority, parts):
     key, own = parts
     assert site_certificate.amiss(key, own, DOMAINS, NOW) == {}
     assert site_certificate.amiss(key, own + certificate.parted(authority)[1], DOMAINS[:1], after(364)) == {}
@@ -65,14 +67,14 @@ def test_what_cannot_serve_is_told(site_certificate, parts, given, expected):
     assert site_certificate.amiss(**whole) == expected
 
 
-def test_the_key_of_another_is_told(site_certificate, certificate, authority, parts):
+def test_the_key_of_another_is_told(site_certificate, authority, parts):
     other, _ = certificate.parted(certificate.issue_for(authority, "shop", DOMAINS, NOW))
     assert site_certificate.amiss(other, parts[1], DOMAINS, NOW) == {
         "key": "is that of another certificate; expected the one of app.<name>.site.certificate's first"
     }
 
 
-def test_what_openssl_refuses_is_told(site_certificate, certificate, authority, monkeypatch):
+def test_what_openssl_refuses_is_told(site_certificate, authority, monkeypatch):
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     weak = rsa.generate_private_key(65537, 1024)
@@ -155,7 +157,7 @@ def test_they_are_told_on_the_hosts_that_serve_it_alone(site_certificate):
 
 
 @pytest.fixture
-def host(site_certificate, certificate, dunders, monkeypatch, tmp_path):
+def host(site_certificate, dunders, monkeypatch, tmp_path):
     """A function that gives the module a host with a pillar; its own authority lies in a directory of the test."""
     monkeypatch.setattr(site_certificate, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(certificate, "OWN", str(tmp_path / "authority"))
@@ -166,18 +168,16 @@ def host(site_certificate, certificate, dunders, monkeypatch, tmp_path):
     def at(now=NOW, source="authority", site=None, acme=None, domains=DOMAINS):
         for module in (site_certificate, certificate):
             monkeypatch.setattr(module, "_now", lambda: now)
-        salt = {"acme.pair": lambda app: acme, "certificate.own": certificate.own}
-        salt["certificate.issued_here"] = certificate.issued_here
+        salt = {"acme.pair": lambda app: acme}
         app = {"shop": {"domains": domains, "site": site or {}}}
         nginx = {"sites": {"shop": {}}, "tls": {"source": source}}
-        dunders(site_certificate, salt=salt, pillar={"app": app, "nginx": nginx})
-        dunders(certificate, opts={"id": "one"}, pillar={})
+        dunders(site_certificate, salt=salt, opts={"id": "one"}, pillar={"app": app, "nginx": nginx})
         return site_certificate
 
     return at
 
 
-def test_the_hosts_own_authority_issues_and_renews(host, certificate):
+def test_the_hosts_own_authority_issues_and_renews(host):
     module = host()
     assert module.pair("shop") is None
     module.write("shop", None)
@@ -234,7 +234,7 @@ def test_what_follows_from_a_certificate(site_certificate, issued):
     assert site_certificate.snippet("/p", site_certificate.placeholder(DOMAINS, NOW)) == BASE
 
 
-def test_only_one_that_can_be_asked_about_is_stapled(site_certificate, certificate, authority, monkeypatch):
+def test_only_one_that_can_be_asked_about_is_stapled(site_certificate, authority, monkeypatch):
     from cryptography import x509
 
     where = x509.UniformResourceIdentifier("http://ocsp.example.com")

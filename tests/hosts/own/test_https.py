@@ -7,7 +7,6 @@ with a DNS of its own in which each domain is the first host.
 import concurrent.futures
 import contextlib
 import datetime
-import importlib.util
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab import Lab
 from lab.pillar import declare
+from saltern.tls import certificate as certificates
 from tests.hosts.applied import apply, converged
 from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
@@ -312,22 +312,14 @@ def test_after_a_reboot_it_serves(world, issued):
 # --- Certificates of the pillar ---------------------------------------------------------------------------------------
 
 
-def module(path):
-    spec = importlib.util.spec_from_file_location("certificate", ROOT / path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-CERTIFICATE = module("salt/_modules/certificate.py")
 NOW = datetime.datetime.now(datetime.UTC)
-BOUGHT = CERTIFICATE.new_authority("bought", NOW - datetime.timedelta(days=500))
+BOUGHT = certificates.new_authority("bought", NOW - datetime.timedelta(days=500))
 
 
 def bought(*domains, days_ago=0):
     """Return the settings of an app with a certificate that somebody has sold."""
     issued = NOW - datetime.timedelta(days=days_ago)
-    key, certificate = CERTIFICATE.parted(CERTIFICATE.issue_for(BOUGHT, domains[0], domains, issued))
+    key, certificate = certificates.parted(certificates.issue_for(BOUGHT, domains[0], domains, issued))
     return {"certificate": certificate, "key": key}
 
 
@@ -368,7 +360,7 @@ def test_a_certificate_that_cannot_serve_stops_the_run(given, message, world, is
 def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
     world.declare(app={"mirror": {"site": GOOD}})
     assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config", "nginx-acme-retired"}
-    trusted = world.file("bought", CERTIFICATE.parted(BOUGHT)[1])
+    trusted = world.file("bought", certificates.parted(BOUGHT)[1])
     for domain in (DOMAIN, SECOND):
         assert Client(world.host.address, domain, trusted).get("/healthz").status_code == 200
     assert world.host.sh("ls /etc/letsencrypt/renewal /etc/letsencrypt/live | grep saltern || true").stdout == ""
@@ -377,7 +369,7 @@ def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
 
 def test_a_certificate_that_can_be_asked_about_is_stapled(world, issued):
     """With a responder of OpenSSL's own on the authority's host."""
-    key, own = CERTIFICATE.parted(BOUGHT)
+    key, own = certificates.parted(BOUGHT)
     issuer = x509.load_pem_x509_certificate(own.encode())
     signer = serialization.load_pem_private_key(key.encode(), None)
     private = ec.generate_private_key(ec.SECP256R1())

@@ -7,7 +7,6 @@ host and this machine are in the same network and of no environment.
 import concurrent.futures
 import contextlib
 import datetime
-import importlib.util
 import json
 import os
 import re
@@ -24,6 +23,7 @@ import yaml
 
 from lab import Lab
 from lab.pillar import declare
+from saltern.tls import certificate as certificates
 from tests.hosts.applied import apply, converged
 from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
@@ -135,23 +135,13 @@ class Network:
         """Give a host a certificate that was issued so many days ago."""
         authority = (self.tree.parent / f"{self.tree.name}-authority/authority.pem").read_text()
         issued = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-        text = CERTIFICATE.issue(authority, host_id, self.db1.address, issued)
-        key, certificate = CERTIFICATE.parted(text)
+        text = certificates.issue(authority, host_id, self.db1.address, issued)
+        key, certificate = certificates.parted(text)
         # As whoever can write the file but is no operator would find it: only rekey gives it to the host.
         its = self.said(host_id) | {"certificate": certificate, "key": self.operator.encrypt(key.rstrip("\n").encode())}
         self.path(host_id).write_text("#!yaml|gpg\n" + yaml.safe_dump({"certificates": its}))
         self.secret("rekey", "--environment", "staging")
         return certificate
-
-
-def module(path):
-    spec = importlib.util.spec_from_file_location("certificate", ROOT / path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-CERTIFICATE = module("salt/_modules/certificate.py")
 
 
 @contextlib.contextmanager
@@ -227,7 +217,7 @@ def test_each_host_has_its_own_private_key_and_no_others(live):
     # The authority of a host's own sites is none of the environment's.
     cat = "cat /etc/ssl/saltern/[!a]*.pem"
     keys = {host.id: host.sh(cat).stdout for host in (live.db1, live.app1)}
-    assert CERTIFICATE.parted(keys["app1"])[0] == ""
+    assert certificates.parted(keys["app1"])[0] == ""
     assert live.said("db1")["certificate"] in keys["db1"]
     decrypt = "gpg --homedir /etc/salt/gpgkeys --batch --quiet --decrypt"
     for reader, refused in ((live.db1, live.app1), (live.app1, live.db1)):
@@ -415,7 +405,7 @@ def test_a_renewed_certificate_reaches_what_listens_and_no_request_fails(live):
 
 def test_a_certificate_that_has_expired_stops_the_run(live):
     text = live.path("db1").read_text()
-    day = CERTIFICATE.until(live.age("db1", 400))
+    day = certificates.until(live.age("db1", 400))
     mistakes = apply(live.db1).mistakes
     live.path("db1").write_text(text)
     command = "expected what bin/issue-certificates staging writes: run it"
@@ -441,5 +431,5 @@ def pid(host, unit):
 
 
 def serial(certificate):
-    (one,) = CERTIFICATE._certificates(certificate)
+    (one,) = certificates._certificates(certificate)
     return one.serial_number

@@ -1,7 +1,6 @@
 """Secrets stay where they belong: canaries in every secret setting of a production host, searched for everywhere."""
 
 import datetime
-import importlib.util
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from lab.pillar import overlaid
+from saltern.tls import certificate
 from tests.hosts.applied import apply
 from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
@@ -99,9 +99,6 @@ def certified(mark, address):
 
     That is of the host, and the certificate of a domain with the same key.
     """
-    spec = importlib.util.spec_from_file_location("certificate", ROOT / "salt/_modules/certificate.py")
-    certificate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(certificate)
     now = datetime.datetime.now(datetime.UTC)
     authority = certificate.new_authority("production", now)
     key = ec.derive_private_key(int.from_bytes(f"canary--{mark}".encode()), ec.SECP256R1())

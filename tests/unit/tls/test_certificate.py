@@ -1,13 +1,17 @@
 """Certificates: what is issued, what is wrong with one, and what a host that is alone does by itself."""
 
 import datetime
+import functools
 import json
 import os
 import pwd
 import ssl
+import types
 
 import pytest
 from salt.exceptions import CommandExecutionError
+
+from saltern.tls import certificate
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 ADDRESS = "10.0.0.1"
@@ -18,25 +22,25 @@ def after(days):
 
 
 @pytest.fixture(scope="session")
-def authority(certificate):
+def authority():
     """An authority, key and certificate."""
     return certificate.new_authority("dev", NOW)
 
 
 @pytest.fixture(scope="session")
-def other(certificate):
+def other():
     """Another one of the same name."""
     return certificate.new_authority("dev", NOW)
 
 
 @pytest.fixture(scope="session")
-def issued(certificate, authority):
+def issued(authority):
     """A host's key and certificate."""
     return certificate.issue(authority, "db1", ADDRESS, NOW)
 
 
 @pytest.fixture
-def amiss(certificate, authority, issued):
+def amiss(authority, issued):
     """``certificate.amiss`` of what was issued, with what is given in the place of its own."""
 
     def amiss(text=issued, authorities=(authority,), names=None, now=NOW, **parts):
@@ -55,7 +59,7 @@ def test_what_was_issued_serves(amiss, other, authority):
     assert amiss(now=after(364)) == {}
 
 
-def test_what_is_wrong_is_told_by_its_setting(amiss, certificate, authority, other, issued):
+def test_what_is_wrong_is_told_by_its_setting(amiss, authority, other, issued):
     assert amiss(now=after(366)) == {"certificate": "expired on 2027-01-02"}
     assert amiss(names=["db1", "10.0.0.2"]) == {"certificate": "is not for 10.0.0.2"}
     assert amiss(authorities=[other]) == {"certificate": "was issued by none of the authorities"}
@@ -68,7 +72,7 @@ def test_what_is_wrong_is_told_by_its_setting(amiss, certificate, authority, oth
     assert amiss(text=other)["certificate"] == "cannot be read"
 
 
-def test_an_authority_that_has_expired_is_told(certificate):
+def test_an_authority_that_has_expired_is_told():
     short = certificate.new_authority("dev", NOW, days=10)
     key, own = certificate.parted(certificate.issue(short, "db1", ADDRESS, NOW))
     # It does not outlive its authority.
@@ -80,14 +84,14 @@ def test_an_authority_that_has_expired_is_told(certificate):
     }
 
 
-def test_a_life_has_parts(certificate, issued):
+def test_a_life_has_parts(issued):
     own = certificate.parted(issued)[1]
     assert certificate.left(own, NOW) == pytest.approx(1, abs=0.001)
     assert certificate.left(own, after(365 * 2 / 3)) == pytest.approx(1 / 3, abs=0.001)
     assert certificate.left(own, after(366)) < 0
 
 
-def test_a_client_that_is_strict_believes_it(certificate, authority, issued, tmp_path):
+def test_a_client_that_is_strict_believes_it(authority, issued, tmp_path):
     """Python's own TLS, in memory: by address, by name, and not by another one's."""
     path = tmp_path / "pair.pem"
     path.write_text(issued)
@@ -121,17 +125,17 @@ def handshake(path, authorities, name):
 
 
 @pytest.fixture
-def given(certificate, authority, issued):
+def given(authority, issued):
     """What the pillar gives a host."""
     key, own = certificate.parted(issued)
     return {"authorities": [certificate.parted(authority)[1]], "certificate": own, "key": key, "alone": False}
 
 
 @pytest.fixture
-def judged(certificate):
-    """``certificate.judged`` for the host db1 of staging."""
+def judged():
+    """``certificate.mistakes`` for the host db1 of staging."""
     row = {"environment": "staging", "address": ADDRESS, "roles": ["database"]}
-    return lambda given, now=NOW: certificate.judged(given, row, "db1", now)
+    return lambda given, now=NOW: certificate.mistakes(given, row, "db1", now)
 
 
 def test_a_host_that_is_alone_needs_none_and_others_do(judged, given):
@@ -148,8 +152,8 @@ def test_a_host_that_is_alone_needs_none_and_others_do(judged, given):
 
 
 @pytest.fixture
-def host(certificate, dunders, monkeypatch, tmp_path):
-    """Give the module a host with a directory of its own and a clock; it returns a function that sets both."""
+def host(monkeypatch, tmp_path):
+    """A function that sets the clock and returns what the package does on a host with a directory of its own."""
     monkeypatch.setattr(certificate, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(certificate, "OWN", str(tmp_path / "authority.pem"))
     me = pwd.getpwuid(os.getuid())
@@ -157,11 +161,15 @@ def host(certificate, dunders, monkeypatch, tmp_path):
 
     def set_to(now=NOW, address=ADDRESS, given=None, roles=("database",), sites=()):
         monkeypatch.setattr(certificate, "_now", lambda: now)
-        hosts = {"db1": {"environment": "dev", "address": address, "roles": list(roles)}}
-        pillar = {"hosts": hosts, "certificates": given or {"authorities": []}}
-        pillar["nginx"] = {"sites": dict.fromkeys(sites)}
-        dunders(certificate, pillar=pillar, opts={"id": "db1"})
-        return certificate
+        told = certificate.Host("db1", address, given or {"authorities": []})
+        functions = ("authorities", "pair", "write_authorities", "write_pair")
+        of_host = {name: functools.partial(getattr(certificate, name), told) for name in functions}
+        return types.SimpleNamespace(
+            **of_host,
+            expiring=functools.partial(certificate.expiring, roles, sites),
+            issued_here=functools.partial(certificate.issued_here, "db1"),
+            own=certificate.own,
+        )
 
     return set_to
 
@@ -244,13 +252,12 @@ def test_a_certificate_that_was_forgotten_is_listed_with_its_day(host, made):
 
 
 def test_no_answer_holds_a_key(host, made, dunders, certificate_states):
-    one, path = host(), str(made / "postgres.pem")
-    salt = {
-        f"certificate.{word}": getattr(one, word) for word in ("authorities", "pair", "write_authorities", "write_pair")
-    }
+    host()
+    path = str(made / "postgres.pem")
+    pillar = {"hosts": {"db1": {"address": ADDRESS}}, "certificates": {"authorities": []}}
     for test in (True, False):
         (made / "postgres.pem").write_text("another")
-        dunders(certificate_states, salt=salt, opts={"test": test})
+        dunders(certificate_states, pillar=pillar, opts={"test": test, "id": "db1"})
         state = certificate_states.present(path, "postgres")
         assert (state["result"], state["changes"]) == (
             None if test else True,
@@ -266,7 +273,7 @@ def test_no_answer_holds_a_key(host, made, dunders, certificate_states):
     assert certificate_states.authorities(str(made / "ca.pem"))["changes"]
 
 
-def test_the_hosts_own_authority_issues_for_any_domains_and_is_made_where_there_is_none(host, certificate, tmp_path):
+def test_the_hosts_own_authority_issues_for_any_domains_and_is_made_where_there_is_none(host):
     one = host()
     assert one.own() is None
     text = one.issued_here("shop.example.com" * 5, ["shop.example.com", "www.example.com"])

@@ -1,38 +1,10 @@
-"""What of the journal is believed, and how it is shown."""
+"""What of the journal is believed."""
 
 import json
 
 import pytest
 
-SHOWN = {
-    "plain text": ("GET /ä 200", "GET /ä 200"),
-    "tabs and newlines": ("a\tb\nc", "a\tb\nc"),
-    "a sequence that clears the screen": ("\x1b[2J", "\\x1b[2J"),
-    "the other C0": ("\x00\x07\x08\x0b\x0c\r\x1f", "\\x00\\x07\\x08\\x0b\\x0c\\x0d\\x1f"),
-    "DEL and C1": ("\x7f\x80\x85\x9b31m\x9f", "\\x7f\\x80\\x85\\x9b31m\\x9f"),
-    "what turns the writing": ("\u202a\u202e\u2066\u2069", "\\u202a\\u202e\\u2066\\u2069"),
-    "separators of lines": ("a\u2028b\u2029c", "a\\u2028b\\u2029c"),
-    "a byte that is no UTF-8, kept": (b"\x9b".decode("utf-8", "surrogateescape"), "\\x9b"),
-    "what has no width": ("ro\u200bot\u200c\u200d\u2060\ufeff", "ro\\u200bot\\u200c\\u200d\\u2060\\ufeff"),
-    "marks of the direction": ("\u200e\u200f\u061c\u202c\u2067", "\\u200e\\u200f\\u061c\\u202c\\u2067"),
-    "a hyphen that shows only at the end of a line": ("a\u00adb", "a\\xadb"),
-    "tags, and other characters of format": ("\U000e0041\u0600\U0001d173", "\\U000e0041\\u0600\\U0001d173"),
-    "what is private": ("\ue000\U000f0000\U0010fffd", "\\ue000\\U000f0000\\U0010fffd"),
-    "what is unassigned": ("\u0378\ufffe\U000dffff", "\\u0378\\ufffe\\U000dffff"),
-    "blanks that count as letters": ("\u3164\u115f\u034f\u2800\ufe0f", "\\u3164\\u115f\\u034f\\u2800\\ufe0f"),
-    "other scripts and signs": (
-        "日本 עברית नमस्ते e\u0301 → 🎉 a\u00a0b\u3000c",
-        "日本 עברית नमस्ते e\u0301 → 🎉 a\u00a0b\u3000c",
-    ),
-    "half of a character": ("\ud800", "\\ud800"),
-}
-
-
-@pytest.mark.parametrize("text, shown", SHOWN.values(), ids=SHOWN)
-def test_what_would_command_a_terminal_is_shown(journal, text, shown):
-    assert journal.escaped(text) == shown
-    assert journal.shown({text: [text, (text, 1, None)]}) == {shown: [shown, [shown, 1, None]]}
-
+from saltern.system import journal
 
 PARSED = {
     "text": ({"MESSAGE": "a"}, {"MESSAGE": "a"}),
@@ -44,16 +16,16 @@ PARSED = {
 
 
 @pytest.mark.parametrize("entry, fields", PARSED.values(), ids=PARSED)
-def test_an_entry_is_read_as_text(journal, entry, fields):
+def test_an_entry_is_read_as_text(entry, fields):
     assert journal.parsed(json.dumps(entry)) == fields
 
 
 @pytest.mark.parametrize("line", ["", "-- No entries --", "[1]", "{"])
-def test_what_is_no_entry_is_none(journal, line):
+def test_what_is_no_entry_is_none(line):
     assert journal.parsed(line) == {}
 
 
-def test_a_user_is_an_apps_by_its_home(journal):
+def test_a_user_is_an_apps_by_its_home():
     said = "faq:x:902:902::/srv/apps/faq:/bin/sh\nx:x:903:903::/srv/apps/faq:/bin/sh\nfaq2:x:0:0::/:/bin/sh\n\n"
     assert journal.users(said) == {"902": "faq"}
 
@@ -70,16 +42,16 @@ UNITS = {
 
 
 @pytest.mark.parametrize("unit, process", UNITS.items())
-def test_a_scope_is_of_one_process(journal, unit, process):
+def test_a_scope_is_of_one_process(unit, process):
     assert journal.scope_of(unit) == process
 
 
 @pytest.fixture
-def found(journal, dunders, monkeypatch):
+def found(monkeypatch):
     """A function that returns the stream of v2's web.1 since 1000, where the journal has some entries."""
 
     def find(entries):
-        def lines(matches, since=None, lines=None, grep=None, raw=False):
+        def lines(run, matches, since=None, lines=None, grep=None, raw=False):
             uid = next(match.removeprefix("_UID=") for match in matches if match.startswith("_UID="))
             assert "SYSLOG_IDENTIFIER=tickets[web.1]" in matches
             those = [one for one in entries if one["_UID"] == uid and (not since or one["at"] >= int(since[1:]))]
@@ -87,8 +59,7 @@ def found(journal, dunders, monkeypatch):
 
         monkeypatch.setattr(journal, "lines", lines)
         monkeypatch.setattr(journal, "users", lambda: {"901": "tickets", "902": "faq"})
-        dunders(journal, salt={"release_store.created": lambda app, number: 800})
-        return journal.stream("tickets", 2, "web.1", 1000.7)
+        return journal.stream(None, "tickets", 2, "web.1", 1000.7, 800)
 
     return find
 

@@ -1,0 +1,1 @@
+"""What the host itself is asked and told: files, the journal, sockets."""

@@ -1,0 +1,1 @@
+"""Certificates: of hosts, and of the domains of apps."""
