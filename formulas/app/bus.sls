@@ -9,7 +9,7 @@ app-dbus:
     - mode: '0644'
     - makedirs: True
 
-# The bus would read it by itself, but for a kernel that has no inotify instance left. Some servers have no bus.
+# The bus reads it by itself, unless the kernel has no inotify instance left. Some servers have no bus.
 app-dbus-read:
   cmd.run:
     - name: >-

@@ -3,14 +3,14 @@
 include:
   - app.launcher
 
-# Users and directories come before what is slow, so that a new host's builds are unpacked beside it.
+# Users and directories come first, so that a new host unpacks its builds beside what is slow.
 app-directory:
   file.directory:
     - name: /srv/apps
     - mode: '0755'
     - order: 2
 
-# Nobody misses what was not used for so long.
+# systemd removes files that were not used for 10 days.
 app-tmp:
   file.managed:
     - name: /etc/tmpfiles.d/saltern-apps.conf
@@ -47,7 +47,7 @@ app-user-{{ app }}:
     - createhome: False
     - shell: /usr/sbin/nologin
     - order: 2
-    # A user that the bus does not know yet has no policy.
+    # The bus has no policy for a user that it does not know yet.
     - require_in:
       - file: app-dbus
 

@@ -1,4 +1,4 @@
-# Before what calls it: a process may start at any time.
+# Placed before whatever calls the launcher, because a process may start at any time.
 app-launcher:
   file.recurse:
     - name: /usr/local/lib/saltern/launcher
@@ -10,7 +10,8 @@ app-launcher:
     - dir_mode: '0755'
     - file_mode: '0644'
 
-# Each start of a process would compile it. What is lost of this, Python writes again when root starts a process.
+# Without this, each start of a process would compile the launcher. Python writes lost byte code again when root starts
+# a process.
 app-launcher-compiled:
   cmd.run:
     - name: >-

@@ -6,7 +6,7 @@ include:
   - certificates
   - app.install
 
-# Early, since to start it takes it as long as the states before a release take.
+# Started early: it takes as long to start as the states before a release.
 app-contracts-begun:
   contract.begun:
     - name: /usr/local/lib/saltern/contract
@@ -15,7 +15,7 @@ app-contracts-begun:
 
 {% set awaited = salt['app.awaited'](apps) %}
 {% if awaited %}
-# What takes the place of an app that is gone may be refused, and then that one goes on.
+# An app that is gone goes on while what takes its place is refused.
 app-replaceable:
   test.nop:
     - name: what takes the place of an app
@@ -28,7 +28,7 @@ app-replaceable:
 {% endif %}
 {% endif %}
 
-# First: another app may be given its ports.
+# Removed first, because another app may be given its ports.
 app-retired:
   app.retired:
     - name: /srv/apps
@@ -48,7 +48,7 @@ app-build-{{ app }}:
   build.unpacked:
     - name: {{ app }}
 {% if salt['build.is_first'](app) and not opts.test %}
-    # After the packages, which keep the machine busy, and beside what else a new host is given.
+    # Unpacked after the packages, which keep the machine busy, and beside the rest of a new host.
     - order: 2
     - parallel: True
 {% endif %}

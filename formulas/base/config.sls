@@ -37,8 +37,8 @@ base-ca-certificate-{{ name }}:
       - file: base-ca-retired
 {% endfor %}
 
-# An authority that is no longer declared is no longer trusted. Before the directory is there, in a dry run, Salt would
-# say a second time that it would be made. What is in a directory that it required it would keep.
+# Removes authorities that are no longer declared. A dry run without the directory would announce it twice, hence
+# `onlyif`. It requires no state of the directory, because Salt would keep everything in it.
 base-ca-retired:
   file.directory:
     - name: /usr/local/share/ca-certificates/saltern

@@ -1,14 +1,14 @@
 {% from 'base/new.jinja' import is_new with context %}
 {% set base = salt['settings.load']('base') %}
 
-# Before anything is touched: a run that cannot have apt ends here.
+# A run that cannot have apt ends here, before anything is touched.
 base-apt-free:
   apt_lock.free:
     - name: apt
     - order: first
     - failhard: True
 
-# What begins to use apt after that is waited for by apt itself, as long.
+# apt itself waits as long for whatever begins to use apt after that.
 base-apt-waits:
   file.managed:
     - name: /etc/apt/apt.conf.d/90saltern
@@ -16,11 +16,11 @@ base-apt-waits:
     - mode: '0644'
     - order: first
 
-# With libnss-myhostname names below .localhost are this host's for every program, as RFC 6761 says.
+# libnss-myhostname resolves names below .localhost to this host for every program, as RFC 6761 says.
 base-packages:
   pkg.installed:
     - pkgs: {{ (['ca-certificates', 'dbus', 'libnss-myhostname', 'logrotate', 'systemd-timesyncd'] + base.packages)
         | unique | sort | tojson }}
     - aggregate: {{ is_new }}
-    # Before what is made beside the rest of a new host: the apps' builds.
+    # Installed before the apps' builds, which are unpacked beside the rest of a new host.
     - order: 1

@@ -1,10 +1,10 @@
-# It takes systemd as long as the states before the first of a unit take.
+# Asked early: systemd takes as long to answer as the states before the first unit.
 base-units-asked:
   service_config.asked:
     - name: the units
     - order: first
 
-# systemd-timesyncd skips containers by itself (ConditionVirtualization), so that there it is enabled but does not run.
+# systemd-timesyncd skips containers by itself (ConditionVirtualization): there it is enabled but does not run.
 base-time-sync-enabled:
   unit.enabled:
     - name: systemd-timesyncd
@@ -21,7 +21,7 @@ base-time-sync:
       - pkg: base-packages
 {% endif %}
 
-# A process whose output goes to the journal goes on writing meanwhile: systemd keeps the streams.
+# Processes go on writing to the journal meanwhile, because systemd keeps the streams.
 base-journal-loaded:
   service_config.loaded:
     - name: systemd-journald
@@ -43,7 +43,7 @@ base-journal-unit-read:
     - watch:
       - file: base-journal-unit
 
-# Of what apt, dpkg and services write to files. Salt comes without a word on its own.
+# logrotate rotates the files of apt, dpkg and services. Salt brings no configuration for its own logs.
 base-logs-of-salt:
   file.managed:
     - name: /etc/logrotate.d/saltern
@@ -58,7 +58,7 @@ base-logs-rotated:
     - require:
       - pkg: base-packages
 
-# What an operator must know of the host, at the end of every run.
+# Tells an operator what to know of the host, at the end of every run.
 base-notes:
   notes.told:
     - name: what an operator must know

@@ -5,7 +5,7 @@ certificates-directory:
     - group: root
     - mode: '0755'
 
-# Read anew by whoever connects.
+# Each new connection reads this file anew.
 certificates-authorities:
   certificate.authorities:
     - name: /etc/ssl/saltern/ca.pem

@@ -15,7 +15,7 @@ drift-schedule:
     - template: jinja
     - mode: '0644'
 
-# Before the timer, as for supervisor: Salt's own reload goes by what it may have read before the files were written.
+# Read before the timer starts: Salt's own reload goes by a status that it may have read before the files were written.
 drift-unit-read:
   service_config.unit_read:
     - name: the units of saltern-drift

@@ -1,5 +1,5 @@
-# Last, and confirmed at once: whatever else the run does has been done by then, and a run that is ended in between is
-# known by it. Until they are confirmed, a timer puts the rules back that there were.
+# Loaded last and confirmed at once: all else is done by then. A run that is ended in between confirms nothing, and a
+# timer puts the former rules back.
 firewall-rules:
   firewall.loaded:
     - name: /etc/saltern/firewall.nft

@@ -5,7 +5,7 @@ firewall-script:
     - mode: '0755'
     - makedirs: True
 
-# After the rules, as all that follows: where these are refused, so is another port of ssh.
+# Everything here comes after the rules: where they are refused, another port of ssh is refused too.
 firewall-unit:
   file.managed:
     - name: /etc/systemd/system/saltern-firewall.service
@@ -17,7 +17,7 @@ firewall-unit:
       - file: firewall-script
       - firewall: firewall-confirmed
 
-# Before the service, as for supervisor: Salt's own reload goes by what it may have read before the file was written.
+# Read before the service starts: Salt's own reload goes by a status that it may have read before the file was written.
 firewall-unit-read:
   service_config.unit_read:
     - name: the unit of saltern-firewall

@@ -1,4 +1,4 @@
-# bootstrap.sh --master writes its unit and its configuration, as it does for a host's own Salt.
+# bootstrap.sh --master writes the master's unit and configuration, as it does for a host's own Salt.
 master-service:
   service.running:
     - name: salt-master

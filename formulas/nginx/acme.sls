@@ -10,7 +10,7 @@ nginx-acme-package:
     - pkgs: [certbot]
     {{ together() }}
 
-# Read by nginx, written by certbot.
+# certbot writes this directory, nginx reads it.
 nginx-acme-webroot:
   file.directory:
     - name: /var/lib/saltern/acme

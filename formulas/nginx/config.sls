@@ -18,7 +18,7 @@ nginx-config:
 {% endfor %}
 {% endif %}
 
-# After nginx no longer asks for them.
+# Removed after nginx no longer asks for them.
 nginx-certificates-retired:
   certificate.retired:
     - name: /etc/ssl/saltern/sites

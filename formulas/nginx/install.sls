@@ -2,6 +2,6 @@
 
 nginx-package:
   pkg.installed:
-    # Its logs are files: Debian's nginx says how they are rotated, and does not bring what does so.
+    # nginx logs to files. Debian's package configures their rotation, and does not bring logrotate.
     - pkgs: [nginx, logrotate]
     {{ together() }}

@@ -1,4 +1,4 @@
-# On every host with nginx: whether it runs is decided by the inventory, and is one state.
+# Every host with nginx has the unit. The inventory decides whether it runs, in one state.
 nginx-peers-script:
   file.managed:
     - name: /usr/local/lib/saltern/peers
@@ -14,7 +14,7 @@ nginx-peers-unit:
     - require:
       - file: nginx-peers-script
 
-# Before the service, as for supervisor: Salt's own reload goes by what it may have read before the file was written.
+# Read before the service starts: Salt's own reload goes by a status that it may have read before the file was written.
 nginx-peers-unit-read:
   service_config.unit_read:
     - name: the unit of saltern-peers

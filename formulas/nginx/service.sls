@@ -1,4 +1,4 @@
-# Before the service, as for supervisor: Salt's own reload goes by what it may have read before the file was written.
+# Read before the service starts: Salt's own reload goes by a status that it may have read before the file was written.
 nginx-unit:
   file.managed:
     - name: /etc/systemd/system/nginx.service.d/saltern.conf

@@ -12,7 +12,7 @@ postgres-certificate:
       - certificate: certificates-authorities
       - pkg: postgres-package
 
-# Debian gives them to PostgreSQL, which only reads there.
+# Debian gives these directories to PostgreSQL, which only reads there.
 postgres-directories:
   root_directory.alone:
     - name: the configuration of PostgreSQL

@@ -2,7 +2,7 @@
 {% from 'base/new.jinja' import together with context %}
 {% set version = debian[grains['oscodename']].postgres %}
 
-# The package would make a cluster in whatever locale and encoding the installing shell has.
+# The package's own cluster would have whatever locale and encoding the installing shell has.
 postgres-no-stock-cluster:
   file.managed:
     - name: /etc/postgresql-common/createcluster.d/saltern.conf

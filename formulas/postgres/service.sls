@@ -2,7 +2,7 @@
 {% set version = debian[grains['oscodename']].postgres %}
 {% set postgres = salt['settings.load']('postgres') %}
 
-# Starts every cluster at boot.
+# This unit starts every cluster at boot.
 postgres-service-enabled:
   unit.enabled:
     - name: postgresql
@@ -32,7 +32,7 @@ postgres-loaded:
     - require:
       - unit: postgres-service
 
-# At a reload it reads both.
+# PostgreSQL reads both at a reload.
 postgres-access-loaded:
   postgres_cluster.access_loaded:
     - name: main
@@ -54,7 +54,7 @@ postgres-attachment-{{ name }}:
       - service_config: postgres-loaded
 {% endfor %}
 
-# After the apps: a process ends before what it attaches.
+# Closed after the apps: a process ends before what it attaches.
 postgres-retired:
   postgres_attachment.retired:
     - name: /etc/postgresql/{{ version }}/main/pg_hba.conf

@@ -11,7 +11,7 @@ redis-certificate:
       - certificate: certificates-authorities
       - pkg: redis-package
 
-# Debian gives it to Redis, which only reads there.
+# Debian gives this directory to Redis, which only reads there.
 redis-directory:
   root_directory.alone:
     - name: the configuration of Redis

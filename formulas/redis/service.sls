@@ -1,6 +1,6 @@
 {% set redis = salt['settings.load']('redis') %}
 
-# An instance that takes the place of another one takes its port.
+# An instance may take the port of the one that it replaces.
 redis-replaced:
   redis_instance.replaced:
     - name: /etc/redis
@@ -29,7 +29,7 @@ redis-loaded-{{ name }}:
     - require:
       - unit: redis-service-{{ name }}
 
-# Another password is no reason for a restart.
+# A changed password does not restart an instance.
 redis-admitted-{{ name }}:
   redis_instance.admitted:
     - name: {{ name }}
@@ -50,7 +50,7 @@ redis-certificate-served-{{ name }}:
       - service_config: redis-loaded-{{ name }}
 {% endfor %}
 
-# After the apps: a process ends before what it attaches.
+# Stopped after the apps: a process ends before what it attaches.
 redis-retired:
   redis_instance.retired:
     - name: /etc/redis

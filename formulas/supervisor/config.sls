@@ -33,7 +33,7 @@ supervisor-unit:
       - file: supervisor-current-alone
       - file: supervisor-ended
 
-# Before the service: Salt's own reload of systemd goes by a status that it may have read before the file was written.
+# Read before the service starts: Salt's own reload goes by a status that it may have read before the file was written.
 supervisor-unit-read:
   service_config.unit_read:
     - name: the unit of supervisor

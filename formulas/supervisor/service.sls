@@ -1,4 +1,4 @@
-# A file of one release that supervisor cannot read would keep all apps from starting.
+# One release's file that supervisor cannot read would keep all apps from starting.
 supervisor-programs:
   supervisor.readable:
     - name: /etc/supervisor/conf.d

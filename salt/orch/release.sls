@@ -1,11 +1,12 @@
-# A rolling release: salt-run state.orchestrate orch.release pillar='{app: tickets, environment: production}'
+# Releases an app, a batch of hosts at a time:
+#   salt-run state.orchestrate orch.release pillar='{app: tickets, environment: production}'
 {% from 'orch/batches.jinja' import batches, begun %}
 {% set plan = salt['fleet.release'](pillar) %}
 
 {{ begun('orch-release', plan) }}
 
 {% if not plan.mistakes %}
-# On a host that is held it would not come to serve, which is no news to wait for until the migrations have run.
+# Asked before the migrations run: on a host where the app is held, the new release would never serve.
 orch-release-movable:
   salt.function:
     - name: release.movable
@@ -15,7 +16,7 @@ orch-release-movable:
     - arg: [{{ plan.app | tojson }}, {{ plan.build | tojson }}]
     - failhard: True
 
-# What is the same for all comes first, while all of them serve: the build, and once for the fleet its migrations.
+# First comes what is the same for all hosts, while all of them serve: the build, and its migrations once for the fleet.
 orch-release-told-build:
   fleet.told:
     - name: {{ (plan.apps | join(', ') ~ ': build ' ~ plan.build[:12]) | tojson }}

@@ -1,4 +1,5 @@
-# Back to an earlier release: salt-run state.orchestrate orch.rollback pillar='{app: tickets, environment: production}'
+# Goes back to an earlier release:
+#   salt-run state.orchestrate orch.rollback pillar='{app: tickets, environment: production}'
 {% from 'orch/batches.jinja' import batches, begun %}
 {% set plan = salt['fleet.release'](pillar) %}
 
