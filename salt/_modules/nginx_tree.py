@@ -321,13 +321,13 @@ def check(root, texts):
 
 def _taken(root, texts):
     """Say which address of a candidate somebody else listens on; ``nginx -t`` does not look."""
-    own = {where for path in _listed(root, "sites") for where in _listens(_read(os.path.join(root, path)))}
-    for text in map(texts.get, sorted(texts)):
-        for address, port in _listens(text):
+    live = [_read(os.path.join(root, path)) for path in ("nginx.conf", *_listed(root, "sites"))]
+    own = {where for text in live for where in _listens(text)}
+    for path in sorted(texts):
+        for address, port in _listens(texts[path]):
             if (address, port) not in own and not _is_free(address, int(port)):
-                return (
-                    f"{address}:{port} is taken by another process; stop that (ss -ltnp) or give the app another port"
-                )
+                another = " or give the app another port" if path.startswith("sites/") else ""
+                return f"{address}:{port} is taken by another process; stop that (ss -ltnp){another}"
     return ""
 
 

@@ -10,19 +10,20 @@ from requests.adapters import HTTPAdapter
 TIMEOUT = 30
 
 
-def streams(address: str, domain: str, tls: bool = False) -> bool:
-    """Ask for events as a browser's EventSource does; tell whether the first of three comes before the last.
+def streams(address: str, domain: str, tls: bool = False, accept: str = "*/*") -> bool:
+    """Ask for events, by HTTP/1.1; tell whether the first of three comes before the last.
 
     :param address: the host's.
     :param domain: whose ``/events`` is asked for.
     :param tls: whether by HTTPS, whosever the certificate is.
+    :param accept: what is asked for: as ``fetch`` and curl say it, or ``text/event-stream`` as a browser's EventSource.
     """
     with socket.create_connection((address, 443 if tls else 80), timeout=TIMEOUT) as connection:
         if tls:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             connection = context.wrap_socket(connection, server_hostname=domain)
-        request = f"GET /events HTTP/1.1\r\nHost: {domain}\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n"
+        request = f"GET /events HTTP/1.1\r\nHost: {domain}\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
         connection.sendall(request.encode())
         said = b""
         while b"data: 0" not in said:

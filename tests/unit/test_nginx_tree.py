@@ -319,11 +319,12 @@ def test_a_site_whose_port_another_process_has_stays_as_it_was(nginx_tree, judge
     assert texts(root) == before | {"sites/shop.conf": "new\n"}
 
 
-def test_a_port_that_nginx_has_itself_is_not_taken(nginx_tree, judged, root):
+@pytest.mark.parametrize("live, changed", [("sites/shop.conf", "sites/faq.conf"), ("nginx.conf", "nginx.conf")])
+def test_a_port_that_nginx_has_itself_is_not_taken(nginx_tree, judged, root, live, changed):
     with socket.create_server(("127.0.0.1", 0)) as own:
         listen = f"listen 127.0.0.1:{own.getsockname()[1]};\n"
-        (root / "sites/shop.conf").write_text(listen)
-        assert nginx_tree.promote(str(root), {"sites/faq.conf": listen, "sites/shop.conf": "new\n"}) == {}
+        (root / live).write_text(listen)
+        assert nginx_tree.promote(str(root), {changed: f"{listen}# new\n", "sites/shop.conf": "new\n"}) == {}
 
 
 def test_a_tree_that_nginx_does_not_take_does_not_stay(nginx_tree, judged, root, monkeypatch):

@@ -1,4 +1,7 @@
-"""A web server whose children share its socket, and go on without it. `/held` is answered once a file is there."""
+"""A web server whose children share its socket, and go on without it. It speaks HTTP/1.0, one answer at a time.
+
+`/held` is answered once a file is there.
+"""
 
 import http.server
 import os
@@ -12,8 +15,18 @@ class Answer(http.server.BaseHTTPRequestHandler):
         while self.path == "/held" and not os.path.exists("/var/tmp/lines.go"):
             time.sleep(0.1)
         self.send_response(200)
+        if self.path == "/events":
+            self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
-        self.wfile.write(str(HEAD).encode())
+        match self.path:
+            case "/events":
+                for number in range(3):
+                    self.wfile.write(f"data: {number}\n\n".encode())
+                    time.sleep(0.5)
+            case "/large":
+                self.wfile.write(bytes(50_000_000))
+            case _:
+                self.wfile.write(str(HEAD).encode())
 
     def log_message(self, *_):
         pass

@@ -251,8 +251,10 @@ def test_bodies_websockets_and_open_connections_pass_both_hops(fleet):
     assert len(fleet.mirror.get("/cookie?30000").headers["Set-Cookie"]) == 30008
     cookie = {"Cookie": f"session={'x' * 24000}"}
     assert dict(fleet.mirror.get("/request", headers=cookie).json()["headers"])["cookie"] == cookie["Cookie"]
-    assert streams(fleet.proxy1.address, "mirror.localhost")
-    assert streams(fleet.proxy1.address, "mirror.localhost", tls=True)
+    for accept in ("*/*", "text/event-stream"):
+        assert streams(fleet.proxy1.address, "mirror.localhost", accept=accept)
+        assert streams(fleet.proxy1.address, "mirror.localhost", tls=True, accept=accept)
+    assert "X-Accel-Buffering" not in fleet.mirror.get("/events").headers
     for _ in range(4):
         fleet.mirror.get("/request")
     kept = [

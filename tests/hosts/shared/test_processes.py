@@ -3,7 +3,9 @@
 ``lines`` (tests/apps/lines) has a process type for each way to write a line; each writes down what it is told.
 """
 
+import contextlib
 import re
+import socket
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ import pytest
 
 from lab.podman import podman
 from tests.hosts.applied import apply
-from tests.hosts.client import Client
+from tests.hosts.client import Client, streams
 from tests.hosts.conftest import ROOT
 
 pytestmark = pytest.mark.alike
@@ -200,6 +202,23 @@ def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines)
     host.sh(f'timeout 60 sh -c "while {left}; do sleep 0.2; done"')
     host.run("systemctl", "start", "supervisor")
     host.sh("timeout 60 sh -c 'while supervisorctl status | grep -v RUNNING; do sleep 0.5; done'")
+
+
+def test_events_of_a_process_that_speaks_http_1_0_are_not_kept_back(host, lines):
+    assert streams(host.address, DOMAIN)
+    assert streams(host.address, DOMAIN, tls=True)
+
+
+def test_clients_that_do_not_read_hold_no_process(host, lines):
+    with contextlib.ExitStack() as opened:
+        for _ in range(4):
+            client = opened.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((host.address, 80))
+            client.sendall(f"GET /large HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n".encode())
+            assert client.recv(1)
+        # Twice as many as there are processes that can answer.
+        assert lines.get("/").status_code == 200
 
 
 def test_nothing_is_left_of_an_app_that_is_removed(host, lines, pillar):
