@@ -104,6 +104,8 @@ def derive(settings, hosts, minion_id, peers):
     roles = hosts[minion_id]["roles"]
     web = {app: one for app, one in sorted(apps.items()) if one["formation"].get("web")}
     settings["nginx"]["sites"] = {app: _site(one) for app, one in web.items() if one["domains"] and "proxy" in roles}
+    idle = [domain for app, one in sorted(apps.items()) if app not in web for domain in one["domains"]]
+    settings["nginx"]["idle"] = idle if "proxy" in roles else []
     settings["nginx"]["fronts"] = {app: _site(one) for app, one in web.items() if "app" in roles}
     return settings, found
 

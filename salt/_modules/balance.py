@@ -37,7 +37,8 @@ def derive(settings, hosts, minion_id, peers):
     :return: ``servers``, the server blocks of each app; ``peers``, the app hosts that each site is balanced over, none
         where it is not; ``listen``, the addresses besides the loopback at which fronts are served, to ``proxies``,
         which are networks; ``ready``, how they are asked whether they can serve; whether the host is ``drained``, or
-        ``alone``, the environment's only app host; and ``others``, where a proxy reaches the other proxies.
+        ``alone``, the environment's only app host; whether it ``is_published`` at ports that only its clients know, as
+        `make up` and Vagrant do; and ``others``, where a proxy reaches the other proxies.
     """
     nginx, own = settings["nginx"], hosts[minion_id]
     is_balanced = "proxy" in own["roles"] and peers["app"] != [minion_id]
@@ -53,6 +54,7 @@ def derive(settings, hosts, minion_id, peers):
         "ready": {app: _ready(settings["app"][app]) for app in nginx["fronts"] if is_asked},
         "drained": bool(own.get("drain")),
         "alone": peers["app"] == [minion_id],
+        "is_published": own["environment"] == "dev",
         "others": [hosts[name]["address"] for name in peers["proxy"] if name != minion_id]
         if "proxy" in own["roles"]
         else [],

@@ -307,6 +307,7 @@ def test_nginx_serves_what_has_web_processes(derive, one, roles, site, front):
     served |= {"buffering": True}
     assert found["nginx"]["sites"] == ({"shop": served} if site else {})
     assert found["nginx"]["fronts"] == ({"shop": served} if front else {})
+    assert found["nginx"]["idle"] == ([] if site or front else one["domains"])
 
 
 PASSWORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=16, max_size=256)

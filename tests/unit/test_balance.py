@@ -13,11 +13,12 @@ ROWS = {
 }
 
 
-def derived(balance, own, *others, drained=(), domains=("shop.example.com",), path="/healthz"):
+def derived(balance, own, *others, drained=(), domains=("shop.example.com",), path="/healthz", environment="staging"):
     """Derive the settings of a host among others, with one app."""
     hosts = {
         name: {"roles": ROWS[name][0], "address": ROWS[name][1], "drain": name in drained} for name in (own, *others)
     }
+    hosts[own]["environment"] = environment
     peers = {role: sorted(name for name in hosts if role in hosts[name]["roles"]) for role in ("app", "proxy")}
     app = {"port": 8100, "domains": list(domains), "health": {"path": path, "status": 200, "timeout": 5}}
     served = {"shop": app}
@@ -61,6 +62,11 @@ def test_a_service_without_a_domain_is_outermost_where_it_is(balance):
     assert derived(balance, "app1", "proxy1", domains=())["servers"] == {"shop": [FRONT | {"outermost": True}]}
     assert derived(balance, "proxy1", "app1", domains=())["servers"] == {}
     assert derived(balance, "proxy1", "app1", domains=())["peers"] == {}
+
+
+@pytest.mark.parametrize("environment, is_published", [("dev", True), ("staging", False), ("production", False)])
+def test_only_in_dev_clients_alone_know_the_port(balance, environment, is_published):
+    assert derived(balance, "lone", environment=environment)["is_published"] is is_published
 
 
 def test_a_host_that_is_drained_is_so_at_the_proxies_and_at_itself(balance):

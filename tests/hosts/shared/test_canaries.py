@@ -1,6 +1,7 @@
 """Secrets stay where they belong: canaries in every secret setting of a production host, searched for everywhere."""
 
 import datetime
+import json
 import os
 import re
 import shutil
@@ -257,3 +258,11 @@ def test_the_search_finds_what_is_planted(production, canaries):
     assert "/var/tmp/encoded" in planted
     assert any("sleep 1" in title for title in titles)
     assert canaries.in_text(host.sh("journalctl --no-pager --all --output=export --identifier=planted").stdout)
+
+
+@pytest.mark.parametrize("port, told", [(9999, DOMAIN), (80, DOMAIN), (443, f"{DOMAIN}:443")])
+def test_an_app_is_told_no_port_but_one_that_leads_to_it(ran, production, port, told):
+    url = f"https://{DOMAIN}/request"
+    asked = ("curl", "-sSk", "--resolve", f"{DOMAIN}:443:127.0.0.1", "-H", f"Host: {DOMAIN}:{port}", url)
+    headers = dict(json.loads(production.run(*asked).stdout)["headers"])
+    assert headers["host"] == headers["x-forwarded-host"] == told

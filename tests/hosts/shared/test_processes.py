@@ -221,6 +221,13 @@ def test_clients_that_do_not_read_hold_no_process(host, lines):
         assert lines.get("/").status_code == 200
 
 
+def test_a_domain_whose_app_has_no_web_process_is_told_so(host, lines, pillar):
+    pillar.merge(app={"lines": {"formation": {"web": 0}}})
+    apply(host).succeeded()
+    answer = lines.get("/")
+    assert (answer.status_code, answer.text) == (503, "The app of this domain has no web process.\n")
+
+
 def test_nothing_is_left_of_an_app_that_is_removed(host, lines, pillar):
     pillar.merge(app={"lines": None})
     apply(host).succeeded()
