@@ -529,11 +529,12 @@ def _derived(app, target):
     return url(target | where, app)
 
 
-def holders(kind, leaving=True):
+def holders(kind, leaving=True, staying=()):
     """List which releases of this host log in to databases or Redis instances by which login.
 
     :param kind: ``postgres`` or ``redis``.
     :param leaving: ``False`` to pass over those that a converge would stop.
+    :param staying: apps of which it would stop none; see ``users``.
     :return: releases, such as ``tickets v3``, by login.
 
     CLI Example:
@@ -544,7 +545,7 @@ def holders(kind, leaving=True):
     """
     found = {}
     for app, number in __salt__["process.releases"]():
-        if not leaving and _is_leaving(app, number):
+        if not leaving and _is_leaving(app, number, staying):
             continue
         for value in __salt__["release_store.environ"](app, number).values():
             user = _login_in(value.decode("utf-8", "replace"), kind)
@@ -562,7 +563,7 @@ def _login_in(value, kind):
     return ""
 
 
-def users(kind, name):
+def users(kind, name, staying=()):
     """List the releases of this host that run with a resource in their config, as ``tickets v3``.
 
     A dry run passes over those that the converge would stop. Those of other hosts cannot be seen from here: of them the
@@ -570,6 +571,7 @@ def users(kind, name):
 
     :param kind: ``postgres`` or ``redis``.
     :param name: a database, or the port of a Redis instance.
+    :param staying: the apps whose release has failed in this run, and an empty name where the removal of apps has.
     :return: releases, sorted.
 
     CLI Example:
@@ -582,15 +584,17 @@ def users(kind, name):
     for app, number in __salt__["process.releases"]():
         values = __salt__["release_store.environ"](app, number).values()
         is_used = any(is_of(value.decode("utf-8", "replace"), kind, str(name), own) for value in values)
-        if is_used and not (__opts__["test"] and _is_leaving(app, number)):
+        if is_used and not (__opts__["test"] and _is_leaving(app, number, staying)):
             found.append(f"{app} v{number}")
     return found
 
 
-def _is_leaving(app, number):
+def _is_leaving(app, number, staying):
     """Tell whether a converge would stop a release."""
     if app not in __pillar__["app"]:
-        return True
+        return "" not in staying
+    if app in staying:
+        return False
     try:
         return __salt__["release.plan"](app)["number"] != number
     except CommandExecutionError:

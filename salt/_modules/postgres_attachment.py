@@ -316,11 +316,12 @@ def _leaving(path, declared):
     return set()
 
 
-def close(path, databases):
+def close(path, databases, staying=()):
     """Work out, or do, what closes the databases of ours that no app attaches any more to all but superusers.
 
     :param path: of the access list, ``pg_hba.conf``.
     :param databases: owner by database, of those that are attached.
+    :param staying: apps of which no release is stopped; see ``attachment.users``.
     :return: the changes as a state reports them, and the databases that are left open with the releases that have them.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
@@ -329,7 +330,7 @@ def close(path, databases):
     found = {one["name"]: one for one in kept(databases)}
     listed = _leaving(path, databases)
     names = {name for name, _ in listed}
-    users = {name: __salt__["attachment.users"]("postgres", name) for name in sorted(found.keys() | names)}
+    users = {name: __salt__["attachment.users"]("postgres", name, staying) for name in sorted(found.keys() | names)}
     # A release of another host: that one has not converged yet.
     for name, one in found.items():
         users[name] = users[name] or [f"{address}, which is connected" for address in one["remote"]]
@@ -390,12 +391,13 @@ def _dropping(login, owner, databases):
     return [*statements, "\\connect postgres", f"DROP ROLE {_name(login)};"]
 
 
-def close_logins():
+def close_logins(staying=()):
     """Work out, or do, what closes the logins of passwords that were replaced, and that nobody has any more.
 
     Where other hosts have apps, one that is not connected may have its releases still: there such a login stays for the
     hours of ``postgres.overlap`` too.
 
+    :param staying: apps of which no release is stopped; see ``attachment.users``.
     :return: the changes as a state reports them, and why each login that stays does.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
@@ -409,7 +411,9 @@ def close_logins():
     found, closing, stays = json.loads(run([question])), [], {}
     if not found:
         return {}, {}
-    users, now = (__salt__["attachment.holders"]("postgres", leaving) for leaving in (not __opts__["test"], True))
+    users, now = (
+        __salt__["attachment.holders"]("postgres", leaving, staying) for leaving in (not __opts__["test"], True)
+    )
     own = {"127.0.0.1", "::1", __pillar__["hosts"][__opts__["id"]]["address"]}
     overlap = __pillar__["postgres"]["overlap"] if __pillar__["postgres"]["listen"] else 0
     for one in found:

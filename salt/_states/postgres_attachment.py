@@ -1,5 +1,6 @@
 """A database and the role of the app that owns it."""
 
+import watching
 from salt.exceptions import CommandExecutionError
 
 
@@ -37,8 +38,9 @@ def retired(name, databases, owners):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other database is open"}
     try:
-        changes, used = __salt__["postgres_attachment.close"](name, dict(zip(databases, owners, strict=True)))
-        replaced, valid = __salt__["postgres_attachment.close_logins"]()
+        staying = watching.staying(__running__)
+        changes, used = __salt__["postgres_attachment.close"](name, dict(zip(databases, owners, strict=True)), staying)
+        replaced, valid = __salt__["postgres_attachment.close_logins"](staying)
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     said = [f"{database} stays open for {', '.join(by)}" for database, by in used.items()]

@@ -208,7 +208,10 @@ def _closed(instances, directory):
 
 def _valid(name, port, others):
     """Say of each login of a password that was replaced why it stays valid; empty lists where it does not."""
-    users, now = (__salt__["attachment.holders"]("redis", leaving) for leaving in (not __opts__["test"], True))
+    users, now = (
+        __salt__["attachment.holders"]("redis", leaving, watching.staying(__running__))
+        for leaving in (not __opts__["test"], True)
+    )
     connected = __salt__["redis_connection.connected"](name, port)
     own = {"127.0.0.1", "::1", __pillar__["hosts"][__opts__["id"]]["address"]}
     hours = __pillar__["redis"]["overlap"] if __pillar__["redis"]["listen"] else 0
@@ -272,7 +275,9 @@ def retired(name, instances):
 def _users(port):
     """List who has an instance: releases of this host, or else the other hosts that are connected to it."""
     others = __salt__["redis_connection.remote"](int(port)) if port else []
-    return __salt__["attachment.users"]("redis", port) or [f"{one}, which is connected" for one in others]
+    return __salt__["attachment.users"]("redis", port, watching.staying(__running__)) or [
+        f"{one}, which is connected" for one in others
+    ]
 
 
 @watching.failure_counts

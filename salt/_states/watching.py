@@ -14,6 +14,24 @@ __load__ = []
 OWNERSHIP = {"user", "group", "mode", "attrs", "cuser", "cgroup", "cmode"}
 
 
+def staying(running):
+    """Name the apps whose release, or whose removal, has failed or was not tried: what they run with stays in use.
+
+    So a dry run that fails says of what they attach what the run would do.
+
+    :param running: the results so far; Salt's ``__running__``.
+    :return: names, sorted. An empty one stands for every app that is not declared any more.
+    """
+    found = set()
+    for tag, one in running.items():
+        state, _, name, function = (*tag.split("_|-"), "", "", "")[:4]
+        if one.get("result") is False and (state, function) == ("release", "current"):
+            found.add(name)
+        if one.get("result") is False and (state, function) == ("app", "retired"):
+            found.add("")
+    return sorted(found)
+
+
 def would_write(running, paths):
     """Tell whether a dry run would write files, and not only give them to another owner: no service reads that anew.
 

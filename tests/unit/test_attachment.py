@@ -437,16 +437,24 @@ RUNNING = [("gone", 4), ("shop", 2), ("shop", 3)]
 
 
 @pytest.mark.parametrize(
-    "test, planned, expected",
+    "test, planned, staying, expected",
     [
-        (False, 3, ["gone v4", "shop v2", "shop v3"]),
-        (True, 3, ["shop v3"]),
-        (True, 4, []),
-        (True, None, ["shop v2", "shop v3"]),
+        (False, 3, [], ["gone v4", "shop v2", "shop v3"]),
+        (False, 3, ["", "shop"], ["gone v4", "shop v2", "shop v3"]),
+        (True, 3, [], ["shop v3"]),
+        (True, 4, [], []),
+        (True, 4, ["other"], []),
+        (True, 4, ["shop"], ["shop v2", "shop v3"]),
+        (True, 4, ["", "shop"], ["gone v4", "shop v2", "shop v3"]),
+        (True, None, [], ["shop v2", "shop v3"]),
     ],
-    ids=["a converge", "a dry run", "a dry run before a release", "a dry run of what cannot be"],
+    ids=[
+        *("a converge", "a converge that failed", "a dry run", "a dry run before a release"),
+        *("a dry run in which another app's release fails", "a dry run in which the release fails"),
+        *("a dry run in which a removal fails too", "a dry run of what cannot be"),
+    ],
 )
-def test_the_releases_that_have_a_resource_are_named(attachment, dunders, test, planned, expected):
+def test_the_releases_that_have_a_resource_are_named(attachment, dunders, test, planned, staying, expected):
     def plan(app):
         if planned is None:
             raise CommandExecutionError("no")
@@ -458,8 +466,10 @@ def test_the_releases_that_have_a_resource_are_named(attachment, dunders, test, 
         "release.plan": plan,
     }
     dunders(attachment, salt=salt, opts={"test": test, "id": "one"}, pillar={"app": {"shop": {}}, "hosts": ONE})
-    assert attachment.users("postgres", "stock") == expected
-    assert attachment.users("postgres", "other") == []
+    assert attachment.users("postgres", "stock", staying) == expected
+    assert attachment.users("postgres", "other", staying) == []
+    found = attachment.holders("postgres", leaving=not test, staying=staying)
+    assert found == ({"shop": expected} if expected else {})
 
 
 URLS = {

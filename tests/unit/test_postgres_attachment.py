@@ -401,7 +401,7 @@ def closing(postgres_attachment, dunders, monkeypatch, tmp_path):
             lambda attached: [] if "stock" in attached else [KEPT | {"remote": list(remote)}],
         )
         monkeypatch.setattr(postgres_attachment, "run", ran.append)
-        salt = {"attachment.users": lambda kind, name: list(users)}
+        salt = {"attachment.users": lambda kind, name, staying: list(users)}
         dunders(postgres_attachment, salt=salt, opts={"test": test})
         return postgres_attachment.close(str(path), databases or {"faq": "faq"}), ran, path
 
@@ -497,7 +497,7 @@ def test_a_login_is_closed_when_nobody_has_it_any_more(
     holders = case.get("holders", {})
     salt = {
         "attachment.login": lambda kind, name: LOGIN,
-        "attachment.holders": lambda kind, leaving: holders if leaving else case.get("stay", holders),
+        "attachment.holders": lambda kind, leaving, staying: holders if leaving else case.get("stay", holders),
     }
     databases = {"stock": {"owner": "my-shop"}, "replaced by a URL": {"owner": None}}
     postgres = {"databases": databases, "listen": case.get("listen", []), "overlap": case.get("overlap", 168)}

@@ -37,7 +37,7 @@ def run(redis_instance, redis_data, kept, dunders, directory):
             for word in ("stop", "disable")
         }
         functions |= {f"kept.{name}": getattr(kept, name) for name in ("of", "note", "forget")}
-        functions["attachment.users"] = lambda kind, port: list(users)
+        functions["attachment.users"] = lambda kind, port, staying: list(users)
         functions["redis_connection.remote"] = {8199: list(remote), 8299: []}.get
         dunders(redis_data, salt=functions)
         functions |= {f"redis_data.{word}": getattr(redis_data, word) for word in redis_data.__load__}
@@ -46,7 +46,7 @@ def run(redis_instance, redis_data, kept, dunders, directory):
         pillar = {"redis": {"instances": {name: one | {"owner": None} for name, one in instances.items()}}}
         if function == "replaced":
             pillar["redis"]["instances"] = instances
-        dunders(redis_instance, salt=functions, opts={"test": test}, pillar=pillar)
+        dunders(redis_instance, salt=functions, opts={"test": test}, pillar=pillar, running={})
         state = getattr(redis_instance, function)(*arguments)
         return state, asked, sorted(path.name for path in directory.glob("*.conf"))
 
@@ -175,7 +175,9 @@ def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monke
         salt = {
             "attachment.login": lambda kind, name: f"shop_{digest(password)[:6]}",
             "attachment.digest": lambda name, user=None: digest(user or password),
-            "attachment.holders": lambda kind, leaving: (holders or {}) if leaving or not test else more["stay"],
+            "attachment.holders": lambda kind, leaving, staying: (
+                (holders or {}) if leaving or not test else more["stay"]
+            ),
             "redis_connection.admitted_by": redis_connection.admitted_by,
             "redis_connection.admitted": admitted,
             "redis_connection.admit": admit,

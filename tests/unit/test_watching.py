@@ -121,3 +121,16 @@ CHANGED = {
 def test_what_is_given_to_another_owner_is_not_read_anew(watching, changes, is_written):
     running = {f"file_|-{name}": {"name": name, "changes": one} for name, one in changes.items()}
     assert watching.would_write(running, ("/a", "/b")) == is_written
+
+
+def test_an_app_whose_release_failed_stays_as_it_is(watching):
+    results = {
+        "release_|-app-release-shop_|-shop_|-current": False,
+        "release_|-app-release-faq_|-faq_|-current": None,
+        "release_|-app-release-tickets_|-tickets_|-current": True,
+        "build_|-app-build-mirror_|-mirror_|-unpacked": False,
+        "app_|-app-retired_|-/srv/apps_|-retired": False,
+        "odd": False,
+    }
+    assert watching.staying({tag: {"result": result} for tag, result in results.items()}) == ["", "shop"]
+    assert watching.staying({}) == []
