@@ -283,12 +283,7 @@ def _unpack(app, target, group):
     fetched = f"{staged}.tar.gz"
     try:
         tarball = _fetch(app, declared["source"], fetched, limits)
-        found = _sha256(tarball)
-        if found != declared["sha256"]:
-            raise CommandExecutionError(
-                f"app.{app}.build.sha256: {declared['source']} has the sha256 {found}; expected the declared one. "
-                "Declare the build that is meant, or put the right one there"
-            )
+        _check_digest(app, tarball, declared)
         _check_room(app, directory, _inspected(app, tarball, limits))
         extract(tarball, staged)
         build = _judge(app, staged)
@@ -369,6 +364,19 @@ def _remove(path):
         os.unlink(path)
 
 
+def _check_digest(app, tarball, declared):
+    """Refuse a tarball that is another than the declared one.
+
+    :raises CommandExecutionError: with the digest that it has.
+    """
+    found = _sha256(tarball)
+    if found != declared["sha256"]:
+        raise CommandExecutionError(
+            f"app.{app}.build.sha256: {declared['source']} has the sha256 {found}; expected the declared one. "
+            "Declare the build that is meant, or put the right one there"
+        )
+
+
 def foresee(app):
     """Refuse the declared build of an app for what it would do to others, where its tarball is at hand.
 
@@ -380,8 +388,9 @@ def foresee(app):
     one = __pillar__["app"][app]
     declared, source = one["build"], one["build"]["source"]
     tarball = __salt__["cp.cache_file"](source) if source.startswith("salt://") else source
-    # What is elsewhere is not fetched by a dry run, and what is another will be refused by its digest.
-    if tarball and os.path.isfile(tarball) and _sha256(tarball) == declared["sha256"]:
+    # What is elsewhere is not fetched by a dry run.
+    if tarball and os.path.isfile(tarball):
+        _check_digest(app, tarball, declared)
         found = _inspected(app, tarball, one["unpacked"])
         _check_room(app, ROOT, found)
         build = judged(app, found["manifest"], found["has"].__contains__)

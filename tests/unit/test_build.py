@@ -1102,10 +1102,17 @@ def whole(**changes):
     return [*parts, member("openapi/v1.yaml", content=b"paths: {}")]
 
 
-@pytest.mark.parametrize("source", ["here", "salt://here", "elsewhere", "https://builds.example.com/a.tar.gz", "other"])
+@pytest.mark.parametrize("source", ["here", "salt://here", "elsewhere", "https://builds.example.com/a.tar.gz"])
 def test_a_dry_run_judges_what_is_at_hand(foresee, source):
     at_hand = source in ("here", "salt://here")
     assert foresee(*whole(), source=source) == ([("shop", True, "paths: {}")] if at_hand else [])
+
+
+def test_a_dry_run_refuses_another_tarball_than_the_declared_one(foresee):
+    with pytest.raises(
+        CommandExecutionError, match=r"^app\.shop\.build\.sha256: .* has the sha256 .*; expected the declared"
+    ):
+        foresee(*whole(), source="other")
 
 
 FORESEEN = {
