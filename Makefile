@@ -1,14 +1,14 @@
-# `make help` lists what there is. Variables are given as in `make logs APP=tickets`.
+# `make help` lists the targets. Give variables as in `make logs APP=tickets`.
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
 LAB = $(PYTHON) -m lab --environment '$(ENV)'
 PYTEST := $(PYTHON) -m pytest
 
 ENV ?= dev
-# The examples by name; APP may be another app's directory too.
+# The names of the examples. APP may also be the directory of another app.
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
 HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
-# What `make lock` writes keeps the versions it has, unless UPGRADE=1.
+# `make lock` keeps the locked versions, unless UPGRADE=1.
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
@@ -19,10 +19,10 @@ site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
 # Charts and schemas are generated, and a Procfile has one line for each process type.
 LONG = ':!docs/benchmarks-*.svg' ':!docs/*.schema.json' ':!**/Procfile'
 
-# What `make bench` measures, in this order.
+# The parts of `make bench`, in their order.
 BENCHES = converge first releases long deploys serving apps growth minions
 
-# As root with all that the lab needs, which a user who only has virtual machines does not.
+# Root also gets what the lab needs. A user who only has virtual machines does not need it.
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
 TARGETS = help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge \
@@ -30,7 +30,7 @@ TARGETS = help setup tools up apply verify drift logs status down test lint unit
 .NOTPARALLEL:
 .PHONY: $(TARGETS)
 
-# What may be given to each target. All else is refused: it would be ignored without a word.
+# The variables that each target takes. Others are refused, because make would ignore them silently.
 of_the_lab = ENV SALTERN_LAB SALTERN_PORT SALTERN_HTTPS_PORT SALTERN_SUITE SALTERN_LOG
 takes_up = $(of_the_lab) SUITE
 takes_apply = $(of_the_lab) HOST ARGS
@@ -55,7 +55,7 @@ takes_secret-remove = ENV NAME
 takes_secrets-rekey = ENV
 takes_certificates = ENV ARGS
 takes_lock = UPGRADE
-# What a target cannot go without. Of secrets dev has none that an operator keeps: its ENV is no default here.
+# The variables that a target needs. ENV has no default here, because dev has no secrets that an operator keeps.
 needs_build-forget = APP
 needs_secret = ENV NAME
 needs_secret-remove = ENV NAME
@@ -69,7 +69,7 @@ taken := $(sort $(foreach goal,$(goals),$(takes_$(goal))))
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 environments := $(basename $(notdir $(wildcard pillar/environments/*.sls)))
 suites := $(shell sed -n 's/^\([a-z]*\):$$/\1/p' salt/debian.yaml)
-# A value as one word, and what a message says where it is none of those that are expected.
+# A value as one word, and the error for a value that is not expected.
 joined = $(subst $() ,_,$(strip $1))
 one_of = $(if $(filter $(call joined,$($1)),$2),,$(error $1: '$($1)' is no $3; expected one of $(sort $2)))
 strange = $(filter-out $(taken) PYTHON PYTEST,$(given))
@@ -148,7 +148,7 @@ vagrant-check: ## converge, verify and destroy the Vagrantfile's hosts, emulated
 	@lab/setup --machines
 	$(PYTHON) -m lab.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
-# What a runner is run with, which looks across hosts that need not be there.
+# The configuration of a runner: it looks across hosts that need not exist.
 define runner
 	@mkdir -p .lab/runners/var/cache/salt/master/proc
 	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/runners' 'log_level: quiet' 'job_cache: False' \
@@ -201,7 +201,7 @@ secret: tools ## encrypt a value, from a prompt or standard input (ENV=productio
 secret-remove: tools ## remove a value, or all of an app's (ENV=production NAME=app.shop)
 	@bin/secret remove --environment '$(ENV)' '$(NAME)'
 
-# ENV has a value of its own above, which is not meant here.
+# Only an ENV that was given counts here, not the default above.
 secrets-rekey: tools ## encrypt anew what others shall read, after a host or an operator came or left (ENV=production)
 	@bin/secret rekey $(if $(filter file,$(origin ENV)),,--environment '$(ENV)')
 

@@ -13,7 +13,7 @@
 #
 # Honours HTTPS_PROXY, HTTP_PROXY, NO_PROXY, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and SSL_CERT_FILE.
 set -eu
-# The apps' users run what lies below /usr/local, whatever the umask of the calling shell.
+# The apps' users must be able to run what lies below /usr/local, whatever the calling shell's umask.
 umask 022
 
 die() {
@@ -33,7 +33,7 @@ tree=$(cd "$(dirname "$0")" && pwd)
 lock=$tree/requirements/salt.txt
 build_lock=$tree/requirements/build.txt
 inventory=$tree/pillar/hosts.yaml
-# What it writes on the host, and the Debians that it knows.
+# The templates of the files that it writes, and the list of Debians.
 templates=$tree/bootstrap
 debians=$tree/salt/debian.yaml
 prefix=/opt/saltern
@@ -92,7 +92,7 @@ ids=$(sed -n 's/^["'\'']\{0,1\}\([A-Za-z0-9][A-Za-z0-9._-]*\)["'\'']\{0,1\}:.*/\
 echo "$ids" | grep -qxF -- "$id" ||
     die "id '$id' is not in pillar/hosts.yaml: add a row for it, or give one that is there with --id ($(echo $ids))"
 
-# What it was told the last time holds on.
+# Options of the last call stay valid.
 said() {
     sed -n "s/^$1: //p" /etc/salt/minion 2>/dev/null | head -n 1
 }
@@ -114,13 +114,13 @@ fi
 
 # --- What apt provides ----------------------------------------------------------------------------------------------
 
-# apt reads the lower-case names only.
+# apt reads only the lower-case names.
 for name in HTTP_PROXY HTTPS_PROXY NO_PROXY; do
     eval "value=\${$name:-}"
     [ -z "$value" ] || export "$(echo $name | tr '[:upper:]' '[:lower:]')=$value"
 done
 
-# Prints who holds a lock of apt, if somebody does.
+# Prints which process holds a lock of apt, if any does.
 apt_holder() {
     for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock /var/lib/apt/lists/lock /var/cache/apt/archives/lock; do
         inode=$(stat -c %i "$file" 2>/dev/null) || continue
@@ -130,7 +130,7 @@ apt_holder() {
     done
 }
 
-# Waits until nobody does, for 300 seconds at most.
+# Waits until no process holds a lock of apt, for 300 seconds at most.
 await_apt() {
     for second in $(seq 300); do
         who=$(apt_holder)
@@ -162,7 +162,7 @@ fi
 
 # --- Salt, in a virtual environment named by its lock ----------------------------------------------------------------
 
-# The index, as pip knows it, for uv too, which has names of its own for the same things.
+# Gives uv the index that pip knows: uv has its own names for the same variables.
 index() {
     if [ -n "${PIP_INDEX_URL:-}" ]; then
         export UV_DEFAULT_INDEX="$PIP_INDEX_URL"
@@ -186,7 +186,7 @@ index_failed() {
     if grep -qiE 'hash mismatch|do not match the hashes' "$2"; then
         reason="what the index gave does not match the hashes of requirements/salt.txt; do not use that index"
     else
-        # What the network said, or else the last that pip or uv said, without the index's user and password.
+        # Shows the network's own words, or else the last line of pip or uv, without the index's user and password.
         network='connection refused|name or service not known|failure in name resolution|network is unreachable'
         network="$network|timed out|certificate verify failed|invalid peer certificate|40[137] [a-z ]+"
         reason=$(grep -m 1 -oiE "$network" "$2" ||
@@ -218,14 +218,14 @@ if [ ! -e "$venv/.complete" ]; then
     VIRTUAL_ENV=$venv "$venv/bin/uv" pip sync -q --require-hashes --build-constraints "$build_lock" "$lock" \
         >"$log" 2>&1 || index_failed "Salt" "$log"
     rm -rf "$log" "$venv/uv.txt" "$prefix/.cache"
-    # Python warns on every run of a module that Salt imports. Imported already, it is not warned of again. At its very
-    # end salt-run logs what it left open, when no log is left to be written to: Python would print that.
+    # Python warns in every run of a module that Salt imports, but not of one that is imported already. At its end
+    # salt-run logs what it left open, after its log is closed, and Python would print that.
     packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    # Salt lists the directories of its modules more than eighty times in a run, and looks at each file there: byte code
-    # beside them would double that.
+    # Salt lists the directories of its modules more than eighty times in a run, and looks at each file. Byte code
+    # beside the modules would double that work.
     cat "$templates/quiet.pth" >"$packages/saltern_quiet.pth"
     cat "$templates/quiet.py" >"$packages/saltern_quiet.py"
-    # A first run would compile the byte code, in the time of whoever waits for it. A few of Salt's files are templates.
+    # Compiles the byte code now, so that nobody waits for it in a first run. A few of Salt's files are templates.
     library=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" "$library" >/dev/null 2>&1 || true
     "$venv/bin/salt-call" --version >/dev/null ||
@@ -233,7 +233,7 @@ if [ ! -e "$venv/.complete" ]; then
     touch "$venv/.complete"
     changed=yes
 fi
-# uv's own, and open to everybody.
+# uv's own files, which everybody may read.
 rm -f "$venv/.lock"
 if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
     ln -sfn "$digest" "$prefix/current.new"
@@ -241,8 +241,8 @@ if [ "$(readlink "$prefix/current" 2>/dev/null)" != "$digest" ]; then
     find "$prefix" -mindepth 1 -maxdepth 1 -type d ! -name "$digest" -exec rm -rf {} +
     changed=yes
 fi
-# Prints a template with this host's values in the place of their names. $1: the template, in which a line that is just
-# @roots@ or @options@ is that one; further: names and values, as in id=web1.
+# Prints a template with this host's values in the place of their names. $1: the template; a line @roots@ or @options@
+# in it stands for that template. Further arguments: names and values, as in id=web1.
 filled() {
     template=$templates/$1.in
     shift
@@ -254,7 +254,7 @@ filled() {
         -e "/^@options@\$/{r $templates/options.in" -e 'd}' "$template" | sed "$edits"
 }
 
-# Writes a file from a template where it differs. $1: its path; $2: its mode; further: as for filled.
+# Writes a file from a template where it differs. $1: its path; $2: its mode; further arguments: as for filled.
 install_file() {
     target=$1 mode_of_file=$2
     shift 2
@@ -268,7 +268,7 @@ install_file() {
     rm -f "$candidate"
 }
 
-# Installs a command of Salt's. What a signal ends did not succeed, which Salt's own handlers say (exit status 0).
+# Installs a command of Salt's. A command that a signal ends must not exit with 0, as it does with Salt's own handlers.
 # $1: its name; $2: its function; $3: the signals, but for those that its caller ignores; $4: further lines of Python.
 install_command() {
     install_file "/usr/local/bin/$1" 0755 command name="$1" function="$2" signals="$3" more="${4:-}"
@@ -279,7 +279,7 @@ signals="signal.SIGHUP, signal.SIGINT, signal.SIGTERM"
 for command in salt salt-run salt-key; do
     if [ "$mode" = master ]; then
         case $command in
-            # On Ctrl-C it says how to look up what goes on on the minions.
+            # On Ctrl-C it says how to look up what the minions still do.
             salt) install_command salt salt_main "signal.SIGHUP, signal.SIGTERM" ;;
             *) install_command $command "$(echo $command | tr - _)" "$signals" ;;
         esac
@@ -297,7 +297,7 @@ install_command salt-call salt_call "$signals" \
 
 mkdir -p /etc/salt
 if [ "$mode" = minion ]; then
-    # A minion remembers the key of the master that it has met.
+    # A minion remembers the key of its first master.
     [ "$(said master_finger)" = "$master_key" ] || rm -f /etc/salt/pki/minion/minion_master.pub
     # The master's copy of salt/_utils comes here. Salt puts the directory on Python's path only if it is there at a
     # start.
@@ -309,27 +309,27 @@ fi
 
 if [ "$mode" = master ]; then
     install_file /etc/salt/master 0644 master
-    # There may be secrets in what the minions answer.
+    # The minions' answers may have secrets.
     mkdir -p /var/cache/salt/master
     chmod 0700 /var/cache/salt/master
 elif [ "$was" = master ]; then
     rm -f /etc/salt/master
 fi
 
-# The key from which this host derives the passwords that only it needs. Made once, and kept.
+# The host derives the passwords that only it needs from this key. The key is made once, and kept.
 if [ ! -s /etc/salt/host.key ]; then
     (umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >/etc/salt/host.key.new)
     mv /etc/salt/host.key.new /etc/salt/host.key
     changed=yes
 fi
 
-# The key by which this host reads its environment's secrets. Made once, beside its place, and kept.
+# The host reads its environment's secrets by this key. The key is made once, beside its place, and kept.
 keys=/etc/salt/gpgkeys
 export_key="gpg --homedir $keys --armor --export"
 if [ ! -d $keys ]; then
     rm -rf $keys.new
     mkdir -m 0700 $keys.new
-    # Of itself gpg looks after a web of trust and locks, for each message anew: a third of its time.
+    # By default gpg checks a web of trust and takes locks for each message, which is a third of its time.
     printf '%s\n' "trust-model always" no-auto-check-trustdb lock-never >$keys.new/gpg.conf
     make_key() {
         gpg --homedir $keys.new --batch --passphrase '' "$@" 2>&1
@@ -349,7 +349,7 @@ fi
 
 # --- Its master, or its minions -------------------------------------------------------------------------------------
 
-# Has one of Salt's two services run, and only where it should: a service that reads what was changed is started anew.
+# Starts one of Salt's two services where it should run, and stops it elsewhere. Restarts it after a change.
 # $1: master or minion; $2: what ends with it, as systemd's KillMode says that.
 service() {
     unit=/etc/systemd/system/salt-$1.service
@@ -382,7 +382,7 @@ fingerprint() {
 }
 
 service master mixed
-# A run that a minion has begun goes on when the minion is started anew.
+# A run that a minion has begun goes on when the minion restarts.
 service minion process
 if [ "$mode" = master ]; then
     own=$(fingerprint /etc/salt/pki/master/master.pub)
