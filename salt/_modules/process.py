@@ -355,6 +355,25 @@ def _call(method, *arguments):
         raise CommandExecutionError(f"supervisor: {method}: {fault.faultString}") from fault
 
 
+def _await():
+    """Wait for the supervisord that systemd starts where one has died."""
+    deadline = time.monotonic() + AGAIN
+    while not is_up() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def _have(reason, method, *arguments):
+    """Call supervisor for what it may have done already: one that has just started goes by its files as they are.
+
+    :param reason: what it says then.
+    """
+    try:
+        _call(method, *arguments)
+    except CommandExecutionError as error:
+        if reason not in str(error):
+            raise
+
+
 def is_up():
     """Tell whether supervisor runs.
 
@@ -495,9 +514,7 @@ def tell(app, release, processes):
     with open(path(app, release), encoding="utf-8") as stream:
         text = stream.read()
     _replace(path(app, release), without_start(text, names))
-    deadline = time.monotonic() + AGAIN
-    while not is_up() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    _await()
     states, left = {name: one["state"] for name, one in info(app, release).items()}, []
     for name, process in names.items():
         if states.get(name) in ("STARTING", "RUNNING", "BACKOFF"):
@@ -620,19 +637,32 @@ def _reloaded():
             os.unlink(file)
 
 
+def _is_stopping(app, names):
+    """Tell whether supervisor waits for the end of one of some processes; one that has died does not."""
+    try:
+        return any(one["state"] == "STOPPING" for name, one in info(app).items() if name in names)
+    except CommandExecutionError:
+        if is_up():
+            raise
+        return False
+
+
 def _update(app):
     """Do what ``supervisorctl update`` does, for one app."""
+    _await()
     ((added, changed, removed),) = _reloaded()
     added, changed, removed = ([g for g in groups if g.startswith(f"{app}.")] for groups in (added, changed, removed))
     leaving = [*removed, *changed]
     for group in leaving:
         # Without waiting, so that all have their grace at the same time.
         _call("stopProcessGroup", group, False)
-    while any(one["state"] == "STOPPING" for name, one in info(app).items() if name in leaving):
+    while _is_stopping(app, leaving):
         # Supervisor itself kills what outlives its grace.
         time.sleep(0.1)
+    # It may have died meanwhile: what it ran is ended below.
+    _await()
     for group in leaving:
-        _call("removeProcessGroup", group)
+        _have("BAD_NAME", "removeProcessGroup", group)
     if leaving:
         _end_unscoped(app)
     # What supervisor does not know any more, and what the end of a launcher has left. Of what is to start, the launcher
@@ -640,4 +670,4 @@ def _update(app):
     if left := sorted(set(strays(app)) - {*added, *changed}):
         subprocess.run([LAUNCHER, "--end", *left], check=False)
     for group in [*added, *changed]:
-        _call("addProcessGroup", group)
+        _have("ALREADY_ADDED", "addProcessGroup", group)

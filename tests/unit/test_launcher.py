@@ -354,7 +354,7 @@ def test_what_the_kernel_does_not_let_go_is_not_waited_for_without_end(launcher,
         launcher.ending.finish([ending])
     assert ending.is_stuck and set(scope.sent) == {signal.SIGKILL}
     *_, last = (tmp_path / "log").read_text().splitlines()
-    assert last.startswith("v3 web.1 cannot be killed, since the kernel holds it: python")
+    assert last.startswith("v3 web.1 has not ended 0.2 s after SIGKILL, since the kernel holds it: python")
 
 
 def test_a_signal_is_for_a_process_of_the_scope_alone(launcher, run, monkeypatch, tmp_path):

@@ -1,6 +1,7 @@
 """Processes as supervisor is to run them."""
 
 import configparser
+import contextlib
 import os
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 
 def supervisors_parser(text):
@@ -179,6 +181,7 @@ def test_what_supervisor_does_not_run_is_left_behind(process, groups, monkeypatc
 
 def test_what_is_to_start_again_is_left_to_its_launcher(process, monkeypatch):
     ran, called = [], []
+    monkeypatch.setattr(process, "is_up", lambda: True)
     monkeypatch.setattr(process, "_reloaded", lambda: ((["shop.v3.web.1", "faq.v1.web.1"], [], []),))
     monkeypatch.setattr(process, "info", lambda app: {})
     monkeypatch.setattr(process, "strays", lambda app: ["shop.v2.web.1", "shop.v3.web.1"])
@@ -187,6 +190,33 @@ def test_what_is_to_start_again_is_left_to_its_launcher(process, monkeypatch):
     process._update("shop")
     assert ran == [[process.LAUNCHER, "--end", "shop.v2.web.1"]]
     assert called == [("addProcessGroup", "shop.v3.web.1")]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_a_supervisor_that_dies_while_it_stops_processes_is_waited_for(process, monkeypatch, refuses):
+    """The supervisord that comes in its place knows nothing of what left, and has what is in the files already."""
+    ups, called, ran = [True, True, False, False, False, True], [], []
+    monkeypatch.setattr(process, "is_up", lambda: ups.pop(0) if len(ups) > 1 else ups[0])
+    monkeypatch.setattr(process.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(process, "strays", lambda app: ["shop.v2.web.1"])
+    monkeypatch.setattr(process, "_end_unscoped", lambda app: None)
+    monkeypatch.setattr(process.subprocess, "run", lambda command, check: ran.append(command))
+    faults = {"removeProcessGroup": "BAD_NAME: x", "addProcessGroup": "NO_FILE: x" if refuses else "ALREADY_ADDED: x"}
+
+    def call(method, *arguments):
+        called.append(method)
+        if method == "getAllProcessInfo":
+            raise CommandExecutionError("supervisor does not answer on /run/supervisor.sock: [Errno 104]")
+        if method in faults:
+            raise CommandExecutionError(f"supervisor: {method}: {faults[method]}")
+        return ((["shop.v3.web.1"], [], ["shop.v2.web.1"]),)
+
+    monkeypatch.setattr(process, "_call", call)
+    with pytest.raises(CommandExecutionError, match="NO_FILE") if refuses else contextlib.nullcontext():
+        process._update("shop")
+    end = ["removeProcessGroup", "addProcessGroup"]
+    assert called == ["reloadConfig", "stopProcessGroup", "getAllProcessInfo", *end]
+    assert ran == [[process.LAUNCHER, "--end", "shop.v2.web.1"]]
 
 
 def test_what_is_told_to_end_does_not_start_again_under_another_supervisord(process, groups, monkeypatch, tmp_path):

@@ -199,9 +199,9 @@ def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines)
     left = "find /sys/fs/cgroup -name 'app-*.v*.scope' | grep -q ."
     host.sh("kill -9 $(supervisorctl pid); until systemctl show supervisor | grep -q ^SubState=auto; do :; done")
     host.run("systemctl", "stop", "supervisor")
-    host.sh(f'timeout 60 sh -c "while {left}; do sleep 0.2; done"')
+    host.sh(f'timeout 90 sh -c "while {left}; do sleep 0.2; done"')
     host.run("systemctl", "start", "supervisor")
-    host.sh("timeout 60 sh -c 'while supervisorctl status | grep -v RUNNING; do sleep 0.5; done'")
+    host.sh("timeout 90 sh -c 'while supervisorctl status | grep -v RUNNING; do sleep 0.5; done'")
 
 
 def test_events_of_a_process_that_speaks_http_1_0_are_not_kept_back(host, lines):

@@ -10,9 +10,8 @@ from .log import say
 POLL = 0.05
 # Seconds that a process has to end by itself, once what it read from, or its parent, has ended.
 SETTLE = 1
-# Seconds in which what was killed has ended, where the kernel does not wait for a disk or the like. A second later
-# supervisor kills the launcher; see BACKSTOP in salt/_modules/process.py.
-KILLED = 4
+# Seconds in which what was killed has ended, also on a busy machine, where the kernel does not wait for a disk.
+KILLED = 10
 # How the kernel calls the state of a process that was sent SIGSTOP.
 STOPPED = "T"
 SHELLS = {"sh", "dash", "bash", "rbash", "ash", "busybox", "ksh", "ksh93", "mksh", "yash", "zsh", "fish", "posh"}
@@ -134,7 +133,7 @@ class Ending:
                 self.scope.send(pid, signal.SIGKILL)
             if now >= self.deadline + KILLED:
                 self.is_stuck = True
-                say(self.scope, f"cannot be killed, since the kernel holds it: {listed(found)}")
+                say(self.scope, f"has not ended {KILLED} s after SIGKILL, since the kernel holds it: {listed(found)}")
             return self.is_stuck
         # Where its launcher is yet there, that one ends the rest.
         launchers = [process for process in found.values() if process.is_root]
