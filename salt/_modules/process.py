@@ -48,8 +48,8 @@ SOCKET = "/run/supervisor.sock"
 GROUPS = "/sys/fs/cgroup"
 DEFAULT_GRACE = 30
 
-# Seconds in which systemd has started another supervisord, where one has died.
-AGAIN = 10
+# Seconds in which systemd has started another supervisord where one has died, also on a busy machine.
+AGAIN = 30
 
 # Seconds after the grace in which the launcher kills what is left, before supervisor kills the launcher.
 BACKSTOP = 5
