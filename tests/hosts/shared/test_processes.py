@@ -205,8 +205,8 @@ def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines)
 
 
 def test_events_of_a_process_that_speaks_http_1_0_are_not_kept_back(host, lines):
-    assert streams(host.address, DOMAIN)
-    assert streams(host.address, DOMAIN, tls=True)
+    assert streams(host.address, DOMAIN, accept="text/event-stream")
+    assert streams(host.address, DOMAIN, tls=True, accept="text/event-stream")
 
 
 def test_clients_that_do_not_read_hold_no_process(host, lines):
