@@ -44,7 +44,7 @@ def declare(lab: Lab, host: Host, count: int, variables: int, scratch: Path) -> 
 
 def started(lab: Lab, case: tuple[int, int], scratch: Path) -> Host:
     """Boot a host that has so many apps and variables, and converge it."""
-    # Nothing but what is measured: the examples go with what is secret of them.
+    # Only what is measured stays: the examples and their secrets go.
     pillar.declare(lab.tree / "pillar", "dev", {"app": {"faq": None, "tickets": None}})
     (lab.tree / "pillar/secrets/dev.sls").write_text("{}\n")
     host = lab.boot("dev")
@@ -62,7 +62,7 @@ def measure(hosts: dict[tuple[int, int], Host]) -> dict[tuple[int, int], dict[st
     for n in range(ROUNDS + 1):
         for case, host in in_turn(hosts.items(), n):
             one = {name: timed(host, *command) for name, command in COMMANDS.items()}
-            # The first is to warm up.
+            # The first round warms up.
             taken[case] += [one] if n else []
     return {
         case: {name: statistics.median(one[name] for one in each) for name in COMMANDS} for case, each in taken.items()

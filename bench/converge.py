@@ -26,7 +26,7 @@ from lab.steps import Steps
 SUITE = "trixie"
 ROUNDS = 5
 CONTENDERS = ROOT / "bench/contenders"
-# Where they are on the host: each in a virtual environment of its own, and what they read.
+# The contenders' places on the host: a virtual environment for each, and what they read.
 THERE = "/opt/bench"
 COMMANDS = {
     "test.ping": "salt-call --local -l quiet test.ping",
@@ -36,13 +36,13 @@ COMMANDS = {
     f"{THERE}/ansible/bin/ansible-playbook -i localhost, site.yml",
 }
 CONTENDING = ("pyinfra", "Ansible")
-# What each says where nothing was changed.
+# What each contender prints when it changed nothing.
 NOTHING = {
     "Saltern": "changed=0|^Succeeded: [0-9]+$",
     "pyinfra": r"Grand total +\d+ +- +- +\d+",
     "Ansible": "changed=0 ",
 }
-# Seconds, seconds of CPU of it and all that it waited for, and the most memory of one of them in MiB.
+# Seconds, CPU seconds of the process and of all that it waited for, and the most memory of one of them in MiB.
 MEASURE = """
 import json, os, subprocess, sys, time
 started = time.monotonic()
@@ -80,7 +80,7 @@ def collect(host: Host, directory: Path) -> None:
         pack(host, f"tar -C /srv/apps/{app}/builds -cf - {builds[app]}", directory / f"builds/{app}.tar")
     asked = "SELECT json_object_agg(rolname, rolpassword) FROM pg_authid WHERE rolpassword IS NOT NULL"
     logins = json.loads(host.sh(f'cd / && su postgres -c "psql -Atc \\"{asked}\\""').stdout)
-    # The contenders have one login for each app, the usual way: its role.
+    # The contenders use the usual single login for each app: its role.
     verifiers = {login.partition("_")[0]: verifier for login, verifier in logins.items()}
     for path in (directory / "files").rglob("env/DATABASE_URL"):
         path.write_text(re.sub(r"//([a-z0-9-]+)_[0-9a-f]{6}:", r"//\1:", path.read_text()))

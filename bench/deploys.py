@@ -34,7 +34,7 @@ DOMAIN = f"{APP}.localhost"
 PAGE = "/bench"
 DEADLINE = 30
 POLL = 0.05
-# What tells which release answers, with which config; it asks the database, as pages do.
+# A view that tells which release answers, with which config. It asks the database, as pages do.
 VIEW = """
 
 def bench(request):
@@ -52,7 +52,7 @@ USUAL = (
     f"cd {THERE}/host && ANSIBLE_PIPELINING=1 ANSIBLE_PYTHON_INTERPRETER={THERE}/ansible/bin/python "
     f"PIP_CERT=/etc/ssl/certs/ca-certificates.crt {THERE}/ansible/bin/ansible-playbook -i localhost, "
 )
-# The app by itself, with the environment that it has on the host that Saltern keeps.
+# The app by itself, with the environment that it has on Saltern's host.
 APP_ALONE = ("faq-run", "gunicorn", "faq_site.wsgi", "--bind", "127.0.0.1:8399", "--workers", "2", "--threads", "4")
 
 

@@ -30,9 +30,9 @@ APPS = 50
 VARIABLES = 10
 RUNS = 15
 MASTER = "master1"
-# Two proxies and a database for each environment, and app hosts for the rest: it is these that a fleet has more of.
+# Each environment has two proxies and a database. The rest are app hosts, because a fleet grows by these.
 FIRST = {"proxy": "proxy", "spare": "proxy", "db": "database"}
-# Whose pillars are compiled.
+# The hosts whose pillars are compiled.
 ASKED = {"an app host": "app1", "the database": "db", "a proxy": "proxy"}
 
 
@@ -122,7 +122,7 @@ def compiled(opts: dict, minion_id: str) -> tuple[float, float]:
 def main() -> int:
     """Measure, and print a table. Return an exit code."""
     console = Console(width=120)
-    # Salt's own log goes nowhere: it would be written by each compile.
+    # Salt's own log is dropped, because each compile would write it.
     logging.disable(logging.CRITICAL)
     seconds: dict[tuple, list[tuple[float, float]]] = {}
     with contextlib.ExitStack() as stack, console.status("compile") as status:
@@ -131,7 +131,7 @@ def main() -> int:
             for (who, name), (size, opts) in itertools.product(ASKED.items(), masters.items()):
                 status.update(f"compile: {run} of {RUNS}, {who}, {size} hosts")
                 found = compiled(opts, name)
-                # The first one reads and checks the inventory.
+                # The first compile reads and checks the inventory.
                 seconds.setdefault((who, size, run == 0), []).append(found)
     rows = []
     for who in ASKED:

@@ -104,7 +104,7 @@ def main() -> int:
             entry = hosts.get("proxy1") or hosts["dev"]
             apps = [host for name, host in hosts.items() if name != "proxy1"]
             if len(apps) > 1:
-                # Until the proxy has both in.
+                # Waits until the proxy has both hosts in.
                 time.sleep(10)
             found, seconds, lived, said = across(lab, entry.address, apps)
             for name, one in found.items():

@@ -23,7 +23,7 @@ BATCH = 10
 # States of an app host.
 LEAST = 50
 MASTER, CROWD = "master1", "crowd"
-# All that a process and those that it waited for have used, in hundredths of a second, by what a command line holds.
+# The CPU time of processes and of those that they waited for, in hundredths of a second, by a part of the command line.
 USED = """
 for stat in /proc/[0-9]*/stat; do
     tr '\\0' ' ' <"${stat%stat}cmdline" 2>/dev/null | grep -q -- "salt-$1" || continue
@@ -89,7 +89,7 @@ def joined(hosts: dict[str, Host]) -> None:
         if time.monotonic() > deadline:
             raise SystemExit("not all minions have sent their keys within 300 s")
         time.sleep(1)
-    # All are this machine's own: nobody's fingerprint is to be compared.
+    # All minions are on this machine: no fingerprint needs to be compared.
     master.run("salt-key", "--yes", "--accept-all")
     while len(answered(master, "test.ping")) < MINIONS:
         if time.monotonic() > deadline:

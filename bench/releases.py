@@ -21,7 +21,7 @@ from lab.worktree import commit
 RUNS = 5
 MIRROR = {"port": 8300, "domains": ["mirror.localhost"], "formation": {"web": 2}, "config": {"SHADE": "0"}}
 
-# Asks until the process answers. Its arguments: a URL, what goes into the header Host, and the command.
+# Asks until the process answers. Arguments: a URL, the header Host, and the command.
 BOOT = """
 import subprocess, sys, time, urllib.request
 started = time.monotonic()
@@ -38,7 +38,7 @@ process.wait()
 """
 APP_ALONE = ("mirror-run", "uvicorn", "mirror:app", "--port", "8399", "--no-access-log")
 
-# Asks through nginx until other processes answer: those of a release have their ports in another slot than the last's.
+# Asks through nginx until other processes answer. A release's ports are in another slot than those of the last one.
 ANSWERS = """
 import json, time, urllib.request
 request = urllib.request.Request("http://127.0.0.1/healthz", headers={"Host": "mirror.localhost"})
@@ -97,7 +97,7 @@ def served(host: Host, *command: str) -> tuple[float, float]:
     """
     with ThreadPoolExecutor(1) as pool:
         answers = pool.submit(host.run, "python3", "-c", ANSWERS)
-        # Until it has asked once.
+        # Waits until it has asked once.
         time.sleep(0.5)
         seconds = timed(host, "sh", "-c", 'date +%s.%N >/run/begun && exec "$@"', "sh", *command)
         begun = float(host.run("cat", "/run/begun").stdout)
@@ -154,7 +154,7 @@ FIGURES = (
     "a process start, 1 variable",
     "a process start, 500 variables",
 )
-# What makes a release.
+# The changes that make a release.
 MOVES = (
     "a config change",
     "a config change, with a contract",

@@ -97,7 +97,7 @@ def chart(result: Result) -> str:
         no_prefix=True,
         js=[],
     )
-    # The first comes last, from below.
+    # The first row comes last, because the chart begins at the bottom.
     labels = list(reversed(result.bars))
     drawn.x_labels = labels
     drawn.add("", [round(result.bars[label], 2) for label in labels])

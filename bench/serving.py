@@ -22,7 +22,7 @@ SECONDS = 8
 CONNECTIONS = 8
 APP = "faq"
 DOMAIN = f"{APP}.localhost"
-# A view of 5 ms of CPU, whatever else its process does meanwhile.
+# A view that takes 5 ms of CPU, whatever else its process does meanwhile.
 VIEW = """
 
 def bench(request):
@@ -55,7 +55,7 @@ def prepared(lab: Lab) -> Host:
         commit(code)
         lab.build(code, host.python)
     host.converge(line=lambda _: None)
-    # It is one program, with nothing that it needs beside it.
+    # It is one program and needs nothing else.
     subprocess.run(["podman", "cp", shutil.which("hey"), f"{host.name}:/usr/local/bin/hey"], check=True)
     return host
 

@@ -40,7 +40,7 @@ def command(arguments: list[str]) -> list[str]:
     for part in options.part:
         if part not in there:
             parser.error(f"{part}: no formula of that name has checks; expected one of {', '.join(there)}")
-    # Also where this tree is read alone: nothing is left in it.
+    # Leaves nothing in the tree, which may be read-only.
     told = ["-p", "verify.plugin", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--rootdir={ROOT}"]
     told += [str(there[part]) for part in options.part or there]
     told += [f"--hosts={options.hosts}", f"--tree={options.tree}"]

@@ -97,7 +97,7 @@ def ports(host, address):
     return {"http": "80", "https": "443"}
 
 
-# Seconds for a whole answer of an app, and bytes of it.
+# Bounds of an app's whole answer, in seconds and bytes.
 ANSWER, LARGEST = 60, 20_000_000
 
 
@@ -130,7 +130,7 @@ def outside(address, ports, settings):
             headers = {"Host": domain} | options.pop("headers", {})
             options = {"timeout": 30, "verify": False, "allow_redirects": False} | options
             url = f"{scheme}://{address}:{ports[scheme]}{path}"
-            # The bound of each read is none of a whole answer, which an app may make as long as it likes.
+            # A bound of each read does not bound the whole answer, which an app may make as long as it likes.
             deadline, content = time.monotonic() + ANSWER, b""
             with session.request(method, url, headers=headers, stream=True, **options) as answer:
                 for part in answer.iter_content(1 << 16):
@@ -205,7 +205,7 @@ def processes(host, python):
             words = line.split()
             if words and words[0].startswith(f"{app}.") and "pid" in words:
                 there = [one for one in found.values() if one["group"].endswith("/" + scope(app, words[0]))]
-                # What has ended just now has none, and is missed by name.
+                # A process that has ended just now has none. The test misses it by name.
                 for launcher in (one for one in there if " --first " in one["title"] and one["user"] == "root"):
                     for first, *others in filter(None, [below(launcher["pid"], found)]):
                         named[words[0]] = first | {"launcher": launcher, "descendants": others}

@@ -12,5 +12,5 @@ def settle() -> None:
     # Salt puts an importer of an older kind before Python's own, without the find_spec that pytest asks each of them
     # for. It serves processes that load ZeroMQ and PyNaCl together; none does here.
     sys.meta_path[:] = [importer for importer in sys.meta_path if not isinstance(importer, salt.NaclImporter)]
-    # Until its logging is set up, Salt keeps what is logged and prints it when Python ends.
+    # Salt keeps log lines until its logging is set up, and prints them when Python ends.
     salt._logging.shutdown_temp_handler()

@@ -12,9 +12,9 @@ import time
 
 __virtualname__ = "saltern_progress"
 
-# What salt.state logs of each state: that it begins, with its name; with its function too, once its requisites are met.
+# salt.state logs for each state that it begins, with its name, and with its function once its requisites are met.
 BEGINS, EXECUTES, ENDS = "Running state [%s]", "Executing state %s.%s for [%s]", "Completed state [%s]"
-# What moves the cursor or is not seen.
+# Characters that move the cursor or are not seen.
 UNSEEN = re.compile("[^ -~\u00a1-\u167f]")
 
 
@@ -62,7 +62,7 @@ class Progress(logging.Handler):
             self.stream.write(f"\r\x1b[K{text}")
             self.stream.flush()
         except (OSError, ValueError):
-            # The terminal has gone, and the converge goes on.
+            # The terminal is gone. The converge goes on.
             self.handle = lambda record: None
 
 

@@ -31,7 +31,7 @@ def output(data, **options):
     """
     report.__opts__ = __opts__
     data = terminal.shown(data)
-    # It writes into what it is given.
+    # Salt's outputter changes the data that it is given.
     notes = noted(data)
     text = report.output(data, **options)
     if not notes or not isinstance(text, str):

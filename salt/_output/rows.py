@@ -46,7 +46,7 @@ def lines(rows):
         return ["    none"]
     names = list(rows[0])
     cells = [names] + [[str(row.get(name, "")).replace("\n", " ") for name in names] for row in rows]
-    # What is empty in all rows is no column.
+    # A column that is empty in all rows is left out.
     kept = [index for index in range(len(names)) if any(row[index] for row in cells[1:])]
     widths = {index: max(len(row[index]) for row in cells) for index in kept}
     return ["    " + "  ".join(row[index].ljust(widths[index]) for index in kept).rstrip() for row in cells]

@@ -29,7 +29,7 @@ def accept(minion_id, fingerprint):
     try:
         return _accept(minion_id, str(fingerprint))
     except CommandExecutionError as error:
-        # Raised, it would be shown with its traceback.
+        # Salt would show an exception with its traceback.
         return {"data": {"retcode": 1, "refused": str(error)}, "outputter": __opts__.get("output", "nested")}
 
 

@@ -40,7 +40,7 @@ def _enforce(name, limits):
     """Have the kernel take what systemd has read."""
     units = __salt__["app_limits.differences"](name, limits)
     for unit in units:
-        # What has ended meanwhile needs no limits.
+        # A process that has ended meanwhile needs no limits.
         with contextlib.suppress(CommandExecutionError, KeyError):
             __salt__["service_config.enforce"](unit, __salt__["app_limits.properties"](unit, name, limits))
     if units:
@@ -68,7 +68,7 @@ def retired(name, apps):
     try:
         _write(own)
         for path in stale:
-            # Nothing of an app that is gone runs any more, and systemd keeps a slice that is empty.
+            # Nothing of the removed app runs any more, but systemd keeps its empty slice.
             if path.endswith(".slice"):
                 __salt__["service_config.stop"](os.path.basename(path))
             os.unlink(path)

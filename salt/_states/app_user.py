@@ -17,7 +17,7 @@ def free(name, home):
     except KeyError:
         return ret
     found = user.pw_dir
-    # It was kept when the app was removed, since files of it are there.
+    # The user was kept when the app was removed, because files of it are left.
     is_kept = user.pw_uid == __salt__["kept.of"]("app", name).get("uid")
     if found != home and not is_kept:
         ret["result"] = False

@@ -2,7 +2,7 @@
 
 from salt.exceptions import CommandExecutionError
 
-# What build.damage says of a build that was never unpacked.
+# The answer of build.damage for a build that was never unpacked.
 ABSENT = "it is not there"
 
 

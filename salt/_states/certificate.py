@@ -94,7 +94,7 @@ def _bundled(name, directory, will_change):
     if done["retcode"]:
         comment = f"update-ca-certificates: {done['stderr'] or done['stdout']}"
         return ret | {"changes": {}, "result": False, "comment": comment}
-    # Of an authority that is gone it leaves the link, which then tells that it has run.
+    # update-ca-certificates leaves the link of an authority that is gone. That link shows that it has run.
     for link in _dangling(name, directory):
         os.unlink(link)
     return ret | {"comment": f"{name} was made anew"}
@@ -125,7 +125,7 @@ def _written(name, text, user, mode, write):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is as it should be"}
     if text is not None and _is_there(name, text, user, mode):
         return ret
-    # Neither shows a key.
+    # Neither of the two shows a key.
     ret["changes"] = {name: {"old": "another" if os.path.exists(name) else None, "new": "written"}}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{name} would be written"}

@@ -22,6 +22,6 @@ def begun(name, apps):
                 __salt__["contract.begin"](app, ahead=True)
                 return ret | {"comment": f"{app} will be asked"}
         except Exception as error:
-            # Whatever it is, the release has to say it.
+            # Whatever went wrong, the release reports it.
             log.debug("%s: not begun: %r", app, error)
     return ret

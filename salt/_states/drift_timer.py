@@ -28,7 +28,7 @@ def switched(name, enabled, status):
     if not is_right:
         steps += [(word, name) for word in (("enable", "start") if enabled else ("stop", "disable"))]
     if not enabled:
-        # What the timer has started may be waiting for this converge to end, and would write the status after it.
+        # A run that the timer started may wait for this converge to end, and would write the status after it.
         steps.append(("stop", name.replace(".timer", ".service")))
     for word, unit in steps:
         if not __salt__[f"service.{word}"](unit):

@@ -16,7 +16,7 @@ from salt.exceptions import CommandExecutionError
 
 # Seconds in which a minion must answer.
 TIMEOUT = 10
-# Seconds in which it must have the modules.
+# Seconds in which a minion must have the modules.
 SYNC = 120
 # Seconds in which a host must be back from a reboot, and between two questions.
 REBOOT = 600
@@ -55,7 +55,7 @@ def _unready(hosts):
     synced = ask(hosts, "saltutil.sync_all", timeout=SYNC)
     wait = {"wait": True, "timeout": SYNC}
     told = ask(hosts, "saltutil.refresh_pillar", timeout=2 * SYNC, kwarg=wait)
-    # A pillar with mistakes holds nothing else, so that no secret is shown with them.
+    # A pillar with mistakes holds nothing else, so no secret is shown with them.
     mistakes = ask(hosts, "pillar.get", "_errors", [], kwarg={"unmask": True})
     missing = [host for host in sorted(hosts) if not isinstance(synced.get(host), dict) or told.get(host) is not True]
     missing += [host for host in sorted(hosts) if host not in missing and not isinstance(mistakes.get(host), list)]
@@ -208,7 +208,7 @@ def _asked(host, target, directory):
     tree = os.path.dirname(__opts__["file_roots"]["base"][0])
     report = os.path.join(directory, f"{host}.xml")
     command = [sys.executable, "-m", "verify", "-q", f"--hosts={target}", f"--tree={tree}", f"--junit-xml={report}"]
-    # Secrets are decrypted by this master's key.
+    # This master's key decrypts the secrets.
     environ = os.environ | {"GNUPGHOME": __opts__["gpg_keydir"]}
     started = time.monotonic()
     try:

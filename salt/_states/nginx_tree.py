@@ -36,7 +36,7 @@ def current(name, template, apps):
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
         refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
-        # Where all that changed is refused, the certificates of other sites must be read all the same.
+        # nginx must read other sites' certificates, even where it refuses everything that changed.
         is_stale = is_stale or (refused and __salt__["nginx_tree.is_stale"](name, certificates))
         if is_stale:
             __salt__["nginx_tree.reload"]()
@@ -70,7 +70,7 @@ def mod_watch(name, **_):
     if __opts__["test"]:
         return ret | {"changes": RELOADED, "result": None, "comment": "nginx would be reloaded"}
     try:
-        # Of what it refuses it would say nothing here, and go on with what it has.
+        # nginx would not report here what it refuses, and would go on with what it has.
         __salt__["nginx_tree.promote"](name, {})
         __salt__["nginx_tree.reload"]()
     except CommandExecutionError as error:

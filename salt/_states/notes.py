@@ -6,6 +6,6 @@ def told(name):
 
     :param name: what is told, in words.
     """
-    # A master's job may be that of the orchestration which has drained the host, and puts it in again after it.
+    # A master's job may be the orchestration that has drained the host, and that puts it in again afterwards.
     notes = __salt__["notes.of_host"](for_a_while=__opts__.get("__cli") != "salt-minion")
     return {"name": name, "changes": {}, "result": True} | __salt__["notes.tell"](notes)

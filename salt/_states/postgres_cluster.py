@@ -66,9 +66,9 @@ def mod_watch(name, version, certificate, sfun=None, **_):
 
 def _access_loaded(name, version, certificate, will_change):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"Cluster {version}/{name} has its access list"}
-    # One that does not run will read it when it starts.
+    # A server that does not run reads it when it starts.
     unit = f"postgresql@{version}-{name}"
-    # One that the run would restart will have read them then.
+    # A server that the run would restart has read them by then.
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
     among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
     if __salt__["service_config.started"](unit, among=among) is None or (will_change and is_restarted):

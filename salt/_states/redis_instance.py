@@ -13,7 +13,7 @@ from salt.exceptions import CommandExecutionError
 MANAGED = "Managed by Saltern"
 USERS = "/etc/saltern/redis"
 
-# What an app's users may, and what the host's own may.
+# The rights of an app's users, and those of the host's own user.
 APPS = "~* &* +@all -@admin +config|get"
 OPERATORS = "~* &* +@all"
 REPLACED = re.compile(r"(?m)^# (\S+) was replaced at (\S+)$")
@@ -88,7 +88,7 @@ def _others(name, app, login, directory):
     """Return the logins of passwords that were replaced, each with its digest and since when, where that is noted."""
     text = _read(_users_path(name))
     if text is None:
-        # Before there were logins, the configuration had the app's user.
+        # Earlier versions had the app's user in the configuration.
         text = _read(_path(directory, name)) or ""
     since = dict(REPLACED.findall(text))
     found = __salt__["redis_connection.admitted_by"](text.splitlines())
@@ -150,7 +150,7 @@ def _admitted(name, port, will_change):
     text = _read(_users_path(name)) or ""
     wanted = __salt__["redis_connection.admitted_by"](text.splitlines())
     try:
-        # Where the host has another key by now, Redis does not know the host.
+        # Redis does not know the host where the host has another key by now.
         admits = None if __opts__["test"] and will_change else __salt__["redis_connection.admitted"](name, port)
     except CommandExecutionError as error:
         if "WRONGPASS" not in str(error):
@@ -191,7 +191,7 @@ def _closed(instances, directory):
             continue
         login = __salt__["attachment.login"]("redis", name)
         others = _others(name, one["owner"], login, directory)
-        # A file that is not there yet is of a dry run, or its state failed.
+        # The file is missing in a dry run, or where its state failed.
         if not others or (_read(_users_path(name)) is None and not __opts__["test"]):
             continue
         reasons = _valid(name, one["port"], others)
@@ -219,7 +219,7 @@ def _valid(name, port, others):
     for user, (_, since) in others.items():
         until = datetime.datetime.fromisoformat(since) if since else today
         until += datetime.timedelta(hours=hours)
-        # In a dry run those connections are open yet that a release has which would be stopped.
+        # In a dry run the connections of a release that would be stopped are still open.
         ending = own if __opts__["test"] and user in now and user not in users else ()
         clients = [f"{one}, which is connected" for one in connected.get(user, []) if one not in ending]
         waits = [f"other app hosts until {until.isoformat(timespec='minutes')}"] if until > today else []
@@ -237,7 +237,7 @@ def replaced(name, instances, ports):
     """
     gone = [one for one in _gone(name, instances) if _told(name, one)["port"] in map(str, ports)]
     declared = __pillar__["redis"]["instances"]
-    # What takes its place may be refused, and then that would be gone which serves.
+    # Its successor may be refused, and then nothing would serve.
     refused = {
         str(declared[one]["port"])
         for one in instances
@@ -332,7 +332,7 @@ def _retired(directory, gone):
         __salt__["kept.note"]("redis", instance, _told(directory, instance).get("app"))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_users_path(instance))
-        # Last, so that a run that is interrupted is taken up by the next one.
+        # Done last, so that the next run takes up an interrupted one.
         os.unlink(_path(directory, instance))
     return ret | {"comment": f"{', '.join(gone)} no longer runs; salt-call app.orphans lists the data that is kept"}
 

@@ -16,7 +16,7 @@ def current(name):
         plan = __salt__["release.plan"](name)
         comment = f"v{plan['number']} serves"
         if plan["held"]:
-            # A report shows warnings where it shows nothing else of a state that changed nothing.
+            # A report shows the warnings of a state that changed nothing, and nothing else of it.
             ret["warnings"] = __salt__["notes.of_app"](name)
             comment = "\n".join(ret["warnings"])
         if not plan["changes"]:

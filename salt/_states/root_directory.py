@@ -37,7 +37,7 @@ def alone(name, directories, group, mode, files):
             if not __opts__["test"]:
                 _give(directory, group, wanted[2])
             ret["changes"][directory] = {"old": found and _shown(*found), "new": _shown(*wanted)}
-        # Once nobody else can put anything there any more.
+        # Done once nobody else can put anything there any more.
         for pattern in files:
             for path in sorted(glob.glob(pattern)):
                 _judge(path)
@@ -62,7 +62,7 @@ def _of(directory):
                 return None
             raise Refusal(f"{above}: is not there; expected its package to have made it. Install that anew") from None
         if of_above.st_uid or of_above.st_mode & 0o022:
-            # In a dry run, one that the run would have made root's by now.
+            # In a dry run, the real run would have given it to root by now.
             if __opts__["test"]:
                 break
             raise Refusal(

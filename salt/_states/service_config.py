@@ -51,7 +51,7 @@ def mod_watch(name, sfun=None, files=(), package=None, **_):
     """Act on files that were written; in a dry run, say so where they would be."""
     if sfun == "unit_read":
         return _read_again(name, True)
-    # A service that was started after they were written has read them, and one that does not run will.
+    # A service that started after the files were written has read them. One that does not run reads them at its start.
     if __opts__["test"]:
         is_older = watching.would_write(__running__, files) and _would_run(name, package)
     else:

@@ -10,7 +10,7 @@ import types
 
 __load__ = []
 
-# What a file may have another one of, and still say the same to who reads it.
+# Attributes of a file that may change without a change for its readers.
 OWNERSHIP = {"user", "group", "mode", "attrs", "cuser", "cgroup", "cmode"}
 
 

@@ -30,12 +30,12 @@ def test_it_asks_as_often_as_is_declared(host, interval):
 def test_the_last_dry_run_found_none_and_is_not_long_ago(host, interval):
     status = host.file(STATUS)
     if not status.exists:
-        # Off, or not yet asked for the first time.
+        # The timer is off, or has not asked yet.
         return
     found = json.loads(status.content_string)
     assert (found["result"], found["would_change"], found["failed"]) == ("none", [], [])
     age = int(host.check_output("date +%s")) - datetime.datetime.fromisoformat(found["time"]).timestamp()
-    # The timer's random delay, and a dry run that waited for a converge.
+    # Allows for the timer's random delay, and for a dry run that waited for a converge.
     assert age < (1.5 * interval + datetime.timedelta(hours=1)).total_seconds()
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-# What somebody who looks for an open door tries first, beside what the apps and their services have.
+# The ports that an attacker tries first, beside those of the apps and their services.
 TRIED = (21, 23, 25, 111, 3306, 5432, 6379, 9001, 9100, 11211, 27017)
 
 
@@ -39,14 +39,14 @@ def test_what_is_open_is_what_is_declared(host, openings):
             left = part.get("match", {}).get("left", {}).get("payload", {})
             if left.get("field") == "dport":
                 found.add((left["protocol"], part["match"]["right"], rule.get("comment")))
-    # Answers by DHCPv6.
+    # DHCPv6 answers at this port.
     assert found == {("udp", 546, None)} | {(one["protocol"], one["port"], one["name"]) for one in openings}
 
 
 def test_the_rules_are_those_of_the_next_boot(host):
     loaded = "nft --stateless list table inet saltern"
     live = host.check_output(loaded)
-    # Connections from before the table are let in for a while.
+    # The table lets in older connections for a while.
     live = re.sub(r"^\t\telements = \{.*?\}\n", "", live, flags=re.DOTALL | re.MULTILINE)
     assert host.check_output(f"unshare --net sh -c 'nft -f /etc/saltern/firewall.nft && {loaded}'") == live
 
@@ -80,7 +80,7 @@ def test_ports_that_are_not_open_to_this_machine_answer_nothing(address, setting
     if ipaddress.ip_address(socket.gethostbyname(address)).is_loopback:
         pytest.skip("the host verifies itself, and loopback is open: verify it from another machine")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Nothing is sent: it tells the address from which this machine reaches the host.
+        # Sends nothing: it tells the address from which this machine reaches the host.
         probe.connect((address, 9))
         own = ipaddress.ip_address(probe.getsockname()[0])
     mine = {
@@ -94,5 +94,5 @@ def test_ports_that_are_not_open_to_this_machine_answer_nothing(address, setting
         return dict(zip(ports, await asyncio.gather(*(outcome(address, port) for port in ports)), strict=True))
 
     found = asyncio.run(outcomes(sorted({*TRIED, *of_apps} - mine)))
-    # A port that refuses was let through by the firewall, and has nobody behind it.
+    # The firewall lets a port through that refuses; nobody listens there.
     assert {port: what for port, what in found.items() if what in ("open", "refused")} == {}

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 OWN = "/etc/ssl/saltern/authority.pem"
-# A certificate that is made anew by itself should have been, long ago.
+# A certificate that renews by itself should have been renewed long before this.
 FORGOTTEN = 1 / 5
 
 
@@ -41,7 +41,7 @@ def handshake(address, ports):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
-        # What this machine's own OpenSSL would refuse is to be refused by the host.
+        # This side accepts every cipher, so that the host is the one that refuses.
         context.set_ciphers("ALL:@SECLEVEL=0")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -85,7 +85,7 @@ def test_every_certificate_is_from_where_is_declared(host, handshake, settings, 
             command = f"sed -n '/^-----BEGIN CERTIFICATE/,$p' {OWN}"
             certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(host.check_output(command).encode()))
             continue
-        # A placeholder is neither.
+        # A placeholder is neither of the two.
         text = settings["app"][app]["site"].get("certificate") or host.check_output(
             f"cat /etc/letsencrypt/live/saltern-{app}/fullchain.pem"
         )

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-# A process that ended so often within these seconds, and has not been up for two minutes, flaps.
+# A process flaps if it ended this often within these seconds and has not been up for two minutes.
 WINDOW, ENDS, YOUNG = 600, 3, ("0:00:", "0:01:")
 
 ASK = """
@@ -61,7 +61,7 @@ def test_no_process_ends_again_and_again(host):
         own = [(float(written), how) for written, ended, how in ends if ended == name]
         is_old = state == "RUNNING" and (" day" in line or not up.startswith(YOUNG))
         if len(own) >= ENDS and not is_old:
-            # An app that was removed and is declared again counts from v1: the ends of another v1 are not this one's.
+            # A removed app that is declared again counts from v1. The ends of the earlier v1 do not count for this one.
             created = made(host, name)
             own = [how for written, how in own if written >= created]
         if len(own) >= ENDS and not is_old:
