@@ -32,6 +32,8 @@ from urllib.parse import urljoin
 import deletion
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import bounded
+
 __load__ = ["damage", "foresee", "is_first", "is_unpacked", "misowned", "unpack"]
 
 ROOT = "/srv/apps"
@@ -579,7 +581,7 @@ def _inspected(app, tarball, limits):
     :raises CommandExecutionError: naming the app and the file.
     """
     try:
-        return __salt__["bounded.call"](inspect, tarball, limits, seconds=READING, megabytes=MEMORY)
+        return bounded.call(inspect, tarball, limits, seconds=READING, megabytes=MEMORY)
     except ValueError as error:
         reason = str(error).replace("{app}", app)
         raise CommandExecutionError(f"app.{app}.build: {tarball}: {reason}") from error
@@ -623,7 +625,7 @@ def _judge_wheels(app, staged, limits):
     ]
     try:
         arguments = (str(wheelhouse), wheels, new, limits)
-        found = __salt__["bounded.call"](measured, *arguments, seconds=READING, megabytes=MEMORY)
+        found = bounded.call(measured, *arguments, seconds=READING, megabytes=MEMORY)
     except ValueError as error:
         reason = str(error).replace("{app}", app)
         raise CommandExecutionError(f"app.{app}.build: {reason}") from error
@@ -715,7 +717,7 @@ def _download(app, source, fetched, limits):
     """Bring a tarball, in a process of its own, which ends whatever the server does."""
     most = limits["megabytes"] * MEGABYTE
     try:
-        reason = __salt__["bounded.call"](downloaded, source, fetched, most, seconds=DOWNLOAD, megabytes=MEMORY)
+        reason = bounded.call(downloaded, source, fetched, most, seconds=DOWNLOAD, megabytes=MEMORY)
     except ValueError as error:
         reason = str(error)
     if reason:

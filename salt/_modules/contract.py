@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.contracts import compare, openapi
 from saltern.system import terminal
 
 __load__ = ["ask", "begin", "dropped", "judge", "path", "text_of"]
@@ -81,14 +82,14 @@ def judge(app, sha256, build, read=None):
         if not is_new:
             return []
         old, new = _text(app, record["build"], version), read(version)
-        return [] if old == new else judged_by("openapi.broken", version, old, new)
+        return [] if old == new else judged_by(compare.broken, version, old, new)
 
     def names(version):
-        return judged_by("openapi.described", version, read(version))
+        return judged_by(openapi.described, version, read(version))
 
     def judged_by(function, version, *documents):
         try:
-            return __salt__[function](*documents)
+            return function(*documents)
         except ValueError as error:
             raise CommandExecutionError(f"app.{app}.build: {path(version)}: {error}; build it again") from error
 
@@ -301,7 +302,7 @@ def ask(app, number, sha256, ports, asker=None):
 
 def _tried(app, version, text):
     try:
-        return __salt__["openapi.part"](text)
+        return openapi.part(text)
     except ValueError as error:
         raise CommandExecutionError(f"app.{app}.build: {path(version)}: {error}; build it again") from error
 

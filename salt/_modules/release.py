@@ -23,6 +23,8 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.web.answer import answer
+
 __load__ = ["deploy", "dying", "held", "hold", "is_due", "list_", "log", "migrate", "migrated", "movable", "plan"]
 __load__ += ["rollback", "show", "unhold", "verify"]
 __func_alias__ = {"list_": "list"}
@@ -930,7 +932,7 @@ def _ask(app, number, process, port):
             stranger = __salt__["listener.stranger"](port, __salt__["process.pids"](app, number, process))
             if stranger:
                 return f"port {port} is taken by {stranger}"
-            status, location = __salt__["bounded.answer"](stream, health["path"], headers, deadline)
+            status, location = answer(stream, health["path"], headers, deadline)
     except TimeoutError:
         return f"{health['path']} did not answer within {health['timeout']} s"
     except OSError as error:

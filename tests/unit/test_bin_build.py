@@ -245,13 +245,10 @@ def test_a_contract_that_holds_itself_is_taken(shop, made, commit):
 
 
 def test_a_contract_that_cannot_be_judged_in_bounds_is_refused(command, monkeypatch):
-    bounded, load = command.load("bounded"), command.load
-
     def late(function, *, seconds, megabytes):
         raise ValueError(f"takes longer than {seconds} s")
 
-    monkeypatch.setattr(bounded, "call", late)
-    monkeypatch.setattr(command, "load", lambda name: bounded if name == "bounded" else load(name))
+    monkeypatch.setattr(command.bounded, "call", late)
     with pytest.raises(
         command.Refusal, match=r"^openapi/v1\.yaml: takes longer than 30 s; expected an OpenAPI document$"
     ):

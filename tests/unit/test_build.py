@@ -270,15 +270,13 @@ def test_a_build_from_before_there_were_manifests_is_whole_when_it_can_start(bui
     assert build.damage_of(str(target), deeply=True) == ""
 
 
-def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(
-    build, bounded, dunders, monkeypatch, tmp_path, tarball
-):
+def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(build, dunders, monkeypatch, tmp_path, tarball):
     source = tarball(member("manage.py", content=b"print()"))
     declared = {"source": source, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
     dunders(
         build,
         pillar={"app": {"shop": {"build": declared, "unpacked": LIMITS}}},
-        salt={"contract.judge": lambda *_: None, "bounded.call": bounded.call, "process.is_well": lambda app: True},
+        salt={"contract.judge": lambda *_: None, "process.is_well": lambda app: True},
     )
     monkeypatch.setattr(build, "ROOT", str(tmp_path))
     monkeypatch.setattr(build, "LOCKS", str(tmp_path / "locks"))
@@ -665,9 +663,8 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def server(authority, build, bounded, dunders, monkeypatch):
+def server(authority, build, dunders, monkeypatch):
     """A server of builds, over TLS."""
-    dunders(build, salt={"bounded.call": bounded.call})
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority / "ca.pem", authority / "key.pem")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as served:
@@ -745,8 +742,7 @@ def test_a_server_that_the_host_does_not_trust_is_told(build, server, monkeypatc
     assert server.asked == []
 
 
-def test_a_server_that_does_not_answer_is_told(build, bounded, dunders, tmp_path, authority, monkeypatch):
-    dunders(build, salt={"bounded.call": bounded.call})
+def test_a_server_that_does_not_answer_is_told(build, dunders, tmp_path, authority, monkeypatch):
     monkeypatch.setattr(build, "CA_BUNDLE", str(authority / "ca.pem"))
     # A port that nothing listens on, so that the connection is refused at once.
     with pytest.raises(CommandExecutionError, match=r"the server cannot be reached \(ConnectionError\)"):
@@ -757,9 +753,8 @@ def test_a_server_that_does_not_answer_is_told(build, bounded, dunders, tmp_path
 
 
 @pytest.fixture
-def inspected(build, bounded, dunders):
+def inspected(build, dunders):
     """Return a function that looks into a tarball of shop, in a process of its own as a run does."""
-    dunders(build, salt={"bounded.call": bounded.call})
     return lambda path, **limits: build._inspected("shop", str(path), LIMITS | limits)
 
 
@@ -999,10 +994,9 @@ def test_whatever_bytes_of_a_tarball_are_wrong_it_is_read_or_refused(build, chan
 
 
 @pytest.fixture
-def wheels(build, bounded, dunders, monkeypatch, tmp_path):
+def wheels(build, dunders, monkeypatch, tmp_path):
     """Return a function that has the wheels of a build of shop measured, each given as what to write into it."""
     monkeypatch.setattr(build, "ROOT", str(tmp_path / "apps"))
-    dunders(build, salt={"bounded.call": bounded.call})
     wheelhouse = tmp_path / "staged/wheelhouse"
     wheelhouse.mkdir(parents=True)
 
@@ -1071,7 +1065,7 @@ def test_a_wheel_that_an_earlier_build_has_is_not_read_again(wheels, build, tmp_
 
 
 @pytest.fixture
-def foresee(build, bounded, dunders, tarball, monkeypatch):
+def foresee(build, dunders, tarball, monkeypatch):
     """Return a function that has a dry run judge a tarball, and returns what was asked of the module contract."""
     monkeypatch.setattr(build, "_python_version", lambda: "{}.{}".format(*sys.version_info))
 
@@ -1084,7 +1078,6 @@ def foresee(build, bounded, dunders, tarball, monkeypatch):
         dunders(
             build,
             salt={
-                "bounded.call": bounded.call,
                 "cp.cache_file": lambda source: path,
                 "contract.judge": lambda app, sha256, made, read: asked.append((app, sha256 == digest, read("v1"))),
             },

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.contracts import openapi
+
 ROOT = Path(__file__).parents[2]
 SHA256 = "0123456789ab" + "0" * 52
 BOTH = {"v1": {}, "v2": {}}
@@ -92,11 +94,10 @@ def use(service, version, **more):
 
 
 @pytest.fixture
-def judge(contract, openapi, bounded, dunders, monkeypatch):
+def judge(contract, dunders, monkeypatch):
     """Return a function that judges a build of faq whose documents are changed, on a host where another one serves."""
     texts = {version: (ROOT / f"examples/faq/openapi/{version}.yaml").read_text() for version in ("v1", "v2")}
     monkeypatch.setattr(contract, "_text", lambda app, sha256, version: texts[version])
-    dunders(openapi, salt={"bounded.call": bounded.call})
 
     def call(documents, running=(), test=False, plan=1, **pillar):
         provides = {"v1": {"path": "/v1"}, "v2": {"path": "/v2"}}
@@ -105,8 +106,6 @@ def judge(contract, openapi, bounded, dunders, monkeypatch):
         dunders(
             contract,
             salt={
-                "openapi.broken": openapi.broken,
-                "openapi.described": openapi.described,
                 "process.releases": lambda: list(environs),
                 "release.plan": lambda app: {"number": plan},
                 "release_store.current": lambda app: 1,
@@ -248,7 +247,7 @@ JSON = "application/json"
 
 
 @pytest.fixture
-def asked(contract_command, openapi, served):
+def asked(contract_command, served):
     """Return a function that asks a server what faq's first document says; its answer, and what was called."""
 
     def ask(answer, safe=False, seconds=30):

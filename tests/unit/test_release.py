@@ -359,7 +359,7 @@ def test_a_log_with_a_cut_last_line_is_read(store, tmp_path):
     assert (line["event"], line["release"], line["left"]) == ("serves", 1, None)
 
 
-def test_who_has_the_port_of_an_app_is_not_asked(release, bounded, dunders):
+def test_who_has_the_port_of_an_app_is_not_asked(release, dunders):
     looked_up, strangers, asked = [], [], []
 
     class Answers(BaseHTTPRequestHandler):
@@ -377,7 +377,6 @@ def test_who_has_the_port_of_an_app_is_not_asked(release, bounded, dunders):
 
     asks = {"listener.stranger": stranger, "process.pids": lambda *process: [process]}
     health = {"path": "/", "status": 200, "timeout": 5}
-    asks["bounded.answer"] = bounded.answer
     dunders(release, salt=asks, pillar={"app": {"shop": {"health": health, "domains": []}}})
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         port = server.server_port

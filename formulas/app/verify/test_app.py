@@ -1,11 +1,11 @@
 """The apps: each process is what its release says, and nothing else."""
 
-import importlib.util
 import re
 from urllib.parse import urlsplit
 
 import pytest
 
+from saltern.contracts import openapi
 from verify import declared
 
 OTHERS_READ = """
@@ -58,15 +58,6 @@ def releases(host, apps):
         record = json.loads(host.file(f"/srv/apps/{app}/{link}/release.json").content_string)
         found[app] = (int(link.removeprefix("releases/")), record)
     return found
-
-
-@pytest.fixture(scope="module")
-def openapi(tree):
-    """The module that reads OpenAPI documents."""
-    spec = importlib.util.spec_from_file_location("openapi", tree / "salt/_modules/openapi.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def by_process(running, app, releases):
@@ -169,7 +160,7 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
                 assert re.fullmatch(rf"{app}_[0-9a-f]{{6}}", url.username), variable
 
 
-def test_each_attached_version_answers_at_its_url(host, apps, running, releases, openapi):
+def test_each_attached_version_answers_at_its_url(host, apps, running, releases):
     asked = 0
     for app, one in apps.items():
         for variable, target in one["attach"].items():

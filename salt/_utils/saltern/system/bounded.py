@@ -1,9 +1,8 @@
-"""Bounds on what apps and their builds hand to root: an answer over HTTP, and work on what somebody else wrote."""
+"""Work on what somebody else wrote, in a process of its own, which ends with its time or its memory."""
 
 import contextlib
 import ctypes
 import faulthandler
-import http.client
 import io
 import json
 import os
@@ -13,11 +12,9 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from typing import Any
 
-__load__ = ["answer", "call"]
-
-# Bytes of an answer's head, the ones that only announce it (1xx) among them. nginx takes 8 kB by default.
-MAX_HEAD = 65_536
 # Bytes that a call may return.
 MAX_RESULT = 64_000_000
 MEGABYTE = 1 << 20
@@ -27,105 +24,7 @@ PR_SET_PDEATHSIG = 1
 RECURSION = 5_000
 
 
-# --- An answer over HTTP ----------------------------------------------------------------------------------------------
-
-
-class AnswerTooLong(http.client.HTTPException):
-    """The head of an answer has no end, or none worth waiting for."""
-
-
-class AnswerCutOff(http.client.HTTPException):
-    """The head of an answer ends before it is whole."""
-
-
-class _Reader(io.RawIOBase):
-    """Reads from a socket until a time, and so many bytes.
-
-    :param stream: a connected socket.
-    :param deadline: seconds of the monotonic clock.
-    """
-
-    def __init__(self, stream, deadline):
-        self.stream, self.deadline, self.left = stream, deadline, MAX_HEAD
-        self.is_at_end = False
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        seconds = self.deadline - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError
-        self.stream.settimeout(seconds)
-        count = self.stream.recv_into(buffer)
-        self.left -= count
-        self.is_at_end = not count
-        if self.left < 0:
-            raise AnswerTooLong(f"more than {MAX_HEAD} bytes")
-        return count
-
-
-class _Connection:
-    """What ``http.client`` takes for a socket.
-
-    :param stream: a connected socket.
-    :param deadline: seconds of the monotonic clock.
-    """
-
-    def __init__(self, stream, deadline):
-        self.stream, self.deadline = stream, deadline
-        # One for all heads of an answer: http.client asks for it anew at each.
-        self.reader = _Reader(stream, deadline)
-        self.file = io.BufferedReader(self.reader)
-
-    def sendall(self, data):
-        self.stream.settimeout(max(self.deadline - time.monotonic(), 0.001))
-        self.stream.sendall(data)
-
-    def makefile(self, *_):
-        return self.file
-
-    def close(self):
-        pass
-
-
-def answer(stream, path, headers, deadline):
-    """Ask for a path over HTTP, and return the status and where it leads. A redirect is not followed.
-
-    Of the answer its head is read and nothing else. ``http.client`` alone bounds each read, and so waits without an end
-    for whoever sends a byte now and then, or announces the answer again and again.
-
-    :param stream: a connected socket, which stays the caller's.
-    :param path: what is asked for, with GET.
-    :param headers: a mapping, ``Host`` among them.
-    :param deadline: seconds of the monotonic clock at which the head must be whole.
-    :return: the status, and the header ``Location`` or ``None``.
-    :raises TimeoutError: when it is not.
-    :raises http.client.HTTPException: when it is no HTTP, or too much.
-
-    CLI Example: none, it serves the module release.
-    """
-    connection = _Connection(stream, deadline)
-    asking = http.client.HTTPConnection(headers["Host"])
-    asking.sock = connection
-    asking.request("GET", path, headers=headers)
-    heads = []
-    while True:
-        # One that nobody refers to closes the file that the next one is read from.
-        heads.append(response := http.client.HTTPResponse(connection, method="GET"))
-        response.begin()
-        # http.client takes the end of the connection for the end of a head. nginx does not.
-        if connection.reader.is_at_end:
-            raise AnswerCutOff("the head is not whole")
-        # 100 to 199 announce an answer, but for 101, after which there is none.
-        if response.status >= 200 or response.status == http.client.SWITCHING_PROTOCOLS:
-            return response.status, response.headers.get("Location")
-
-
-# --- Work in a process of its own -------------------------------------------------------------------------------------
-
-
-def call(function, *arguments, seconds, megabytes):
+def call(function: Callable[..., Any], *arguments: Any, seconds: int, megabytes: int) -> Any:
     """Call a function in a process of its own, which ends with its time or its memory.
 
     A document or a tarball may be made so that the library that reads it never ends, takes all memory or crashes.
@@ -136,8 +35,6 @@ def call(function, *arguments, seconds, megabytes):
     :param megabytes: how much memory it may take beyond what this process has.
     :return: what the function returns, as JSON has it.
     :raises ValueError: with what it raised, or how it ended.
-
-    CLI Example: none, it serves the modules build and openapi.
     """
     reader, writer = os.pipe()
     caller = os.getpid()
@@ -169,7 +66,7 @@ def call(function, *arguments, seconds, megabytes):
     raise ValueError(result)
 
 
-def _read(stream, deadline):
+def _read(stream: io.FileIO, deadline: float) -> tuple[bytearray, bool]:
     """Return what a process wrote until it ended, and whether it did not end in time, or wrote too much."""
     told = bytearray()
     with selectors.DefaultSelector() as selector:
@@ -183,7 +80,9 @@ def _read(stream, deadline):
     return told, True
 
 
-def _work(caller, writer, function, arguments, seconds, megabytes):
+def _work(
+    caller: int, writer: int, function: Callable[..., Any], arguments: tuple[Any, ...], seconds: int, megabytes: int
+) -> None:
     """Call the function, write what came of it, and end this process, whatever happens."""
     try:
         # It has the caller's locks, and so must not outlive it.

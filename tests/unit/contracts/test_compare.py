@@ -8,11 +8,13 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-FAQ = Path(__file__).parents[2] / "examples/faq/openapi"
+from saltern.contracts import compare, openapi
+
+FAQ = Path(__file__).parents[3] / "examples/faq/openapi"
 
 
 @pytest.fixture
-def faq(openapi):
+def faq():
     """Return a function that reads a document of the example."""
     return lambda version: openapi.parse((FAQ / f"{version}.yaml").read_text())
 
@@ -203,8 +205,8 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("changes, reasons", BREAKS.values(), ids=BREAKS)
-def test_readers_would_miss(openapi, changes, reasons):
-    assert openapi.breaks(document(), document(**changes)) == reasons
+def test_readers_would_miss(changes, reasons):
+    assert compare.breaks(document(), document(**changes)) == reasons
 
 
 TAKEN = {
@@ -245,22 +247,22 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("changes", TAKEN.values(), ids=TAKEN)
-def test_readers_would_miss_nothing(openapi, changes):
-    assert openapi.breaks(document(), document(**changes)) == []
+def test_readers_would_miss_nothing(changes):
+    assert compare.breaks(document(), document(**changes)) == []
 
 
-def test_a_change_behind_a_reference_of_the_same_name_is_seen(openapi):
+def test_a_change_behind_a_reference_of_the_same_name_is_seen():
     choice = {"oneOf": [{"$ref": "#/components/schemas/New"}, {"type": "string"}]}
     old = document(**{"components__schemas__Choice": choice})
     body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Choice"}}}}
     old["paths"]["/questions"]["post"]["requestBody"] = body
     new = copy.deepcopy(old)
     new["components"]["schemas"]["New"]["required"] = ["text", "kind"]
-    assert openapi.breaks(old, new) == ["POST /questions: request: kind is required"]
-    assert openapi.breaks(new, old) == []
+    assert compare.breaks(old, new) == ["POST /questions: request: kind is required"]
+    assert compare.breaks(new, old) == []
 
 
-def test_a_schema_that_holds_itself_is_compared(openapi):
+def test_a_schema_that_holds_itself_is_compared():
     node = {
         "type": "object",
         "required": ["next"],
@@ -270,25 +272,25 @@ def test_a_schema_that_holds_itself_is_compared(openapi):
         },
     }
     old, new = document(**{Q: node}), document(**{Q: node | {"required": []}})
-    assert openapi.breaks(old, old) == []
-    assert "GET /questions/{id}: answer 200: next may be missing" in openapi.breaks(old, new)
+    assert compare.breaks(old, old) == []
+    assert "GET /questions/{id}: answer 200: next may be missing" in compare.breaks(old, new)
 
 
-def test_openapi_3_0_says_the_same_in_other_words(openapi):
+def test_openapi_3_0_says_the_same_in_other_words():
     old = document(**{f"{Q}__properties__tag": {"type": "string", "nullable": True}})
-    assert openapi.breaks(old, document()) == openapi.breaks(document(), old) == []
+    assert compare.breaks(old, document()) == compare.breaks(document(), old) == []
     size = f"{N}__properties__size"
     exclusive = document(**{size: {"type": "number", "minimum": 1, "exclusiveMinimum": True}})
-    assert openapi.breaks(exclusive, document(**{size: {"type": "number", "exclusiveMinimum": 1}})) == []
-    assert openapi.breaks(document(), exclusive) == ["POST /questions: request: size has another exclusiveMinimum"]
+    assert compare.breaks(exclusive, document(**{size: {"type": "number", "exclusiveMinimum": 1}})) == []
+    assert compare.breaks(document(), exclusive) == ["POST /questions: request: size has another exclusiveMinimum"]
 
 
-def test_what_only_answers_hold_is_none_of_a_requests(openapi):
+def test_what_only_answers_hold_is_none_of_a_requests():
     both = {f"{N}__properties__id": {"type": "integer", "readOnly": True}, f"{N}__required": ["text", "id"]}
-    assert openapi.breaks(document(), document(**both)) == []
+    assert compare.breaks(document(), document(**both)) == []
 
 
-def test_the_examples_documents(openapi, faq):
+def test_the_examples_documents(faq):
     assert list(openapi.operations(faq("v2"))) == [
         "POST /v2/create",
         "GET /v2/questions",
@@ -297,11 +299,11 @@ def test_the_examples_documents(openapi, faq):
     moved = faq("v2")
     moved["paths"] = {path.replace("/v2/", "/v1/"): item for path, item in moved["paths"].items()}
     # What v2 adds would have broken nothing; what it takes away again would.
-    assert openapi.breaks(faq("v1"), moved) == []
-    assert "POST /v1/create: answer 201: related is gone" in openapi.breaks(moved, faq("v1"))
+    assert compare.breaks(faq("v1"), moved) == []
+    assert "POST /v1/create: answer 201: related is gone" in compare.breaks(moved, faq("v1"))
 
 
-def test_only_what_reads_or_is_said_to_be_safe_is_tried(openapi, faq):
+def test_only_what_reads_or_is_said_to_be_safe_is_tried(faq):
     assert list(openapi.operations(openapi.tried(faq("v1")))) == ["GET /v1/questions", "GET /v1/questions/{id}"]
     safe = faq("v1")
     safe["paths"]["/v1/create"]["post"]["x-safe"] = True
@@ -311,7 +313,7 @@ def test_only_what_reads_or_is_said_to_be_safe_is_tried(openapi, faq):
         assert "POST /v1/create" not in openapi.operations(openapi.tried(safe))
 
 
-def test_what_is_tried_has_whole_paths_and_no_servers(openapi):
+def test_what_is_tried_has_whole_paths_and_no_servers():
     made = document(servers=[{"url": "https://{host}/{base}", "variables": {"base": {"default": "v3"}}}])
     part = openapi.tried(made)
     assert list(part["paths"]) == ["/v3/questions", "/v3/questions/{id}"]
@@ -319,7 +321,7 @@ def test_what_is_tried_has_whole_paths_and_no_servers(openapi):
     assert list(openapi.operations(made)) == ["GET /v3/questions", "POST /v3/questions", "GET /v3/questions/{id}"]
 
 
-def test_a_document_is_read_as_json_would_be(openapi):
+def test_a_document_is_read_as_json_would_be():
     read = openapi.parse("paths:\n  /:\n    get:\n      responses:\n        200: {description: 2026-01-01}\n")
     assert read["paths"]["/"]["get"]["responses"] == {"200": {"description": "2026-01-01"}}
     for text, reason in (("- a", "no mapping"), ("a: b: c", "line 1: no YAML"), ("a: !x b", "line 1: no YAML")):
@@ -344,22 +346,22 @@ def woven(count, **last):
     return {"paths": {"/s": {"get": {"responses": {"200": answer}}}}, "components": {"schemas": schemas}}
 
 
-def test_schemas_that_refer_to_each_other_are_compared_once(openapi):
-    assert openapi.breaks(woven(12), woven(12, more={"type": "string"})) == []
-    assert openapi.breaks(woven(12), woven(12, id={"type": "integer"})) == [
+def test_schemas_that_refer_to_each_other_are_compared_once():
+    assert compare.breaks(woven(12), woven(12, more={"type": "string"})) == []
+    assert compare.breaks(woven(12), woven(12, id={"type": "integer"})) == [
         "GET /s: answer 200: S11.id may be integer now"
     ]
 
 
-def test_what_is_compared_as_it_is_may_refer_to_each_other_too(openapi):
+def test_what_is_compared_as_it_is_may_refer_to_each_other_too():
     def asked(count, **last):
         one = woven(count, **last)
         body = {"content": {"application/json": {"schema": {"not": {"$ref": "#/components/schemas/S0"}}}}}
         one["paths"]["/s"]["post"] = {"requestBody": body, "responses": {}}
         return one
 
-    assert openapi.breaks(asked(12), asked(12)) == []
-    assert openapi.breaks(asked(12), asked(12, id={"type": "integer"})) == [
+    assert compare.breaks(asked(12), asked(12)) == []
+    assert compare.breaks(asked(12), asked(12, id={"type": "integer"})) == [
         "GET /s: answer 200: S11.id may be integer now",
         "POST /s: request: it has another not",
     ]
@@ -370,22 +372,22 @@ def test_what_is_compared_as_it_is_may_refer_to_each_other_too(openapi):
     [{"x": True}, {"x": False}, {"x": {"$ref": "#/components/schemas/Nothing"}}, {"x": {}}],
     ids=["all", "nothing", "a reference to nothing", "an empty one"],
 )
-def test_a_schema_may_be_less_than_a_mapping(openapi, properties):
+def test_a_schema_may_be_less_than_a_mapping(properties):
     def saying(**more):
         schema = {"type": "object", "properties": properties | more}
         answer = {"content": {"application/json": {"schema": schema}}}
         return {"paths": {"/s": {"get": {"responses": {"200": answer}}}}}
 
-    assert openapi.breaks(saying(), saying(y={"type": "string"})) == []
+    assert compare.breaks(saying(), saying(y={"type": "string"})) == []
 
 
-def test_a_schema_that_is_made_of_itself_is_compared(openapi):
+def test_a_schema_that_is_made_of_itself_is_compared():
     one = woven(1)
     one["components"]["schemas"]["S0"]["allOf"] = [{"$ref": "#/components/schemas/S0"}]
-    assert openapi.breaks(one, copy.deepcopy(one)) == []
+    assert compare.breaks(one, copy.deepcopy(one)) == []
 
 
-def test_a_document_that_grows_when_it_is_read_is_refused(openapi):
+def test_a_document_that_grows_when_it_is_read_is_refused():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]
     with pytest.raises(ValueError, match="more than 200000 values"):
@@ -396,7 +398,7 @@ def test_a_document_that_grows_when_it_is_read_is_refused(openapi):
         openapi.parse("a: &a [*a]")
 
 
-def test_what_was_met_in_a_choice_that_came_to_nothing_is_told_where_it_counts(openapi):
+def test_what_was_met_in_a_choice_that_came_to_nothing_is_told_where_it_counts():
     def saying(kind):
         part = {"$ref": "#/components/schemas/Part"}
         first = {"type": "object", "required": ["part", "first"], "properties": {"part": part}}
@@ -407,7 +409,7 @@ def test_what_was_met_in_a_choice_that_came_to_nothing_is_told_where_it_counts(o
         paths = {"/s": {"get": {"responses": {"200": answer}}}}
         return {"paths": paths, "components": {"schemas": {"Part": schema}}}
 
-    assert openapi.breaks(saying("string"), saying("integer")) == ["GET /s: answer 200: part.id may be integer now"]
+    assert compare.breaks(saying("string"), saying("integer")) == ["GET /s: answer 200: part.id may be integer now"]
 
 
 # --- Documents that hold themselves, and documents that somebody made to break whoever reads them ---------------------
@@ -436,25 +438,25 @@ def thread(**reply):
     return {"openapi": "3.1.0", "paths": paths, "components": {"schemas": {"Comment": schema}}}
 
 
-def test_a_comment_with_replies_is_compared(openapi):
-    assert openapi.breaks(thread(), thread()) == []
-    assert openapi.breaks(thread(), thread(likes={"type": "integer"})) == []
-    assert openapi.breaks(thread(), thread(text={"type": "integer"})) == [
+def test_a_comment_with_replies_is_compared():
+    assert compare.breaks(thread(), thread()) == []
+    assert compare.breaks(thread(), thread(likes={"type": "integer"})) == []
+    assert compare.breaks(thread(), thread(text={"type": "integer"})) == [
         "POST /c: request: text may no longer be string",
         "POST /c: answer 201: text may be integer now",
     ]
     # In its replies alone: a reply was a comment.
     reply = {"allOf": [{"$ref": "#/components/schemas/Comment"}, {"required": ["first"]}]}
-    assert openapi.breaks(thread(), thread(last=reply)) == ["POST /c: request: last.first is required"]
-    assert openapi.breaks(thread(last=reply), thread()) == ["POST /c: answer 201: last.first may be missing"]
+    assert compare.breaks(thread(), thread(last=reply)) == ["POST /c: request: last.first is required"]
+    assert compare.breaks(thread(last=reply), thread()) == ["POST /c: answer 201: last.first may be missing"]
 
 
-def test_what_a_request_does_not_hold_is_left_out_beside_a_reference_too(openapi):
+def test_what_a_request_does_not_hold_is_left_out_beside_a_reference_too():
     comment = {"$ref": "#/components/schemas/Comment"}
     gone = {"parent": {"type": "string", "readOnly": True}}
-    assert openapi.breaks(thread(), thread(**gone)) == ["POST /c: answer 201: parent may be string now"]
+    assert compare.breaks(thread(), thread(**gone)) == ["POST /c: answer 201: parent may be string now"]
     hidden = {"allOf": [comment, {"writeOnly": True}]}
-    assert openapi.breaks(thread(last=hidden), thread(last={"type": "string", "writeOnly": True})) == [
+    assert compare.breaks(thread(last=hidden), thread(last={"type": "string", "writeOnly": True})) == [
         "POST /c: request: last may no longer be object"
     ]
 
@@ -480,22 +482,22 @@ def entangled(count, width, **last):
 
 
 @pytest.mark.parametrize("count, width", [(3, 2), (6, 3), (12, 4), (24, 2)])
-def test_choices_of_schemas_that_hold_each_other_are_compared(openapi, count, width):
-    assert openapi.breaks(entangled(count, width), entangled(count, width)) == []
+def test_choices_of_schemas_that_hold_each_other_are_compared(count, width):
+    assert compare.breaks(entangled(count, width), entangled(count, width)) == []
     stricter = entangled(count, width, required=["m"])
-    assert openapi.breaks(entangled(count, width), stricter)[0] == "POST /e: request: m is required"
+    assert compare.breaks(entangled(count, width), stricter)[0] == "POST /e: request: m is required"
 
 
-def test_each_of_two_choices_must_be_met(openapi):
+def test_each_of_two_choices_must_be_met():
     def saying(*choices):
         schema = {"allOf": [{"oneOf": [{"type": kind} for kind in kinds]} for kinds in choices]}
         body = {"content": {"application/json": {"schema": schema}}}
         return {"paths": {"/s": {"post": {"requestBody": body, "responses": {}}}}}
 
     both = saying(["string", "null"], ["string", "integer"])
-    assert openapi.breaks(both, both) == []
-    assert openapi.breaks(saying(["string"]), both) == []
-    assert openapi.breaks(saying(["null"]), both) == ["POST /s: request: it may no longer be null"]
+    assert compare.breaks(both, both) == []
+    assert compare.breaks(saying(["string"]), both) == []
+    assert compare.breaks(saying(["null"]), both) == ["POST /s: request: it may no longer be null"]
 
 
 def diamonds(count):
@@ -509,11 +511,11 @@ def diamonds(count):
     return {"paths": {"/s": {"get": {"responses": {"200": answer}}}}, "components": {"schemas": schemas}}
 
 
-def test_what_is_made_of_the_same_again_and_again_is_compared(openapi):
-    assert openapi.breaks(diamonds(200), diamonds(200)) == []
+def test_what_is_made_of_the_same_again_and_again_is_compared():
+    assert compare.breaks(diamonds(200), diamonds(200)) == []
 
 
-def test_a_long_row_of_schemas_is_compared(openapi):
+def test_a_long_row_of_schemas_is_compared():
     def row(count, kind):
         schemas = {
             f"S{n}": {"type": "object", "properties": {"next": {"$ref": f"#/components/schemas/S{n + 1}"}}}
@@ -523,19 +525,19 @@ def test_a_long_row_of_schemas_is_compared(openapi):
         answer = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0"}}}}
         return {"paths": {"/s": {"get": {"responses": {"200": answer}}}}, "components": {"schemas": schemas}}
 
-    assert openapi.breaks(row(3000, "string"), row(3000, "string")) == []
-    [reason] = openapi.breaks(row(3000, "string"), row(3000, "integer"))
+    assert compare.breaks(row(3000, "string"), row(3000, "string")) == []
+    [reason] = compare.breaks(row(3000, "string"), row(3000, "integer"))
     assert reason.endswith("next.next may be integer now") and len(reason) < 200
 
 
-def test_references_that_lead_to_each_other_or_nowhere_are_borne(openapi):
+def test_references_that_lead_to_each_other_or_nowhere_are_borne():
     for target in ("#/components/schemas/A", "#/components/schemas/B", "#", "other.yaml#/A", "http://a/b", "#/²/0"):
         one = thread(last={"$ref": target}, first={"$ref": "#/components/schemas/B"})
         one["components"]["schemas"] |= {
             "A": {"$ref": "#/components/schemas/B"},
             "B": {"$ref": "#/components/schemas/A"},
         }
-        assert openapi.breaks(one, copy.deepcopy(one)) == []
+        assert compare.breaks(one, copy.deepcopy(one)) == []
 
 
 DEEP, FEW = 50_000, 99
@@ -565,24 +567,24 @@ MADE_UP = {
 
 
 @pytest.mark.parametrize("text, reason", MADE_UP.values(), ids=MADE_UP)
-def test_a_document_that_is_made_to_break_its_reader_is_refused(openapi, bounded, dunders, text, reason):
-    dunders(openapi, salt={"bounded.call": bounded.call})
-    for ask in (openapi.described, openapi.part, lambda text: openapi.broken("paths: {}", text)):
+def test_a_document_that_is_made_to_break_its_reader_is_refused(text, reason):
+    dunders(salt={"bounded.call": bounded.call})
+    for ask in (openapi.described, openapi.part, lambda text: compare.broken("paths: {}", text)):
         with pytest.raises(ValueError, match=reason):
             ask(text)
 
 
-def test_a_document_of_the_release_that_serves_that_cannot_be_read_is_named(openapi, bounded, dunders):
-    dunders(openapi, salt={"bounded.call": bounded.call})
+def test_a_document_of_the_release_that_serves_that_cannot_be_read_is_named():
+    dunders(salt={"bounded.call": bounded.call})
     with pytest.raises(ValueError, match="that of the release that serves: line 1: no YAML"):
-        openapi.broken("a: b: c", "paths: {}")
+        compare.broken("a: b: c", "paths: {}")
 
 
-def test_what_nests_as_deep_as_it_may_is_read(openapi):
+def test_what_nests_as_deep_as_it_may_is_read():
     assert openapi.parse("a: " + "[" * FEW + "]" * FEW)
 
 
-def test_a_key_that_is_there_twice_is_refused_where_it_is_asked_for(openapi):
+def test_a_key_that_is_there_twice_is_refused_where_it_is_asked_for():
     text = "paths:\n  /a: {get: {}}\n  /b: {get: {}}\n  /a: {put: {}}\n"
     assert set(openapi.operations(openapi.parse(text))) == {"GET /b", "PUT /a"}
     with pytest.raises(ValueError, match="line 4: '/a' is there twice in one mapping"):
@@ -614,7 +616,7 @@ KINDS = st.recursive(
 
 @hypothesis.given(st.lists(KINDS, min_size=2, max_size=4), st.booleans())
 @hypothesis.settings(max_examples=150, deadline=None, derandomize=True)
-def test_whatever_stands_in_a_schema_comparing_it_ends(openapi, schemas, same):
+def test_whatever_stands_in_a_schema_comparing_it_ends(schemas, same):
     def saying(first):
         named = {f"S{n}": schema for n, schema in enumerate([first, *schemas])}
         body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/S0", "title": "x"}}}}
@@ -623,7 +625,7 @@ def test_whatever_stands_in_a_schema_comparing_it_ends(openapi, schemas, same):
 
     # What is no schema may be refused by any error, and does not get by OpenAPI's own schema.
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-        openapi.breaks(saying(schemas[0]), saying(schemas[0] if same else schemas[1]))
+        compare.breaks(saying(schemas[0]), saying(schemas[0] if same else schemas[1]))
 
 
 def reference(name):
@@ -673,49 +675,49 @@ SHAPES = {"listed, named": (True, True), "listed": (True, False), "named": (Fals
 
 @pytest.mark.parametrize("count", [1, 2, 12, 60])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_children_that_are_made_of_their_parent_are_compared(openapi, shape, count):
+def test_children_that_are_made_of_their_parent_are_compared(shape, count):
     old = family(count, *SHAPES[shape])
-    assert openapi.breaks(pets(old), pets(copy.deepcopy(old))) == []
+    assert compare.breaks(pets(old), pets(copy.deepcopy(old))) == []
     # It changes in one child alone.
     middle, new = count // 2, copy.deepcopy(old)
     new[f"Kind{middle}"]["allOf"][1]["required"] = [f"own{middle}"]
     where = f"(kind: kind{middle})." if SHAPES[shape][1] else ""
-    assert openapi.breaks(pets(old), pets(new)) == [
+    assert compare.breaks(pets(old), pets(new)) == [
         f"GET /pets: answer 200: {where}size may be missing",
         f"POST /pets: request: {where}own{middle} is required",
     ]
     del new[f"Kind{middle}"]["allOf"][1]["properties"]["size"]
-    assert f"GET /pets: answer 200: {where}size is gone" in openapi.breaks(pets(old), pets(new))
+    assert f"GET /pets: answer 200: {where}size is gone" in compare.breaks(pets(old), pets(new))
 
 
 @pytest.mark.parametrize("lists", [True, False])
-def test_a_child_is_compared_with_what_is_named_the_same(openapi, lists):
+def test_a_child_is_compared_with_what_is_named_the_same(lists):
     old = family(3, lists)
     more, fewer = family(4, lists), family(2, lists)
     for schemas in (old, more, fewer):
         for name in schemas.keys() - {"Pet"}:
             schemas[name]["allOf"][1]["properties"]["next"] = reference("Kind0")
-    assert openapi.breaks(pets(old), pets(more)) == []
-    assert openapi.breaks(pets(old), pets(fewer)) == ["POST /pets: request: kind takes fewer values"]
+    assert compare.breaks(pets(old), pets(more)) == []
+    assert compare.breaks(pets(old), pets(fewer)) == ["POST /pets: request: kind takes fewer values"]
     # By another name for the same value, and with the values that the children allow themselves in place of a mapping.
     renamed = copy.deepcopy(old)
     renamed["Hound"] = renamed.pop("Kind2")
     renamed["Pet"]["discriminator"]["mapping"]["kind2"] = "Hound"
     if lists:
         renamed["Pet"]["oneOf"][2] = reference("Hound")
-    assert openapi.breaks(pets(old), pets(renamed)) == []
+    assert compare.breaks(pets(old), pets(renamed)) == []
     if lists:
         said = copy.deepcopy(renamed)
         del said["Pet"]["discriminator"]["mapping"]
         for name, value in {"Kind0": "kind0", "Kind1": "kind1", "Hound": "kind2"}.items():
             said[name]["allOf"][1]["properties"]["kind"] = {"enum": [value]}
-        assert openapi.breaks(pets(renamed), pets(copy.deepcopy(said))) == [
+        assert compare.breaks(pets(renamed), pets(copy.deepcopy(said))) == [
             f"POST /pets: request: (kind: kind{number}).kind takes fewer values" for number in range(3)
         ]
-        assert openapi.breaks(pets(said), pets(renamed)) == []
+        assert compare.breaks(pets(said), pets(renamed)) == []
 
 
-def test_children_have_children_and_parents_hold_each_other(openapi):
+def test_children_have_children_and_parents_hold_each_other():
     made_of = {"Dog": "Pet", "Cat": "Pet", "Puppy": "Dog", "Hound": "Dog", "Whelp": "Puppy"}
     schemas = {"Pet": {"type": "object", "properties": {"home": reference("Home")}, "oneOf": [reference("Group")]}}
     schemas["Group"] = {"oneOf": [reference("Dog"), reference("Alias")], "description": "Of pets."}
@@ -725,18 +727,18 @@ def test_children_have_children_and_parents_hold_each_other(openapi):
         schemas[name] = {"allOf": [reference(parent), {"properties": {name.lower(): {"type": "string"}}}]}
     schemas["Dog"]["oneOf"] = [reference("Puppy"), {"allOf": [reference("Hound")]}]
     schemas["Puppy"]["anyOf"] = [reference("Whelp"), {"$ref": "#/components/schemas/Whelp", "description": "Again."}]
-    assert openapi.breaks(pets(schemas), pets(copy.deepcopy(schemas))) == []
-    assert openapi.breaks(pets(schemas, "Whelp"), pets(copy.deepcopy(schemas), "Whelp")) == []
+    assert compare.breaks(pets(schemas), pets(copy.deepcopy(schemas))) == []
+    assert compare.breaks(pets(schemas, "Whelp"), pets(copy.deepcopy(schemas), "Whelp")) == []
     new = copy.deepcopy(schemas)
     new["Whelp"]["allOf"][1]["properties"]["whelp"] = {"type": "integer"}
     for root in ("Pet", "Whelp", "Group"):
-        assert [reason for reason in openapi.breaks(pets(schemas, root), pets(new, root)) if "home" not in reason] == [
+        assert [reason for reason in compare.breaks(pets(schemas, root), pets(new, root)) if "home" not in reason] == [
             "GET /pets: answer 200: whelp may be integer now",
             "POST /pets: request: whelp may no longer be string",
         ]
 
 
-def test_two_families_that_hold_each_other_are_compared(openapi):
+def test_two_families_that_hold_each_other_are_compared():
     schemas = {
         "One": {
             "oneOf": [reference(f"One{number}") for number in range(12)],
@@ -751,7 +753,7 @@ def test_two_families_that_hold_each_other_are_compared(openapi):
         # What is one of the first family is one of the other too.
         schemas[f"One{number}"] = {"allOf": [reference("One"), reference("Two"), {"required": [f"one{number}"]}]}
         schemas[f"Two{number}"] = {"allOf": [reference("Two"), reference("One"), {"required": [f"two{number}"]}]}
-    assert openapi.breaks(pets(schemas, "One"), pets(copy.deepcopy(schemas), "One")) == []
+    assert compare.breaks(pets(schemas, "One"), pets(copy.deepcopy(schemas), "One")) == []
     new = copy.deepcopy(schemas)
     new["Two7"]["allOf"].append({"required": ["more"]})
-    assert openapi.breaks(pets(schemas, "One"), pets(new, "One")) == ["POST /pets: request: more is required"]
+    assert compare.breaks(pets(schemas, "One"), pets(new, "One")) == ["POST /pets: request: more is required"]

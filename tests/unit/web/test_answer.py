@@ -1,15 +1,14 @@
 """Bounds: no answer and no document holds the run that reads it."""
 
 import contextlib
-import fcntl
 import http.client
-import os
-import signal
 import socket
 import threading
 import time
 
 import pytest
+
+from saltern.web.answer import answer
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -38,9 +37,9 @@ def serve():
         yield start
 
 
-def ask(bounded, port, seconds=0.5):
+def ask(port, seconds=0.5):
     with socket.create_connection(("127.0.0.1", port), 5) as stream:
-        return bounded.answer(stream, "/healthz", {"Host": "shop.example.com"}, time.monotonic() + seconds)
+        return answer(stream, "/healthz", {"Host": "shop.example.com"}, time.monotonic() + seconds)
 
 
 ANSWERS = {
@@ -54,12 +53,12 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("said, expected", ANSWERS.values(), ids=ANSWERS)
-def test_of_an_answer_its_head_is_read(bounded, serve, said, expected):
-    assert ask(bounded, serve(said), 5) == expected
+def test_of_an_answer_its_head_is_read(serve, said, expected):
+    assert ask(serve(said), 5) == expected
 
 
-def test_an_answer_counts_however_slow_or_endless_its_body_is(bounded, serve):
-    assert ask(bounded, serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", 0.01))[0] == 200
+def test_an_answer_counts_however_slow_or_endless_its_body_is(serve):
+    assert ask(serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n", 0.01))[0] == 200
 
 
 LATE = {
@@ -73,11 +72,11 @@ LATE = {
 
 
 @pytest.mark.parametrize("first, again, pause", LATE.values(), ids=LATE)
-def test_what_is_not_whole_in_time_is_given_up(bounded, serve, first, again, pause):
+def test_what_is_not_whole_in_time_is_given_up(serve, first, again, pause):
     before = time.monotonic()
     # The one that says nothing keeps its connection open.
     with pytest.raises(TimeoutError):
-        ask(bounded, serve(first, again or b"", pause) if again else silent())
+        ask(serve(first, again or b"", pause) if again else silent())
     assert time.monotonic() - before < 5
 
 
@@ -102,86 +101,9 @@ TOO_MUCH = {
 
 
 @pytest.mark.parametrize("first, again", TOO_MUCH.values(), ids=TOO_MUCH)
-def test_what_is_no_answer_or_too_much_of_one_is_told(bounded, serve, first, again):
+def test_what_is_no_answer_or_too_much_of_one_is_told(serve, first, again):
     with pytest.raises((http.client.HTTPException, ConnectionError)):
-        ask(bounded, serve(first, again), 5)
+        ask(serve(first, again), 5)
 
 
 # --- Work in a process of its own -------------------------------------------------------------------------------------
-
-
-def deep(count):
-    return deep(count - 1) if count else 0
-
-
-def crash():
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def invalid():
-    raise ValueError("line 3: no YAML")
-
-
-def unforeseen():
-    return {}["secret"]
-
-
-ENDINGS = {
-    "what it raises": (invalid, r"^line 3: no YAML$"),
-    "an error that nobody thought of, by its kind alone": (unforeseen, r"^cannot be read \(KeyError\)$"),
-    "too deep a recursion": (lambda: deep(100_000), "nested too deep"),
-    "a crash": (crash, r"cannot be read .*SIGSEGV"),
-    "too much memory": (lambda: len("x" * 10**9), "more than 64 MB of memory"),
-    "a sleep": (lambda: time.sleep(60), "longer than 1 s"),
-    "a loop": (lambda: [None for _ in iter(int, 1)], "longer than 1 s|MB of memory"),
-    "a silent end": (lambda: os._exit(3), "cannot be read"),
-    "a value that JSON cannot say": (lambda: {1, 2}, "cannot be read"),
-}
-
-
-@pytest.mark.parametrize("function, message", ENDINGS.values(), ids=ENDINGS)
-def test_a_call_ends_with(bounded, function, message):
-    before = time.monotonic()
-    with pytest.raises(ValueError, match=message):
-        bounded.call(function, seconds=1, megabytes=64)
-    assert time.monotonic() - before < 10
-
-
-def test_a_call_returns_what_json_can_say_and_touches_nothing_here(bounded):
-    kept = []
-    assert bounded.call(lambda *given: kept.extend(given) or {"given": given}, 1, "é", seconds=5, megabytes=64) == {
-        "given": [1, "é"]
-    }
-    assert kept == []
-
-
-def test_a_large_answer_of_a_call_comes_whole(bounded):
-    assert bounded.call(lambda: "x" * 5_000_000, seconds=5, megabytes=64) == "x" * 5_000_000
-
-
-def test_no_process_and_no_file_is_left(bounded):
-    before = set(os.listdir("/proc/self/fd"))
-    for function in (crash, lambda: time.sleep(9), lambda: 1):
-        with contextlib.suppress(ValueError):
-            bounded.call(function, seconds=1, megabytes=64)
-    assert set(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
-
-
-def test_what_is_called_ends_with_its_caller_and_frees_its_locks(bounded, tmp_path):
-    lock, begun = tmp_path / "lock", tmp_path / "begun"
-    caller = os.fork()
-    if not caller:
-        with open(lock, "w") as stream, contextlib.suppress(BaseException):
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            bounded.call(lambda: begun.touch() or time.sleep(60), seconds=60, megabytes=64)
-        os._exit(0)
-    while not begun.exists():
-        time.sleep(0.01)
-    os.kill(caller, signal.SIGKILL)
-    os.waitpid(caller, 0)
-    before = time.monotonic()
-    with open(lock, "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-    assert time.monotonic() - before < 10

@@ -1,0 +1,1 @@
+"""Contracts: the versions of its API that an app provides to others."""

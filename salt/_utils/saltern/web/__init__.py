@@ -1,0 +1,1 @@
+"""The way of a request: nginx, and who answers behind it."""
