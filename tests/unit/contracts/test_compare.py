@@ -568,14 +568,12 @@ MADE_UP = {
 
 @pytest.mark.parametrize("text, reason", MADE_UP.values(), ids=MADE_UP)
 def test_a_document_that_is_made_to_break_its_reader_is_refused(text, reason):
-    dunders(salt={"bounded.call": bounded.call})
     for ask in (openapi.described, openapi.part, lambda text: compare.broken("paths: {}", text)):
         with pytest.raises(ValueError, match=reason):
             ask(text)
 
 
 def test_a_document_of_the_release_that_serves_that_cannot_be_read_is_named():
-    dunders(salt={"bounded.call": bounded.call})
     with pytest.raises(ValueError, match="that of the release that serves: line 1: no YAML"):
         compare.broken("a: b: c", "paths: {}")
 

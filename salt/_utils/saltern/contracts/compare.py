@@ -1,5 +1,7 @@
 """What one OpenAPI document takes away from those who read another one."""
 
+from __future__ import annotations
+
 import contextlib
 import re
 from typing import Any

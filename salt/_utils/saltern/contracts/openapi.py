@@ -1,5 +1,7 @@
 """OpenAPI documents: what they describe, and what of it may be tried."""
 
+from __future__ import annotations
+
 import copy
 import hashlib
 import itertools

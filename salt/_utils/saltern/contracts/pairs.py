@@ -1,5 +1,7 @@
 """Two schemas, of which what the one describes may not be what the other one describes."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 from typing import Any

@@ -1,5 +1,7 @@
 """The schemas of an OpenAPI document, each read once."""
 
+from __future__ import annotations
+
 import dataclasses
 from typing import Any
 
