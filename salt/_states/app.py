@@ -23,4 +23,5 @@ def retired(name, apps):
         __salt__["app.remove"](gone)
     except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"{', '.join(gone)} was removed; salt-call app.orphans lists the data that is kept"}
+    verb = "were" if len(gone) > 1 else "was"
+    return ret | {"comment": f"{', '.join(gone)} {verb} removed; salt-call app.orphans lists the data that is kept"}
