@@ -384,7 +384,8 @@ def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirro
     # Of the next app of this name the first release is v1 too, and has not ended three times.
     assert host.sh("readlink /srv/apps/mirror/current").stdout == "releases/1\n"
     for _ in range(3):
-        host.sh(f"pkill -9 -P {pids(host, 'mirror.')['mirror.v1.worker.1']}; sleep 2")
+        launcher = pids(host, "mirror.")["mirror.v1.worker.1"].rstrip(",")
+        host.sh(f"pkill -9 -P {launcher}; sleep 2")
     assert "mirror.v1.worker.1 ended 3 times" in apply(host).failed["app-release-mirror"]
     uid = host.sh("id -u mirror").stdout.strip()
     pillar.restore()
@@ -403,15 +404,16 @@ def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirro
     user = host.sh("getent passwd mirror").stdout.split(":")
     assert (user[2], user[5], user[6].strip()) == (uid, "/nonexistent", "/usr/sbin/nologin")
     found = kept(host)["files:mirror"]
-    # In the TMPDIR another user has a file.
-    assert found["paths"] == ["/srv/apps/mirror/home", "/srv/apps/mirror/tmp", "/var/tmp/of-mirror"]
+    # In the builds something was mounted, and in the TMPDIR another user has a file.
+    directories = [f"/srv/apps/mirror/{name}" for name in ("builds", "home", "tmp")]
+    assert found["paths"] == [*directories, "/var/tmp/of-mirror"]
     apply(host).changed_nothing()
 
 
 def test_the_commands_that_are_listed_remove_it_for_good(host, mirror, lab, pillar):
     said = "".join(host.sh(f"cd / && {one['remove']}").stdout for one in kept(host).values())
-    stays = "what others have there stays, for root alone: /srv/apps/mirror/home, /srv/apps/mirror/tmp"
-    assert stays in " ".join(said.split())
+    stays = ", ".join(f"/srv/apps/mirror/{name}" for name in ("builds", "home", "tmp"))
+    assert f"what others have there stays, for root alone: {stays}" in " ".join(said.split())
     assert kept(host) == {}
     assert host.run("getent", "passwd", "mirror", check=False).returncode == 2
     assert host.sh("ls -d /srv/apps/mirror/home/photo /var/tmp/of-mirror 2>/dev/null || true").stdout == ""
