@@ -87,7 +87,7 @@ def test_the_log_of_a_process_is_one_stream(found, entries, stream):
 @pytest.mark.parametrize(
     "app, name", [("tickets", "tickets[web.1]"), ("gone", None)], ids=["its own", "of an app whose id the user has now"]
 )
-def test_a_line_is_no_other_apps_whose_user_has_the_id_now(journal, app, name):
+def test_a_line_is_no_other_apps_whose_user_has_the_id_now(app, name):
     entry = {"_UID": "901", "_SYSTEMD_UNIT": f"app-{app}-web-1.v1.scope", "SYSLOG_IDENTIFIER": f"{app}[web.1]"}
     found = journal.app_of(entry, {"901": "tickets"})
     assert (found and found["name"]) == name
