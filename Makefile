@@ -7,10 +7,16 @@ PYTEST := $(PYTHON) -m pytest
 ENV ?= dev
 # The names of the examples. APP may also be the directory of another app.
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
-HOST_PYTHON ?= $(if $(filter trixie,$(or $(SUITE),$(SALTERN_SUITE))),3.13,3.11)
+# The Debian, the first that salt/debian.yaml has where none is given, and its Python.
+PYTHONS := $(shell sed -n 's/^  python: \([0-9]*\.[0-9]*\).*/\1/p' salt/debian.yaml)
+suite = $(or $(SUITE),$(SALTERN_SUITE),$(firstword $(suites)))
+HOST_PYTHON ?= $(or $(shell sed -n '/^$(suite):$$/,/^[a-z]/s/^  python: \([0-9]*\.[0-9]*\).*/\1/p' salt/debian.yaml),\
+	$(error SUITE: '$(suite)' is none that Saltern knows; expected one of: $(suites)))
 # `make lock` keeps the locked versions, unless UPGRADE=1.
-COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version $(1) --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+OLDEST := $(firstword $(sort $(PYTHONS)))
+NEWEST := $(lastword $(sort $(PYTHONS)))
 
 # The pages as a site, in site/. A link or an anchor that leads nowhere fails; its warning is shown in plain text.
 site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
@@ -87,7 +93,7 @@ endef
 $(if $(filter-out $(TARGETS),$(goals)),,$(if $(strip $(check)),))
 
 ##@ The lab
-up: setup ## boot and converge the hosts of dev, with the example apps (ENV=production SUITE=trixie SALTERN_PORT=)
+up: setup ## boot and converge the hosts of dev, with the example apps (ENV=production SUITE=bookworm SALTERN_PORT=)
 	@$(LAB) up $(if $(SUITE),--suite '$(SUITE)')
 
 apply: setup ## converge what is up, after an edit (HOST=app1: that one; ARGS=test=True: only say what would change)
@@ -137,14 +143,14 @@ vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, an
 	@lab/setup --vagrant
 	$(PYTEST) tests/vagrant
 
-converge: setup ## boot bare hosts, converge them and ask them (SUITE=bookworm: only Debian 12)
+converge: setup ## boot bare hosts, converge them and ask them (SUITE=trixie: only Debian 13)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/hosts
 
-fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=trixie)
+fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=bookworm)
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
-	SUITE='$(or $(SUITE),bookworm)' FLEET=whole $(PYTEST) tests/hosts/own/test_fleet.py
+	SUITE='$(suite)' FLEET=whole $(PYTEST) tests/hosts/own/test_fleet.py
 
-vagrant-check: ## converge, verify and destroy the Vagrantfile's hosts, emulated (ENV=staging SUITE=trixie KEEP=1)
+vagrant-check: ## converge, verify and destroy the Vagrantfile's hosts, emulated (ENV=staging SUITE=bookworm KEEP=1)
 	@lab/setup --machines
 	$(PYTHON) -m lab.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
@@ -176,7 +182,7 @@ bench: setup ## measure converges, releases and a fleet, and write docs/benchmar
 		$(PYTHON) -m "bench.$$part" && $(PYTHON) -m bench.report "$$part" || exit 1; done
 
 ##@ Your apps and your tree
-build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV= SOURCE= HOST_PYTHON=3.13)
+build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV= SOURCE= SUITE=bookworm)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
 		bin/build "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
@@ -209,15 +215,15 @@ certificates: tools ## issue or renew the certificates of an environment's hosts
 	@bin/issue-certificates '$(ENV)' $(ARGS)
 
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
-	$(COMPILE) requirements/build.in -o requirements/build.txt
-	$(COMPILE) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
-	$(COMPILE) requirements/scan.in -o requirements/scan.txt
-	$(COMPILE) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
+	$(call COMPILE,$(OLDEST)) requirements/build.in -o requirements/build.txt
+	$(call COMPILE,$(OLDEST)) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
+	$(call COMPILE,$(OLDEST)) requirements/scan.in -o requirements/scan.txt
+	$(call COMPILE,$(OLDEST)) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
 	for input in bench/contenders/*.in; do \
-		$(subst 3.11,3.13,$(COMPILE)) "$$input" -o "$${input%.in}.txt" || exit 1; \
+		$(call COMPILE,$(NEWEST)) "$$input" -o "$${input%.in}.txt" || exit 1; \
 	done
 	for input in examples/*/requirements*.in tests/apps/*/requirements.in; do \
-		(cd "$${input%/*}" && input="$${input##*/}" && $(COMPILE) "$$input" -o "$${input%.in}.txt") || exit 1; \
+		(cd "$${input%/*}" && input="$${input##*/}" && $(call COMPILE,$(OLDEST)) "$$input" -o "$${input%.in}.txt") || exit 1; \
 	done
 
 setup: ## install what the other targets need: Debian packages and .venv (they do it themselves)

@@ -75,9 +75,9 @@ def parser() -> argparse.ArgumentParser:
         each.set_defaults(command=function)
         return each
 
-    add("up", up).add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
-    stand_in_parser = add("stand-in", stand_in)
-    stand_in_parser.add_argument("--suite", help="the hosts' Debian: bookworm, which is the default, or trixie")
+    suites = f"the hosts' Debian, one of {', '.join(machine.SUITES)}; the first unless given"
+    add("up", up).add_argument("--suite", help=suites)
+    add("stand-in", stand_in).add_argument("--suite", help=suites)
     apply_parser = add("apply", apply)
     apply_parser.add_argument("--host", help="only this host")
     apply_parser.add_argument("argument", nargs="*", help="further arguments of state.apply, such as test=True")

@@ -21,8 +21,8 @@ PRIVATE = "/srv/saltern.lab"
 BOOT_TIMEOUT = 120
 # Seconds in which systemd ends what runs before podman kills it: more than any unit may take, as on a machine.
 SHUTDOWN_TIMEOUT = 120
-# The Python of each suite.
-PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+# The Python of each suite, as builds are made for it.
+PYTHON = {suite: debian["python"].rpartition(".")[0] for suite, debian in machine.DEBIANS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Host:
     :param name: its container's name.
     :param id: its id in the inventory, and its host name.
     :param address: its IPv4 address.
-    :param suite: its Debian: ``bookworm`` or ``trixie``.
+    :param suite: its Debian, by its code name.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Host:
 
     @property
     def python(self) -> str:
-        """The version of the Python that its Debian brings, such as ``3.11``."""
+        """The version of the Python that its Debian brings, such as ``3.13``."""
         return PYTHON[self.suite]
 
     @property

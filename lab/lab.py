@@ -209,7 +209,7 @@ class Lab:
     def boot(
         self,
         host_id: str,
-        suite: str = "bookworm",
+        suite: str = machine.SUITES[0],
         image_name: str | None = None,
         port: int | None = None,
         reboots: bool = False,

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import yaml
+
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
 # The hard limits of a host, where this machine's are no lower: systemd's own for open files, and enough processes.
 OPEN_FILES = 524288
 PROCESSES = 16384
-SUITES = ("bookworm", "trixie")
+# The Debians by code name; the first is the one that a host has where none is asked for.
+DEBIANS = yaml.safe_load((Path(__file__).parents[1] / "salt/debian.yaml").read_text())
+SUITES = tuple(DEBIANS)
+LEGACY_REFUSED = 13
 # On version 1 podman covers a host's own groups of systemd by all of this machine's: each host would have its units
 # among those of the others, and the end of one would remove what another needs.
 OWN_GROUPS = 'umount -l /sys/fs/cgroup/systemd && exec "$0" "$@"'
@@ -35,8 +40,8 @@ def init_command(suite: str) -> list[str]:
     """Return the command of a host's first process."""
     if cgroup_version() == 2:
         return ["/sbin/init"]
-    # Debian 13's systemd refuses control groups of version 1 unless told.
-    legacy = [] if suite == "bookworm" else ["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]
+    # Since Debian 13 systemd refuses control groups of version 1 unless told.
+    legacy = ["SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"] if DEBIANS[suite]["version"] >= LEGACY_REFUSED else []
     return ["/bin/sh", "-c", OWN_GROUPS, "/sbin/init", *legacy]
 
 
@@ -86,7 +91,7 @@ class Mirror:
 def mirrors(suite: str) -> list[Mirror]:
     """Return where this machine's apt gets Debian from, with the names of another suite.
 
-    :param suite: ``bookworm`` or ``trixie``.
+    :param suite: a Debian, by its code name.
     :return: the mirrors, none where apt knows of no Debian archive or has not fetched its lists.
     """
     columns = "$(REPO_URI) $(CODENAME) $(COMPONENT)"

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
             each.add_argument("file", type=Path, help="the file to write")
         else:
             each.add_argument("--keep", action="store_true", help="leave the machines there where something fails")
-            each.add_argument("--suite", default="bookworm", choices=machine.SUITES, help="the machines' Debian")
+            each.add_argument("--suite", default=machine.SUITES[0], choices=machine.SUITES, help="the machines' Debian")
             each.add_argument("--environment", default="dev", choices=ENVIRONMENTS, help="whose hosts: dev or another")
     options = parser.parse_args(arguments)
     try:

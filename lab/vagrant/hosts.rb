@@ -29,7 +29,7 @@ begin
       id: name.to_s, environment: place, hostname: config.hostname, address: network && network[:ip], told: told,
       box: config.box, ports: config.networks.select { |kind, _| kind == :forwarded_port }
         .reject { |_, port| port[:id] == "ssh" }.to_h { |_, port| [port[:guest], port[:host]] },
-      tree: tree, own_tree: tree == (place == "dev" ? "." : ".lab/vagrant-#{place}/tree"),
+      tree: tree, own_tree: tree == (Saltern.ephemeral?(place) ? "." : ".lab/vagrant-#{place}/tree"),
     }
   end
   puts JSON.generate(found)

@@ -1,7 +1,10 @@
 # yaml-language-server: $schema=../../docs/environment.schema.json
 # What differs in dev. The builds are in builds/dev.sls, which `make build` writes.
 
-# Hosts that are thrown away are changed by hand all day.
+# Its hosts are thrown away: they see the tree itself, and none of its values is a secret.
+ephemeral: True
+
+# Such hosts are changed by hand all day.
 drift:
   interval: 0
 

@@ -95,7 +95,7 @@ def declared(tree, environment):
     minion_id = tree.ids(environment)[0]
     said = tree.declared[minion_id]
     # That a version is attached which is not provided, the table shows.
-    mistakes = tree.functions(minion_id, "bookworm")["settings.check"](tree.schemas, said)
+    mistakes = tree.functions(minion_id)["settings.check"](tree.schemas, said)
     if mistakes:
         raise CommandExecutionError("\n".join(f"{environment}: {mistake}" for mistake in mistakes))
     return said.get("app") or {}

@@ -36,7 +36,7 @@ __load__ = ["show"]
 
 ENVIRONMENTS = ("dev", "staging", "production")
 
-DEBIANS = {"bookworm": "12", "trixie": "13"}
+# What differs between the Debians, by code name; the first is the one that all else is compared on.
 MAP = "debian.yaml"
 
 # What a secret is taken to be, and a build where none is declared: any value of a setting that varies will do.
@@ -52,7 +52,7 @@ def __virtual__():
 
 
 def show(html=None, vagrant=None):
-    """Compare the roles of all environments of the inventory, those of Debian 12 and 13, and Vagrant's hosts.
+    """Compare the roles of all environments of the inventory, those of each Debian, and Vagrant's hosts.
 
     :param html: a file to write the tables to, as a page that needs no other file.
     :param vagrant: a file that ``lab/vagrant`` writes: what Vagrant makes of the Vagrantfile; without one that is not
@@ -103,7 +103,11 @@ class Tree:
         # A host's passwords are derived from its key. No table shows them.
         with open(f"{directory}/host.key", "w", encoding="ascii") as stream:
             stream.write("0" * 64)
-        functions = self.functions("none", "bookworm")
+        path = next(path for path in (os.path.join(root, MAP) for root in self.roots) if os.path.exists(path))
+        with open(path, encoding="utf-8") as stream:
+            self.debians = salt.utils.yaml.safe_load(stream)
+        self.suite = next(iter(self.debians))
+        functions = self.functions("none")
         refuse(functions["settings.unreadable"](self.pillar_roots, ["hosts.yaml"]))
         self.hosts = inventory.read(Roots.of(opts))
         self.schemas = functions["settings.read_schemas"](self.roots)
@@ -117,7 +121,11 @@ class Tree:
         """Return the ids of an environment's hosts, sorted."""
         return sorted(name for name, row in self.hosts.items() if row["environment"] == environment)
 
-    def functions(self, minion_id, suite, pillar=None, roots=()):
+    def debian(self, suite):
+        """Return the name of a Debian release."""
+        return f"Debian {self.debians[suite]['version']}"
+
+    def functions(self, minion_id, suite=None, pillar=None, roots=()):
         """Return Salt's execution modules as a host has them.
 
         :param pillar: its pillar, complete.
@@ -126,8 +134,9 @@ class Tree:
         opts = self.opts(minion_id, suite, roots) | {"pillar": pillar or {}}
         return salt.loader.minion_mods(opts, utils=salt.loader.utils(opts))
 
-    def opts(self, minion_id, suite, roots=()):
-        """Return the options that a host has."""
+    def opts(self, minion_id, suite=None, roots=()):
+        """Return the options that a host has: one of the first Debian, where none is given."""
+        suite = suite or self.suite
         return dict(salt.config.minion_config(None, role="minion").items()) | {
             "id": minion_id,
             "file_client": "local",
@@ -142,8 +151,8 @@ class Tree:
                 "os": "Debian",
                 "os_family": "Debian",
                 "oscodename": suite,
-                "osrelease": DEBIANS[suite],
-                "osmajorrelease": int(DEBIANS[suite]),
+                "osrelease": str(self.debians[suite]["version"]),
+                "osmajorrelease": self.debians[suite]["version"],
                 "kernel": "Linux",
                 "init": "systemd",
                 "virtual": "physical",
@@ -159,13 +168,13 @@ class Tree:
         """
         environment = self.hosts[minion_id]["environment"]
         own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
-        functions = self.functions(minion_id, "bookworm")
+        functions = self.functions(minion_id)
         own.append(functions["secrets.certificates"](environment, minion_id))
         refuse(functions["settings.unreadable"](self.pillar_roots, ["common.sls", *own]))
         refuse(functions["settings.misplaced"](self.schemas, self.pillar_roots, own))
         for name in own[-2:]:
             self.take_for_secrets(name)
-        opts = self.opts(minion_id, "bookworm")
+        opts = self.opts(minion_id)
         pillar = salt.pillar.Pillar(opts, opts["grains"], minion_id, "base").compile_pillar()
         refuse(f"{minion_id}: {error}" for error in pillar.pop("_errors", []))
         partial = functions["settings.undeclared"](self.pillar_roots, environment, pillar)
@@ -197,12 +206,12 @@ class Tree:
         :param hosts: the inventory.
         :raises CommandExecutionError: when that has a mistake.
         """
-        functions = self.functions(minion_id, "bookworm")
+        functions = self.functions(minion_id)
         settings, mistakes = functions["settings.completed"](self.schemas, copy.deepcopy(declared), hosts, minion_id)
         refuse(f"{self.hosts[minion_id]['environment']}: {mistake}" for mistake in mistakes)
         return settings | {"hosts": hosts, "_declared": sorted(declared)}
 
-    def own(self, minion_id, suite="bookworm", roots=()):
+    def own(self, minion_id, suite=None, roots=()):
         """Return the execution modules of a host as it is."""
         pillar = self.pillar(minion_id, self.declared[minion_id], self.hosts)
         return self.functions(minion_id, suite, pillar, roots)
@@ -217,11 +226,11 @@ class Tree:
             for name, row in self.hosts.items()
             if row["environment"] == environments[other]
         }
-        return self.functions(minion_id, "bookworm", self.pillar(minion_id, overlaid(same, varying), hosts))
+        return self.functions(minion_id, None, self.pillar(minion_id, overlaid(same, varying), hosts))
 
     def parted(self, minion_id):
         """Return what is declared for a host and does not vary, and what varies."""
-        functions = self.functions(minion_id, "bookworm")
+        functions = self.functions(minion_id)
         return functions["settings.parted"]({"properties": self.schemas}, self.declared[minion_id])
 
 
@@ -430,9 +439,10 @@ def compared(tree, vagrant=None):
     """
     found = {minion_id: compiled(tree.own(minion_id)) for minion_id in tree.declared}
     rows = [_settings(tree), *_states(tree, found), *_variables(tree)]
+    releases = [tree.debian(suite) for suite in tree.debians]
     tables = [
         {"title": "Environments", "columns": tree.environments, "rows": rows},
-        {"title": "Debian releases", "columns": [*map(debian, DEBIANS)], "rows": [*_debians(tree, found)]},
+        {"title": "Debian releases", "columns": releases, "rows": [*_debians(tree, found)]},
     ]
     if vagrant:
         tables.append({"title": "Hosts", "columns": ["Vagrant"], "rows": [*_machines(tree, vagrant)]})
@@ -547,34 +557,29 @@ def _variables(tree):
         yield {"name": f"app {app}", "cells": cells}
 
 
-def debian(suite):
-    """Return the name of a Debian release."""
-    return f"Debian {DEBIANS[suite]}"
-
-
 def _debians(tree, found):
     """Compare the Debians: a row for each state file.
 
-    What differs because of the one map is declared. With the map of the first in the place of the other's, nothing may.
+    What differs because of the one map is declared. With the map of the first in the place of another's, nothing may.
     """
-    first, other = DEBIANS
-    columns = {suite: debian(suite) for suite in DEBIANS}
+    first, *others = tree.debians
+    columns = {suite: tree.debian(suite) for suite in tree.debians}
     equal = os.path.join(tree.directory, "equal")
     os.makedirs(equal, exist_ok=True)
-    path = next(path for path in (os.path.join(root, MAP) for root in tree.roots) if os.path.exists(path))
-    with open(path, encoding="utf-8") as stream:
-        said = salt.utils.yaml.safe_load(stream)
     with open(os.path.join(equal, MAP), "w", encoding="utf-8") as stream:
-        salt.utils.yaml.safe_dump(said | {other: said[first]}, stream)
-    like = functools.cache(lambda minion_id, roots: compiled(tree.own(minion_id, other, roots)))
+        salt.utils.yaml.safe_dump(dict.fromkeys(tree.debians, tree.debians[first]), stream)
+    like = functools.cache(lambda minion_id, suite, roots: compiled(tree.own(minion_id, suite, roots)))
     for name in names_of(found):
         cells = {column: [] for column in columns.values()}
         minion_id = next(minion_id for minion_id in found if name in found[minion_id].names)
         one = found[minion_id].of(name, tree.hosts)
-        undeclared = differing({first: one, other: like(minion_id, (equal,)).of(name, tree.hosts)})
+        equally, really = (
+            {first: one} | {other: like(minion_id, other, roots).of(name, tree.hosts) for other in others}
+            for roots in ((equal,), ())
+        )
+        undeclared = differing(equally)
         note(cells, _named(undeclared, columns), columns[first], True)
-        varying = differing({first: one, other: like(minion_id, ()).of(name, tree.hosts)})
-        varying = {key: values for key, values in varying.items() if key not in undeclared}
+        varying = {key: values for key, values in differing(really).items() if key not in undeclared}
         note(cells, _named(varying, columns), columns[first], False)
         yield {"name": name.removeprefix("roles."), "cells": cells}
 

@@ -1,6 +1,6 @@
 """Real hosts for the tests: booted bare, bootstrapped and converged as a user would do it, on each Debian.
 
-SUITE=bookworm or SUITE=trixie restricts the run to one. Cases that are marked ``alike`` are decided by code
+SUITE=trixie, or another one, restricts the run to one. Cases that are marked ``alike`` are decided by code
 of our own, the same on each Debian: a run of both has each of them once, on one Debian and the other in turn, or on the
 one that the mark names.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from lab import Host, Lab
+from lab import Host, Lab, machine
 from lab.pillar import Pillar
 from tests.hosts.applied import Applied, apply
 from tests.hosts.examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
-SUITES = os.environ.get("SUITE", "bookworm trixie").split()
+SUITES = os.environ.get("SUITE", " ".join(sorted(machine.SUITES))).split()
 # The order of the modules, which is said here alone.
 #
 # Those of shared/ come first, since most tests are theirs. They share one host of each Debian: the first finds it bare;

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import yaml
 
-from lab import pillar
+from lab import machine, pillar
 from lab.configuration import configuration
 from saltern.tls import certificate
 
 ROOT = Path(__file__).parents[2]
 SALT_CALL = Path(sys.executable).with_name("salt-call")
-SUITES = ("bookworm", "trixie")
+SUITES = sorted(machine.SUITES)
 
 BUILD = {"source": "/srv/builds/app.tar.gz", "sha256": "0" * 64}
 BUILDS = {"app": {"faq": {"build": BUILD}, "tickets": {"build": BUILD}}}

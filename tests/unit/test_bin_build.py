@@ -105,6 +105,10 @@ def run(environment, tmp_path):
 
     def call(*arguments, **options):
         environ = environment | options.pop("env", {})
+        # Its own choice is tried by one test; the wheels here are the older Python's.
+        python = options.pop("python", "3.11")
+        if python and isinstance(arguments[0], Path) and "--python" not in arguments:
+            arguments = (*arguments, "--python", python)
         command = [sys.executable, str(ROOT / "bin/build"), *map(str, arguments)]
         options = {"cwd": tmp_path} | options
         return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
@@ -432,6 +436,11 @@ def test_a_build_holds_the_code_the_wheels_and_what_they_are(shop, made, git):
     ]
     assert (said["format"], said["app"], said["version"], said["python"]) == (1, "shop", head[:12], "3.11")
     assert (said["commit"], said["tree"]) == (head, git(shop, "rev-parse", "HEAD:shop"))
+
+
+def test_a_build_is_for_the_first_debian_where_none_is_given(shop, made):
+    first, *_ = yaml.safe_load((ROOT / "salt/debian.yaml").read_text()).values()
+    assert record(made(shop, python=None))["python"] == first["python"].rpartition(".")[0]
 
 
 def test_the_same_commit_gives_the_same_bytes_whatever_the_clone(shop, made, git, commit, tmp_path):
@@ -988,6 +997,8 @@ def test_help_names_every_option(run):
 def tree(tmp_path):
     """A copy of the command in a tree without a virtual environment."""
     (tmp_path / "tree/bin").mkdir(parents=True)
+    (tmp_path / "tree/salt").mkdir()
+    shutil.copy(ROOT / "salt/debian.yaml", tmp_path / "tree/salt")
     return Path(shutil.copy(ROOT / "bin/build", tmp_path / "tree/bin")).parents[1]
 
 

@@ -22,9 +22,10 @@ Vagrant::VERSION = "2.2.19"
 @pytest.fixture
 def tree(tmp_path):
     """A copy of the Vagrantfile and the inventory."""
-    (tmp_path / "pillar").mkdir()
-    for name in ("Vagrantfile", "pillar/hosts.yaml"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    for path in (ROOT / name for name in ("Vagrantfile", "pillar/hosts.yaml", "salt/debian.yaml")):
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    shutil.copytree(ROOT / "pillar/environments", tmp_path / "pillar/environments")
     return tmp_path
 
 
@@ -73,9 +74,9 @@ def test_vagrant_finds_it_valid(vagrant, environment):
 
 
 def test_each_debian_has_its_box(tree):
-    assert asked(tree, "dev")[0]["box"] == "debian/bookworm64"
-    assert asked(tree, "dev", SALTERN_SUITE="trixie")[0]["box"] == "debian/trixie64"
-    assert asked(tree, "dev", SALTERN_SUITE="trixie", SALTERN_BOX="own/box")[0]["box"] == "own/box"
+    assert asked(tree, "dev")[0]["box"] == "debian/trixie64"
+    assert asked(tree, "dev", SALTERN_SUITE="bookworm")[0]["box"] == "debian/bookworm64"
+    assert asked(tree, "dev", SALTERN_SUITE="bookworm", SALTERN_BOX="own/box")[0]["box"] == "own/box"
 
 
 def test_ports_of_the_laptop_lead_to_the_proxies_alone():
@@ -88,11 +89,11 @@ def test_ports_of_the_laptop_lead_to_the_proxies_alone():
     [
         (
             {"SALTERN_ENV": "prod"},
-            "SALTERN_ENV: 'prod' is none that Saltern knows; expected one of dev, staging, production",
+            "SALTERN_ENV: 'prod' is none that Saltern knows; expected one of dev, production, staging",
         ),
         (
             {"SALTERN_SUITE": "buster"},
-            "SALTERN_SUITE: 'buster' is none that Saltern knows; expected one of bookworm, trixie",
+            "SALTERN_SUITE: 'buster' is none that Saltern knows; expected one of trixie, bookworm",
         ),
         ({"SALTERN_MEMORY": "2G"}, "SALTERN_MEMORY: '2G' is no number from 512 to 1048576"),
         ({"SALTERN_CPUS": "0"}, "SALTERN_CPUS: '0' is no number from 1 to 256"),
@@ -145,11 +146,11 @@ def built(tree, name, is_there=True):
     ("name", "is_there", "said"),
     [
         (
-            "faq-1-py3.13.tar.gz",
+            "faq-1-py3.11.tar.gz",
             True,
-            "app.faq.build: faq-1-py3.13.tar.gz is not for py3.11 of bookworm; run make build",
+            "app.faq.build: faq-1-py3.11.tar.gz is not for py3.13 of trixie; run make build",
         ),
-        ("faq-1-py3.11.tar.gz", False, "dist/faq-1-py3.11.tar.gz: not there; run make build SUITE=bookworm APP=faq"),
+        ("faq-1-py3.13.tar.gz", False, "dist/faq-1-py3.13.tar.gz: not there; run make build SUITE=trixie APP=faq"),
     ],
 )
 def test_a_build_that_the_machine_could_not_run_is_refused(tree, vagrant, name, is_there, said):
@@ -160,7 +161,7 @@ def test_a_build_that_the_machine_could_not_run_is_refused(tree, vagrant, name, 
 
 
 def test_a_port_that_is_taken_is_refused(tree, vagrant):
-    built(tree, "faq-1-py3.11.tar.gz")
+    built(tree, "faq-1-py3.13.tar.gz")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         code, output = vagrant("up", "--provider", "libvirt", SALTERN_PORT=str(port))
