@@ -7,6 +7,8 @@ PYTEST := $(PYTHON) -m pytest
 ENV ?= dev
 # The names of the examples. APP may also be the directory of another app.
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
+# The environments whose hosts are thrown away: their builds are of the working tree.
+EPHEMERAL := $(basename $(notdir $(shell grep -lE '^ephemeral: *[Tt]rue *(\#.*)?$$' pillar/environments/*.sls)))
 # The Debian, the first that salt/debian.yaml has where none is given, and its Python.
 PYTHONS := $(shell sed -n 's/^  python: \([0-9]*\.[0-9]*\).*/\1/p' salt/debian.yaml)
 suite = $(or $(SUITE),$(SALTERN_SUITE),$(firstword $(suites)))
@@ -185,7 +187,7 @@ bench: setup ## measure converges, releases and a fleet, and write docs/benchmar
 build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV= SOURCE= SUITE=bookworm)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
-		bin/build "$$app" $(if $(filter dev,$(ENV)),--worktree) --python $(HOST_PYTHON) \
+		bin/build "$$app" $(if $(filter $(ENV),$(EPHEMERAL)),--worktree) --python $(HOST_PYTHON) \
 			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' || exit 1; \
 	done
 
@@ -234,7 +236,7 @@ tools: ## install .venv alone, as any user
 
 clean: ## remove the lab with its images, .venv, the builds and all caches
 	@[ ! -e .venv/.complete ] || [ "$$(id -u)" -ne 0 ] || $(LAB) down --images
-	rm -rf .venv .lab .cache dist site parity.html contracts.html pillar/builds/dev.sls
+	rm -rf .venv .lab .cache dist site parity.html contracts.html $(EPHEMERAL:%=pillar/builds/%.sls)
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -20,11 +20,12 @@ import yaml
 
 from lab import image, journal, machine
 from lab.host import PYTHON, Host
-from lab.lab import ROOT, RUN, Lab, inventory, port_to_publish, remove_labelled
+from lab.lab import DEFAULT, PILLAR, ROOT, RUN, Lab, inventory, port_to_publish, remove_labelled
 from lab.podman import LabError, podman, reason
 from lab.stand_in import PUBLIC_KEY
 from lab.stand_in import read as pillar_file
 from lab.steps import Steps
+from saltern import environments
 
 # Seconds in which an app that was just deployed must answer through the proxy.
 ANSWER_TIMEOUT = 30
@@ -67,7 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     root = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
-    root.add_argument("--environment", default="dev", metavar="ENV", help="whose hosts: dev, staging or production")
+    root.add_argument(
+        "--environment", default=DEFAULT, metavar="ENV", help=f"whose hosts: {', '.join(environments.names(PILLAR))}"
+    )
     commands = root.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, function) -> argparse.ArgumentParser:
@@ -443,7 +446,7 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
     width = max((len(url) for _, url, _ in rows), default=0)
     for name, url, answer in rows:
         say(f"  {name:<10} {url:<{width}}  {answer}", markup=False, soft_wrap=True)
-    also = "" if this.environment == "dev" else f" ENV={this.environment}"
+    also = "" if this.environment == DEFAULT else f" ENV={this.environment}"
     if code:
         say(f"\nNot every app answered as it should. What its processes said: make logs{also}", markup=False)
     else:

@@ -21,6 +21,7 @@ from lab import image, machine
 from lab.host import PRIVATE, TREE, Host
 from lab.podman import LabError, podman, reason, remove_containers
 from lab.stand_in import StandIn
+from saltern import environments
 
 ROOT = Path(__file__).resolve().parents[1]
 INVENTORY = "pillar/hosts.yaml"
@@ -28,7 +29,9 @@ INVENTORY = "pillar/hosts.yaml"
 POOL = ipaddress.ip_network("10.78.0.0/16")
 NETWORK_LOCK = Path("/run/lock/saltern-lab-network")
 PORT_LOCK = Path("/run/lock/saltern-lab-port")
-ENVIRONMENTS = ("dev", "staging", "production")
+PILLAR = [str(ROOT / "pillar")]
+# The environment that make up boots unless told otherwise.
+DEFAULT = "dev"
 # What is the lab's: by these labels it knows its own containers, networks and images.
 LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
 
@@ -38,9 +41,9 @@ class Lab:
     """Hosts that belong together.
 
     ``Lab.of_tree()`` is the one of ``make up``: the hosts of an environment, under their own names and at their own
-    addresses, over the tree itself in dev, and over a stand-in for it elsewhere. ``Lab.temporary(name)`` is for tests:
-    a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, so that any number
-    of them live side by side.
+    addresses. Those of an ephemeral environment see the tree itself, others a stand-in for it. ``Lab.temporary(name)`` is
+    for tests: a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, so that any
+    number of them live side by side.
 
     :param name: the lab's name.
     :param environment: the environment whose hosts it boots.
@@ -59,7 +62,7 @@ class Lab:
     stand_in: StandIn | None = None
 
     @classmethod
-    def of_tree(cls, environment: str = "dev", name: str = "", settings: Mapping | None = None) -> "Lab":
+    def of_tree(cls, environment: str = DEFAULT, name: str = "", settings: Mapping | None = None) -> "Lab":
         """Return the lab of ``make up`` for an environment.
 
         With SALTERN_LAB set it is another one, of that name, which can be up at the same time.
@@ -69,8 +72,9 @@ class Lab:
         :param settings: what the hosts of a stand-in have otherwise; see :class:`StandIn`.
         :raises LabError: when the inventory has no such hosts.
         """
-        if environment not in ENVIRONMENTS:
-            raise LabError(f"ENV: '{environment}' is no environment; expected one of {', '.join(ENVIRONMENTS)}")
+        known = environments.names(PILLAR)
+        if environment not in known:
+            raise LabError(f"ENV: '{environment}' is no environment; expected one of {', '.join(known)}")
         other = "" if name else os.environ.get("SALTERN_LAB")
         new = cls(
             name=f"{name or other or 'up'}-{environment}",
@@ -79,13 +83,13 @@ class Lab:
             prefix=f"{other}-" if other else "",
             subnet=subnet_of(inventory(ROOT), environment),
         )
-        if environment != "dev":
+        if not environments.is_ephemeral(PILLAR, environment):
             new.stand_in = StandIn(ROOT, ROOT / ".lab" / new.name, environment, settings)
             new.tree = new.stand_in.tree
         return new
 
     @classmethod
-    def temporary(cls, name: str, environment: str = "dev") -> "Lab":
+    def temporary(cls, name: str, environment: str = DEFAULT) -> "Lab":
         """Return a new lab over a copy of the tree: every file that git knows or would add.
 
         The addresses of the environment's hosts in the copy's inventory are those of the lab's own network.

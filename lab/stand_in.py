@@ -1,4 +1,4 @@
-"""The tree that the lab's hosts of staging and production see.
+"""The tree that the lab's hosts of environments see that are not ephemeral.
 
 It is a copy. Of the real hosts' keys, secrets and certificates the lab has nothing, and they stay what they are: the
 copy has others in their place, made for the lab's hosts.
@@ -18,6 +18,7 @@ from pathlib import Path
 import yaml
 
 from lab.podman import LabError, reason
+from saltern import environments
 
 # Links to the operators' keys: the path of a socket of gpg's agent may have 107 bytes (unix(7)), a tree may lie deeper.
 LINKS = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}") if os.getuid() else "/run") / "saltern-lab"
@@ -29,7 +30,7 @@ class StandIn:
 
     :param source: the tree.
     :param directory: where the copy is kept, as ``tree``, and what no host may see beside it.
-    :param environment: ``staging`` or ``production``.
+    :param environment: one that is not ephemeral.
     :param settings: by formula, what its hosts have otherwise than the environment says.
     """
 
@@ -206,13 +207,15 @@ class StandIn:
 
 
 def substitutes(pillar: Path, environment: str) -> dict[str, str]:
-    """Return values for what is secret in an environment, by setting: dev's, where it has one, and else random ones.
+    """Return values for what is secret in an environment, by setting: what an ephemeral one has in clear, or a random one.
 
     :param pillar: the root of the tree's pillar.
-    :param environment: ``staging`` or ``production``.
+    :param environment: one that is not ephemeral.
     """
-    of_dev = dict(leaf_values(read(pillar / "secrets/dev.sls")))
-    names = {".".join(path) for path in leaves(read(pillar / f"secrets/{environment}.sls"))} | of_dev.keys()
+    roots = [str(pillar)]
+    others = (other for other in environments.names(roots) if environments.is_ephemeral(roots, other))
+    in_clear = {name: value for other in others for name, value in leaf_values(read(pillar / f"secrets/{other}.sls"))}
+    names = {".".join(path) for path in leaves(read(pillar / f"secrets/{environment}.sls"))} | in_clear.keys()
     apps: dict[str, dict] = {}
     for name in ("common.sls", f"environments/{environment}.sls"):
         for app, one in (read(pillar / name).get("app") or {}).items():
@@ -227,7 +230,7 @@ def substitutes(pillar: Path, environment: str) -> dict[str, str]:
             }
     # The lab leaves these out; see within.
     names = {name for name in names if not name.endswith((".url", ".site.key"))}
-    return {name: of_dev.get(name) or secrets.token_hex(20) for name in names}
+    return {name: in_clear.get(name) or secrets.token_hex(20) for name in names}
 
 
 def within(said: dict) -> dict:

@@ -21,12 +21,13 @@ from pathlib import Path
 from lab import machine
 from lab.__main__ import PERMANENT_REDIRECT, Https, ask_once
 from lab.image import recipe
-from lab.lab import ENVIRONMENTS, ROOT, copy_tree, free_port, inventory
+from lab.lab import DEFAULT, PILLAR, ROOT, copy_tree, free_port, inventory
 from lab.pillar import declare
 from lab.podman import LabError, podman, reason
 from lab.stand_in import read as pillar_file
 from lab.steps import Step, Steps
 from lab.vagrant import box
+from saltern import environments
 
 # All that a check leaves: Vagrant's own home with the box.
 HOME = ROOT / ".lab/vagrant"
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             each.add_argument("--keep", action="store_true", help="leave the machines there where something fails")
             each.add_argument("--suite", default=machine.SUITES[0], choices=machine.SUITES, help="the machines' Debian")
-            each.add_argument("--environment", default="dev", choices=ENVIRONMENTS, help="whose hosts: dev or another")
+            each.add_argument("--environment", default=DEFAULT, choices=environments.names(PILLAR), help="whose hosts")
     options = parser.parse_args(arguments)
     try:
         return options.command(options) or 0
@@ -69,7 +70,7 @@ def hosts(options: argparse.Namespace) -> None:
     """Write what Vagrant makes of the Vagrantfile, for all environments that have hosts, as JSON."""
     rows = inventory(ROOT).values()
     found = []
-    for environment in ENVIRONMENTS:
+    for environment in environments.names(PILLAR):
         if any(row["environment"] == environment for row in rows):
             found += asked(ROOT, environment)
     options.file.write_text(json.dumps(found))
@@ -106,6 +107,7 @@ class Check:
 
     def __init__(self, suite: str, environment: str):
         self.suite, self.environment, self.steps = suite, environment, Steps()
+        self.is_ephemeral = environments.is_ephemeral(PILLAR, environment)
         self.tree = ROOT / f".lab/vagrant-check-{environment}"
         self.log = ROOT / f".lab/vagrant-check-{environment}.log"
         self.http, self.https = free_port(None, 8080, 8129), free_port(None, 8130)
@@ -176,7 +178,7 @@ class Check:
         """
         domain = self.domains[app]
         connection = http.client.HTTPConnection("127.0.0.1", self.http, timeout=MINUTE)
-        if self.environment == "dev":
+        if self.is_ephemeral:
             host = f"{domain}:{self.http}"
         else:
             status, said = ask_once(connection, domain, path)
@@ -232,7 +234,7 @@ class Check:
 
         :raises LabError: with the reason.
         """
-        goal = "build" if self.environment == "dev" else "tools"
+        goal = "build" if self.is_ephemeral else "tools"
         command = ["make", "-s", goal, f"SUITE={self.suite}"]
         done = subprocess.run(command, cwd=self.tree, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -321,7 +323,7 @@ def refuse_in_use(environment: str) -> None:
     :raises LabError: then.
     """
     if podman("network", "exists", f"saltern-{environment}", check=False).returncode == 0:
-        also = "" if environment == "dev" else f" ENV={environment}"
+        also = "" if environment == DEFAULT else f" ENV={environment}"
         raise LabError(f"make up{also} has hosts at the same addresses; run make down{also} first")
 
 
@@ -368,7 +370,7 @@ def walk(this: Check) -> None:
     :raises LabError: at the first thing that is not as it should be.
     """
     step = this.steps.step
-    with step("make build" if this.environment == "dev" else "make tools"):
+    with step("make build" if this.is_ephemeral else "make tools"):
         this.build()
     with step("vagrant up") as one:
         this.converge("up", one)

@@ -33,4 +33,4 @@ def environment(hosts, minion_id):
 
         salt-call inventory.environment '{web1: {environment: production}}' web1
     """
-    return inventory.environment(hosts, minion_id)
+    return inventory.environment(hosts, minion_id, __opts__["pillar_roots"]["base"])

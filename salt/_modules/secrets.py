@@ -1,4 +1,4 @@
-"""Secrets: what ``pillar/secrets/<environment>.sls`` says outside dev, each value a PGP message to the hosts' keys.
+"""Secrets: ``pillar/secrets/<environment>.sls`` of each environment whose hosts stay: PGP messages to the hosts' keys.
 
 A host's private key is one too, to that host alone, in ``pillar/certificates/<environment>/<host>.sls``.
 
@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
+
+from saltern import environments
 
 __load__ = ["certificates", "mistakes"]
 
@@ -42,7 +44,7 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
     """List what is wrong with the secrets of an environment, as one of its hosts sees them.
 
     :param roots: directories, in the order of the pillar roots.
-    :param environment: the host's. What is in dev's file is no secret: its hosts are thrown away.
+    :param environment: the host's. What is in an ephemeral one's file is no secret.
     :param minion_id: the host's id.
     :param pillar: what the pillar files say, decrypted by Salt as far as it could.
     :param schemas: a mapping of formula to JSON Schema.
@@ -52,7 +54,7 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
 
     CLI Example: none, it serves ``settings.compiled``.
     """
-    if environment == "dev":
+    if environments.is_ephemeral(roots, environment):
         return []
     names = {f"secrets/{environment}.sls": (), certificates(environment, minion_id): PLAIN}
     values, found, good, dotted = {}, {}, {}, __salt__["settings.dotted"]

@@ -17,7 +17,7 @@ import salt.utils.yaml
 import yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-from saltern import inventory
+from saltern import environments, inventory
 from saltern.paths import Roots
 from saltern.tls import certificate
 
@@ -104,7 +104,7 @@ def compiled(pillar, minion_id):
     tree = Roots.of(__opts__)
     roots = tree.pillar
     schemas = read_schemas(tree.states)
-    of_inventory = {INVENTORY_KEY: schemas.pop(INVENTORY_KEY)}
+    of_inventory = {INVENTORY_KEY: inventory.schema(schemas.pop(INVENTORY_KEY), tree)}
     if (hosts := inventory.known(tree)) is None:
         if broken := unreadable(roots, ["hosts.yaml"]):
             return {}, broken
@@ -122,12 +122,15 @@ def compiled(pillar, minion_id):
         raise CommandExecutionError("\n".join(broken))
     if INVENTORY_KEY in pillar and (DECLARED_KEY not in pillar or pillar[INVENTORY_KEY] != row[INVENTORY_KEY]):
         return {}, ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
-    declared = {key: value for key, value in pillar.items() if key not in (INVENTORY_KEY, DECLARED_KEY)}
+    declared = {
+        key: value for key, value in pillar.items() if key not in (INVENTORY_KEY, DECLARED_KEY, environments.KEY)
+    }
     # Salt 3008 compiles a pillar again over the one that it has, for pillar.items and for a pillar on the command line.
     # What the files do not mention is then what was completed the first time.
     if DECLARED_KEY in pillar:
         declared = {key: value for key, value in declared.items() if key in pillar[DECLARED_KEY]}
-    mistakes = misplaced(schemas, roots, own)
+    mistakes = environments.mistakes(roots, environment, pillar.get(environments.KEY))
+    mistakes += misplaced(schemas, roots, own)
     partial = undeclared(roots, environment, declared)
     mistakes += [message for messages in partial.values() for message in messages]
     if partial and isinstance(declared.get("app"), dict):
@@ -438,7 +441,7 @@ def undeclared(roots, environment, declared):
     """
     found, known = {}, _named_apps(roots, "common.sls", declared)
     for kind, (what, removal) in OF_AN_APP.items():
-        if (kind, environment) == ("secrets", "dev"):
+        if kind == "secrets" and environments.is_ephemeral(roots, environment):
             # They stand there in clear, and are edited by hand.
             removal = OF_AN_APP["environments"][1]
         for app in sorted(_named_apps(roots, f"{kind}/{environment}.sls") - known):
@@ -478,7 +481,7 @@ def located(message, roots, names, environment):
         for key in path.split("."):
             content = content.get(key) if isinstance(content, dict) else None
         if content is not None:
-            is_encrypted = name.startswith("secrets/") and environment != "dev"
+            is_encrypted = name.startswith("secrets/") and not environments.is_ephemeral(roots, environment)
             by = f" with make secret-remove ENV={environment} NAME={path}" if is_encrypted else ""
             removals.append(f"remove it from pillar/{name}{by}")
     return "; ".join([message, *removals])

@@ -22,7 +22,7 @@ import salt.utils.json
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-from saltern import inventory
+from saltern import environments, inventory
 from saltern.paths import Roots
 
 try:
@@ -33,8 +33,6 @@ except ImportError:
     Table = None
 
 __load__ = ["show"]
-
-ENVIRONMENTS = ("dev", "staging", "production")
 
 # What differs between the Debians, by code name; the first is the one that all else is compared on.
 MAP = "debian.yaml"
@@ -111,10 +109,10 @@ class Tree:
         refuse(functions["settings.unreadable"](self.pillar_roots, ["hosts.yaml"]))
         self.hosts = inventory.read(Roots.of(opts))
         self.schemas = functions["settings.read_schemas"](self.roots)
-        of_inventory = {"hosts": self.schemas.pop("hosts")}
+        of_inventory = {"hosts": inventory.schema(self.schemas.pop("hosts"), Roots.of(opts))}
         refuse(functions["settings.check"](of_inventory, {"hosts": self.hosts}))
         refuse(inventory.mistakes(self.hosts, min(self.hosts)))
-        self.environments = [one for one in ENVIRONMENTS if self.ids(one)]
+        self.environments = [one for one in environments.names(self.pillar_roots) if self.ids(one)]
         self.declared = {minion_id: self.read(minion_id) for minion_id in sorted(self.hosts)}
 
     def ids(self, environment):
@@ -180,7 +178,9 @@ class Tree:
         partial = functions["settings.undeclared"](self.pillar_roots, environment, pillar)
         refuse(message for messages in partial.values() for message in messages)
         # Certificates are each host's own.
-        declared = {key: value for key, value in pillar.items() if key not in ("hosts", "certificates")}
+        declared = {
+            key: value for key, value in pillar.items() if key not in ("hosts", "certificates", environments.KEY)
+        }
         for one in (declared.get("app") or {}).values():
             if isinstance(one, dict):
                 one.setdefault("build", BUILD)

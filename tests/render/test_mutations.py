@@ -16,11 +16,13 @@ import salt.pillar
 import salt.state
 import yaml
 
+from saltern import environments
+
 from .everything import EVERYTHING
 from .minion import ALONE, BUILDS, ROOT, Host, certificates
 from .mutations import CANARY, CANARY_NUMBER, KINDS, mutations, written
 
-ENVIRONMENTS = ("dev", "staging", "production")
+ENVIRONMENTS = environments.names([str(ROOT / "pillar")])
 
 # How many there are of each kind in each environment.
 COUNT = 24
@@ -57,7 +59,7 @@ class Subject:
         self.host = Host(directory, minion_id)
         self.host.merge(EVERYTHING, environment)
         secrets = {}
-        if environment == "dev":
+        if environments.is_ephemeral([str(ROOT / "pillar")], environment):
             hosts[minion_id]["roles"] = ["app", "proxy"]
             hosts["second"] = {"environment": environment, "roles": ["database", "cache"], "address": "10.77.1.11"}
             secrets = {"app": {name: {"config": {"TOKEN": f"{CANARY}-{name}"}} for name in ("faq", "tickets")}}

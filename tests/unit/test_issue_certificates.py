@@ -260,7 +260,7 @@ def test_devs_keys_are_in_clear(tree, issue):
 
 
 def test_what_it_refuses(tree, issue, refused, tmp_path, keys):
-    assert refused("prod") == ["ENV: no environment has this name; expected one of dev, staging, production"]
+    assert refused("prod") == ["ENV: no environment has this name; expected one of dev, production, staging"]
     assert refused("production", "--days", "0") == ["--days: expected 1 to 3650"]
     inside = tree / "pillar/authority"
     assert refused("production", "--authority", str(inside)) == [
@@ -319,7 +319,7 @@ def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, site_cert
     [
         (
             ("dev", *SITE[1:]),
-            "--site: the hosts of dev issue for their apps by themselves; expected another environment",
+            "--site: the hosts of dev issue for their apps themselves; expected another environment",
         ),
         (
             ("production", "--site", "tickets=shop_example.com"),

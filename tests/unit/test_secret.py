@@ -218,7 +218,7 @@ def test_a_value_that_no_host_would_get_is_refused_and_not_shown(refused, name, 
     "environment, message",
     [
         ("dev", "ENV: dev's secrets are none and stand in clear in pillar/secrets/dev.sls; edit that file"),
-        ("prod", "ENV: no environment has this name; expected one of staging, production"),
+        ("prod", "ENV: no environment has this name; expected one of production, staging"),
     ],
 )
 def test_only_secrets_outside_dev_are_encrypted(refused, environment, message):

@@ -8,9 +8,10 @@ import subprocess
 import pytest
 import yaml
 
-from lab.lab import ENVIRONMENTS, ROOT
+from lab.lab import PILLAR, ROOT
 from lab.podman import LabError
 from lab.vagrant.__main__ import asked, changes
+from saltern import environments
 
 OLD = """
 require "vagrant/version"
@@ -54,7 +55,7 @@ def rows(environment):
     return {host_id: row for host_id, row in found.items() if row["environment"] == environment}
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", environments.names(PILLAR))
 def test_the_machines_are_the_inventory_s_hosts(environment):
     found = {one.pop("id"): one for one in asked(ROOT, environment)}
     assert found.keys() == rows(environment).keys()
@@ -68,7 +69,7 @@ def test_what_others_need_comes_up_first():
     assert [one["id"] for one in asked(ROOT, "production")] == ["db1", "app1", "app2", "proxy1"]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", environments.names(PILLAR))
 def test_vagrant_finds_it_valid(vagrant, environment):
     assert vagrant("validate", SALTERN_ENV=environment) == (0, "Vagrantfile validated successfully.\n")
 

@@ -1,6 +1,7 @@
 """The inventory: which machine is what, from ``pillar/hosts.yaml``."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import os
@@ -9,12 +10,11 @@ from typing import Any
 
 import salt.utils.yaml
 
+from saltern import environments
 from saltern.paths import Roots
 
-ENVIRONMENTS = ("dev", "staging", "production")
-
-# In the order in which a host converges.
-ROLES = ("master", "database", "cache", "app", "proxy")
+# The roles that converge first and last on a host; the others are services, which apps need.
+FIRST, LAST = ("master",), ("app", "proxy")
 
 # The inventory that was checked last, in Salt's cache. For a thousand hosts, reading and checking takes a second, and a
 # master compiles the pillar of each.
@@ -79,22 +79,56 @@ def _digest(roots: Roots) -> str:
     deciding = ("roles/settings.yaml", "_modules/settings.py")
     paths = [__file__, *(os.path.join(root, name) for root in roots.states for name in deciding)]
     digest = hashlib.sha256(_text(roots.pillar) or b"")
+    digest.update(json.dumps([environments.names(roots.pillar), roles(roots.states)]).encode())
     for path in paths:
         with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:
             digest.update(hashlib.sha256(stream.read()).digest())
     return digest.hexdigest()
 
 
-def environment(hosts: Any, minion_id: str) -> str:
+def schema(form: Mapping[str, Any], roots: Roots) -> dict[str, Any]:
+    """Return the schema of the inventory with the environments and the roles that there are.
+
+    :param form: the schema as ``roles/settings.yaml`` has it.
+    """
+    complete: dict[str, Any] = copy.deepcopy(dict(form))
+    for row in complete["patternProperties"].values():
+        row["properties"]["environment"]["enum"] = environments.names(roots.pillar)
+        row["properties"]["roles"]["items"]["enum"] = roles(roots.states)
+    return complete
+
+
+def roles(state_roots: Sequence[str]) -> list[str]:
+    """Return the names of all roles, in the order in which they converge on a host: those of ``roles/*.sls``.
+
+    :param state_roots: the directories of the states.
+    """
+    found: set[str] = set()
+    for root in state_roots:
+        with contextlib.suppress(OSError):
+            entries = os.listdir(os.path.join(root, "roles"))
+            found |= {entry.removesuffix(".sls") for entry in entries if entry.endswith(".sls")}
+    return sorted(found, key=place)
+
+
+def place(role: str) -> tuple[int, str]:
+    """Return when a role converges on a host that has others too, as a key to sort by."""
+    if role in FIRST:
+        return -1, role
+    return (1 + LAST.index(role) if role in LAST else 0), role
+
+
+def environment(hosts: Any, minion_id: str, pillar_roots: Sequence[str]) -> str:
     """Return the environment of a host, for ``pillar/top.sls``, which asks before the inventory is checked.
 
+    :param pillar_roots: the pillar's directories.
     :param hosts: what ``pillar/hosts.yaml`` says; it may be anything.
     :param minion_id: the host's id.
     :return: its environment, or an empty string where the inventory does not name one.
     """
     row = hosts.get(minion_id) if isinstance(hosts, dict) else None
     name = row.get("environment") if isinstance(row, dict) else None
-    return str(name) if name in ENVIRONMENTS else ""
+    return str(name) if name in environments.names(pillar_roots) else ""
 
 
 def mistakes(hosts: Mapping[str, Row], minion_id: str) -> list[str]:
@@ -157,4 +191,4 @@ def row(hosts: Mapping[str, Row], minion_id: str) -> Hosts:
     :return: a mapping of its id to its row.
     """
     own = hosts[minion_id]
-    return {minion_id: own | {"roles": sorted(own["roles"], key=ROLES.index)}}
+    return {minion_id: own | {"roles": sorted(own["roles"], key=place)}}
