@@ -41,9 +41,9 @@ class Lab:
     """Hosts that belong together.
 
     ``Lab.of_tree()`` is the one of ``make up``: the hosts of an environment, under their own names and at their own
-    addresses. Those of an ephemeral environment see the tree itself, others a stand-in for it. ``Lab.temporary(name)`` is
-    for tests: a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, so that any
-    number of them live side by side.
+    addresses. Those of an ephemeral environment see the tree itself, others a stand-in for it. ``Lab.temporary(name)``
+    is for tests: a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, so that
+    any number of them live side by side.
 
     :param name: the lab's name.
     :param environment: the environment whose hosts it boots.

@@ -207,7 +207,7 @@ class StandIn:
 
 
 def substitutes(pillar: Path, environment: str) -> dict[str, str]:
-    """Return values for what is secret in an environment, by setting: what an ephemeral one has in clear, or a random one.
+    """Return values for what is secret in an environment, by setting: an ephemeral one's, or random ones.
 
     :param pillar: the root of the tree's pillar.
     :param environment: one that is not ephemeral.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .test_isolation import asked_by_hand
+from .claim import asked_by_hand
 
 # Appended to the inventory's module: whatever the inventory says, each host's row has these too.
 EDIT = """
@@ -14,8 +14,8 @@ def row(hosts, minion_id):
     return {{minion_id: own[minion_id] | {{"edit": {edit!r}, "worker": os.getpid()}}}}
 
 
-def environment(hosts, minion_id):
-    return {edit!r} if minion_id == "nobody" else _unedited_environment(hosts, minion_id)
+def environment(hosts, minion_id, pillar_roots):
+    return {edit!r} if minion_id == "nobody" else _unedited_environment(hosts, minion_id, pillar_roots)
 """
 # Salt's own number of a master's workers.
 WORKERS = 5

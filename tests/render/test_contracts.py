@@ -137,7 +137,7 @@ def test_a_mistake_in_the_pillar_is_told_by_path(tree):
 def test_an_environment_that_is_not_there_is_told(tree):
     code, output = tree.show("test")
     assert code == 1
-    assert "test: no host of pillar/hosts.yaml is of it; expected one of dev, staging, production" in output
+    assert "test: no host of pillar/hosts.yaml is of it; expected one of dev, production, staging" in output
 
 
 def test_a_build_that_is_none_is_told(tree):

@@ -231,7 +231,7 @@ REFUSED = {
     ),
     "a misspelt part of a host": ("hosts", {"web1": ROW | {"adress": "10.0.0.1"}}, ["web1"]),
     "a host without an address": ("hosts", {"web1": {"environment": "dev", "roles": []}}, ["web1"]),
-    "an environment that there is not": ("hosts", {"web1": ROW | {"environment": "test"}}, ["web1", "environment"]),
+    "an environment that there cannot be": ("hosts", {"web1": ROW | {"environment": "Test"}}, ["web1", "environment"]),
 }
 
 

@@ -59,7 +59,7 @@ PILLARS = {
     ),
     "an environment that there is not": (
         {"hosts.yaml": {"dev": ROW | {"environment": "test"}}},
-        ["hosts.dev.environment: expected one of dev, staging, production"],
+        ["hosts.dev.environment: expected one of dev, production, staging"],
     ),
     "a host without roles": (
         {"hosts.yaml": {"dev": {"environment": "dev", "address": "10.0.0.1"}}},

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from saltern import inventory
+from saltern.paths import Roots
 from saltern.system import terminal
 
 ROOT = Path(__file__).parents[2]
@@ -132,5 +134,6 @@ def schemas(settings):
 
 @pytest.fixture(scope="session")
 def hosts_schema(settings):
-    """The schema of the inventory."""
-    return settings.read_schemas([ROOT / "salt"])["hosts"]
+    """The schema of the inventory, with the tree's environments and roles."""
+    form = settings.read_schemas([ROOT / "salt"])["hosts"]
+    return inventory.schema(form, Roots([str(ROOT / "pillar")], [str(ROOT / "salt")], ""))

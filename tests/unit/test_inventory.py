@@ -36,8 +36,11 @@ def test_the_inventory_is_read_where_it_is_readable(tmp_path, content, expected)
         (None, ""),
     ],
 )
-def test_the_environment_is_one_that_there_is_or_none(hosts, expected):
-    assert inventory.environment(hosts, "one") == expected
+def test_the_environment_is_one_that_there_is_or_none(tmp_path, hosts, expected):
+    (tmp_path / "environments").mkdir()
+    for name in ("dev.sls", "staging.sls", "prod", "Prod.sls"):
+        (tmp_path / "environments" / name).touch()
+    assert inventory.environment(hosts, "one", [str(tmp_path)]) == expected
 
 
 @pytest.mark.parametrize(
@@ -113,10 +116,14 @@ def test_a_host_is_told_its_own_row_and_what_apps_attach_comes_before_the_apps(r
     assert inventory.row(hosts, "one") == {"one": row(roles=expected)}
 
 
-def test_the_roles_are_those_of_the_schema(hosts_schema):
-    (host,) = hosts_schema["patternProperties"].values()
-    assert sorted(host["properties"]["roles"]["items"]["enum"]) == sorted(inventory.ROLES)
-    assert host["properties"]["environment"]["enum"] == list(inventory.ENVIRONMENTS)
+def test_the_schema_has_the_environments_and_the_roles_that_there_are(tmp_path, hosts_schema):
+    for name in ("environments/qa.sls", "roles/queue.sls", "roles/app.sls", "roles/master.sls", "roles/settings.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    roots = Roots([str(tmp_path)], [str(tmp_path)], "")
+    (host,) = inventory.schema(hosts_schema, roots)["patternProperties"].values()
+    assert host["properties"]["environment"]["enum"] == ["qa"]
+    assert host["properties"]["roles"]["items"]["enum"] == ["master", "queue", "app"]
 
 
 def test_a_master_has_no_other_role():

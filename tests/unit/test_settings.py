@@ -279,7 +279,7 @@ def test_an_inventory_has_hosts_with_environments_and_roles_that_there_are(setti
     assert settings.check({"hosts": hosts_schema}, {"hosts": {"web1": row}}) == [
         "hosts.web1.address: missing; expected an IPv4 address",
         "hosts.web1.adress: unknown setting; did you mean 'address'?",
-        "hosts.web1.environment: expected one of dev, staging, production; did you mean 'production'?",
+        "hosts.web1.environment: expected one of dev, production, staging; did you mean 'production'?",
         "hosts.web1.roles: not acceptable; expected list without repeats (What the host is for)",
         "hosts.web1.roles[0]: expected one of master, database, cache, app, proxy; did you mean 'database'?",
     ]
@@ -415,9 +415,9 @@ def compiled(
 ):
     """``settings.compiled`` with the modules that it asks, on the tree's own formulas."""
     root = request.config.rootpath
-    for name in ("common.sls", "environments/dev.sls"):
+    for name, text in {"common.sls": "", "environments/dev.sls": "ephemeral: True\n"}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_text(text)
     salt = {
         "attachment.derived": attachment.derived,
         "balance.derived": balance.derived,
@@ -493,7 +493,7 @@ def test_a_value_that_is_a_secret_stands_in_one_file(compiled, tmp_path):
     (tmp_path / "common.sls").write_text("app: {shop: {port: 8000}}\n")
     assert compiled({"hosts": HOSTS} | shop(), "one")[1] == []
     (tmp_path / "environments/dev.sls").write_text(
-        "app: {shop: {domains: [a], config: {KEY: a}, attach: {URL: {url: c}}}}\n"
+        "ephemeral: True\napp: {shop: {domains: [a], config: {KEY: a}, attach: {URL: {url: c}}}}\n"
     )
     (tmp_path / "common.sls").write_text("{% set c = 'c' %}\napp: {shop: {config: {OTHER: {{ c }}}, port: 8000}}\n")
     end = "too; expected in one of them. Remove the other"
@@ -620,11 +620,27 @@ def test_a_pillar_file_that_salt_cannot_load_is_told_once_and_not_given_to_it(
     assert settings.loadable("dev", "one") == ["common", "builds.dev"]
 
 
-@pytest.mark.parametrize("name", ["common.sls", "environments/dev.sls"])
-def test_a_pillar_file_that_must_be_there_is_told(compiled, tmp_path, name):
-    (tmp_path / name).unlink()
-    with pytest.raises(CommandExecutionError, match=rf"^pillar/{name}: missing; expected this file: it may be empty$"):
+def test_a_pillar_file_that_must_be_there_is_told(compiled, tmp_path):
+    (tmp_path / "common.sls").unlink()
+    message = "^pillar/common.sls: missing; expected this file: it may be empty$"
+    with pytest.raises(CommandExecutionError, match=message):
         compiled({"hosts": HOSTS} | shop(), "one")
+
+
+def test_an_environment_is_one_that_has_a_file(compiled, tmp_path):
+    (tmp_path / "environments/dev.sls").rename(tmp_path / "environments/qa.sls")
+    mistakes = ["hosts.one.environment: expected one of qa"]
+    assert compiled({"hosts": HOSTS} | shop(), "one") == ({}, mistakes)
+
+
+@pytest.mark.parametrize("said", [False, "yes", 1])
+def test_an_environment_is_ephemeral_by_one_line_alone(compiled, said):
+    mistakes = [
+        "ephemeral: expected the line `ephemeral: True` in pillar/environments/dev.sls, "
+        "or nothing of it in any pillar file"
+    ]
+    assert compiled({"hosts": HOSTS, "ephemeral": True} | shop(), "one")[1] == []
+    assert compiled({"hosts": HOSTS, "ephemeral": said} | shop(), "one")[1] == mistakes
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ FILES = {
     "environments/production.sls": {
         "app": {"shop": {"attach": {"DATABASE_URL": {"postgres": "shop", "url": "x://y"}}}}
     },
+    "environments/dev.sls": {"ephemeral": True},
     "secrets/dev.sls": {"app": {"shop": {"config": {"SECRET_KEY": "of dev"}}}},
     "secrets/production.sls": {
         "app": {

@@ -13,8 +13,8 @@ import salt.utils.yaml
 from saltern import environments
 from saltern.paths import Roots
 
-# The roles that converge first and last on a host; the others are services, which apps need.
-FIRST, LAST = ("master",), ("app", "proxy")
+# The roles that converge first and last on a host that has several. The others are services, which apps need.
+FIRST, LAST = ("master", "database"), ("app", "proxy")
 
 # The inventory that was checked last, in Salt's cache. For a thousand hosts, reading and checking takes a second, and a
 # master compiles the pillar of each.
@@ -93,7 +93,7 @@ def schema(form: Mapping[str, Any], roots: Roots) -> dict[str, Any]:
     """
     complete: dict[str, Any] = copy.deepcopy(dict(form))
     for row in complete["patternProperties"].values():
-        row["properties"]["environment"]["enum"] = environments.names(roots.pillar)
+        row["properties"]["environment"] = {"type": "string", "enum": environments.names(roots.pillar)}
         row["properties"]["roles"]["items"]["enum"] = roles(roots.states)
     return complete
 
@@ -113,9 +113,10 @@ def roles(state_roots: Sequence[str]) -> list[str]:
 
 def place(role: str) -> tuple[int, str]:
     """Return when a role converges on a host that has others too, as a key to sort by."""
-    if role in FIRST:
-        return -1, role
-    return (1 + LAST.index(role) if role in LAST else 0), role
+    for order, before in ((FIRST, -len(FIRST)), (LAST, 1)):
+        if role in order:
+            return before + order.index(role), role
+    return 0, role
 
 
 def environment(hosts: Any, minion_id: str, pillar_roots: Sequence[str]) -> str:
