@@ -19,6 +19,7 @@ COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version $(1
 	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 OLDEST := $(firstword $(sort $(PYTHONS)))
 NEWEST := $(lastword $(sort $(PYTHONS)))
+LOCK = $(call COMPILE,$(OLDEST))
 
 # The pages as a site, in site/. A link or an anchor that leads nowhere fails; its warning is shown in plain text.
 site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
@@ -217,15 +218,15 @@ certificates: tools ## issue or renew the certificates of an environment's hosts
 	@bin/issue-certificates '$(ENV)' $(ARGS)
 
 lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
-	$(call COMPILE,$(OLDEST)) requirements/build.in -o requirements/build.txt
-	$(call COMPILE,$(OLDEST)) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
-	$(call COMPILE,$(OLDEST)) requirements/scan.in -o requirements/scan.txt
-	$(call COMPILE,$(OLDEST)) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
+	$(LOCK) requirements/build.in -o requirements/build.txt
+	$(LOCK) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
+	$(LOCK) requirements/scan.in -o requirements/scan.txt
+	$(LOCK) requirements/dev.in --overrides requirements/overrides.txt -o requirements/dev.txt
 	for input in bench/contenders/*.in; do \
 		$(call COMPILE,$(NEWEST)) "$$input" -o "$${input%.in}.txt" || exit 1; \
 	done
 	for input in examples/*/requirements*.in tests/apps/*/requirements.in; do \
-		(cd "$${input%/*}" && input="$${input##*/}" && $(call COMPILE,$(OLDEST)) "$$input" -o "$${input%.in}.txt") || exit 1; \
+		(cd "$${input%/*}" && input="$${input##*/}" && $(LOCK) "$$input" -o "$${input%.in}.txt") || exit 1; \
 	done
 
 setup: ## install what the other targets need: Debian packages and .venv (they do it themselves)

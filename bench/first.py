@@ -10,7 +10,7 @@ import time
 
 from bench.releases import timed
 from bench.report import Result
-from lab import Lab
+from lab import Lab, machine
 from lab.lab import ROOT
 from lab.steps import Steps
 
@@ -112,14 +112,15 @@ def main() -> int:
         ["a first converge", f"{middle['converge']:.1f}", f"{middle['converge'] / least:.2f}"],
         ["bootstrap.sh, from a bare host to a working `salt-call`", f"{middle['bootstrap']:.1f}", ""],
     ]
+    version = machine.DEBIANS[machine.SUITES[0]]["version"]
     Result(
         part="first",
         title="A first converge",
         columns=["", "seconds", "times the floor"],
         rows=rows,
         notes=[
-            f"Medians of {ROUNDS} rounds, each on a new host of Debian 12. Goal: at most 1.3 times the floor. The "
-            "packages' time has PostgreSQL's cluster in it, which Debian's package makes alone and Saltern itself. "
+            f"Medians of {ROUNDS} rounds, each on a new host of Debian {version}. Goal: at most 1.3 times the floor. "
+            "The packages' time has PostgreSQL's cluster in it, which Debian's package makes alone and Saltern itself. "
             f"Saltern itself takes {middle['disk']:.0f} MiB of a host's disk (`/opt/saltern`) and "
             f"{middle['resident']:.1f} MiB of its memory at rest: nothing of it runs but `saltern-peers`, where a "
             "proxy has app hosts to choose from.",

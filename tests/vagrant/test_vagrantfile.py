@@ -74,6 +74,15 @@ def test_vagrant_finds_it_valid(vagrant, environment):
     assert vagrant("validate", SALTERN_ENV=environment) == (0, "Vagrantfile validated successfully.\n")
 
 
+def test_an_environment_of_ones_own_is_its_file_and_its_rows(tree):
+    (tree / "pillar/environments/qa.sls").write_text("app: {}\n")
+    (tree / "pillar/hosts.yaml").write_text("qa1: {environment: qa, roles: [app], address: 10.77.9.10}\n")
+    [one] = asked(tree, "qa")
+    assert (one["id"], one["tree"]) == ("qa1", ".lab/vagrant-qa/tree")
+    (tree / "pillar/environments/qa.sls").write_text("ephemeral: True\n")
+    assert [one["tree"] for one in asked(tree, "qa")] == ["."]
+
+
 def test_each_debian_has_its_box(tree):
     assert asked(tree, "dev")[0]["box"] == "debian/trixie64"
     assert asked(tree, "dev", SALTERN_SUITE="bookworm")[0]["box"] == "debian/bookworm64"
