@@ -397,9 +397,9 @@ def test_a_new_host_can_read_what_was_there_before_it(tree, keys, run, write):
     done = run("rekey")
     assert done.returncode == 0, done.stderr.decode()
     assert done.stdout.decode().splitlines() == [
-        "pillar/secrets/staging.sls: no secrets",
         f"{FILE}: 1 of 1 values encrypted anew; they can be read by host staging1, host web1, operator alice, "
         "operator bob",
+        "pillar/secrets/staging.sls: no secrets",
     ]
     assert keys["staging1"].decrypt(messages(tree)[NAME]) == b"one"
 
