@@ -116,8 +116,8 @@ def main() -> int:
                 host.remove()
     notes.append(
         "Each was under way for 3 s when the release began; two app hosts converge at once. "
-        "`site.timeout` is 120 s, all else its default: requests, uploads and downloads have `drain.requests`, an "
-        "hour; WebSockets have `drain.streams`, 30 s. A WebSocket ends with the old processes, which stay for the "
+        "`site.timeout` is 120 s, all else its default: requests, uploads and downloads have `in_flight.requests`, an "
+        "hour; WebSockets have `in_flight.streams`, 30 s. A WebSocket ends with the old processes, which stay for the "
         "requests."
     )
     Result(

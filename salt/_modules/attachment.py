@@ -158,10 +158,10 @@ def _site(one):
 def _app_mistakes(app, one):
     """List the mistakes inside one app's settings that a schema cannot tell."""
     found = []
-    if one["drain"]["requests"] < one["site"]["timeout"]:
+    if one["in_flight"]["requests"] < one["site"]["timeout"]:
         found.append(
-            f"app.{app}.drain.requests: {one['drain']['requests']} s would cut off answers that app.{app}.site.timeout "
-            f"allows; expected at least {one['site']['timeout']}"
+            f"app.{app}.in_flight.requests: {one['in_flight']['requests']} s would cut off answers that "
+            f"app.{app}.site.timeout allows; expected at least {one['site']['timeout']}"
         )
     for variable in sorted(set(one["attach"]) & set(one["config"])):
         found.append(f"app.{app}.config.{variable}: is also in app.{app}.attach; expected it in one of them")

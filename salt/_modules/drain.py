@@ -169,7 +169,7 @@ def limits():
     CLI Example: none, it serves the state ``nginx_tree.current``.
     """
     apps = __pillar__["app"].values()
-    return {kind: max((one["drain"][kind] for one in apps), default=0) for kind in ("requests", "streams")}
+    return {kind: max((one["in_flight"][kind] for one in apps), default=0) for kind in ("requests", "streams")}
 
 
 def addresses_of(sites, hosts):

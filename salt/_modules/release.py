@@ -1044,10 +1044,12 @@ def _wait_for_requests(move, servers, numbers):
     """Wait until nginx has in flight nothing for some servers, and tell what had not ended in its time."""
     if not servers:
         return
-    limits = move.one["drain"]
+    limits = move.one["in_flight"]
     what = f"{move.app}: {' and '.join(f'v{number}' for number in numbers if number is not None)}"
     cut = __salt__["in_flight.drain"](servers, move.app, limits["requests"], limits["streams"], what)
-    _tell_of(move, cut_off(cut, {kind: f"not ended in {limits[kind]} s (app.{move.app}.drain.{kind})" for kind in cut}))
+    _tell_of(
+        move, cut_off(cut, {kind: f"not ended in {limits[kind]} s (app.{move.app}.in_flight.{kind})" for kind in cut})
+    )
 
 
 def _tell_of(move, what, number=None):
@@ -1175,7 +1177,7 @@ def _take_back(move, reason, is_patient=True):
         if left is not None:
             _serve_again(app, left)
             # Between the switch and the link it may have been sent requests.
-            limits = move.one["drain"] if is_patient else {"requests": 0, "streams": 0}
+            limits = move.one["in_flight"] if is_patient else {"requests": 0, "streams": 0}
             servers, what = _servers_of(app, [move.number]), f"{app}: v{move.number}"
             cut = __salt__["in_flight.drain"](servers, app, limits["requests"], limits["streams"], what)
             _tell_of(move, cut_off(cut, dict.fromkeys(cut, "when it was taken back")), move.number)

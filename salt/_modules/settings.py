@@ -646,7 +646,9 @@ def _messages(error):
         for key in instance:
             if key in schema.get("properties", {}) or any(re.search(p, key) for p in patterns):
                 continue
-            yield dotted([*path, key]), _unknown(key, known, schema)
+            # x-moved: former names, and what they are called now.
+            now = schema.get("x-moved", {}).get(key)
+            yield dotted([*path, key]), f"is called '{now}' now; rename it" if now else _unknown(key, known, schema)
     elif keyword == "required":
         for key in error.validator_value:
             if key not in instance:

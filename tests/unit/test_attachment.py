@@ -128,10 +128,10 @@ MISTAKES = {
             "for each that says nothing among them; expected at most the 10 of postgres.max_connections"
         ],
     ),
-    "a drain that is over before an answer may be": (
-        {"shop": app(site={"timeout": 120}, drain={"requests": 119})},
+    "a wait that is over before an answer may be": (
+        {"shop": app(site={"timeout": 120}, in_flight={"requests": 119})},
         [
-            "app.shop.drain.requests: 119 s would cut off answers that app.shop.site.timeout allows; "
+            "app.shop.in_flight.requests: 119 s would cut off answers that app.shop.site.timeout allows; "
             "expected at least 120"
         ],
     ),

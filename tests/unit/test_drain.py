@@ -48,7 +48,7 @@ def test_a_host_is_out_when_nginx_has_read_that_it_is(
 
     salt = {"in_flight.drain": wait, "in_flight.left_there": in_flight.left_there}
     drains = {"tickets": {"requests": 90, "streams": 5}, "faq": {"requests": 60, "streams": 9}}
-    pillar = {"app": {app: {"drain": limits} for app, limits in drains.items()}}
+    pillar = {"app": {app: {"in_flight": limits} for app, limits in drains.items()}}
     dunders(drain, salt=functions | salt, opts={"id": "proxy1"}, pillar=pillar)
     monkeypatch.setattr(drain, "NGINX", str(tmp_path))
     monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))

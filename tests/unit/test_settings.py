@@ -26,8 +26,8 @@ def shop(**settings):
 
 
 APP_KEYS = (
-    "attach, build, config, contract, domains, drain, formation, grace, health, keep_releases, limits, port, provides, "
-    "release_timeout, site, unpacked"
+    "attach, build, config, contract, domains, formation, grace, health, in_flight, keep_releases, limits, port, "
+    "provides, release_timeout, site, unpacked"
 )
 BUILT = "expected a mapping of source and sha256, as bin/build --declare writes it"
 DOMAINS = "expected list without repeats (The domains at which the proxy serves the app)"
@@ -49,6 +49,10 @@ MISTAKES = {
     "an unknown setting like no other": (
         {"supervisor": {"zzz": 1}},
         ["supervisor.zzz: unknown setting; expected one of minfds"],
+    ),
+    "a setting by its former name": (
+        shop(drain={"requests": 60}),
+        ["app.shop.drain: is called 'in_flight' now; rename it"],
     ),
     "an unknown setting of an app": (shop(domain=[]), ["app.shop.domain: unknown setting; did you mean 'domains'?"]),
     "an unknown setting of an app like no other": (

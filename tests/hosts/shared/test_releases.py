@@ -181,7 +181,7 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
 
 
 def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, pillar, release):
-    pillar.merge(app={"mirror": {"drain": {"streams": 2}}})
+    pillar.merge(app={"mirror": {"in_flight": {"streams": 2}}})
     number, second = release(), colour_slot(mirror)
     over = threading.Event()
 
@@ -209,7 +209,7 @@ def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, p
     assert [uploaded.status, answered.status, downloaded.status] == [200] * 3
     assert (uploaded.count, downloaded.count) == (3_000_000, 100_000_000)
     assert {uploaded.port >= SECOND, answered.port >= SECOND} == {second}
-    cut = "1 stream cut off, not ended in 2 s (app.mirror.drain.streams)"
+    cut = "1 stream cut off, not ended in 2 s (app.mirror.in_flight.streams)"
     assert applied.states["app-release-mirror"]["comment"] == f"v{number + 1} serves\nv{number}: {cut}"
     logged = [line for line in host.salt("release.log", "mirror") if line["event"] == "cut off"]
     assert (logged[-1]["release"], logged[-1]["what"]) == (f"v{number}", cut)
@@ -227,7 +227,7 @@ def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, p
 
 
 def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pillar, release):
-    pillar.merge(app={"mirror": {"site": {"timeout": 2}, "drain": {"requests": 2}}})
+    pillar.merge(app={"mirror": {"site": {"timeout": 2}, "in_flight": {"requests": 2}}})
     apply(host).succeeded()
     number = release()
     over = threading.Event()
@@ -240,9 +240,11 @@ def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pill
         finally:
             over.set()
     said = applied.states["app-release-mirror"]["comment"]
-    assert said == f"v{number + 1} serves\nv{number}: 1 request cut off, not ended in 2 s (app.mirror.drain.requests)"
+    assert (
+        said == f"v{number + 1} serves\nv{number}: 1 request cut off, not ended in 2 s (app.mirror.in_flight.requests)"
+    )
     assert uploaded.result().status == 502
-    pillar.merge(app={"mirror": {"site": None, "drain": None}})
+    pillar.merge(app={"mirror": {"site": None, "in_flight": None}})
     apply(host).succeeded()
 
 
