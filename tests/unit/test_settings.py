@@ -114,7 +114,7 @@ MISTAKES = {
         {"nginx": {"worker_connections": "4096"}},
         [
             "nginx.worker_connections: found string; expected integer from 64 to 1000000 "
-            "(How many connections each worker process may hold)"
+            "(How many connections each worker process may hold, of clients and to processes)"
         ],
     ),
     "a number with a fraction that is none": (
