@@ -6,7 +6,7 @@ app hosts of its environment. A host that is the only app host of its environmen
 
 from urllib.parse import quote
 
-from saltern import inventory
+from saltern import environments, inventory
 
 __load__ = ["derived"]
 
@@ -27,18 +27,22 @@ def derived(settings, hosts, minion_id):
     CLI Example: none, it serves ``settings.completed``.
     """
     peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
-    return derive(settings, hosts, minion_id, peers)
+    environment = hosts[minion_id]["environment"]
+    is_published = environments.is_ephemeral(__opts__["pillar_roots"]["base"], environment)
+    return derive(settings, hosts, minion_id, peers, is_published)
 
 
-def derive(settings, hosts, minion_id, peers):
+def derive(settings, hosts, minion_id, peers, is_published):
     """Return what follows for nginx from the inventory.
 
     :param peers: the ids of the environment's hosts by role.
+    :param is_published: whether clients reach the proxy at ports that only they know, as those of `make up` and Vagrant
+        do, whose hosts are ephemeral.
     :return: ``servers``, the server blocks of each app; ``peers``, the app hosts that each site is balanced over, none
         where it is not; ``listen``, the addresses besides the loopback at which fronts are served, to ``proxies``,
         which are networks; ``ready``, how they are asked whether they can serve; whether the host is ``drained``, or
-        ``alone``, the environment's only app host; whether it ``is_published`` at ports that only its clients know, as
-        `make up` and Vagrant do; and ``others``, where a proxy reaches the other proxies.
+        ``alone``, the environment's only app host; whether it ``is_published``; and ``others``, where a proxy reaches
+        the other proxies.
     """
     nginx, own = settings["nginx"], hosts[minion_id]
     is_balanced = "proxy" in own["roles"] and peers["app"] != [minion_id]
@@ -54,7 +58,7 @@ def derive(settings, hosts, minion_id, peers):
         "ready": {app: _ready(settings["app"][app]) for app in nginx["fronts"] if is_asked},
         "drained": bool(own.get("drain")),
         "alone": peers["app"] == [minion_id],
-        "is_published": own["environment"] == "dev",
+        "is_published": is_published,
         "others": [hosts[name]["address"] for name in peers["proxy"] if name != minion_id]
         if "proxy" in own["roles"]
         else [],

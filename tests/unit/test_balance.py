@@ -1,6 +1,10 @@
 """Balancing: what follows for nginx from which hosts there are."""
 
+from pathlib import Path
+
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 ROWS = {
     "lone": (["app", "proxy"], "10.0.0.1"),
@@ -13,12 +17,11 @@ ROWS = {
 }
 
 
-def derived(balance, own, *others, drained=(), domains=("shop.example.com",), path="/healthz", environment="staging"):
+def derived(balance, own, *others, drained=(), domains=("shop.example.com",), path="/healthz", is_published=False):
     """Derive the settings of a host among others, with one app."""
     hosts = {
         name: {"roles": ROWS[name][0], "address": ROWS[name][1], "drain": name in drained} for name in (own, *others)
     }
-    hosts[own]["environment"] = environment
     peers = {role: sorted(name for name in hosts if role in hosts[name]["roles"]) for role in ("app", "proxy")}
     app = {"port": 8100, "domains": list(domains), "health": {"path": path, "status": 200, "timeout": 5}}
     served = {"shop": app}
@@ -27,7 +30,7 @@ def derived(balance, own, *others, drained=(), domains=("shop.example.com",), pa
         "sites": served if "proxy" in roles and domains else {},
         "fronts": served if "app" in roles else {},
     }
-    return balance.derive({"nginx": nginx, "app": served}, hosts, own, peers)
+    return balance.derive({"nginx": nginx, "app": served}, hosts, own, peers, is_published)
 
 
 ONE = {"front": True, "site": True, "balanced": False, "outermost": True}
@@ -65,8 +68,11 @@ def test_a_service_without_a_domain_is_outermost_where_it_is(balance):
 
 
 @pytest.mark.parametrize("environment, is_published", [("dev", True), ("staging", False), ("production", False)])
-def test_only_in_dev_clients_alone_know_the_port(balance, environment, is_published):
-    assert derived(balance, "lone", environment=environment)["is_published"] is is_published
+def test_only_of_ephemeral_hosts_clients_alone_know_the_port(balance, dunders, environment, is_published):
+    dunders(balance, opts={"pillar_roots": {"base": [str(ROOT / "pillar")]}})
+    hosts = {"lone": {"roles": ["app", "proxy"], "address": "10.0.0.1", "environment": environment}}
+    settings = {"nginx": {"sites": {}, "fronts": {}}, "app": {}}
+    assert balance.derived(settings, hosts, "lone")["is_published"] is is_published
 
 
 def test_a_host_that_is_drained_is_so_at_the_proxies_and_at_itself(balance):

@@ -1,6 +1,7 @@
 """The house: which of its parts may use which."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,22 @@ def test_no_test_imports_another_one():
 
 def test_each_module_of_hosts_says_by_its_directory_whose_hosts_it_asks():
     assert sorted(path.name for path in (ROOT / "tests/hosts").glob("test_*")) == []
+
+
+# What would be a second list of environments, or of Debians, or knows one environment by its name.
+LISTS = re.compile(
+    r"staging\W{1,9}production|production\W{1,9}staging"
+    r"|bookworm\W.{0,15}trixie|trixie\W.{0,15}bookworm"
+    r"|[!=]= ?['\"]dev['\"]"
+)
+
+
+def test_environments_and_debians_are_listed_in_one_place():
+    tools = [ROOT / name for name in ("Makefile", "Vagrantfile", "bootstrap.sh", "lab/setup", "lab/vagrant/hosts.rb")]
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in [*tools, *(path for directory in PRODUCT for path in python(directory))]
+        for line in path.read_text().splitlines()
+        if LISTS.search(line)
+    ]
+    assert found == []

@@ -441,7 +441,7 @@ def compiled(
     }
     dunders(settings, opts=roots, salt=salt)
     dunders(attachment, salt=salt)
-    dunders(balance, salt=salt)
+    dunders(balance, opts=roots, salt=salt)
     dunders(firewall, salt=salt)
 
     def run(pillar, minion_id):
