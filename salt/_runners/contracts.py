@@ -15,6 +15,8 @@ import zlib
 import jinja2
 from salt.exceptions import CommandExecutionError, SaltException
 
+from saltern.settings.check import check
+
 try:
     from rich.console import Console
     from rich.table import Table
@@ -95,7 +97,7 @@ def declared(tree, environment):
     minion_id = tree.ids(environment)[0]
     said = tree.declared[minion_id]
     # That a version is attached which is not provided, the table shows.
-    mistakes = tree.functions(minion_id)["settings.check"](tree.schemas, said)
+    mistakes = check(tree.schemas, said)
     if mistakes:
         raise CommandExecutionError("\n".join(f"{environment}: {mistake}" for mistake in mistakes))
     return said.get("app") or {}

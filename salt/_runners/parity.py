@@ -22,8 +22,11 @@ import salt.utils.json
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-from saltern import environments, inventory
+from saltern import environments, inventory, secrets
 from saltern.paths import Roots
+from saltern.settings.check import check
+from saltern.settings.files import misplaced, unreadable
+from saltern.settings.schema import parted, read_schemas
 
 try:
     from rich.console import Console
@@ -105,12 +108,11 @@ class Tree:
         with open(path, encoding="utf-8") as stream:
             self.debians = salt.utils.yaml.safe_load(stream)
         self.suite = next(iter(self.debians))
-        functions = self.functions("none")
-        refuse(functions["settings.unreadable"](self.pillar_roots, ["hosts.yaml"]))
+        refuse(unreadable(self.pillar_roots, ["hosts.yaml"]))
         self.hosts = inventory.read(Roots.of(opts))
-        self.schemas = functions["settings.read_schemas"](self.roots)
+        self.schemas = read_schemas(self.roots)
         of_inventory = {"hosts": inventory.schema(self.schemas.pop("hosts"), Roots.of(opts))}
-        refuse(functions["settings.check"](of_inventory, {"hosts": self.hosts}))
+        refuse(check(of_inventory, {"hosts": self.hosts}))
         refuse(inventory.mistakes(self.hosts, min(self.hosts)))
         self.environments = [one for one in environments.names(self.pillar_roots) if self.ids(one)]
         self.declared = {minion_id: self.read(minion_id) for minion_id in sorted(self.hosts)}
@@ -166,16 +168,15 @@ class Tree:
         """
         environment = self.hosts[minion_id]["environment"]
         own = [f"{kind}/{environment}.sls" for kind in ("environments", "builds", "secrets")]
-        functions = self.functions(minion_id)
-        own.append(functions["secrets.certificates"](environment, minion_id))
-        refuse(functions["settings.unreadable"](self.pillar_roots, ["common.sls", *own]))
-        refuse(functions["settings.misplaced"](self.schemas, self.pillar_roots, own))
+        own.append(secrets.certificates(environment, minion_id))
+        refuse(unreadable(self.pillar_roots, ["common.sls", *own]))
+        refuse(misplaced(self.schemas, self.pillar_roots, own))
         for name in own[-2:]:
             self.take_for_secrets(name)
         opts = self.opts(minion_id)
         pillar = salt.pillar.Pillar(opts, opts["grains"], minion_id, "base").compile_pillar()
         refuse(f"{minion_id}: {error}" for error in pillar.pop("_errors", []))
-        partial = functions["settings.undeclared"](self.pillar_roots, environment, pillar)
+        partial = self.functions(minion_id)["settings.undeclared"](self.pillar_roots, environment, pillar)
         refuse(message for messages in partial.values() for message in messages)
         # Certificates are each host's own.
         declared = {
@@ -230,8 +231,7 @@ class Tree:
 
     def parted(self, minion_id):
         """Return what is declared for a host and does not vary, and what varies."""
-        functions = self.functions(minion_id)
-        return functions["settings.parted"]({"properties": self.schemas}, self.declared[minion_id])
+        return parted({"properties": self.schemas}, self.declared[minion_id])
 
 
 def refuse(mistakes):

@@ -14,6 +14,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from lab.pillar import overlaid
+from saltern.settings.check import check
+from saltern.settings.schema import INVENTORY_KEY, read_schemas
 
 from .minion import BUILDS, ROOT
 
@@ -240,7 +242,7 @@ def test_an_editor_marks(name, value, path):
     assert mistakes(name, value) == [path]
 
 
-SCHEMAS = docs.settings.read_schemas([ROOT / "salt", ROOT / "formulas"])
+SCHEMAS = read_schemas([ROOT / "salt", ROOT / "formulas"])
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -251,10 +253,10 @@ def test_the_examples_of_a_formula_are_what_it_accepts(name):
         declared = {name: example}
         if name == "app":
             declared = overlaid(declared, {"app": {app: {"build": BUILDS["app"]["faq"]["build"]} for app in example}})
-        if name == docs.settings.INVENTORY_KEY:
+        if name == INVENTORY_KEY:
             Draft202012Validator(SCHEMAS[name]).validate(example)
         else:
-            assert docs.settings.check({name: SCHEMAS[name]}, declared) == []
+            assert check({name: SCHEMAS[name]}, declared) == []
 
 
 def settings_of(schema, path):

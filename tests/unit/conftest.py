@@ -92,7 +92,6 @@ postgres_cluster = module("salt/_states/postgres_cluster.py")
 unit_states = module("salt/_states/unit.py")
 acme = module("salt/_modules/acme.py")
 site_certificate = module("salt/_modules/site_certificate.py")
-secrets = module("salt/_modules/secrets.py")
 settings = module("salt/_modules/settings.py")
 pillar_settings = module("salt/_pillar/settings.py")
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from saltern import secrets
 from tests.keyring import Keyring
 
 
@@ -37,7 +38,7 @@ DAMAGES = {
 }
 
 
-def test_what_gpg_wrote_is_whole(secrets, message, web1):
+def test_what_gpg_wrote_is_whole(message, web1):
     assert secrets.is_whole(message)
     assert secrets.is_whole(message.rstrip("\n"))
     assert secrets.is_whole(message.replace("\n\n", "\nComment: a header\n\n", 1))
@@ -45,12 +46,12 @@ def test_what_gpg_wrote_is_whole(secrets, message, web1):
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_what_was_changed_since_is_not(secrets, message, damage):
+def test_what_was_changed_since_is_not(message, damage):
     assert damage(message) != message
     assert not secrets.is_whole(damage(message))
 
 
-def test_the_checksum_is_that_of_the_standard(secrets):
+def test_the_checksum_is_that_of_the_standard():
     # The check value of CRC-24/OPENPGP.
     assert secrets.crc24(b"123456789") == 0x21CF02
 
@@ -68,11 +69,11 @@ JUDGED = {
 
 
 @pytest.mark.parametrize("text, found", JUDGED.values(), ids=JUDGED)
-def test_what_is_no_message_is_found_by_path(secrets, text, found):
+def test_what_is_no_message_is_found_by_path(text, found):
     assert secrets.judged(text) == found
 
 
-def test_a_message_that_is_whole_is_not_found(secrets, message):
+def test_a_message_that_is_whole_is_not_found(message):
     lines = "\n".join(f"  {line}" for line in message.splitlines())
     assert secrets.judged(f"#!yaml|gpg\na: |\n{lines}\n") == {}
     damaged = lines.replace("  \n", "  \n  AAAA\n", 1)
@@ -96,7 +97,7 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("said, paths", PLAIN.values(), ids=PLAIN)
-def test_a_secret_in_plain_text_is_what_its_schema_marks_so(secrets, schemas, said, paths):
+def test_a_secret_in_plain_text_is_what_its_schema_marks_so(schemas, said, paths):
     assert list(secrets.secrets_in({"properties": schemas}, said)) == paths
 
 
@@ -109,13 +110,13 @@ def test_a_secret_in_plain_text_is_what_its_schema_marks_so(secrets, schemas, sa
     ],
     ids=["YAML", "Jinja", "YAML that looks like Jinja"],
 )
-def test_a_secret_in_plain_text_is_found_with_its_file(secrets, schemas, text, where):
+def test_a_secret_in_plain_text_is_found_with_its_file(schemas, text, where):
     pillar = {"redis": {"instances": {"shop": {"password": "hunter2"}}}}
     shared = [("pillar/common.sls", text)]
     assert secrets.in_plain_text(shared, pillar, {}, schemas) == {PASSWORD: where}
 
 
-def test_a_secret_that_is_encrypted_is_in_plain_text_only_where_a_file_says_it(secrets, schemas):
+def test_a_secret_that_is_encrypted_is_in_plain_text_only_where_a_file_says_it(schemas):
     pillar = {"redis": {"instances": {"shop": {"password": "hunter2"}}}}
     assert secrets.in_plain_text([("pillar/common.sls", "{}")], pillar, {PASSWORD: "a message"}, schemas) == {}
     shared = [("pillar/common.sls", "redis: {instances: {shop: {password: hunter2}}}")]
@@ -123,7 +124,7 @@ def test_a_secret_that_is_encrypted_is_in_plain_text_only_where_a_file_says_it(s
     assert found == {PASSWORD: "pillar/common.sls"}
 
 
-def test_the_reason_why_a_message_is_locked(secrets, web1, message, tmp_path, monkeypatch):
+def test_the_reason_why_a_message_is_locked(web1, message, tmp_path, monkeypatch):
     def why(text):
         return secrets.why_locked(text, str(web1.directory), "web1")
 

@@ -408,7 +408,6 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 @pytest.fixture
 def compiled(
     settings,
-    secrets,
     attachment,
     balance,
     site_certificate,
@@ -426,10 +425,8 @@ def compiled(
         "attachment.derived": attachment.derived,
         "balance.derived": balance.derived,
         "site_certificate.mistakes": site_certificate.mistakes,
-        "secrets.certificates": secrets.certificates,
         "firewall.mistakes": firewall.mistakes,
         "firewall.openings": firewall.openings,
-        "secrets.mistakes": secrets.mistakes,
         "slsutil.renderer": lambda path, default_renderer: yaml.safe_load(
             jinja2.Template(Path(path).read_text()).render()
         ),
@@ -603,10 +600,8 @@ UNLOADABLE = {
 
 
 @pytest.mark.parametrize("content", UNLOADABLE, ids=lambda content: ascii(content)[:30])
-def test_a_pillar_file_that_salt_cannot_load_is_told_once_and_not_given_to_it(
-    settings, secrets, dunders, tmp_path, content
-):
-    dunders(settings, salt={"secrets.certificates": secrets.certificates}, opts={"pillar_roots": {"base": [tmp_path]}})
+def test_a_pillar_file_that_salt_cannot_load_is_told_once_and_not_given_to_it(settings, dunders, tmp_path, content):
+    dunders(settings, salt={}, opts={"pillar_roots": {"base": [tmp_path]}})
     for name in ("common.sls", "environments/dev.sls", "builds/dev.sls"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("a: 1\n")

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import glob
 import hashlib
 import json
 import os
@@ -76,8 +77,8 @@ def _text(pillar_roots: Sequence[str]) -> bytes | None:
 
 def _digest(roots: Roots) -> str:
     """Return a digest of all that decides what an inventory says, and whether it has the right form."""
-    deciding = ("roles/settings.yaml", "_modules/settings.py")
-    paths = [__file__, *(os.path.join(root, name) for root in roots.states for name in deciding)]
+    code = sorted(glob.glob(os.path.join(os.path.dirname(__file__), "settings", "*.py")))
+    paths = [__file__, *code, *(os.path.join(root, "roles/settings.yaml") for root in roots.states)]
     digest = hashlib.sha256(_text(roots.pillar) or b"")
     digest.update(json.dumps([environments.names(roots.pillar), roles(roots.states)]).encode())
     for path in paths:

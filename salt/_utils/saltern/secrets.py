@@ -7,20 +7,28 @@ rendering failed; and it does not look at gpg's exit code, so that of a damaged 
 printed before it gave up. What is wrong, and where, is found out here.
 """
 
+from __future__ import annotations
+
 import base64
 import contextlib
+import dataclasses
 import itertools
 import os
 import re
 import subprocess
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
 from saltern import environments
+from saltern.settings.messages import dotted
+from saltern.settings.schema import Schema
 
-__load__ = ["certificates", "mistakes"]
+# Keys, outermost first.
+Path = tuple[Any, ...]
 
 HEADER = "#!yaml|gpg"
 # What stands beside a host's private key, and is no secret.
@@ -31,7 +39,19 @@ MESSAGE = re.compile(
 )
 
 
-def certificates(environment, minion_id):
+@dataclasses.dataclass(frozen=True)
+class Keyring:
+    """A directory of gpg.
+
+    :param directory: with the host's key.
+    :param is_alone: whether nobody else uses it at the same time, so that its agent may be ended.
+    """
+
+    directory: str
+    is_alone: bool
+
+
+def certificates(environment: str, minion_id: str) -> str:
     """Return the name of the pillar file that holds a host's certificate.
 
     :param environment: the host's.
@@ -40,7 +60,9 @@ def certificates(environment, minion_id):
     return f"certificates/{environment}/{minion_id.replace('.', '_')}.sls"
 
 
-def mistakes(roots, environment, minion_id, pillar, schemas):
+def mistakes(
+    roots: Iterable[str], environment: str, minion_id: str, pillar: Any, schemas: Mapping[str, Schema], keyring: Keyring
+) -> list[str]:
     """List what is wrong with the secrets of an environment, as one of its hosts sees them.
 
     :param roots: directories, in the order of the pillar roots.
@@ -48,16 +70,17 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
     :param minion_id: the host's id.
     :param pillar: what the pillar files say, decrypted by Salt as far as it could.
     :param schemas: a mapping of formula to JSON Schema.
+    :param keyring: by which Salt decrypted it.
     :return: a message for each mistake, sorted by path.
     :raises CommandExecutionError: with these messages, where Salt could not decrypt one. It adds them to what it has to
         say itself; mistakes that are returned it would replace.
-
-    CLI Example: none, it serves ``settings.compiled``.
     """
     if environments.is_ephemeral(roots, environment):
         return []
     names = {f"secrets/{environment}.sls": (), certificates(environment, minion_id): PLAIN}
-    values, found, good, dotted = {}, {}, {}, __salt__["settings.dotted"]
+    values: dict[Path, Any] = {}
+    found: dict[str, dict[Path, str]] = {}
+    good: dict[Path, tuple[str, str]] = {}
     for name, plain in names.items():
         for _, text in texts(roots, [name]):
             said = {path: one for path, one in leaves(salt.utils.yaml.safe_load(text)) if path not in plain}
@@ -67,37 +90,32 @@ def mistakes(roots, environment, minion_id, pillar, schemas):
                 good |= {path: (name, one) for path, one in said.items() if path not in found[name]}
     # Without gpg_decrypt_must_succeed Salt hands the message on, without its last line break.
     failed = any(_value_at(pillar, path) in (None, good.get(path, ("", ""))[1].rstrip("\n")) for path in values)
-    directory = __opts__.get("gpg_keydir", "")
     if failed:
         for path, (name, message) in good.items():
-            if reason := why_locked(message, directory, minion_id):
+            if reason := why_locked(message, keyring.directory, minion_id):
                 found[name][path] = reason
         if not any(found.values()):
             found[next(iter(found))] = {(): "could not be decrypted a moment ago, and can be now; run it again"}
-    # The host's own lies beside its configuration. An operator's, who verifies, has an agent that knows passphrases; a
-    # master's serves the pillars that are compiled at the same time.
-    is_own = os.path.dirname(directory) == os.path.dirname(__opts__["conf_file"])
-    if good and is_own and __opts__.get("__role") != "master":
-        _stop_agent(directory)
+    if good and keyring.is_alone:
+        _stop_agent(keyring.directory)
 
-    said = [message for name, reasons in found.items() for message in told(reasons, name, environment, dotted)]
+    messages = [message for name, reasons in found.items() for message in told(reasons, name, environment)]
     shared = texts(roots, ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds"))])
     for path, where in in_plain_text(shared, pillar, values, schemas).items():
         command = f"make secret ENV={environment} NAME={dotted(path)}"
-        said.append(f"{dotted(path)}: {where}: in plain text; write it with {command}, and remove it there")
+        messages.append(f"{dotted(path)}: {where}: in plain text; write it with {command}, and remove it there")
     if failed:
-        raise CommandExecutionError("\n".join(sorted(said)))
-    return sorted(said)
+        raise CommandExecutionError("\n".join(sorted(messages)))
+    return sorted(messages)
 
 
-def told(found, name, environment, dotted):
+def told(found: Mapping[Path, str], name: str, environment: str) -> list[str]:
     """Write what was found in a secrets file as messages.
 
     :param found: a mapping of path to what is wrong there; the empty path is the file's. ``{command}`` stands for what
         writes the value.
     :param name: of the file, below the pillar's root.
     :param environment: whose file it is.
-    :param dotted: a function that writes a path.
     :return: a list of messages.
     """
     said = []
@@ -109,13 +127,13 @@ def told(found, name, environment, dotted):
     return said
 
 
-def _stop_agent(directory):
+def _stop_agent(directory: str) -> None:
     # gpg starts one and leaves it there for good. Another run starts one of its own.
     with contextlib.suppress(FileNotFoundError):
         subprocess.run(["gpgconf", "--homedir", directory, "--kill", "gpg-agent"], capture_output=True, check=False)
 
 
-def texts(roots, names):
+def texts(roots: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
     """Read pillar files.
 
     :param roots: directories, in the order of the pillar roots.
@@ -130,7 +148,7 @@ def texts(roots, names):
     return found
 
 
-def leaves(tree, path=()):
+def leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield a pair of path and value for all that is no mapping.
 
     :param tree: what a pillar file says.
@@ -143,7 +161,7 @@ def leaves(tree, path=()):
         yield path, tree
 
 
-def judged(text, plain=()):
+def judged(text: str, plain: Collection[Path] = ()) -> dict[Path, str]:
     """Find what in a secrets file is no whole PGP message.
 
     :param text: a YAML file.
@@ -162,7 +180,7 @@ def judged(text, plain=()):
     return found
 
 
-def is_whole(message):
+def is_whole(message: str) -> bool:
     """Return whether a PGP message is what gpg wrote, by its own checksum.
 
     :param message: text, in ASCII armor.
@@ -177,7 +195,7 @@ def is_whole(message):
     return crc24(data) == int.from_bytes(base64.b64decode(armor["checksum"]), "big")
 
 
-def crc24(data):
+def crc24(data: bytes) -> int:
     """Return the checksum of ASCII armor, as in RFC 4880, section 6.1.
 
     :param data: bytes.
@@ -188,7 +206,7 @@ def crc24(data):
     return checksum
 
 
-def _crc24_of(byte):
+def _crc24_of(byte: int) -> int:
     checksum = byte << 16
     for _ in range(8):
         checksum = checksum << 1 ^ (0x1864CFB if checksum & 0x800000 else 0)
@@ -198,7 +216,9 @@ def _crc24_of(byte):
 CRC24 = [_crc24_of(byte) for byte in range(256)]
 
 
-def in_plain_text(shared, pillar, encrypted, schemas):
+def in_plain_text(
+    shared: Iterable[tuple[str, str]], pillar: Any, encrypted: Collection[Path], schemas: Mapping[str, Schema]
+) -> dict[Path, str]:
     """Find secrets that stand in other files than the secrets file.
 
     :param shared: pairs of name and text of these files. Those that hold Jinja are judged by what is in the pillar.
@@ -215,7 +235,7 @@ def in_plain_text(shared, pillar, encrypted, schemas):
     return found
 
 
-def secrets_in(schema, value, path=()):
+def secrets_in(schema: Schema, value: Any, path: Path = ()) -> Iterator[Path]:
     """Yield the path of each secret in a value: what its schema marks so, but for a URL without a password.
 
     :param schema: a JSON Schema; its ``properties`` and ``patternProperties`` are followed.
@@ -233,14 +253,14 @@ def secrets_in(schema, value, path=()):
             yield from secrets_in(part, item, (*path, key))
 
 
-def _has_no_password(url):
+def _has_no_password(url: str) -> bool:
     try:
         return urlsplit(url).password is None
     except ValueError:
         return False
 
 
-def why_locked(message, directory, minion_id):
+def why_locked(message: str, directory: str, minion_id: str) -> str:
     """Say why a PGP message cannot be decrypted.
 
     :param message: text, in ASCII armor.
@@ -268,7 +288,7 @@ def why_locked(message, directory, minion_id):
     return f"cannot be decrypted ({said[-1] if said else 'gpg says no reason'}); write it again with {{command}}"
 
 
-def _value_at(tree, path):
+def _value_at(tree: Any, path: Path) -> Any:
     for key in path:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
