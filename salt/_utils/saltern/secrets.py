@@ -61,7 +61,7 @@ def certificates(environment: str, minion_id: str) -> str:
 
 
 def mistakes(
-    roots: Iterable[str], environment: str, minion_id: str, pillar: Any, schemas: Mapping[str, Schema], keyring: Keyring
+    roots: Sequence[str], environment: str, minion_id: str, pillar: Any, schemas: Mapping[str, Schema], keyring: Keyring
 ) -> list[str]:
     """List what is wrong with the secrets of an environment, as one of its hosts sees them.
 
@@ -133,7 +133,7 @@ def _stop_agent(directory: str) -> None:
         subprocess.run(["gpgconf", "--homedir", directory, "--kill", "gpg-agent"], capture_output=True, check=False)
 
 
-def texts(roots: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
+def texts(roots: Sequence[str], names: Sequence[str]) -> list[tuple[str, str]]:
     """Read pillar files.
 
     :param roots: directories, in the order of the pillar roots.
