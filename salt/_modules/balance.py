@@ -27,8 +27,11 @@ def derived(settings, hosts, minion_id):
     CLI Example: none, it serves ``settings.completed``.
     """
     peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
-    environment = hosts[minion_id]["environment"]
-    is_published = environments.is_ephemeral(__opts__["pillar_roots"]["base"], environment)
+    own = hosts[minion_id]
+    # The runner parity says it of an environment that it has in the place of another.
+    is_published = own.get("ephemeral")
+    if is_published is None:
+        is_published = environments.is_ephemeral(__opts__["pillar_roots"]["base"], own["environment"])
     return derive(settings, hosts, minion_id, peers, is_published)
 
 

@@ -221,11 +221,13 @@ class Tree:
         """Return the execution modules of a host with the settings that vary, and the place, of another."""
         same, _ = self.parted(minion_id)
         _, varying = self.parted(other)
-        environments = {name: self.hosts[name]["environment"] for name in (minion_id, other)}
+        own, place = (self.hosts[name]["environment"] for name in (minion_id, other))
+        # Whether its hosts are thrown away an environment's file says, so that it varies.
+        said = {"environment": own, "ephemeral": environments.is_ephemeral(self.pillar_roots, place)}
         hosts = {
-            minion_id if name == other else name: row | {"environment": environments[minion_id]}
+            minion_id if name == other else name: row | said
             for name, row in self.hosts.items()
-            if row["environment"] == environments[other]
+            if row["environment"] == place
         }
         return self.functions(minion_id, None, self.pillar(minion_id, overlaid(same, varying), hosts))
 
