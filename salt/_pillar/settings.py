@@ -14,9 +14,6 @@ def ext_pillar(minion_id, pillar, *_args, **_kwargs):
     :param pillar: what the pillar files say.
     :return: a mapping of formula to settings, or ``{'_errors': [message, …]}``.
     """
-    # The module imports the package, which a host knows by what bootstrap.sh wrote.
-    if "settings.compiled" not in __salt__:
-        return {"_errors": [f"{minion_id}: Salt does not find the tree's package; run bootstrap.sh again on this host"]}
     # A master compiles one for its orchestrations as well, under an id of its own that is no host's.
     is_own = __opts__.get("__role") == "master" and minion_id == __opts__["id"]
     try:
