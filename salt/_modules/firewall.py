@@ -15,14 +15,13 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import inventory
+from saltern import inventory, places
 
-__load__ = ["confirm", "load", "mistakes", "openings", "plan", "rules"]
+__load__ = ["bound_rules", "confirm", "load", "mistakes", "openings", "plan", "rules"]
 
 TABLE = "table inet saltern"
 UNIT = "saltern-firewall"
 
-POSTGRES_PORT = 5432
 # Of Salt's master: what it publishes, and what it is asked; see `publish_port` and `ret_port` of its configuration.
 MASTER_PORTS = {"publish": 4505, "request": 4506}
 HTTP_PORTS = {"http": 80, "https": 443}
@@ -116,7 +115,7 @@ def opened(settings, hosts, minion_id, peers):
         minions = [f"{row['address']}/32" for name, row in sorted(hosts.items()) if name != minion_id]
         found += [(f"master {name}", "tcp", port, minions) for name, port in MASTER_PORTS.items()]
     if "database" in roles:
-        found.append(("postgres", "tcp", POSTGRES_PORT, of["app"]))
+        found.append(("postgres", "tcp", places.POSTGRES_PORT, of["app"]))
     if "cache" in roles:
         instances = sorted(settings["redis"]["instances"].items())
         found += [(f"redis {name}", "tcp", instance["port"], of["app"]) for name, instance in instances]
@@ -162,6 +161,17 @@ def rules(openings):
         for source in [""] if one["networks"] == EVERYWHERE else sources:
             found.append(f'{source}{one["protocol"]} dport {one["port"]} accept comment "{one["name"]}"')
     return found
+
+
+def bound_rules(bounds):
+    """Write nft's rules for how many connections each user may have to the services that apps attach.
+
+    :param bounds: see ``places.derive``.
+    :return: a rule for each.
+
+    CLI Example: none, it serves the template of the rules.
+    """
+    return places.rules(bounds)
 
 
 def before(connections):

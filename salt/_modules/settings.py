@@ -14,7 +14,7 @@ import re
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
-from saltern import environments, inventory, secrets
+from saltern import environments, inventory, places, secrets
 from saltern.paths import Roots
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
@@ -189,6 +189,8 @@ def completed(schemas, declared, hosts, minion_id):
     mistakes += unknown_processes(settings["app"])
     if not mistakes:
         settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)
+        peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "database", "cache")}
+        places.derive(settings, hosts, minion_id, peers)
     return settings, mistakes
 
 

@@ -219,7 +219,7 @@ TEMPLATES = {
         "listen_addresses = '127.0.0.1, ::1'\n",
         "ssl = on\n",
         "shared_buffers = 128MB",
-        "max_connections = 100",
+        "max_connections = 300",
     ],
     ("redis/files/redis.conf.jinja", "instance=tickets"): [
         "bind 127.0.0.1 -::1\nprotected",

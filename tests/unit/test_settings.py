@@ -165,7 +165,7 @@ MISTAKES = {
         {"postgres": {"max_connections": 3}},
         [
             "postgres.max_connections: not acceptable; expected integer from 10 to 10000 "
-            "(How many connections the server takes at once)"
+            "(How many connections the databases take at once, with three for operators)"
         ],
     ),
     "a value that is not of the form": (

@@ -43,6 +43,22 @@ def test_what_is_open_is_what_is_declared(host, openings):
     assert found == {("udp", 546, None)} | {(one["protocol"], one["port"], one["name"]) for one in openings}
 
 
+def test_no_user_takes_all_places_of_a_service(host, settings):
+    listed = host.check_output("nft --json list table inet saltern")
+    rules = [one["rule"] for one in json.loads(listed)["nftables"] if one.get("rule", {}).get("chain") == "output"]
+    found = []
+    for rule in rules:
+        where, ports = (part["match"]["right"] for part in rule["expr"][:2])
+        counted = next(part["set"] for part in rule["expr"] if "set" in part)
+        assert counted["elem"] == {"concat": [{"meta": {"key": "skuid"}}, rule["expr"][1]["match"]["left"]]}
+        (limit,) = (part["ct count"] for part in counted["stmt"])
+        assert limit["inv"] is True
+        ports = ports["set"] if isinstance(ports, dict) else [ports]
+        found.append((rule["comment"], "" if where == "lo" else where, ports, limit["val"]))
+    keys = ("name", "address", "ports", "connections")
+    assert found == [tuple(bound[key] for key in keys) for bound in settings["firewall"]["bounds"]]
+
+
 def test_the_rules_are_those_of_the_next_boot(host):
     loaded = "nft --stateless list table inet saltern"
     live = host.check_output(loaded)

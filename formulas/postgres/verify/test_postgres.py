@@ -1,12 +1,13 @@
 """PostgreSQL: each app has its own database, and nobody else's."""
 
+import errno
 import json
 import re
 
 import pytest
 import yaml
 
-SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem", "max_connections")
+SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem")
 
 # Connects with the URL that a process has in its environment, changed as the arguments say. No password in a title.
 CONNECT = """
@@ -22,6 +23,12 @@ access = {"PGHOST": url.hostname, "PGPORT": str(url.port or 5432), "PGUSER": unq
 done = subprocess.run(["psql", "-XAtqc", "SELECT current_user || '@' || current_database()"], env=os.environ | access,
                       capture_output=True, text=True)
 print(json.dumps({"out": done.stdout.strip(), "error": done.stderr.strip()}))
+"""
+
+# Ends with the number of the error, or 0.
+CONNECT_LOCALLY = """
+import socket, sys
+sys.exit(socket.socket(socket.AF_UNIX).connect_ex("/run/postgresql/.s.PGSQL.5432"))
 """
 
 
@@ -87,6 +94,13 @@ def test_no_app_can_take_the_connections_of_the_others(sql, settings):
         assert sql(f"SELECT datconnlimit FROM pg_database WHERE datname = '{name}'") == str(share), name
     reserved = int(sql("SHOW superuser_reserved_connections"))
     assert sum(shares.values()) <= settings["postgres"]["max_connections"] - reserved
+
+
+def test_connections_that_have_not_logged_in_leave_places_for_the_others(host, sql, settings):
+    assert sql("SHOW max_connections") == str(settings["postgres"]["places"])
+    assert sql("SHOW authentication_timeout") == "10s"
+    # The operator's own way in is nobody else's.
+    assert host.run("runuser -u nobody -- python3 -c %s", CONNECT_LOCALLY).rc == errno.EACCES
 
 
 def test_each_app_acts_as_its_owner_by_a_login_and_may_nothing_else(sql, settings):

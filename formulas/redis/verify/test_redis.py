@@ -127,7 +127,7 @@ def test_the_settings_are_in_force(attached, redis, settings):
         instance = settings["redis"]["instances"][name]
         limits = [redis(pid, variable, ["CONFIG", "GET", key])[1][1] for key in ("maxclients", "maxmemory-clients")]
         clients = instance.get("maxmemory_clients", settings["redis"]["maxmemory_clients"])
-        assert limits[0] == str(instance.get("maxclients", settings["redis"]["maxclients"]))
+        assert limits[0] == str(instance["places"])
         assert limits[1] == str(int(clients[:-2]) * {"kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}[clients[-2:]])
         memory = instance.get("maxmemory", settings["redis"]["maxmemory"])
         policy = instance.get("maxmemory_policy", settings["redis"]["maxmemory_policy"])

@@ -37,6 +37,24 @@ LINES = {
     },
 }
 TOLD = "/var/tmp/lines.log"
+# Connects, says how many connections it got, and holds them.
+HOLD = """
+import socket, sys, time
+held = []
+for number in range(int(sys.argv[1])):
+    try:
+        held.append(socket.create_connection((("127.0.0.1", "::1")[number % 2], int(sys.argv[2])), 5))
+    except OSError:
+        pass
+print(len(held), flush=True)
+time.sleep(600)
+"""
+# Asks both services by new connections.
+ASK = """
+import os, psycopg, redis
+print(psycopg.connect(os.environ["DATABASE_URL"]).execute("SELECT 1").fetchone(),
+      redis.Redis.from_url(os.environ["REDIS_URL"]).ping())
+"""
 # What does not write down anything: it waits for a signal, and has no job.
 SILENT = {"web", "asleep", "stubborn", "hungry", "many", "chain"}
 EACH = {f"{kind} job": 1 for kind in TYPES if kind not in SILENT | {"pool"}}
@@ -193,6 +211,29 @@ def test_a_chain_of_processes_that_fork_and_end_ends(host, lines):
     # One of them was killed; none is left beside the process that was started since.
     host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.2; done'")
     assert len(host.salt("process.pids", "lines", name.split(".")[1].removeprefix("v"), "chain.1")) <= 4
+
+
+@pytest.fixture
+def holding(host):
+    """A function that has the user of lines hold silent connections, and returns how many it got."""
+
+    def hold(count, port):
+        run = ("systemd-run", "-q", "--collect", "--unit=holding", "-p", "User=lines", "-p", "LimitNOFILE=4096")
+        host.run(*run, "-p", "StandardOutput=file:/run/holding", "python3", "-c", HOLD, str(count), str(port))
+        return int(host.sh("timeout 60 sh -c 'until [ -s /run/holding ]; do sleep 0.2; done'; cat /run/holding").stdout)
+
+    yield hold
+    host.sh("systemctl stop holding; rm /run/holding")
+
+
+@pytest.mark.parametrize("port, allowed", [(5432, 100), (8199, 1000)], ids=["PostgreSQL", "Redis"])
+def test_an_app_that_connects_and_says_nothing_keeps_nobody_out(host, lines, holding, port, allowed):
+    assert holding(allowed + 500, port) == allowed
+    # Neither another app, nor the operator, nor the next converge.
+    assert host.run("tickets-run", "python", "-c", ASK).stdout == "(1,) True\n"
+    assert host.run("runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT 1").stdout == "1\n"
+    assert Client(host.address, "tickets.localhost").get("/").status_code == 200
+    apply(host).changed_nothing()
 
 
 def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines):

@@ -1,0 +1,85 @@
+"""Places: how many connections a service takes, and how many of them one app can hold.
+
+A service counts a connection before the client has logged in. Such a one belongs to no share: an app that connects and
+says nothing would keep out all others, and the operator. So a service has more places than its apps may use, and the
+firewall of each app host bounds the connections of each of its users.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+POSTGRES_PORT = 5432
+# Of each app's hundred ports the last, for its Redis instance; see `app.<name>.port`. All of them have a bound, so that
+# an instance that comes or goes changes no rule: new rules begin to count again.
+REDIS_PORTS = range(8099, 30000, 100)
+
+# How many places a service has for each connection that the pillar allows. One app can hold two of the three, with all
+# its hosts together. The third is left for what the others may use.
+PLACES = 3
+
+# A release starts beside the one that serves: each has one connection at least.
+FEWEST = 2
+
+
+def places(allowed: int) -> int:
+    """Return how many connections a service takes, of those too that have not logged in.
+
+    :param allowed: how many the pillar allows.
+    """
+    return PLACES * allowed
+
+
+def bound(allowed: int, hosts: int) -> int:
+    """Return how many connections a user may have from one app host: all that the pillar allows, where that can be.
+
+    With more than two app hosts it is less. It is never less than twice an equal part for each host.
+
+    :param allowed: how many the pillar allows in all.
+    :param hosts: how many app hosts there are.
+    """
+    return max(FEWEST, min(allowed, (PLACES - 1) * allowed // hosts))
+
+
+def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str, peers: Mapping[str, Any]) -> None:
+    """Complete settings: ``places`` of PostgreSQL and of each Redis instance, and the firewall's ``bounds``.
+
+    :param settings: a mapping of formula to settings, with what follows from attachments.
+    :param hosts: the inventory, rows by host id.
+    :param minion_id: the host's id.
+    :param peers: the ids of the environment's hosts by role.
+    """
+    postgres, redis = settings["postgres"], settings["redis"]
+    postgres["places"] = places(postgres["max_connections"])
+    allowed = {"postgres": ("database", [POSTGRES_PORT], postgres["max_connections"])}
+    for name, instance in sorted(redis["instances"].items()):
+        instance["places"] = places(instance.get("maxclients", redis["maxclients"]))
+        # An instance that a URL replaces has no port.
+        if "maxclients" in instance and "port" in instance:
+            allowed[f"redis {name}"] = ("cache", [instance["port"]], instance["maxclients"])
+    others = set(REDIS_PORTS).difference(*(ports for _, ports, _ in allowed.values()))
+    allowed["redis"] = ("cache", sorted(others), redis["maxclients"])
+    settings["firewall"]["bounds"] = [
+        # From itself a host is reached over the loopback.
+        {
+            "name": name,
+            "address": "" if provider == minion_id else hosts[provider]["address"],
+            "ports": ports,
+            "connections": bound(count, len(peers["app"])),
+        }
+        for name, (role, ports, count) in allowed.items()
+        for provider in peers[role]
+        if minion_id in peers["app"]
+    ]
+
+
+def rules(bounds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Write nft's rules for the bounds. The set ``clients`` counts for each user and port.
+
+    :param bounds: see ``derive``.
+    """
+    return [
+        (f"ip daddr {bound['address']}" if bound["address"] else 'oifname "lo"')
+        + f" tcp dport {{ {', '.join(map(str, bound['ports']))} }} ct state new add @clients {{ meta skuid . tcp dport"
+        + f' ct count over {bound["connections"]} }} reject with tcp reset comment "{bound["name"]}"'
+        for bound in bounds
+    ]

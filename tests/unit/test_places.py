@@ -1,0 +1,87 @@
+"""Places: what a service takes beyond what its apps may use, and what one app can hold of it."""
+
+import pytest
+
+from saltern import places
+from tests.unit.rows import host
+
+HOSTS = {
+    "db": host("database", address="10.0.0.2"),
+    "cache": host("cache", address="10.0.0.3"),
+    "web1": host("app", address="10.0.0.4"),
+    "web2": host("app", address="10.0.0.5"),
+    "all": host(environment="production", address="10.0.0.9"),
+}
+
+
+def bounds(minion_id, peers):
+    """Return the bounds of a host in a line each, and the places."""
+    settings = {
+        "postgres": {"max_connections": 100},
+        "redis": {
+            "maxclients": 1000,
+            "instances": {"shop": {"port": 8099}, "faq": {"port": 8199, "maxclients": 10}, "replaced": {}},
+        },
+        "firewall": {},
+    }
+    places.derive(settings, HOSTS, minion_id, peers)
+    found = {name: one["places"] for name, one in settings["redis"]["instances"].items()}
+    lines = [
+        f"{one['name']} {one['address']}:{one['ports'][0]} {len(one['ports'])} {one['connections']}"
+        for one in settings["firewall"]["bounds"]
+    ]
+    return lines, found | {"postgres": settings["postgres"]["places"]}
+
+
+ONE = {role: ["all"] for role in ("app", "database", "cache")}
+MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
+
+
+@pytest.mark.parametrize(
+    "minion_id, peers, expected",
+    [
+        ("all", ONE, ["postgres :5432 1 100", "redis faq :8199 1 10", "redis :8099 219 1000"]),
+        (
+            "web2",
+            MANY,
+            ["postgres 10.0.0.2:5432 1 100", "redis faq 10.0.0.3:8199 1 10", "redis 10.0.0.3:8099 219 1000"],
+        ),
+        # No app runs there.
+        ("db", MANY, []),
+        # Nobody provides them.
+        ("web1", {"app": ["web1"], "database": [], "cache": []}, []),
+    ],
+    ids=["all on one host", "an app host", "a database host", "without services"],
+)
+def test_an_app_host_bounds_each_user_towards_each_service(minion_id, peers, expected):
+    lines, found = bounds(minion_id, peers)
+    assert lines == expected
+    assert found == {"postgres": 300, "shop": 3000, "faq": 30, "replaced": 3000}
+
+
+@pytest.mark.parametrize(
+    "allowed, hosts, expected",
+    [(100, 1, 100), (100, 2, 100), (100, 3, 66), (100, 10, 20), (10, 1, 10), (10, 10, 2), (10, 50, 2)],
+)
+def test_a_user_has_all_that_is_allowed_or_twice_an_equal_part(allowed, hosts, expected):
+    assert places.bound(allowed, hosts) == expected
+
+
+@pytest.mark.parametrize("hosts", range(1, 51))
+@pytest.mark.parametrize("allowed", [100, 1000, 9999])
+def test_one_app_on_all_hosts_leaves_what_the_others_may_use(allowed, hosts):
+    assert places.places(allowed) - hosts * places.bound(allowed, hosts) >= allowed
+
+
+def test_a_bound_counts_for_each_user_and_port():
+    rules = places.rules(
+        [
+            {"name": "postgres", "address": "", "ports": [5432], "connections": 100},
+            {"name": "redis", "address": "10.0.0.3", "ports": [8099, 8199], "connections": 66},
+        ]
+    )
+    counted = "ct state new add @clients { meta skuid . tcp dport ct count over"
+    assert rules == [
+        f'oifname "lo" tcp dport {{ 5432 }} {counted} 100 }} reject with tcp reset comment "postgres"',
+        f'ip daddr 10.0.0.3 tcp dport {{ 8099, 8199 }} {counted} 66 }} reject with tcp reset comment "redis"',
+    ]
