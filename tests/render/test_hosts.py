@@ -179,7 +179,9 @@ TEMPLATES = {
         'ip saddr { 10.9.0.0/16 } tcp dport 2222 accept comment "ssh"\n',
         'ip6 saddr { 2001:db8::/32 } tcp dport 2222 accept comment "ssh"\n',
         '        tcp dport 80 accept comment "http"\n',
-        'ip saddr { 10.2.0.0/16 } tcp dport 9100 accept comment "allow metrics"\n    }\n}\n',
+        'ip saddr { 10.2.0.0/16 } tcp dport 9100 accept comment "allow metrics"\n    }\n\n',
+        'oifname "lo" tcp dport { 5432 } ct state new add @clients { meta skuid . tcp dport ct count over ',
+        'reject with tcp reset comment "redis"\n    }\n}\n',
     ],
     ("firewall/files/firewall.service.jinja", ""): ["ExecStart=/usr/local/lib/saltern/firewall 2222\n"],
     ("nginx/files/nginx.conf.jinja", ""): [
