@@ -25,7 +25,7 @@ from lab.podman import LabError, podman, reason
 from lab.stand_in import PUBLIC_KEY
 from lab.stand_in import read as pillar_file
 from lab.steps import Steps
-from saltern import environments
+from saltern import environments, services
 
 # Seconds in which an app that was just deployed must answer through the proxy.
 ANSWER_TIMEOUT = 30
@@ -397,7 +397,7 @@ def in_order(roles: dict[str, list[str]]) -> list[list[str]]:
 
     :param roles: by host id.
     """
-    providers = [id for id, its in roles.items() if {"database", "cache"} & set(its)]
+    providers = [id for id, its in roles.items() if services.on(its)]
     apps = [id for id, its in roles.items() if "app" in its and id not in providers]
     others = [id for id in roles if id not in providers and id not in apps]
     return [some for some in (providers, [*apps[:1], *others], apps[1:]) if some]

@@ -19,6 +19,7 @@ import yaml
 
 from lab.podman import LabError, reason
 from saltern import environments
+from saltern.attachments.derived import passwords
 
 # Links to the operators' keys: the path of a socket of gpg's agent may have 107 bytes (unix(7)), a tree may lie deeper.
 LINKS = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}") if os.getuid() else "/run") / "saltern-lab"
@@ -221,13 +222,7 @@ def substitutes(pillar: Path, environment: str) -> dict[str, str]:
         for app, one in (read(pillar / name).get("app") or {}).items():
             apps.setdefault(app, {}).update((one or {}).get("attach") or {})
     # What several hosts must know, and one alone derives from its key.
-    for attach in apps.values():
-        for target in attach.values():
-            names |= {
-                f"{kind}.{plural}.{target[kind]}.password"
-                for kind, plural in (("postgres", "databases"), ("redis", "instances"))
-                if kind in target
-            }
+    names |= {".".join(path) for attach in apps.values() for path in passwords(attach)}
     # The lab leaves these out; see within.
     names = {name for name in names if not name.endswith((".url", ".site.key"))}
     return {name: in_clear.get(name) or secrets.token_hex(20) for name in names}

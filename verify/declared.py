@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from lab.configuration import configuration
+from saltern import services
 
 # What every process has besides its config; see formulas/app/files/launcher/release.py.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
@@ -38,10 +39,8 @@ def settings(tree: Path, host_id: str) -> dict:
     pillar = json.loads(done.stdout)["local"]
     if "_errors" in pillar:
         raise RuntimeError(f"{host_id}: its settings do not compile: {'; '.join(pillar['_errors'])}")
-    for formula, plural in (("postgres", "databases"), ("redis", "instances")):
-        # One without an owner is replaced by a URL.
-        found = pillar[formula][plural]
-        pillar[formula][plural] = {name: resource for name, resource in found.items() if resource["owner"]}
+    for formula, service in services.formulas().items():
+        pillar[formula][service.plural] = service.owned(pillar[formula])
     return pillar
 
 

@@ -23,9 +23,9 @@ app-replaceable:
     - require_in:
       - nginx_tree: nginx-config
       - app: app-retired
-{% if 'cache' in pillar.hosts[opts.id].roles %}
-      - redis_instance: redis-replaced
-{% endif %}
+{% for requisite in salt['attachment.replacing']() %}
+      - {{ requisite | tojson }}
+{% endfor %}
 {% endif %}
 
 # Removed first, because another app may be given its ports.

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import glob
 import grp
 import os
 import pwd
@@ -14,18 +13,18 @@ import time
 import deletion
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
+from saltern.attachments import config
+from saltern.attachments.host import Host
 from saltern.system import terminal
+from saltern.system.sizes import megabytes, size_of
 
 __load__ = ["awaited", "erase", "gone", "orphans", "remove"]
 
 ROOT = "/srv/apps"
 NOWHERE = "/nonexistent"
-REDIS = "/var/lib/redis"
 # Locks and notes of the modules build and release.
 RUN = "/run/saltern"
-
-# In a session of its own: what else that user runs may meddle with it, and root's terminal must not be its.
-AS_POSTGRES = "setsid --wait runuser -u postgres --"
 
 # What the modules build and release_store make in an app's directory, as root.
 OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
@@ -82,18 +81,9 @@ def awaited(apps):
     """
     if not gone(apps):
         return []
-    roles, found = __pillar__["hosts"][__opts__["id"]]["roles"], []
+    host, found = Host.of(__salt__, __pillar__, __opts__), []
     for app in sorted(apps):
-        targets = [one for one in __pillar__["app"][app]["attach"].values() if "url" not in one]
-        found.append({"build": f"app-build-{app}"})
-        if "database" in roles:
-            found += [
-                {"postgres_attachment": f"postgres-attachment-{one['postgres']}"}
-                for one in targets
-                if "postgres" in one
-            ]
-        if "cache" in roles:
-            found += [{"redis_instance": f"redis-data-{one['redis']}"} for one in targets if "redis" in one]
+        found += [{"build": f"app-build-{app}"}, *config.claims(host, app)]
     return found
 
 
@@ -283,7 +273,7 @@ def orphans():
 
     :return: a mapping of ``comment`` and ``kept``: by kind and name, such as ``postgres:tickets``, the ``app`` that it
         was of, its ``size``, ``since`` when it is kept, and the command that ``remove``s it for good.
-    :raises CommandExecutionError: when the pillar has a mistake, or PostgreSQL cannot be asked.
+    :raises CommandExecutionError: when the pillar has a mistake, or a service cannot be asked.
 
     CLI Example:
 
@@ -291,31 +281,16 @@ def orphans():
 
         salt-call app.orphans
     """
-    attached = __salt__["settings.load"]("postgres")["databases"]
-    # One that another app attaches is refused to it, and so is kept.
-    databases = [one for one in __salt__["postgres_attachment.kept"]([]) if not _has(attached, one["name"], one["app"])]
-    found = {f"postgres:{one['name']}": _database(one) for one in databases if one["since"]}
-    found |= _instances(__salt__["settings.load"]("redis")["instances"])
+    host, found = Host.of(__salt__, __pillar__, __opts__), {}
+    for service in services.resources():
+        kept = service.kept(__salt__["settings.load"](service.kind), host.ask)
+        found |= {f"{service.kind}:{name}": what for name, what in kept.items()}
     found |= _homes()
     if not found:
         return {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
     # Names and comments in a database are its owner's.
     found = terminal.shown(found)
     return {"comment": "Attach it again, and it is there as it was; or remove it for good", "kept": found}
-
-
-def _has(attached, name, app):
-    """Tell whether a database or an instance is attached by the app whose data it holds."""
-    return name in attached and attached[name]["owner"] == app
-
-
-def _database(one):
-    name, owner = one["name"], one["owner"]
-    command = f"{AS_POSTGRES} dropdb {shlex.quote(name)}"
-    # The role can go with the last that it owns.
-    if owner == one["app"] and one["owned"] == [name]:
-        command += f" && {AS_POSTGRES} dropuser {shlex.quote(owner)}"
-    return {"app": one["app"], "size": _size(one["size"]), "since": one["since"], "remove": command}
 
 
 def _homes():
@@ -336,7 +311,7 @@ def _homes():
         shown += [f"{directory}/: {beside[directory]} files and directories" for directory in sorted(many)]
         found[f"files:{app}"] = {
             "app": app,
-            "size": _size(sum(map(_bytes, paths))),
+            "size": megabytes(sum(map(size_of, paths))),
             "since": noted["since"],
             "paths": shown if looked else [*shown, f"and maybe others, see find / -uid {user.pw_uid}"],
             "remove": shlex.join(["salt-call", "app.erase", app]),
@@ -431,38 +406,3 @@ def _disown_file(path, user, directory=None):
     with contextlib.suppress(FileNotFoundError):
         if os.stat(path, dir_fd=directory, follow_symlinks=False).st_gid == user.pw_gid:
             os.chown(path, -1, 0, dir_fd=directory, follow_symlinks=False)
-
-
-def _instances(attached):
-    found = {}
-    for name, what in __salt__["kept.list"]("redis").items():
-        if _has(attached, name, what["app"]):
-            continue
-        # The notes last: they are what says that the rest is ours.
-        data = [path for path in glob.glob(f"{REDIS}/{glob.escape(name)}.*") if path not in what["notes"]]
-        # What an instance of Redis called a file must not command the terminal of who reads this.
-        data = [path for path in data if path.isprintable()]
-        found[f"redis:{name}"] = {
-            "app": what["app"],
-            "size": _size(sum(map(_bytes, data))),
-            "since": what["since"],
-            "remove": " ".join(["rm", "-r", *map(shlex.quote, [*sorted(data), *what["notes"]])]),
-        }
-    return found
-
-
-def _bytes(path):
-    # Neither where a link leads is of it, nor what has gone meanwhile or is nested too deep to name.
-    found, queue = os.lstat(path).st_size if os.path.lexists(path) else 0, [path]
-    while queue:
-        with contextlib.suppress(OSError), os.scandir(queue.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    queue.append(entry.path)
-                else:
-                    found += entry.stat(follow_symlinks=False).st_size
-    return found
-
-
-def _size(count):
-    return f"{count / 1_000_000:.1f} MB"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments.derived import attached as declared
 from saltern.contracts import compare, openapi
 from saltern.system import terminal
 
@@ -108,11 +109,9 @@ def attached(apps, provider):
     :param provider: the app's name.
     """
     found = {}
-    for app, one in sorted(apps.items()):
-        for variable, target in sorted(one["attach"].items()):
-            # With a URL it is somebody else's.
-            if target.get("service") == provider and "url" not in target:
-                found.setdefault(target["version"], []).append((app, variable))
+    for app, variable, target in declared(apps, "service"):
+        if target["service"] == provider:
+            found.setdefault(target["version"], []).append((app, variable))
     return found
 
 

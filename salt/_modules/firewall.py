@@ -15,7 +15,8 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import inventory, places
+from saltern import inventory, places, services
+from saltern.attachments.derived import attached
 
 __load__ = ["bound_rules", "confirm", "load", "mistakes", "openings", "plan", "rules"]
 
@@ -106,32 +107,20 @@ def opened(settings, hosts, minion_id, peers):
     if "proxy" in roles:
         found += [(name, "tcp", port, EVERYWHERE) for name, port in HTTP_PORTS.items()]
     if "app" in roles:
-        services = attached_services(settings["app"])
+        used = {target["service"] for _, _, target in attached(settings["app"], "service")}
         for app, one in sorted(settings["app"].items()):
             if one["formation"].get("web"):
-                found.append((f"app {app}", "tcp", one["port"], of["proxy"] + (of["app"] if app in services else [])))
+                found.append((f"app {app}", "tcp", one["port"], of["proxy"] + (of["app"] if app in used else [])))
     if "master" in roles:
         # Of every environment: the inventory says whose master it may be.
         minions = [f"{row['address']}/32" for name, row in sorted(hosts.items()) if name != minion_id]
         found += [(f"master {name}", "tcp", port, minions) for name, port in MASTER_PORTS.items()]
-    if "database" in roles:
-        found.append(("postgres", "tcp", places.POSTGRES_PORT, of["app"]))
-    if "cache" in roles:
-        instances = sorted(settings["redis"]["instances"].items())
-        found += [(f"redis {name}", "tcp", instance["port"], of["app"]) for name, instance in instances]
+    for service in services.on(roles):
+        found += [(name, "tcp", port, of["app"]) for name, port in service.openings(settings[service.kind]).items()]
     for name, one in sorted(firewall["allow"].items()):
         found.append((f"allow {name}", one["protocol"], one["port"], one["networks"]))
     words = ("name", "protocol", "port", "networks")
     return [dict(zip(words, (*one, collapsed(networks)), strict=True)) for *one, networks in found if networks]
-
-
-def attached_services(apps):
-    """Return the names of the apps that other apps attach as services.
-
-    :param apps: settings by app.
-    """
-    targets = (target for one in apps.values() for target in one["attach"].values())
-    return {target["service"] for target in targets if "service" in target and "url" not in target}
 
 
 def collapsed(networks):

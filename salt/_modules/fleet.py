@@ -9,10 +9,13 @@ import salt.config
 import salt.pillar
 from salt.exceptions import CommandExecutionError, SaltClientError
 
+from saltern import inventory, services
+
 __load__ = ["ask", "converge", "reboot", "release", "silent", "verify"]
 
 # In which order hosts converge, by the first of these roles that they have: what apps attach, the apps, the proxies.
-ORDER = ("database", "cache", "app", "proxy")
+PROVIDERS = {service.role for service in services.resources()}
+ORDER = (*sorted(PROVIDERS, key=inventory.place), "app", "proxy")
 
 # Seconds in which a minion must answer.
 TIMEOUT = 10

@@ -10,6 +10,8 @@ import json
 import os
 import stat
 
+from saltern import services
+
 __load__ = ["forget", "list_", "note", "of"]
 __func_alias__ = {"list_": "list"}
 
@@ -17,7 +19,7 @@ ROOT = "/var/lib/saltern/kept"
 # Bytes of a note: an app may have left any number of files, which its note names.
 MAX_NOTE = 64 << 20
 # Where notes were before, by kind.
-BEFORE = {"redis": "/var/lib/redis"}
+BEFORE = {kind: service.notes_before for kind, service in services.formulas().items() if service.notes_before}
 
 
 def of(kind, name):

@@ -8,6 +8,8 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
+
 __load__ = ["among", "begin", "enforce", "is_read", "is_switched", "read", "restart", "restarting", "shown", "started"]
 __load__ += ["stop"]
 
@@ -18,7 +20,7 @@ OF_UNITS = ("drift_timer", "peers", "unit")
 # What systemd starts again when it ends, as far as it is on a host.
 RELIED_ON = (
     *("nginx.service", "supervisor.service", "systemd-journald.service", "saltern-*.service", "salt-*.service"),
-    *("postgresql@*.service", "redis-server@*.service"),
+    *(service.relied_on for service in services.resources()),
 )
 # Where systemd keeps what it was told by a command, until a boot.
 TOLD = "/run/systemd/system.control"

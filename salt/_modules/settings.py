@@ -14,7 +14,8 @@ import re
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
-from saltern import environments, inventory, places, secrets
+from saltern import environments, inventory, places, secrets, services
+from saltern.attachments import derived
 from saltern.paths import Roots
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
@@ -60,9 +61,9 @@ def load(formula):
     if formula not in __pillar__:
         raise CommandExecutionError(f"{formula}: no formula has this name")
     found = copy.deepcopy(__pillar__[formula])
-    # A database or an instance without an owner is one that a URL has replaced. Nothing can be taken out of a pillar.
-    for plural in {"databases", "instances"} & found.keys():
-        found[plural] = {name: resource for name, resource in found[plural].items() if resource["owner"]}
+    # Of what a URL has replaced, nothing can be taken out of a pillar.
+    if service := services.formulas().get(formula):
+        found[service.plural] = service.owned(found)
     return found
 
 
@@ -183,7 +184,7 @@ def completed(schemas, declared, hosts, minion_id):
     if mistakes := check(schemas, declared):
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
-    settings, mistakes = __salt__["attachment.derived"](settings, hosts, minion_id)
+    settings, mistakes = derived.derive(settings, hosts, minion_id)
     settings["nginx"] |= __salt__["balance.derived"](settings, hosts, minion_id)
     mistakes += __salt__["firewall.mistakes"](settings["firewall"])
     mistakes += unknown_processes(settings["app"])
@@ -243,10 +244,6 @@ def undeclared(roots, environment, declared):
     return found
 
 
-# How the module attachment says that settings of a resource are of no app, such as one that was removed.
-UNATTACHED = ": no app attaches it; "
-
-
 def located(message, roots, names, environment):
     """Add to a message of a resource that no app attaches which files name it, and what removes it there.
 
@@ -255,7 +252,7 @@ def located(message, roots, names, environment):
     :param names: of files below them.
     :param environment: whose files these are.
     """
-    path, told, _ = message.partition(UNATTACHED)
+    path, told, _ = message.partition(derived.UNATTACHED)
     if not told:
         return message
     removals = []

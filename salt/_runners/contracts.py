@@ -15,6 +15,7 @@ import zlib
 import jinja2
 from salt.exceptions import CommandExecutionError, SaltException
 
+from saltern.attachments.derived import attached
 from saltern.settings.check import check
 
 try:
@@ -113,11 +114,9 @@ def listed(apps, documents):
         is ``wrong``.
     """
     uses = {}
-    for app, one in sorted(apps.items()):
-        for variable, target in sorted(one.get("attach", {}).items()):
-            if "service" in target and "url" not in target:
-                key = (target["service"], target.get("version", ""))
-                uses.setdefault(key, []).append({"app": app, "variable": variable})
+    for app, variable, target in attached(apps, "service"):
+        key = (target["service"], target.get("version", ""))
+        uses.setdefault(key, []).append({"app": app, "variable": variable})
     rows = []
     for app, one in sorted(apps.items()):
         provides = one.get("provides", {})

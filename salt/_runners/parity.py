@@ -22,7 +22,8 @@ import salt.utils.json
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-from saltern import environments, inventory, secrets
+from saltern import environments, inventory, secrets, services
+from saltern.attachments import derived
 from saltern.paths import Roots
 from saltern.settings.check import check
 from saltern.settings.files import misplaced, unreadable
@@ -256,14 +257,12 @@ def passwords(declared):
 
     :param declared: what is said of the formulas, which may have mistakes.
     """
-    found = {"postgres": {"databases": {}}, "redis": {"instances": {}}}
+    found = {kind: {service.plural: {}} for kind, service in services.formulas().items()}
     apps = declared.get("app")
     for app in apps.values() if isinstance(apps, dict) else ():
         attach = app.get("attach") if isinstance(app, dict) else None
-        for target in attach.values() if isinstance(attach, dict) else ():
-            for kind, plural in (("postgres", "databases"), ("redis", "instances")):
-                if isinstance(target, dict) and isinstance(name := target.get(kind), str):
-                    found[kind][plural][name] = {"password": SECRET}
+        for kind, plural, name, password in derived.passwords(attach if isinstance(attach, dict) else {}):
+            found[kind][plural][name] = {password: SECRET}
     return found
 
 

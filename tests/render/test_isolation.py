@@ -7,6 +7,8 @@ import pytest
 import trustme
 import yaml
 
+from saltern.attachments.derived import with_services
+
 from .minion import BUILDS, ROOT, Host, certificates
 
 ROLES = {"data": ["database"], "cache": ["cache"], "web": ["app"], "front": ["proxy"], "idle": []}
@@ -89,6 +91,8 @@ def secrets_of(schema, path=(), roles=None):
 def test_each_secret_says_for_whom_it_is():
     found = {}
     for file in sorted(Path(ROOT / "formulas").glob("*/settings.yaml")):
-        found |= {(file.parent.name, *path): roles for path, roles in secrets_of(yaml.safe_load(file.read_text()))}
+        schema = yaml.safe_load(file.read_text())
+        schema = with_services(schema) if file.parent.name == "app" else schema
+        found |= {(file.parent.name, *path): roles for path, roles in secrets_of(schema)}
     assert {path for path, roles in found.items() if not roles} == {("certificates", "key")}
     assert len(found) == 5

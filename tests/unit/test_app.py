@@ -12,11 +12,14 @@ import sys
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.services import redis
+from saltern.system.sizes import size_of
+
 
 @pytest.fixture
 def orphaned(app, kept, dunders, monkeypatch, tmp_path):
     """``app.orphans`` where PostgreSQL has these databases of ours; Redis's directory is given too."""
-    monkeypatch.setattr(app, "REDIS", str(tmp_path))
+    monkeypatch.setattr(redis, "DATA", str(tmp_path))
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "notes"))
     monkeypatch.setattr(kept, "BEFORE", {"redis": str(tmp_path)})
 
@@ -27,7 +30,7 @@ def orphaned(app, kept, dunders, monkeypatch, tmp_path):
             "kept.list": kept.list_,
             "postgres_attachment.kept": lambda attached: list(databases),
         }
-        dunders(app, salt=salt)
+        dunders(app, salt=salt, pillar={}, opts={})
         return app.orphans()
 
     return orphans, tmp_path
@@ -257,7 +260,7 @@ def test_directories_however_deep_are_removed_and_counted(app, tmp_path):
         os.close(here)
         here = inner
     os.close(here)
-    assert app._bytes(str(directory)) > 0
+    assert size_of(str(directory)) > 0
     app._clear(str(directory), 0)
     assert not directory.exists()
 

@@ -45,7 +45,8 @@ def opened(firewall, settings, schemas):
         complete = {
             "firewall": settings.with_defaults(schemas["firewall"], declared),
             "app": APPS,
-            "redis": {"instances": {"shop": {"port": 8099}}},
+            "postgres": {"databases": {"shop": {"owner": "shop"}}},
+            "redis": {"instances": {"shop": {"owner": "shop", "port": 8099}}},
         }
         peers = {role: inventory.peers(HOSTS, minion_id, role) for role in ("app", "proxy")}
         found = firewall.opened(complete, HOSTS, minion_id, peers)

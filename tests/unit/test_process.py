@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.services import redis
+
 
 def supervisors_parser(text):
     """Read a file as supervisor's own parser does: no interpolation by it, comments after values cut off."""
@@ -38,12 +40,12 @@ def test_web_processes_have_a_port_each(process, formation, slot, expected):
     assert process.ports(formation, 8100, slot) == expected
 
 
-def test_two_full_releases_and_redis_stay_inside_the_hundred_ports_of_an_app(process, attachment, schemas):
+def test_two_full_releases_and_redis_stay_inside_the_hundred_ports_of_an_app(process, schemas):
     (one,) = schemas["app"]["patternProperties"].values()
     (kind,) = one["properties"]["formation"]["patternProperties"].values()
     full = {"web": kind["maximum"]}
     used = [*process.ports(full, 8100, 0).values(), *process.ports(full, 8100, 1).values()]
-    used += [8100, 8100 + attachment.REDIS_OFFSET]
+    used += [8100, 8100 + redis.OFFSET]
     assert sorted(used) == sorted(set(used))
     assert min(used) == 8100
     assert max(used) < 8200

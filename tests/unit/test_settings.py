@@ -408,7 +408,6 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 @pytest.fixture
 def compiled(
     settings,
-    attachment,
     balance,
     site_certificate,
     firewall,
@@ -422,7 +421,6 @@ def compiled(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     salt = {
-        "attachment.derived": attachment.derived,
         "balance.derived": balance.derived,
         "site_certificate.mistakes": site_certificate.mistakes,
         "firewall.mistakes": firewall.mistakes,
@@ -437,7 +435,6 @@ def compiled(
         "cachedir": str(tmp_path),
     }
     dunders(settings, opts=roots, salt=salt)
-    dunders(attachment, salt=salt)
     dunders(balance, opts=roots, salt=salt)
     dunders(firewall, salt=salt)
 

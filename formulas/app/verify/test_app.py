@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from saltern import services
 from saltern.contracts import openapi
 from verify import declared
 
@@ -149,15 +150,11 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
                     continue
                 url = urlsplit(value)
                 assert (url.hostname, url.port) == (target["address"], target["port"]), variable
-                if "postgres" in target:
-                    assert (url.scheme, url.path) == ("postgres", f"/{target['postgres']}")
-                elif "redis" in target:
-                    assert (url.scheme, url.path) == ("rediss", "/0")
-                else:
-                    assert (url.scheme, url.path) == ("http", target["path"])
-                    continue
-                # The login of its password: another one has another login, so that both are valid for a while.
-                assert re.fullmatch(rf"{app}_[0-9a-f]{{6}}", url.username), variable
+                service = services.named(target)
+                assert (url.scheme, url.path) == (service.scheme, service.path(target))
+                if service in services.resources():
+                    # The login of its password: another one has another login, so that both are valid for a while.
+                    assert re.fullmatch(rf"{app}_[0-9a-f]{{6}}", url.username), variable
 
 
 def test_each_attached_version_answers_at_its_url(host, apps, running, releases):

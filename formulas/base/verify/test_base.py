@@ -1,8 +1,11 @@
 """What every host has."""
 
+import fnmatch
 import json
 
 import pytest
+
+from saltern import services
 
 READS = """
 import json, os, sys
@@ -88,7 +91,7 @@ def test_nothing_has_failed(host):
 def units(host):
     """What systemd says of the units that the host relies on, as far as they are there."""
     names = ["nginx.service", "supervisor.service", "saltern-peers.service", "systemd-journald.service"]
-    names += ["postgresql@*.service", "redis-server@*.service"]
+    names += [service.relied_on for service in services.resources()]
     properties = "Id,LoadState,ActiveState,Restart,StartLimitIntervalUSec,NRestarts,StateChangeTimestampMonotonic"
     command = f"systemctl show -p {properties} {' '.join(['%s'] * len(names))}"
     blocks = host.check_output(command, *names).split("\n\n")
@@ -96,10 +99,11 @@ def units(host):
     return {unit["Id"]: unit for unit in found if unit["LoadState"] == "loaded"}
 
 
-def test_what_the_host_relies_on_is_started_again_when_it_ends(units, roles):
-    wanted = {"database": "postgresql@", "cache": "redis-server@", "app": "supervisor", "proxy": "nginx"}
-    for role in wanted.keys() & set(roles):
-        assert any(name.startswith(wanted[role]) for name in units) or role == "cache", role
+def test_what_the_host_relies_on_is_started_again_when_it_ends(units, roles, settings):
+    wanted = {unit for role, unit in {"app": "supervisor.service", "proxy": "nginx.service"}.items() if role in roles}
+    wanted |= {one.relied_on for one in services.on(roles) if one.listeners(settings[one.kind])}
+    for pattern in wanted:
+        assert fnmatch.filter(units, pattern), pattern
     for name, unit in units.items():
         assert unit["Restart"] in ("always", "on-failure"), name
         # It is never given up.
@@ -124,10 +128,9 @@ def test_only_what_is_declared_listens_to_the_network(host, roles, settings):
     if settings["nginx"]["listen"]:
         declared |= {settings["app"][app]["port"] for app in settings["nginx"]["fronts"]}
     # Where there are apps on other hosts.
-    if "database" in roles and settings["postgres"]["listen"]:
-        declared |= {5432}
-    if "cache" in roles and settings["redis"]["listen"]:
-        declared |= {instance["port"] for instance in settings["redis"]["instances"].values()}
+    for service in services.on(roles):
+        if settings[service.kind]["listen"]:
+            declared |= set(service.openings(settings[service.kind]).values())
     # What a Salt master publishes, and what it is asked.
     declared |= {4505, 4506} if "master" in roles else set()
     # 22 is the operator's way in, where there is one.

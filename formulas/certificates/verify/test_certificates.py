@@ -5,19 +5,19 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from saltern import services
+
 AUTHORITIES = "/etc/ssl/saltern/ca.pem"
-SERVICES = {"database": "postgres", "cache": "redis"}
 
 # What a client that verifies authority and address sees.
 TLS = """
-import json, socket, ssl, struct, sys
-kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+import json, socket, ssl, sys
+host, port, greeting, answer = sys.argv[1], int(sys.argv[2]), *map(bytes.fromhex, sys.argv[3:])
 context = ssl.create_default_context(cafile="/etc/ssl/saltern/ca.pem")
 try:
     with socket.create_connection((host, port), 5) as plain:
-        if kind == "postgres":
-            plain.sendall(struct.pack("!ii", 8, 80877103))
-            assert plain.recv(1) == b"S"
+        plain.sendall(greeting)
+        assert not answer or plain.recv(len(answer)) == answer
         with context.wrap_socket(plain, server_hostname=host) as connection:
             seen = connection.getpeercert()
             print(json.dumps([ssl.cert_time_to_seconds(seen[key]) for key in ("notBefore", "notAfter")]))
@@ -28,17 +28,25 @@ except OSError as error:
 
 @pytest.fixture(scope="module", autouse=True)
 def some_role(roles):
-    if not {"database", "cache", "app"} & set(roles):
-        pytest.skip("the host has none of the roles database, cache and app")
+    if not {"app", *(service.role for service in services.resources())} & set(roles):
+        pytest.skip("the host has no app and no service")
 
 
 def listening(settings, roles):
-    """Yield what listens with a certificate: its kind and its port."""
-    if "database" in roles:
-        yield "postgres", 5432
-    if "cache" in roles:
-        for instance in settings["redis"]["instances"].values():
-            yield "redis", instance["port"]
+    """Yield what listens with a certificate: the service and its port."""
+    for service in certified(roles):
+        for port in service.listeners(settings[service.kind]).values():
+            yield service, port
+
+
+def certified(roles):
+    """Return the services of a host that have a certificate."""
+    return [service for service in services.on(roles) if service.has_certificate]
+
+
+def seen(python, service, address, port, **options):
+    """Return the life of the certificate that a service shows, or why it is not believed."""
+    return python(TLS, address, port, *(part.hex() for part in service.greeting), **options)
 
 
 def assert_lasts(life):
@@ -55,30 +63,28 @@ def test_everybody_may_read_whom_the_apps_trust(host):
 
 
 def test_a_key_is_its_services_alone(host, roles):
-    for role, service in SERVICES.items():
-        if role in roles:
-            file = host.file(f"/etc/ssl/saltern/{service}.pem")
-            assert (file.user, file.mode) == (service, 0o600)
+    for service in certified(roles):
+        file = host.file(f"/etc/ssl/saltern/{service.kind}.pem")
+        assert (file.user in service.users, file.mode) == (True, 0o600)
     own = host.file("/etc/ssl/saltern/authority.pem")
     assert not own.exists or (own.user, own.mode) == ("root", 0o600)
 
 
 def test_what_listens_has_a_certificate_for_this_host_that_lasts(python, roles, settings):
     addresses = ["127.0.0.1", "localhost"]
-    for kind, port in listening(settings, roles):
-        listen = settings[kind]["listen"]
-        for address in [*addresses, *listen]:
-            assert_lasts(python(TLS, kind, address, port))
+    for service, port in listening(settings, roles):
+        for address in [*addresses, *settings[service.kind]["listen"]]:
+            assert_lasts(seen(python, service, address, port))
 
 
 def test_each_app_believes_what_it_attaches(apps, processes, python):
     for app, one in apps.items():
         its = next(iter(processes(app).values()))
         for variable, target in one["attach"].items():
-            kind = next((kind for kind in ("postgres", "redis") if kind in target), None)
-            if kind and "url" not in target:
+            service = services.named(target)
+            if service in services.resources() and service.has_certificate:
                 url = urlsplit(its["environ"][variable])
-                assert_lasts(python(TLS, kind, url.hostname, url.port, user=app))
+                assert_lasts(seen(python, service, url.hostname, url.port, user=app))
 
 
 def test_the_hosts_of_an_environment_trust_its_authority(host, settings):

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from saltern.attachments.derived import with_services
+
 Schema = dict[str, Any]
 
 # Not a formula's: the inventory, from pillar/hosts.yaml, with a schema of its own beside the roles.
@@ -31,6 +33,8 @@ def read_schemas(roots: Iterable[str]) -> dict[str, Schema]:
             name = os.path.basename(os.path.dirname(path))
             with open(path, encoding="utf-8") as stream:
                 schemas[INVENTORY_KEY if name == "roles" else name] = yaml.load(stream, _YamlLoader)
+    if "app" in schemas:
+        schemas["app"] = with_services(schemas["app"])
     return schemas
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
 from saltern.system import files
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 DIRECTORY = "/etc/ssl/saltern"
 # The key and the certificate of a host's own authority.
 OWN = f"{DIRECTORY}/authority.pem"
-# Which service of a role has one.
-SERVICES = {"database": "postgres", "cache": "redis"}
 
 AUTHORITY_DAYS = 3650
 DAYS = 365
@@ -399,7 +398,7 @@ def expiring(roles: Collection[str], sites: Iterable[str]) -> dict[str, str]:
     :return: a mapping of path to the day on which it expires.
     """
     found = {}
-    names = ["ca", *(service for role, service in SERVICES.items() if role in roles)]
+    names = ["ca", *(service.kind for service in services.on(roles) if service.has_certificate)]
     names += [f"sites/{app}" for app in sites]
     for path in (f"{DIRECTORY}/{name}.pem" for name in names):
         with contextlib.suppress(ValueError):

@@ -1,0 +1,97 @@
+"""What an app has of its attachments on a host: variables of its config, and the states that come first."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from saltern import services
+from saltern.attachments.host import Host
+from saltern.services.base import Requisite, Resource, Target
+
+
+def url(target: Target, app: str, secret: str = "") -> str:
+    """Write the URL of an attachment.
+
+    :param target: one entry of an app's ``attach``, completed.
+    :param app: the app's name.
+    :param secret: the resource's password, where it has one.
+    :return: the value of the config variable.
+    """
+    service = services.named(target) or next(one for one in services.listed().values() if one.replaces)
+    return service.url(target, app, secret)
+
+
+def environ(host: Host, app: str) -> dict[str, str]:
+    """Return an app's whole config on a host: its variables and its attachments' URLs.
+
+    :param host: the host.
+    :param app: the app's name.
+    :return: value by variable.
+    """
+    variables = dict(host.pillar["app"][app]["config"])
+    for variable, target in host.attach(app).items():
+        variables[variable] = url(target, app, host.secret(target))
+    return variables
+
+
+def targets(host: Host, app: str) -> dict[str, Target]:
+    """Return what an app attaches, without what a host derives of it. What has a URL is not derived.
+
+    :param host: the host.
+    :param app: the app's name.
+    :return: by variable, such as ``{'DATABASE_URL': {'postgres': 'tickets'}}``.
+    """
+    return {
+        variable: service.recorded(target)
+        for variable, target in host.attach(app).items()
+        if (service := services.named(target))
+    }
+
+
+def _here(host: Host, app: str) -> Iterable[tuple[Resource, str]]:
+    """Yield the resources of a host that an app attaches: service and name."""
+    for _, target in sorted(host.attach(app).items()):
+        service = services.named(target)
+        if isinstance(service, Resource) and service.role in host.roles:
+            yield service, target[service.kind]
+
+
+def requisites(host: Host, app: str) -> list[Requisite]:
+    """Return the states of a host that must have succeeded before an app can have what it attaches.
+
+    :param host: the host.
+    :param app: the app's name.
+    :return: requisites, as a state file says them.
+    """
+    return [service.made(name) for service, name in _here(host, app)]
+
+
+def claims(host: Host, app: str) -> list[Requisite]:
+    """Return the states of a host that refuse an app what holds the data of another one.
+
+    :param host: the host.
+    :param app: the app's name.
+    :return: requisites, as a state file says them.
+    """
+    found = list(_here(host, app))
+    return [service.claimed(name) for kind in services.formulas() for service, name in found if service.kind == kind]
+
+
+def replacing(host: Host) -> list[Requisite]:
+    """Return the states of a host that end a resource because another one takes its place.
+
+    :param host: the host.
+    :return: requisites, as a state file says them.
+    """
+    return [requisite for service in services.on(host.roles) for requisite in service.replacing()]
+
+
+def units(host: Host) -> list[str]:
+    """Return the units after which an app's processes are started at boot, where they are on the same host.
+
+    :param host: the host.
+    """
+    found: list[str] = []
+    for service in services.resources():
+        settings: dict[str, Any] = host.ask("settings.load", service.kind)
+        found += service.units(settings)
+    return found

@@ -1,0 +1,101 @@
+"""Attachments of earlier releases, as they are today."""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from saltern import services
+from saltern.attachments.config import targets, url
+from saltern.attachments.host import Host
+from saltern.services.base import Resource, Target
+
+
+def renewed(host: Host, app: str, number: int, current: int) -> tuple[dict[str, str], list[str]]:
+    """Work out the attachments of an earlier release as they are today: its own may no longer be valid.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param number: the release.
+    :param current: the release that serves. What it has of the same attachment works.
+    :return: value by variable, and a sentence for each attachment that is not there any more.
+    """
+    serving = _attached(host, app, current)
+    works = {str(target): variable for variable, target in serving.items()}
+    variables = host.ask("release_store.environ", app, current)
+    today = list(targets(host, app).values())
+    values: dict[str, str] = {}
+    missing: list[str] = []
+    for variable, target in sorted(_attached(host, app, number).items()):
+        service = services.named(target)
+        if service is None:
+            missing.append(f"{', '.join(target)} is no service any more, which it has as {variable}")
+            continue
+        reason = service.missing(target, host.pillar["app"], today)
+        if not reason and str(target) in works:
+            values[variable] = variables[works[str(target)]].decode()
+        elif reason := reason or _unready(host, target):
+            missing.append(f"{reason}, which it has as {variable}")
+        else:
+            declared = service.renewed(target, host.attach(app).values(), host.pillar["app"])
+            values[variable] = url(declared, app, host.secret(declared))
+    return values, missing
+
+
+def shared(host: Host, app: str, number: int) -> list[str]:
+    """List the variables by which a release has the same attachment as is declared, be its password another.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param number: the release.
+    """
+    today = targets(host, app)
+    return sorted(
+        variable for variable, target in _attached(host, app, number).items() if today.get(variable) == target
+    )
+
+
+def _attached(host: Host, app: str, number: int) -> dict[str, Target]:
+    """Return what a release has attached, by variable; one of before that was written down, as far as its URLs tell."""
+    record: Mapping[str, Any] = host.ask("release_store.record", app, number)
+    variables: Mapping[str, bytes] = host.ask("release_store.environ", app, number)
+    if "attached" in record:
+        return {variable: target for variable, target in record["attached"].items() if variable in variables}
+    found = {
+        variable: target
+        for variable, value in variables.items()
+        if (target := told(value.decode("utf-8", "replace"), app, host.pillar))
+    }
+    # That an URL is another app's, nothing in it tells.
+    others = {
+        variable: target
+        for variable, target in targets(host, app).items()
+        if variable in variables and not isinstance(services.named(target), Resource)
+    }
+    return found | others
+
+
+def told(value: str, app: str, settings: Mapping[str, Any]) -> Target:
+    """Tell what a URL that was derived for an app leads to.
+
+    :param value: a variable's value.
+    :param app: the app's name.
+    :param settings: a mapping of formula to settings, complete.
+    :return: such as ``{'postgres': 'tickets'}``; empty where it was not derived.
+    """
+    with contextlib.suppress(ValueError):
+        where = urlsplit(value)
+        for service in services.resources():
+            if name := service.told(where, app, settings[service.kind]):
+                return {service.kind: name}
+    return {}
+
+
+def _unready(host: Host, target: Target) -> str:
+    """Say what of a host is declared and not made yet; empty where nothing is."""
+    service = services.named(target)
+    if not isinstance(service, Resource) or service.role not in host.roles:
+        return ""
+    name = target[service.kind]
+    is_ready = service.is_ready(name, host.resource(service, name), lambda: host.login(service, name), host.ask)
+    return "" if is_ready else f"the {service.noun} {name} is not as declared yet"

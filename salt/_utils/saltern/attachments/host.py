@@ -1,0 +1,115 @@
+"""What one host knows of attachments: its settings, its key, and what Salt can be asked there."""
+
+import dataclasses
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+from saltern import services
+from saltern.services.base import Ask, Resource, Target
+
+# The user of a resource by which the host itself asks it. No app can have this name.
+OPERATOR = "operator"
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """A host that converges.
+
+    :param id: its id.
+    :param pillar: its settings by formula, complete, and its own row as ``hosts``.
+    :param key_file: the file of its key, which ``bootstrap.sh`` makes.
+    :param is_dry: whether nothing may change.
+    :param ask: calls a function of Salt.
+    """
+
+    id: str
+    pillar: Mapping[str, Any]
+    key_file: str
+    is_dry: bool
+    ask: Ask
+
+    @classmethod
+    def of(cls, functions: Mapping[str, Any], pillar: Mapping[str, Any], options: Mapping[str, Any]) -> "Host":
+        """Return the host on which Salt runs.
+
+        :param functions: ``__salt__``.
+        :param pillar: ``__pillar__``.
+        :param options: ``__opts__``.
+        """
+        key_file = os.path.join(os.path.dirname(options.get("conf_file", "")), "host.key")
+        is_dry = bool(options.get("test"))
+        return cls(
+            options.get("id", ""), pillar, key_file, is_dry, lambda name, *arguments: functions[name](*arguments)
+        )
+
+    @property
+    def roles(self) -> list[str]:
+        """Its roles."""
+        return list(self.pillar["hosts"][self.id]["roles"])
+
+    @property
+    def address(self) -> str:
+        """The address at which others reach it."""
+        return str(self.pillar["hosts"][self.id]["address"])
+
+    def attach(self, app: str) -> dict[str, Target]:
+        """Return what an app attaches, by variable."""
+        return dict(self.pillar["app"][app]["attach"])
+
+    def resource(self, service: Resource, name: str) -> dict[str, Any]:
+        """Return the settings of a resource."""
+        return dict(self.pillar[service.kind][service.plural][name])
+
+    def password(self, service: Resource, name: str) -> str:
+        """Return the password of a resource: the pillar's, or this host's own.
+
+        :raises CommandExecutionError: when the host has no key.
+        """
+        given = self.resource(service, name).get("password")
+        return self.own_password(service.kind, name) if given is None else str(given)
+
+    def own_password(self, kind: str, name: str) -> str:
+        """Return a password that only this host needs.
+
+        :param kind: a service, or ``operator``.
+        :param name: a resource.
+        :raises CommandExecutionError: when the host has no key.
+        """
+        try:
+            with open(self.key_file, encoding="ascii") as stream:
+                key = stream.read().strip()
+        except FileNotFoundError:
+            key = ""
+        if not key:
+            raise CommandExecutionError(
+                f"{self.key_file}: missing; expected this host's key, which bootstrap.sh makes: run it"
+            )
+        return derive_password(key, kind, name)
+
+    def login(self, service: Resource, name: str) -> str:
+        """Return by which login an app comes to a resource, as declared.
+
+        :raises CommandExecutionError: when the host has no key.
+        """
+        return service.login(self.resource(service, name)["owner"], self.password(service, name))
+
+    def secret(self, target: Target) -> str:
+        """Return the password of an attachment, empty where it has none."""
+        service = services.named(target)
+        return self.password(service, target[service.kind]) if isinstance(service, Resource) else ""
+
+
+def derive_password(key: str, kind: str, name: str) -> str:
+    """Derive a password that only one host needs from that host's key.
+
+    :param key: the host's key, as text.
+    :param kind: a service, or ``operator``.
+    :param name: the resource's name.
+    :return: 40 hexadecimal digits, 160 bits.
+    """
+    return hmac.new(key.encode(), f"{kind}/{name}".encode(), hashlib.sha256).hexdigest()[:40]

@@ -1,0 +1,86 @@
+"""Who uses a resource: the releases that run on a host with it in their config."""
+
+import contextlib
+from collections.abc import Collection
+from urllib.parse import unquote, urlsplit
+
+from salt.exceptions import CommandExecutionError
+
+from saltern.attachments.host import Host
+from saltern.services.base import LOOPBACK, Resource
+
+
+def holders(host: Host, service: Resource, leaving: bool = True, staying: Collection[str] = ()) -> dict[str, list[str]]:
+    """List which releases of a host log in to a service by which login.
+
+    :param host: the host.
+    :param service: the service.
+    :param leaving: ``False`` to pass over those that a converge would stop.
+    :param staying: apps of which it would stop none; see ``users``.
+    :return: releases, such as ``tickets v3``, by login.
+    """
+    found: dict[str, list[str]] = {}
+    for app, number in host.ask("process.releases"):
+        if not leaving and _is_leaving(host, app, number, staying):
+            continue
+        for value in host.ask("release_store.environ", app, number).values():
+            user = _login_in(value.decode("utf-8", "replace"), service)
+            if user and f"{app} v{number}" not in found.setdefault(user, []):
+                found[user].append(f"{app} v{number}")
+    return found
+
+
+def _login_in(value: str, service: Resource) -> str:
+    """Return the login in a URL of a service, be it this host's or not."""
+    with contextlib.suppress(ValueError):
+        where = urlsplit(value)
+        if where.scheme in service.schemes:
+            return unquote(where.username or "")
+    return ""
+
+
+def users(host: Host, service: Resource, identity: str, staying: Collection[str] = ()) -> list[str]:
+    """List the releases of a host that run with a resource in their config, as ``tickets v3``.
+
+    A dry run passes over those that the converge would stop. Those of other hosts cannot be seen from here: of them the
+    resource knows the connections.
+
+    :param host: the host.
+    :param service: the service.
+    :param identity: by what URLs name the resource, such as a database or a port.
+    :param staying: the apps whose release has failed in this run, and an empty name where the removal of apps has.
+    :return: releases, sorted.
+    """
+    found = []
+    for app, number in host.ask("process.releases"):
+        values = host.ask("release_store.environ", app, number).values()
+        is_used = any(is_of(value.decode("utf-8", "replace"), service, identity, host.address) for value in values)
+        if is_used and not (host.is_dry and _is_leaving(host, app, number, staying)):
+            found.append(f"{app} v{number}")
+    return found
+
+
+def _is_leaving(host: Host, app: str, number: int, staying: Collection[str]) -> bool:
+    """Tell whether a converge would stop a release."""
+    if app not in host.pillar["app"]:
+        return "" not in staying
+    if app in staying:
+        return False
+    try:
+        return bool(host.ask("release.plan", app)["number"] != number)
+    except CommandExecutionError:
+        return False
+
+
+def is_of(value: str, service: Resource, identity: str, own: str = LOOPBACK) -> bool:
+    """Tell whether a variable's value is the URL of a resource of a host.
+
+    :param value: text.
+    :param service: the service.
+    :param identity: see ``users``.
+    :param own: the host's address.
+    """
+    try:
+        return service.is_of(urlsplit(value), identity, own)
+    except ValueError:
+        return False

@@ -1,0 +1,348 @@
+"""What the rest of Saltern asks of a service."""
+
+import abc
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+from urllib.parse import SplitResult, quote, unquote, urlencode
+
+from saltern import inventory
+
+LOOPBACK = "127.0.0.1"
+
+# An app verifies by this file that a service is its environment's, on its own host too.
+AUTHORITIES = "/etc/ssl/saltern/ca.pem"
+
+# The digits of the tag that tells an app's logins apart, in hexadecimal, and what it costs to make one.
+TAG = 6
+ITERATIONS = 4096
+
+# Calls a function of Salt: ``ask("kept.list", "redis")``.
+Ask = Callable[..., Any]
+Settings = dict[str, Any]
+Target = dict[str, Any]
+Requisite = dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Hosts:
+    """The inventory, as one host sees it.
+
+    :param rows: rows by host id.
+    :param own: the host's id.
+    """
+
+    rows: Mapping[str, Mapping[str, Any]]
+    own: str
+
+    def peers(self, role: str) -> list[str]:
+        """Return the ids of the hosts of the environment that have a role, sorted."""
+        return inventory.peers(self.rows, self.own, role)  # type: ignore[arg-type]
+
+    def reached(self, candidates: Sequence[str]) -> str:
+        """Return where the host reaches the first of some hosts: at itself, if it is one of them."""
+        return LOOPBACK if self.own in candidates else str(self.rows[candidates[0]]["address"])
+
+    def lacking(self, path: str, role: str) -> str:
+        """Say that the environment has no host with a role, which the setting at a path needs."""
+        environment = self.rows[self.own]["environment"]
+        return f"{path}: no host of {environment} has the role {role}; expected one in pillar/hosts.yaml"
+
+
+class Service(abc.ABC):
+    """A service that an app can attach.
+
+    :cvar kind: the word for it in an app's ``attach``.
+    :cvar schema: what an app may say of an attachment: JSON Schemas by word, ``kind`` first.
+    :cvar role: which role provides it. Empty where none does.
+    :cvar scheme: how its URLs begin.
+    :cvar replaces: whether it may stand beside another service, and then takes that one's place.
+    """
+
+    kind: ClassVar[str]
+    schema: ClassVar[Mapping[str, Any]]
+    role: ClassVar[str] = ""
+    scheme: ClassVar[str] = ""
+    replaces: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def attach(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Complete an attachment with where the app reaches it.
+
+        :param path: of the attachment, such as ``app.shop.attach.DATABASE_URL``.
+        :param target: what the app says of it, which is completed.
+        :param app: the app's name.
+        :param settings: a mapping of formula to settings, which may be completed.
+        :param hosts: the inventory.
+        :return: a list of mistakes.
+        """
+
+    @abc.abstractmethod
+    def path(self, target: Target) -> str:
+        """Return the path of an attachment's URL.
+
+        :param target: as ``attach`` completes it.
+        """
+
+    def url(self, target: Target, app: str, secret: str) -> str:
+        """Return the URL that the app gets.
+
+        :param target: as ``attach`` completes it.
+        :param app: the app's name.
+        :param secret: the password, empty where there is none.
+        """
+        return f"{self.scheme}://{target['address']}:{target['port']}{self.path(target)}"
+
+    def replaced(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """List the mistakes in an attachment that a URL replaces; see ``attach``."""
+        return []
+
+    def recorded(self, target: Mapping[str, Any]) -> Target:
+        """Return what identifies an attachment in the record of a release."""
+        return {word: target[word] for word in self.schema if word in target}
+
+    def missing(self, target: Target, apps: Mapping[str, Any], today: Iterable[Target]) -> str:
+        """Say what is no longer there of an attachment of an earlier release; empty where all is.
+
+        :param target: as ``recorded``.
+        :param apps: settings by app.
+        :param today: what the app attaches now, as ``recorded``.
+        """
+        return ""
+
+    def renewed(self, target: Target, today: Iterable[Target], apps: Mapping[str, Any]) -> Target:
+        """Return an attachment of an earlier release as ``attach`` would complete it today.
+
+        :param target: as ``recorded``.
+        :param today: what the app attaches now, as ``attach`` completes it.
+        :param apps: settings by app.
+        """
+        return target
+
+
+class Resource(Service):
+    """A service that makes something of a name for one app, such as a database. Its formula is called as its kind.
+
+    :cvar noun: what it makes, in messages.
+    :cvar plural: the setting of its formula that holds what is said of each, by name.
+    :cvar query: what its URLs say for TLS. An app verifies its authority and its address.
+    :cvar schemes: how its URLs began in any release.
+    :cvar has_certificate: whether it talks over TLS, by a certificate of its own in /etc/ssl/saltern.
+    :cvar users: system users that its packages bring: no app can have their names.
+    :cvar relied_on: its units, as a pattern of systemd's. They are started again when they end.
+    :cvar greeting: what is sent in clear before TLS begins, and how the service answers it.
+    :cvar notes_before: where the notes of data that is kept were in earlier versions.
+    """
+
+    noun: ClassVar[str]
+    plural: ClassVar[str]
+    query: ClassVar[Mapping[str, str]]
+    schemes: ClassVar[tuple[str, ...]]
+    has_certificate: ClassVar[bool] = True
+    users: ClassVar[tuple[str, ...]] = ()
+    relied_on: ClassVar[str] = ""
+    greeting: ClassVar[tuple[bytes, bytes]] = (b"", b"")
+    notes_before: ClassVar[str] = ""
+
+    # --- What follows from an attachment ------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def refused(self, name: str, app: str) -> str:
+        """Say why an app cannot have a resource of a name; empty where it can."""
+
+    @abc.abstractmethod
+    def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
+        """Return the port of a resource.
+
+        :param name: the resource's name.
+        :param resource: its settings.
+        :param app: the settings of the app that attaches it.
+        """
+
+    @abc.abstractmethod
+    def listeners(self, settings: Settings) -> dict[str, int]:
+        """Return the ports at which the service listens on its host, by the name of their opening in the firewall.
+
+        :param settings: the formula's, complete.
+        """
+
+    def attach(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Complete an attachment, and the resource with its owner; see ``Service.attach``."""
+        name, its = target[self.kind], settings[self.kind][self.plural]
+        if why := self.refused(name, app):
+            return [f"{path}.{self.kind}: {why}"]
+        resource = its.setdefault(name, {"owner": None})
+        if resource["owner"] not in (None, app):
+            owner = resource["owner"]
+            return [f"{path}.{self.kind}: belongs to {owner}, which attaches it too; expected one of its own"]
+        resource["owner"] = app
+        others = [other for other, one in its.items() if one["owner"] == app and other != name]
+        if others:
+            return [
+                f"{path}.{self.kind}: {app} attaches the {self.noun} {others[0]} too, and an app has one; expected "
+                f"{others[0]}"
+            ]
+        port = self.port(name, resource, settings["app"][app])
+        providers = hosts.peers(self.role)
+        if not providers:
+            return [hosts.lacking(path, self.role)]
+        if "password" not in resource and {*providers, *hosts.peers("app")} != {hosts.own}:
+            return [
+                f"{self.kind}.{self.plural}.{name}.password: missing; expected text, in pillar/secrets: several hosts "
+                "must know it, so that none can make it for itself"
+            ]
+        target["address"], target["port"] = hosts.reached(providers), port
+        return []
+
+    def openings(self, settings: Settings) -> dict[str, int]:
+        """Return the ports that the firewall opens to the app hosts, by the names of the openings.
+
+        :param settings: the formula's, complete.
+        """
+        return self.listeners(settings)
+
+    def complete(self, settings: Settings) -> list[str]:
+        """Complete the formula's settings, once all that apps attach is known.
+
+        :param settings: the formula's.
+        :return: a list of mistakes.
+        """
+        return []
+
+    def reach(self, settings: Settings, listen: list[str], clients: list[str]) -> None:
+        """Complete the formula's settings with where the service listens, and to whom.
+
+        :param settings: the formula's.
+        :param listen: addresses beside the loopback.
+        :param clients: networks from which apps come.
+        """
+        settings["listen"] = listen
+
+    def owned(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of the resources that apps attach, by name; one that a URL replaced has no owner.
+
+        :param settings: the formula's, complete.
+        """
+        return {name: resource for name, resource in settings[self.plural].items() if resource["owner"]}
+
+    # --- URLs ---------------------------------------------------------------------------------------------------------
+
+    def url(self, target: Target, app: str, secret: str) -> str:
+        """Return the URL that the app gets; see ``Service.url``."""
+        at = f"{self.login(app, secret)}:{quote(secret, safe='')}@{target['address']}:{target['port']}"
+        return f"{self.scheme}://{at}{self.path(target)}?{urlencode(self.query, safe='/')}"
+
+    def login(self, app: str, secret: str) -> str:
+        """Name the login by which an app is known with a password.
+
+        Each password has a login of its own: the one before stays valid beside it, and who is connected by it is seen.
+        All hosts find the same name without asking each other, since it follows from the password; of that it tells 24
+        bits, by a function that is slow to try.
+
+        :param app: the app's name.
+        :param secret: the password.
+        :return: such as ``tickets_3f9a01``, which no app can be called.
+        """
+        return f"{app}_{_tag(app, self.kind, secret)}"
+
+    @abc.abstractmethod
+    def identity(self, url: SplitResult) -> str:
+        """Return by what a URL names a resource on its host: such as a database, or a port.
+
+        :raises ValueError: where it does not.
+        """
+
+    def is_of(self, url: SplitResult, identity: str, own: str) -> bool:
+        """Tell whether a URL leads to a resource of this host.
+
+        :param url: of a variable.
+        :param identity: see ``identity``.
+        :param own: the host's address.
+        :raises ValueError: where the URL is none.
+        """
+        is_here = url.scheme in self.schemes and url.hostname in (LOOPBACK, own)
+        return is_here and self.identity(url) == identity
+
+    def told(self, url: SplitResult, app: str, settings: Mapping[str, Any]) -> str:
+        """Tell the name of the resource to which a URL leads; empty where the URL was not derived for the app.
+
+        :param url: of a variable of an earlier release.
+        :param app: the app's name.
+        :param settings: the formula's, complete.
+        :raises ValueError: where the URL is none.
+        """
+        is_ours = AUTHORITIES in unquote(url.query) and (url.username or "").partition("_")[0] == app
+        return self.name(url, app, settings) if is_ours and url.scheme == self.scheme else ""
+
+    @abc.abstractmethod
+    def name(self, url: SplitResult, app: str, settings: Mapping[str, Any]) -> str:
+        """Return the name of the resource to which a derived URL leads; see ``told``."""
+
+    # --- Releases -----------------------------------------------------------------------------------------------------
+
+    def missing(self, target: Target, apps: Mapping[str, Any], today: Iterable[Target]) -> str:
+        """Say that a resource is no longer attached; see ``Service.missing``."""
+        name = target[self.kind]
+        is_there = any(one.get(self.kind) == name for one in today)
+        return "" if is_there else f"the {self.noun} {name} is no longer attached"
+
+    def renewed(self, target: Target, today: Iterable[Target], apps: Mapping[str, Any]) -> Target:
+        """Return today's attachment of the same resource; see ``Service.renewed``."""
+        name = target[self.kind]
+        return next(one for one in today if one.get(self.kind) == name and "url" not in one)
+
+    @abc.abstractmethod
+    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+        """Tell whether a resource of this host is as declared.
+
+        :param name: the resource's name.
+        :param resource: its settings, complete.
+        :param login: by which its app comes in as declared.
+        :param ask: calls a function of Salt.
+        """
+
+    # --- States -------------------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def made(self, name: str) -> Requisite:
+        """Return the state that must have succeeded before an app can have a resource."""
+
+    @abc.abstractmethod
+    def claimed(self, name: str) -> Requisite:
+        """Return the state that refuses an app a resource with the data of another app."""
+
+    def replacing(self) -> list[Requisite]:
+        """Return the states that end a resource because another one takes its place."""
+        return []
+
+    def units(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return the units after which an app's processes are started at boot, where they are on the same host.
+
+        :param settings: the formula's, complete.
+        """
+        return []
+
+    # --- What is kept -------------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+        """List the data that is kept though its app does not attach it.
+
+        :param settings: the formula's, without what a URL replaces.
+        :param ask: calls a function of Salt.
+        :return: by name, the ``app`` that it was of, its ``size``, ``since`` when it is kept, and the command that
+            ``remove``s it for good.
+        """
+
+
+def is_attached(resources: Mapping[str, Any], name: str, app: str) -> bool:
+    """Tell whether a resource is attached by the app whose data it holds."""
+    return name in resources and bool(resources[name]["owner"] == app)
+
+
+@functools.cache
+def _tag(app: str, kind: str, secret: str) -> str:
+    digest = hashlib.pbkdf2_hmac("sha256", secret.encode(), f"{kind}/{app}".encode(), ITERATIONS)
+    return digest.hex()[:TAG]

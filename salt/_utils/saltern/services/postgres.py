@@ -1,0 +1,130 @@
+"""PostgreSQL: a database, owned by the app that attaches it."""
+
+import shlex
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote
+
+from saltern.services.base import AUTHORITIES, Ask, Requisite, Resource, Settings, Target, is_attached
+from saltern.system.sizes import megabytes
+
+PORT = 5432
+
+# PostgreSQL's own databases: an app that owned one would own the operator's, or all that are yet to be made.
+OWN = ("postgres", "template0", "template1")
+
+# Connections that PostgreSQL keeps for superusers, its superuser_reserved_connections; and the fewest that an app can
+# have: a release starts beside the one that serves.
+OPERATORS = 3
+FEWEST = 2
+
+# In a session of its own: what else that user runs may meddle with it, and root's terminal must not be its.
+AS_POSTGRES = "setsid --wait runuser -u postgres --"
+
+
+class Postgres(Resource):
+    """A database of the environment's database host."""
+
+    kind = "postgres"
+    schema = {
+        "postgres": {
+            "description": "A database of the environment's database host, owned by this app.",
+            "type": "string",
+            "pattern": r"^[a-z][a-z0-9_]{0,62}\Z",
+            "x-expected": "a database's name of lower-case letters, digits and underscores",
+            "examples": ["shop"],
+        }
+    }
+    role = "database"
+    noun = "database"
+    plural = "databases"
+    scheme = "postgres"
+    schemes = ("postgres",)
+    query = {"sslmode": "verify-full", "sslrootcert": AUTHORITIES}
+    users = ("postgres",)
+    relied_on = "postgresql@*.service"
+    # Its SSLRequest; see "Message Formats" in its documentation.
+    greeting = (struct.pack("!ii", 8, 80877103), b"S")
+
+    def refused(self, name: str, app: str) -> str:
+        """Refuse the databases that are PostgreSQL's own."""
+        return "is PostgreSQL's own database; expected another name" if name in OWN else ""
+
+    def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
+        """Return the port of the one server."""
+        return PORT
+
+    def listeners(self, settings: Settings) -> dict[str, int]:
+        """Return the port of the one server."""
+        return {"postgres": PORT}
+
+    def path(self, target: Target) -> str:
+        """Return the database."""
+        return f"/{quote(target['postgres'], safe='')}"
+
+    def identity(self, url: SplitResult) -> str:
+        """Return the database."""
+        return unquote(url.path[1:])
+
+    def name(self, url: SplitResult, app: str, settings: Mapping[str, Any]) -> str:
+        """Return the database."""
+        return self.identity(url)
+
+    def complete(self, settings: Settings) -> list[str]:
+        """Give each database its share of PostgreSQL's connections, so that no app can take those of another."""
+        attached = dict(sorted(self.owned(settings).items()))
+        said = {name: one["connections"] for name, one in attached.items() if "connections" in one}
+        most = settings["max_connections"] - OPERATORS
+        others = [name for name in attached if name not in said]
+        left = most - sum(said.values())
+        if others and left // len(others) >= FEWEST:
+            for name in others:
+                attached[name]["connections"] = left // len(others)
+        elif attached and left < FEWEST * len(others):
+            needed = sum(said.values()) + FEWEST * len(others) + OPERATORS
+            what = ", ".join(f"postgres.databases.{name}.connections" for name in said) or "postgres.max_connections"
+            return [
+                f"{what}: {len(attached)} databases would need {needed} connections, {OPERATORS} for operators and at "
+                f"least {FEWEST} for each that says nothing among them; expected at most the "
+                f"{settings['max_connections']} of postgres.max_connections"
+            ]
+        return []
+
+    def reach(self, settings: Settings, listen: list[str], clients: list[str]) -> None:
+        """Say to whom the access list lets databases be open, too."""
+        super().reach(settings, listen, clients)
+        settings["clients"] = clients
+
+    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+        """Ask whether a converge would change the database or its owner."""
+        return not ask("postgres_attachment.plan", name, resource["owner"], resource["connections"])[0]
+
+    def made(self, name: str) -> Requisite:
+        """Return the state that makes the database."""
+        return {"postgres_attachment": f"postgres-attachment-{name}"}
+
+    def claimed(self, name: str) -> Requisite:
+        """Return the state that makes the database."""
+        return self.made(name)
+
+    def units(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return the unit that starts every cluster at boot."""
+        return ["postgresql.service"]
+
+    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+        """List the databases that are closed. One that another app attaches is refused to that app, and so is kept."""
+        return {
+            one["name"]: _orphan(one)
+            for one in ask("postgres_attachment.kept", [])
+            if one["since"] and not is_attached(settings[self.plural], one["name"], one["app"])
+        }
+
+
+def _orphan(one: Mapping[str, Any]) -> dict[str, Any]:
+    name, owner = one["name"], one["owner"]
+    command = f"{AS_POSTGRES} dropdb {shlex.quote(name)}"
+    # The role can go with the last that it owns.
+    if owner == one["app"] and one["owned"] == [name]:
+        command += f" && {AS_POSTGRES} dropuser {shlex.quote(owner)}"
+    return {"app": one["app"], "size": megabytes(one["size"]), "since": one["since"], "remove": command}

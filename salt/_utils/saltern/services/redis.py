@@ -1,0 +1,109 @@
+"""Redis: an instance for the app that attaches it."""
+
+import contextlib
+import glob
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import SplitResult
+
+from salt.exceptions import CommandExecutionError
+
+from saltern.services.base import AUTHORITIES, Ask, Requisite, Resource, Settings, Target, is_attached
+from saltern.system.sizes import megabytes, size_of
+
+# The last of an app's hundred ports; see formulas/app/README.md.
+OFFSET = 99
+
+DATA = "/var/lib/redis"
+
+
+class Redis(Resource):
+    """An instance of the environment's cache host."""
+
+    kind = "redis"
+    schema = {
+        "redis": {
+            "description": "A Redis instance of the environment's cache host, for this app alone.",
+            "type": "string",
+            "pattern": r"^[a-z][a-z0-9-]{0,30}\Z",
+            "x-expected": "an instance's name of lower-case letters, digits and hyphens",
+            "examples": ["shop"],
+        }
+    }
+    role = "cache"
+    noun = "Redis instance"
+    plural = "instances"
+    scheme = "rediss"
+    # A release from before there was TLS has redis://.
+    schemes = ("redis", "rediss")
+    query = {"ssl_ca_certs": AUTHORITIES, "ssl_cert_reqs": "required", "ssl_check_hostname": "true"}
+    users = ("redis",)
+    relied_on = "redis-server@*.service"
+    notes_before = DATA
+
+    def refused(self, name: str, app: str) -> str:
+        """Refuse an app that would be Redis's own user."""
+        return "default is Redis's own user; expected an app of another name" if app == "default" else ""
+
+    def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
+        """Note the instance's port, which is one of the app's."""
+        resource["port"] = app["port"] + OFFSET
+        return int(resource["port"])
+
+    def listeners(self, settings: Settings) -> dict[str, int]:
+        """Return the port of each instance."""
+        return {f"redis {name}": instance["port"] for name, instance in sorted(self.owned(settings).items())}
+
+    def path(self, target: Target) -> str:
+        """Return the number of the first database."""
+        return "/0"
+
+    def identity(self, url: SplitResult) -> str:
+        """Return the port."""
+        return str(url.port)
+
+    def name(self, url: SplitResult, app: str, settings: Mapping[str, Any]) -> str:
+        """Return the app's instance that has the URL's port today."""
+        ports = {one["port"]: name for name, one in settings[self.plural].items() if one["owner"] == app}
+        return str(ports.get(url.port, f"at port {url.port}"))
+
+    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+        """Ask whether the instance lets the app in."""
+        with contextlib.suppress(CommandExecutionError):
+            return login() in ask("redis_connection.admitted", name, resource["port"])
+        return False
+
+    def made(self, name: str) -> Requisite:
+        """Return the state after which the instance runs as declared."""
+        return {"service_config": f"redis-loaded-{name}"}
+
+    def claimed(self, name: str) -> Requisite:
+        """Return the state that looks whose data the instance has."""
+        return {"redis_instance": f"redis-data-{name}"}
+
+    def replacing(self) -> list[Requisite]:
+        """Return the state that frees the ports of instances that are replaced."""
+        return [{"redis_instance": "redis-replaced"}]
+
+    def units(self, settings: Mapping[str, Any]) -> list[str]:
+        """Return the unit of each instance."""
+        return [f"redis-server@{name}.service" for name in sorted(settings[self.plural])]
+
+    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+        """List the files of the instances that were stopped."""
+        found = {}
+        for name, what in ask("kept.list", self.kind).items():
+            if is_attached(settings[self.plural], name, what["app"]):
+                continue
+            # The notes last: they are what says that the rest is ours.
+            data = [path for path in glob.glob(f"{DATA}/{glob.escape(name)}.*") if path not in what["notes"]]
+            # What an instance of Redis called a file must not command the terminal of who reads this.
+            data = [path for path in data if path.isprintable()]
+            found[name] = {
+                "app": what["app"],
+                "size": megabytes(sum(map(size_of, data))),
+                "since": what["since"],
+                "remove": " ".join(["rm", "-r", *map(shlex.quote, [*sorted(data), *what["notes"]])]),
+            }
+        return found

@@ -1,0 +1,80 @@
+"""What an app has of its attachments on a host: the variables of its config, and the states that come first."""
+
+import dataclasses
+
+import pytest
+
+from saltern import services
+from saltern.attachments import config
+
+POSTGRES = services.formulas()["postgres"]
+
+
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        (
+            {"service": "faq", "version": "v1", "address": "10.0.0.4", "port": 8200, "path": "/v1"},
+            "http://10.0.0.4:8200/v1",
+        ),
+        ({"url": "https://faq.example.com/v1"}, "https://faq.example.com/v1"),
+        ({"service": "faq", "version": "v1", "url": "https://faq.example.com"}, "https://faq.example.com"),
+        ({"postgres": "shop", "url": "postgres://db.example.com/x"}, "postgres://db.example.com/x"),
+    ],
+)
+def test_a_url_is_derived_or_given(target, expected):
+    assert config.url(target, "shop") == expected
+
+
+def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
+    login = on_a_host.login(POSTGRES, "shop")
+    assert config.environ(on_a_host, "shop") == {
+        "GREETING": "50 % off $PATH",
+        "DATABASE_URL": f"postgres://{login}:{on_a_host.password(POSTGRES, 'shop')}@127.0.0.1:5432/shop"
+        "?sslmode=verify-full&sslrootcert=/etc/ssl/saltern/ca.pem",
+        "REDIS_URL": "rediss://shop_4deb37:p%2Fw%40%3A%23%3F%25@127.0.0.1:8099/0"
+        "?ssl_ca_certs=/etc/ssl/saltern/ca.pem&ssl_cert_reqs=required&ssl_check_hostname=true",
+        "FAQ_API": "http://127.0.0.1:8100/v1",
+        "MAIL_URL": "smtp://mail.example.com",
+        "OLD_URL": "postgres://old.example.com/old",
+    }
+
+
+@pytest.mark.parametrize(
+    "roles, expected",
+    [
+        (["app"], []),
+        (["app", "database"], [{"postgres_attachment": "postgres-attachment-shop"}]),
+        (["cache", "app"], [{"service_config": "redis-loaded-shop"}]),
+        (
+            ["database", "cache", "app"],
+            [{"postgres_attachment": "postgres-attachment-shop"}, {"service_config": "redis-loaded-shop"}],
+        ),
+    ],
+)
+def test_an_app_waits_for_what_it_attaches_on_its_own_host(on_a_host, roles, expected):
+    on_a_host.pillar["hosts"]["one"]["roles"] = roles
+    assert config.requisites(on_a_host, "shop") == expected
+
+
+def test_what_takes_another_apps_place_waits_for_who_may_refuse_it(on_a_host):
+    assert config.claims(on_a_host, "shop") == [
+        {"postgres_attachment": "postgres-attachment-shop"},
+        {"redis_instance": "redis-data-shop"},
+    ]
+    assert config.replacing(on_a_host) == [{"redis_instance": "redis-replaced"}]
+    on_a_host.pillar["hosts"]["one"]["roles"] = ["app", "proxy"]
+    assert (config.claims(on_a_host, "shop"), config.replacing(on_a_host)) == ([], [])
+
+
+def test_processes_start_at_boot_after_what_they_attach(on_a_host):
+    host = dataclasses.replace(on_a_host, ask=lambda _, formula: on_a_host.pillar[formula])
+    assert config.units(host) == ["postgresql.service", "redis-server@shop.service"]
+
+
+def test_what_identifies_an_attachment_is_recorded_without_what_a_host_derives(on_a_host):
+    assert config.targets(on_a_host, "shop") == {
+        "DATABASE_URL": {"postgres": "shop"},
+        "REDIS_URL": {"redis": "shop"},
+        "FAQ_API": {"service": "faq", "version": "v1"},
+    }

@@ -1,0 +1,326 @@
+"""What follows from all that apps attach, and what is refused."""
+
+import copy
+import json
+
+import pytest
+
+from saltern.attachments.derived import attached, derive, passwords
+from saltern.settings.check import check
+from saltern.settings.defaults import with_defaults
+from tests.unit.rows import ALL, host
+
+PASSWORD = "correct-horse-battery"
+
+
+ONE = {"one": host()}
+SPLIT = {
+    "db": host("database", address="10.0.0.2"),
+    "cache": host("cache", address="10.0.0.3"),
+    "web1": host("app", address="10.0.0.4"),
+    "web2": host("app", address="10.0.0.5"),
+    "front": host("proxy", address="10.0.0.6"),
+    "elsewhere": host(environment="production", address="10.0.0.7"),
+}
+
+
+def app(port=8000, **settings):
+    return {"port": port, "build": {"source": "/a.tar.gz", "sha256": "0" * 64}} | settings
+
+
+@pytest.fixture(scope="session")
+def derived(schemas):
+    """Return a function that derives from apps and what is said of resources, for one host of an inventory."""
+
+    def of(apps, hosts=ONE, minion_id="one", **more):
+        declared = {"app": apps} | more
+        assert check(schemas, declared) == []
+        complete = {name: with_defaults(schema, declared.get(name, {})) for name, schema in schemas.items()}
+        return derive(complete, hosts, minion_id)
+
+    return of
+
+
+MISTAKES = {
+    "nothing to attach": (
+        {"shop": app(attach={"X": {}})},
+        ["app.shop.attach.X: expected one of postgres, redis, service or url"],
+    ),
+    "two things in one": (
+        {"shop": app(attach={"X": {"postgres": "shop", "redis": "shop"}})},
+        ["app.shop.attach.X: expected one of postgres, redis, service or url"],
+    ),
+    "a version without a service": (
+        {"shop": app(attach={"X": {"url": "https://faq.example.com/v1", "version": "v1"}})},
+        ["app.shop.attach.X.version: is a service's; expected it beside service"],
+    ),
+    "a service that there is not": (
+        {"shop": app(attach={"X": {"service": "fqa", "version": "v1"}}), "faq": app(8100)},
+        ["app.shop.attach.X.service: no app has this name; expected one of faq, shop"],
+    ),
+    "a service that provides nothing": (
+        {"shop": app(attach={"X": {"service": "faq", "version": "v1"}}), "faq": app(8100)},
+        ["app.shop.attach.X.version: faq does not provide it; expected one of none (app.faq.provides)"],
+    ),
+    "a version that is not provided": (
+        {
+            "shop": app(attach={"X": {"service": "faq", "version": "v3"}}),
+            "faq": app(8100, provides={"v2": {"path": "/v2"}, "v1": {"path": "/v1"}}),
+        },
+        ["app.shop.attach.X.version: faq does not provide it; expected one of v1, v2 (app.faq.provides)"],
+    ),
+    "no version": (
+        {"shop": app(attach={"X": {"service": "faq"}}), "faq": app(8100, provides={"v1": {"path": "/v1"}})},
+        ["app.shop.attach.X.version: faq does not provide it; expected one of v1 (app.faq.provides)"],
+    ),
+    "a database of two apps": (
+        {"a": app(attach={"X": {"postgres": "shop"}}), "b": app(8100, attach={"Y": {"postgres": "shop"}})},
+        ["app.b.attach.Y.postgres: belongs to a, which attaches it too; expected one of its own"],
+    ),
+    "a Redis instance of two apps": (
+        {"a": app(attach={"X": {"redis": "shop"}}), "b": app(8100, attach={"Y": {"redis": "shop"}})},
+        ["app.b.attach.Y.redis: belongs to a, which attaches it too; expected one of its own"],
+    ),
+    "a database that is PostgreSQL's own": (
+        {"shop": app(attach={"X": {"postgres": "template1"}})},
+        ["app.shop.attach.X.postgres: is PostgreSQL's own database; expected another name"],
+    ),
+    "two databases of one app, whose role has one password": (
+        {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "stock"}})},
+        ["app.shop.attach.B.postgres: shop attaches the database shop too, and an app has one; expected shop"],
+    ),
+    "two Redis instances of one app, which has one port for them": (
+        {"shop": app(attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}})},
+        ["app.shop.attach.B.redis: shop attaches the Redis instance jobs too, and an app has one; expected jobs"],
+    ),
+    "a variable in config and in attach": (
+        {"shop": app(config={"X": "1"}, attach={"X": {"postgres": "shop"}})},
+        ["app.shop.config.X: is also in app.shop.attach; expected it in one of them"],
+    ),
+    "a value too long for execve": (
+        {"shop": app(config={"X": "é" * 65535})},
+        ["app.shop.config.X: 131072 bytes with its name; expected less than 131072"],
+    ),
+    "a value that is no Unicode text": (
+        {"shop": app(config={"X": "\ud800"})},
+        ["app.shop.config.X: expected text that UTF-8 can encode"],
+    ),
+    "an app with the name of Redis's own user": (
+        {"default": app(attach={"X": {"redis": "shop"}})},
+        ["app.default.attach.X.redis: default is Redis's own user; expected an app of another name"],
+    ),
+    "no connections for all": (
+        {f"a{n}": app(8000 + 100 * n, attach={"X": {"postgres": f"d{n}"}}) for n in range(4)},
+        [
+            "postgres.max_connections: 4 databases would need 11 connections, 3 for operators and at least 2 for each "
+            "that says nothing among them; expected at most the 10 of postgres.max_connections"
+        ],
+    ),
+    "more connections than there are": (
+        {"a": app(attach={"X": {"postgres": "a"}}), "b": app(8100, attach={"X": {"postgres": "b"}})},
+        [
+            "postgres.databases.b.connections: 2 databases would need 11 connections, 3 for operators and at least 2 "
+            "for each that says nothing among them; expected at most the 10 of postgres.max_connections"
+        ],
+    ),
+    "a wait that is over before an answer may be": (
+        {"shop": app(site={"timeout": 120}, in_flight={"requests": 119})},
+        [
+            "app.shop.in_flight.requests: 119 s would cut off answers that app.shop.site.timeout allows; "
+            "expected at least 120"
+        ],
+    ),
+    "one port for two apps": (
+        {"a": app(), "b": app(), "c": app()},
+        [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],
+    ),
+    "one domain for two apps": (
+        {"a": app(domains=["a.example.com", "b.example.com"]), "b": app(8100, domains=["b.example.com"])},
+        ["app.b.domains[0]: is also a domain of a; expected it once"],
+    ),
+}
+
+
+@pytest.mark.parametrize("apps, expected", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_by_path(derived, apps, expected):
+    postgres = {"max_connections": 10} if "max_connections" in expected[0] else {}
+    if "databases.b.connections" in expected[0]:
+        postgres["databases"] = {"b": {"connections": 6}}
+    assert derived(apps, postgres=postgres)[1] == expected
+
+
+def test_each_database_has_its_share_of_the_connections(derived):
+    apps = {name: app(8000 + 100 * n, attach={"X": {"postgres": name}}) for n, name in enumerate("abc")}
+    found = derived(copy.deepcopy(apps))[0]["postgres"]["databases"]
+    assert {name: one["connections"] for name, one in found.items()} == {"a": 32, "b": 32, "c": 32}
+    found = derived(apps, postgres={"databases": {"b": {"connections": 50}}})[0]["postgres"]["databases"]
+    assert {name: one["connections"] for name, one in found.items()} == {"a": 23, "b": 50, "c": 23}
+
+
+def test_a_longest_value_is_accepted(derived):
+    assert derived({"shop": app(config={"X": "v" * (131071 - len("X="))})})[1] == []
+
+
+def test_a_resource_that_no_app_attaches_is_a_mistake(derived):
+    _, found = derived(
+        {"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}})},
+        postgres={"databases": {"shop": {}, "stock": {}}},
+        redis={"instances": {"shop": {}}},
+    )
+    assert found == [
+        "postgres.databases.stock: no app attaches it; expected the name of an attached postgres",
+        "redis.instances.shop: no app attaches it; expected the name of an attached redis",
+    ]
+
+
+@pytest.mark.parametrize(
+    "target, role", [({"postgres": "shop"}, "database"), ({"redis": "shop"}, "cache"), ({"service": "shop"}, "app")]
+)
+def test_an_environment_without_the_host_for_it_is_a_mistake(derived, target, role):
+    hosts = {"one": host("proxy"), "two": host(environment="production")}
+    if "service" in target:
+        target["version"] = "v1"
+    apps = {"shop": app(attach={"X": target}, provides={"v1": {"path": "/v1"}})}
+    assert derived(apps, hosts)[1] == [
+        f"app.shop.attach.X: no host of dev has the role {role}; expected one in pillar/hosts.yaml"
+    ]
+
+
+BOTH = {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"redis": "shop"}})}
+
+
+@pytest.mark.parametrize("minion_id", ["db", "cache", "web1", "front"])
+def test_several_hosts_must_be_told_a_password(derived, minion_id):
+    expected = (
+        "missing; expected text, in pillar/secrets: several hosts must know it, so that none can make it for itself"
+    )
+    assert derived(copy.deepcopy(BOTH), SPLIT, minion_id)[1] == [
+        f"postgres.databases.shop.password: {expected}",
+        f"redis.instances.shop.password: {expected}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "minion_id, database, cache",
+    [
+        ("db", "127.0.0.1", "10.0.0.3"),
+        ("cache", "10.0.0.2", "127.0.0.1"),
+        ("web1", "10.0.0.2", "10.0.0.3"),
+    ],
+)
+def test_a_resource_is_reached_at_the_host_that_has_its_role(derived, minion_id, database, cache):
+    given_passwords = {
+        "postgres": {"databases": {"shop": {"password": PASSWORD}}},
+        "redis": {"instances": {"shop": {"password": PASSWORD}}},
+    }
+    found, mistakes = derived(copy.deepcopy(BOTH), SPLIT, minion_id, **given_passwords)
+    assert mistakes == []
+    assert found["app"]["shop"]["attach"] == {
+        "A": {"postgres": "shop", "address": database, "port": 5432},
+        "B": {"redis": "shop", "address": cache, "port": 8099},
+    }
+    assert found["postgres"]["databases"] == {"shop": {"password": PASSWORD, "owner": "shop", "connections": 97}}
+    assert found["redis"]["instances"]["shop"] == {"password": PASSWORD, "owner": "shop", "port": 8099}
+
+
+REACHED = {
+    "one host alone": (ONE, "one", [], ["127.0.0.1/32", "::1/128"], True),
+    "the database's": (SPLIT, "db", ["10.0.0.2"], ["10.0.0.4/32", "10.0.0.5/32"], False),
+    "the cache's": (SPLIT, "cache", ["10.0.0.3"], ["10.0.0.4/32", "10.0.0.5/32"], False),
+    "an app host": (SPLIT, "web1", ["10.0.0.4"], ["127.0.0.1/32", "::1/128", "10.0.0.5/32"], False),
+    "a proxy": (SPLIT, "front", ["10.0.0.6"], ["10.0.0.4/32", "10.0.0.5/32"], True),
+    "another environment's": (SPLIT, "elsewhere", [], ["127.0.0.1/32", "::1/128"], True),
+}
+
+
+@pytest.mark.parametrize("hosts, minion_id, listen, clients, alone", REACHED.values(), ids=REACHED)
+def test_a_resource_is_open_to_the_app_hosts_of_its_environment(derived, hosts, minion_id, listen, clients, alone):
+    given_passwords = {
+        "postgres": {"databases": {"shop": {"password": PASSWORD}}},
+        "redis": {"instances": {"shop": {"password": PASSWORD}}},
+    }
+    found, mistakes = derived(copy.deepcopy(BOTH), hosts, minion_id, **given_passwords)
+    assert mistakes == []
+    assert (found["postgres"]["listen"], found["redis"]["listen"]) == (listen, listen)
+    assert found["postgres"]["clients"] == clients
+    assert found["certificates"]["alone"] is alone
+
+
+def test_a_host_that_shares_nothing_needs_no_certificate_of_others(derived):
+    found, mistakes = derived({"shop": app(attach={"X": {"url": "postgres://db.example.com/shop"}})}, SPLIT, "web1")
+    assert (mistakes, found["certificates"]["alone"]) == ([], True)
+
+
+def test_a_resource_with_a_url_is_somebody_elses(derived):
+    attach = {"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}}
+    # What is said of the one before may stay.
+    found, mistakes = derived({"shop": app(attach=attach)}, postgres={"databases": {"shop": {"password": PASSWORD}}})
+    assert mistakes == []
+    assert found["postgres"]["databases"]["shop"]["owner"] is None
+    assert found["certificates"]["alone"] is True
+
+
+def test_one_database_may_be_attached_by_two_variables(derived):
+    assert derived({"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "shop"}})})[1] == []
+
+
+@pytest.mark.parametrize("minion_id, address", [("web1", "127.0.0.1"), ("db", "10.0.0.4")])
+def test_a_service_is_reached_at_an_app_host(derived, minion_id, address):
+    apps = {
+        "shop": app(attach={"FAQ": {"service": "faq", "version": "v2"}}),
+        "faq": app(8100, provides={"v2": {"path": "/api/v2"}}),
+    }
+    found, mistakes = derived(apps, SPLIT, minion_id)
+    assert mistakes == []
+    target = found["app"]["shop"]["attach"]["FAQ"]
+    assert target == {"service": "faq", "version": "v2", "address": address, "port": 8100, "path": "/api/v2"}
+
+
+SITES = {
+    "an app with a domain": (app(domains=["shop.example.com"]), ALL, True, True),
+    "an app without a domain": (app(), ALL, False, True),
+    "an app without web processes": (app(domains=["a.b"], formation={"worker": 1}), ALL, False, False),
+    "an app whose web processes are scaled to none": (app(domains=["a.b"], formation={"web": 0}), ALL, False, False),
+    "a host that is no proxy": (app(domains=["a.b"]), ["app"], False, True),
+    "a host that is a proxy only": (app(domains=["a.b"]), ["proxy"], True, False),
+}
+
+
+@pytest.mark.parametrize("one, roles, site, front", SITES.values(), ids=SITES)
+def test_nginx_serves_what_has_web_processes(derived, one, roles, site, front):
+    found, mistakes = derived({"shop": one}, {"one": host(*roles)})
+    assert mistakes == []
+    served = {"domains": one.get("domains", []), "port": 8000, "body_size": "10m", "timeout": 60, "extra": ""}
+    served |= {"buffering": True}
+    assert found["nginx"]["sites"] == ({"shop": served} if site else {})
+    assert found["nginx"]["fronts"] == ({"shop": served} if front else {})
+    assert found["nginx"]["idle"] == ([] if site or front else one["domains"])
+
+
+def test_settings_stay_data_that_salt_can_hand_on(derived):
+    found, _ = derived(copy.deepcopy(BOTH))
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_who_attaches_a_service_is_told_without_what_a_url_replaces():
+    faq, api = {"service": "faq", "version": "v1"}, {"service": "faq", "url": "https://faq.example.com"}
+    apps = {"shop": app(attach={"B": faq, "A": api, "C": {"postgres": "shop"}}), "faq": app(8100)}
+    assert list(attached(apps, "service")) == [("shop", "B", faq)]
+    assert list(attached(apps, "postgres")) == [("shop", "C", {"postgres": "shop"})]
+
+
+def test_the_passwords_of_what_is_attached_are_settings_of_each_service():
+    attach = {"A": {"postgres": "shop"}, "B": {"redis": "jobs", "url": "x"}, "C": {"service": "faq"}, "D": 7}
+    attach |= {"E": {"redis": ["mistake"]}}
+    assert list(passwords(attach)) == [
+        ("postgres", "databases", "shop", "password"),
+        ("redis", "instances", "jobs", "password"),
+    ]
+
+
+def test_an_instance_that_a_url_replaces_needs_no_opening(derived, firewall):
+    attach = {"X": {"redis": "shop", "url": "rediss://cache.example.com/0"}}
+    given = {"instances": {"shop": {"password": PASSWORD}}}
+    settings, mistakes = derived({"shop": app(attach=attach)}, SPLIT, "cache", redis=given)
+    assert mistakes == []
+    assert [one["name"] for one in firewall.openings(settings, SPLIT, "cache")] == ["ssh"]

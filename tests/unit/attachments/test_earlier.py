@@ -1,0 +1,117 @@
+"""Attachments of earlier releases, as they are today."""
+
+import dataclasses
+
+import pytest
+
+from saltern import services
+from saltern.attachments import config, earlier
+
+REDIS = services.formulas()["redis"]
+
+
+URLS = {
+    "a database": (
+        "postgres://shop_0a0a0a:pw@127.0.0.1:5432/stock?sslrootcert=/etc/ssl/saltern/ca.pem",
+        {"postgres": "stock"},
+    ),
+    "one of before there were logins": (
+        "postgres://shop:pw@127.0.0.1:5432/stock?sslrootcert=%2Fetc%2Fssl%2Fsaltern%2Fca.pem",
+        {"postgres": "stock"},
+    ),
+    "an instance": ("rediss://shop:pw@127.0.0.1:8099/0?ssl_ca_certs=/etc/ssl/saltern/ca.pem", {"redis": "jobs"}),
+    "an instance that is gone": (
+        "rediss://shop:pw@127.0.0.1:8199/0?ssl_ca_certs=/etc/ssl/saltern/ca.pem",
+        {"redis": "at port 8199"},
+    ),
+    "somebody else's database": ("postgres://shop:pw@db.example.com/stock", {}),
+    "another app's": ("postgres://shop-2:pw@127.0.0.1:5432/stock?sslrootcert=/etc/ssl/saltern/ca.pem", {}),
+    "text": ("stock", {}),
+    "a broken URL": ("postgres://[::1/stock", {}),
+}
+
+
+@pytest.mark.parametrize("value, expected", URLS.values(), ids=URLS)
+def test_what_a_release_of_before_has_attached_is_read_from_its_urls(value, expected):
+    settings = {"postgres": {"databases": {}}, "redis": {"instances": {"jobs": {"owner": "shop", "port": 8099}}}}
+    assert earlier.told(value, "shop", settings) == expected
+
+
+@pytest.fixture
+def going_back(on_a_host):
+    """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
+
+    def renewed(attached, environ, serving=None, ready=True):
+        records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
+        environs = {1: environ, 2: {name: f"{name} of v2".encode() for name in serving or {}}}
+        salt = {
+            "release_store.record": lambda app, number: records[number],
+            "release_store.environ": lambda app, number: environs[number],
+            "postgres_attachment.plan": lambda *database: ({} if ready else {"login": 1}, []),
+            "redis_connection.admitted": lambda name, port: [on_a_host.login(REDIS, "shop")] if ready else [],
+        }
+        on_a_host.pillar["postgres"]["databases"]["shop"]["connections"] = 97
+        on_a_host.pillar["app"]["faq"] = {"port": 8100, "provides": {"v1": {"path": "/v1"}}}
+        host = dataclasses.replace(on_a_host, ask=lambda name, *arguments: salt[name](*arguments))
+        return earlier.renewed(host, "shop", 1, 2)
+
+    return renewed
+
+
+def test_a_release_that_is_gone_back_to_has_the_attachments_of_today(going_back, on_a_host):
+    today = config.environ(on_a_host, "shop")
+    environ = {"DATABASE_URL": b"of v1", "JOBS": b"of v1", "FAQ": b"of v1", "MARK": b"of v1", "MAIL_URL": b"of v1"}
+    attached = {
+        "DATABASE_URL": {"postgres": "shop"},
+        "JOBS": {"redis": "shop"},
+        "FAQ": {"service": "faq", "version": "v1"},
+    }
+    # What serves works, whatever the pillar says by now.
+    values, missing = going_back(attached, environ, {"DB": {"postgres": "shop"}})
+    assert (values, missing) == ({"DATABASE_URL": "DB of v2", "JOBS": today["REDIS_URL"], "FAQ": today["FAQ_API"]}, [])
+    # A variable that was taken out of its config by hand stays out.
+    assert going_back(attached, {"JOBS": b"of v1"})[0].keys() == {"JOBS"}
+    # What it had as its own config comes back as it was, also where it is an attachment by now.
+    assert going_back({}, environ, {"DATABASE_URL": {"postgres": "shop"}}) == ({}, [])
+
+
+def test_a_release_of_before_is_given_the_attachments_of_today_too(going_back, on_a_host):
+    query = b"?sslrootcert=/etc/ssl/saltern/ca.pem"
+    environ = {"DATABASE_URL": b"postgres://shop:old@127.0.0.1:5432/shop" + query, "FAQ_API": b"http://127.0.0.1:1/v1"}
+    today = config.environ(on_a_host, "shop")
+    assert going_back(None, environ) == ({name: today[name] for name in environ}, [])
+
+
+GONE = {
+    "another database": ({"postgres": "stock"}, "the database stock is no longer attached"),
+    "a database that a URL replaces": ({"postgres": "old"}, "the database old is no longer attached"),
+    "an instance": ({"redis": "jobs"}, "the Redis instance jobs is no longer attached"),
+    "an app": ({"service": "mail", "version": "v1"}, "there is no app mail"),
+    "a version": ({"service": "faq", "version": "v2"}, "faq no longer provides v2"),
+    "a service of which Saltern has no class": ({"kafka": "jobs"}, "kafka is no service any more"),
+}
+
+
+@pytest.mark.parametrize("target, expected", GONE.values(), ids=GONE)
+def test_what_a_release_has_attached_and_is_not_there_any_more_is_named(going_back, target, expected):
+    assert going_back({"X": target}, {"X": b"of v1"}) == ({}, [f"{expected}, which it has as X"])
+
+
+def test_what_is_declared_and_not_made_yet_is_named_where_no_release_serves_with_it(going_back):
+    attached = {"A": {"postgres": "shop"}, "B": {"redis": "shop"}}
+    environ = {"A": b"of v1", "B": b"of v1"}
+    assert going_back(attached, environ, ready=False)[1] == [
+        "the database shop is not as declared yet, which it has as A",
+        "the Redis instance shop is not as declared yet, which it has as B",
+    ]
+    assert going_back(attached, environ, attached, ready=False) == ({"A": "A of v2", "B": "B of v2"}, [])
+
+
+def test_a_variable_that_leads_to_the_same_is_shared_whatever_its_password(on_a_host):
+    attached = {"DATABASE_URL": {"postgres": "shop"}, "REDIS_URL": {"redis": "jobs"}, "OLD_URL": {"postgres": "old"}}
+    salt = {
+        "release_store.record": lambda app, number: {"attached": attached},
+        "release_store.environ": lambda app, number: dict.fromkeys(attached, b"x"),
+    }
+    host = dataclasses.replace(on_a_host, ask=lambda name, *arguments: salt[name](*arguments))
+    assert earlier.shared(host, "shop", 3) == ["DATABASE_URL"]

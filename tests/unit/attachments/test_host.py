@@ -1,0 +1,41 @@
+"""What one host knows of its attachments: the passwords that it derives, and those that it is given."""
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+from saltern import services
+from saltern.attachments.host import derive_password
+from saltern.settings.check import check
+
+POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
+
+
+def test_a_derived_password_is_the_same_each_time_and_unlike_any_other():
+    # Worked out with `printf postgres/shop | openssl dgst -sha256 -hmac key`.
+    assert derive_password("key", "postgres", "shop") == "5b3b3ad27e74566ffa19f3f44db6b5011a96e95c"
+    others = {
+        derive_password(key, kind, name)
+        for key in ("key", "key2")
+        for kind in ("postgres", "redis")
+        for name in ("shop", "stock")
+    }
+    assert len(others) == 8
+
+
+def test_a_derived_password_is_one_that_the_settings_would_accept(schemas):
+    password = derive_password("key", "redis", "shop")
+    assert check(schemas, {"redis": {"instances": {"shop": {"password": password}}}}) == []
+
+
+def test_a_password_is_the_pillars_or_this_hosts_own(on_a_host):
+    assert on_a_host.password(REDIS, "shop") == "p/w@:#?%"
+    assert on_a_host.password(POSTGRES, "shop") == derive_password("key", "postgres", "shop")
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_host_without_a_key_makes_no_password(on_a_host, tmp_path, content):
+    (tmp_path / "host.key").unlink()
+    if content is not None:
+        (tmp_path / "host.key").write_text(content)
+    with pytest.raises(CommandExecutionError, match=r"host\.key: missing; expected this host's key"):
+        on_a_host.password(POSTGRES, "shop")
