@@ -107,7 +107,7 @@ def run(environment, tmp_path):
         environ = environment | options.pop("env", {})
         # Its own choice is tried by one test; the wheels here are the older Python's.
         python = options.pop("python", "3.11")
-        if python and isinstance(arguments[0], Path) and "--python" not in arguments:
+        if python and arguments and isinstance(arguments[0], Path) and "--python" not in arguments:
             arguments = (*arguments, "--python", python)
         command = [sys.executable, str(ROOT / "bin/build"), *map(str, arguments)]
         options = {"cwd": tmp_path} | options

@@ -10,11 +10,13 @@ import threading
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.tls import certificate
+
 NOW = datetime.datetime.now(datetime.UTC)
 
 
 @pytest.fixture(scope="session")
-def pairs(certificate, tmp_path_factory):
+def pairs(tmp_path_factory):
     """Two files with a key and a certificate."""
     directory = tmp_path_factory.mktemp("pairs")
     authority = certificate.new_authority("dev", NOW)

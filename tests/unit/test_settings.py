@@ -3,6 +3,7 @@
 import copy
 import datetime
 import re
+import sys
 from pathlib import Path
 
 import jinja2
@@ -764,7 +765,9 @@ def test_nothing_of_the_pillar_files_is_left_where_the_check_itself_fails(pillar
     assert files == {}
 
 
-def test_a_master_s_own_pillar_has_nothing(pillar_settings, dunders):
+def test_a_master_s_own_pillar_has_nothing(pillar_settings, dunders, monkeypatch):
+    # A master imports the package anew after each pillar; the other tests of this process must not.
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     files = {"app": {"secret": 2}}
     dunders(pillar_settings, salt={}, pillar=files, opts={"id": "master1_master", "__role": "master"})
     assert pillar_settings.ext_pillar("master1_master", files) == {}
