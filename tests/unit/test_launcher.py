@@ -391,6 +391,17 @@ def test_a_record_is_read_as_json_reads_it(launcher, tmp_path, monkeypatch, text
     assert launcher.release.record("shop", 3) == found
 
 
+@pytest.mark.parametrize("text", ['{\n  "app"', '{"a": "b', '{"a": 1, ', "[1, ", '{"a": tru', ""])
+def test_a_record_that_was_cut_off_is_empty_where_json_is_not_imported(tmp_path, text):
+    (tmp_path / "release.json").write_text(text)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from launcher import release; its = sys.argv[2]\n"
+        "release.open = lambda path, **_: open(its); print(release.record('shop', 3), 'json' in sys.modules)"
+    )
+    command = [sys.executable, "-ISBc", code, str(FILES), str(tmp_path / "release.json")]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == "{} False\n"
+
+
 def test_a_start_imports_nothing_that_takes_long():
     code = (
         "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1]); import launcher.start\n"
