@@ -151,7 +151,7 @@ def test_the_files_of_builds_and_of_secrets_need_not_be_there(tmp_path, builds, 
     if builds:
         host.declare("builds/dev.sls", BUILDS)
     else:
-        host.declare("environments/dev.sls", BUILDS)
+        host.declare("environments/dev.sls", BUILDS | {"ephemeral": True})
     if secrets:
         host.declare("secrets/dev.sls", {"app": {"faq": {"config": {"SECRET_KEY": "a secret"}}}})
     pillar = host.ask("pillar.items", "unmask=True")

@@ -126,7 +126,10 @@ PILLARS = {
     "an app that was removed from common.sls alone, and names that are none": (
         {
             "builds/dev.sls": BUILDS | {"app": BUILDS["app"] | {"shop": BUILDS["app"]["faq"]}},
-            "environments/dev.sls": {"app": {"shop": {"domains": ["shop.localhost"]}, "ticket": {"domains": []}}},
+            "environments/dev.sls": {
+                "ephemeral": True,
+                "app": {"shop": {"domains": ["shop.localhost"]}, "ticket": {"domains": []}},
+            },
             "secrets/dev.sls": {"app": {"shop": {"config": {"KEY": "918273645"}}}},
         },
         [

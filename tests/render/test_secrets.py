@@ -99,7 +99,7 @@ def test_gpg_leaves_no_agent_behind(host, keys):
 
 
 def test_who_verifies_a_host_reads_its_secrets_with_their_own_key(tmp_path, keys, monkeypatch):
-    for part in ("pillar", "formulas", "salt"):
+    for part in ("bootstrap", "pillar", "formulas", "salt"):
         ignored = shutil.ignore_patterns("builds", "secrets", "__pycache__")
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     shutil.copy(ROOT / "bootstrap.sh", tmp_path)
