@@ -166,6 +166,8 @@ def _end(uid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
     psutil.wait_procs(left, timeout=GRACE)
+    # Also where none is seen: a look at one process after the other misses one that forks and ends, again and again.
+    _kill(uid)
     deadline = time.monotonic() + GRACE
     while (left := _processes(uid)) and time.monotonic() < deadline:
         _kill(uid)
