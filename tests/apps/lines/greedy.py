@@ -24,9 +24,11 @@ def processes():
 def chain():
     # Each of these ends at once, after it has started the next one.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while not os.fork():
-        os.setsid()
-    os._exit(0)
+    try:
+        while not os.fork():
+            os.setsid()
+    finally:
+        os._exit(0)
 
 
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})

@@ -207,7 +207,7 @@ def test_an_app_that_forks_without_end_takes_no_other_down(host, lines, others):
 def test_a_chain_of_processes_that_fork_and_end_ends(host, lines):
     name = program(host, "chain")
     signalled(host, "chain")
-    host.sh("timeout 30 sh -c 'until journalctl -q -o cat -n 5 -t lines[chain.1] | grep -q killed; do sleep 0.2; done'")
+    host.sh("timeout 30 sh -c 'until journalctl -q -ocat -n50 -t lines[chain.1] | grep -q killed; do sleep 0.2; done'")
     # One of them was killed; none is left beside the process that was started since.
     host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.2; done'")
     assert len(host.salt("process.pids", "lines", name.split(".")[1].removeprefix("v"), "chain.1")) <= 4
@@ -243,6 +243,9 @@ def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines)
     host.sh(f'timeout 90 sh -c "while {left}; do sleep 0.2; done"')
     host.run("systemctl", "start", "supervisor")
     host.sh("timeout 90 sh -c 'while supervisorctl status | grep -v RUNNING; do sleep 0.5; done'")
+    # A process may run before it listens.
+    ask = f"curl -sf -o /dev/null -H 'Host: {DOMAIN}' http://127.0.0.1/"
+    host.sh(f'timeout 90 sh -c "until {ask}; do sleep 0.5; done"')
 
 
 def test_events_of_a_process_that_speaks_http_1_0_are_not_kept_back(host, lines):

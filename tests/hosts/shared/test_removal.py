@@ -384,6 +384,8 @@ def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirro
     # Of the next app of this name the first release is v1 too, and has not ended three times.
     assert host.sh("readlink /srv/apps/mirror/current").stdout == "releases/1\n"
     for _ in range(3):
+        runs = "supervisorctl status mirror.v1.worker.1 | grep -q RUNNING"
+        host.sh(f"timeout 60 sh -c 'until {runs}; do sleep 0.2; done'")
         launcher = pids(host, "mirror.")["mirror.v1.worker.1"].rstrip(",")
         host.sh(f"pkill -9 -P {launcher}; sleep 2")
     assert "mirror.v1.worker.1 ended 3 times" in apply(host).failed["app-release-mirror"]

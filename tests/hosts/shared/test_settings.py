@@ -58,8 +58,8 @@ MISTAKES = {
         [
             "app.faq.config.A-B: a name that cannot be used here; expected a variable's name of letters, digits and "
             "underscores that Saltern or the shell does not set itself",
-            "postgres.max_connections: found string; expected integer from 10 to 10000 (How many connections there "
-            "may be at once)",
+            "postgres.max_connections: found string; expected integer from 10 to 10000 (How many connections the "
+            "databases take at once, with three for operators)",
             "redis.maxmemory: not acceptable; expected an amount such as 64mb, in kb, mb or gb",
         ],
     ),
