@@ -147,7 +147,7 @@ vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, an
 	$(PYTEST) tests/vagrant
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=trixie: only Debian 13)
-	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope tests/hosts
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope -p no:salt-factories-log-server tests/hosts
 
 fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=bookworm)
 	$(PYTEST) -n 2 --dist loadfile tests/fleet
