@@ -67,34 +67,36 @@ def tried(question, version, seconds):
     """Try one document; return how many calls there were, whether that was all, and what is wrong or ``None``."""
     schema = schemathesis.openapi.from_dict(question["documents"][version], config=config(question, seconds))
     schema.config.update(base_url=question["origins"][version])
-    calls, is_whole = 0, True
-    for event in (stream := engine.from_schema(schema).execute()):
-        if isinstance(event, events.ScenarioFinished):
-            calls += len(event.recorder.interactions)
-            wrong = first_wrong(event.recorder)
-            if wrong:
-                stream.stop()
-                return calls, True, wrong | {"version": version}
-        elif isinstance(event, events.NonFatalError | events.FatalError):
+    stream = engine.from_schema(schema).execute()
+    calls, wrong, is_whole = [], [], True
+
+    # The thread that makes the calls runs both. This thread reads events, and the next call does not wait for that.
+    @schema.hook("after_call")
+    def count(_context, _case, response):
+        calls.append(response.status_code)
+
+    @schema.hook("filter_failure")
+    def end(_context, failure, _case, response):
+        wrong.append(misanswered(failure, response))
+        stream.stop()
+        return True
+
+    for event in stream:
+        if isinstance(event, events.NonFatalError | events.FatalError) and not wrong:
             stream.stop()
             error = event.value if isinstance(event, events.NonFatalError) else event.exception
-            return calls, True, unasked(event, error, question) | {"version": version}
+            wrong.append(unasked(event, error, question))
         elif isinstance(event, events.EngineFinished):
             is_whole = event.stop_reason == engine.StopReason.COMPLETED
-    return calls, is_whole, None
+    return len(calls), is_whole or bool(wrong), wrong[0] | {"version": version} if wrong else None
 
 
-def first_wrong(recorder):
-    """Return what was wrong first in a row of calls, or ``None``."""
-    for name, checks in recorder.checks.items():
-        for check in checks:
-            if check.failure_info:
-                call = recorder.interactions[name].request
-                where = urlsplit(call.uri)
-                path = f"{where.path}?{where.query}" if where.query else where.path
-                expected, came = told(check.failure_info.failure, recorder.interactions[name].response)
-                return {"call": shortened(f"{call.method} {path}"), "expected": expected, "came": came}
-    return None
+def misanswered(failure, response):
+    """Say which call had a wrong answer, what was expected and what came."""
+    where = urlsplit(response.request.url)
+    path = f"{where.path}?{where.query}" if where.query else where.path
+    expected, came = told(failure, response)
+    return {"call": shortened(f"{response.request.method} {path}"), "expected": expected, "came": came}
 
 
 def shortened(text):
