@@ -190,7 +190,8 @@ def completed(schemas, declared, hosts, minion_id):
     mistakes += unknown_processes(settings["app"])
     if not mistakes:
         settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)
-        peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "database", "cache")}
+        roles = {"app", *(service.role for service in services.resources())}
+        peers = {role: inventory.peers(hosts, minion_id, role) for role in roles}
         places.derive(settings, hosts, minion_id, peers)
     return settings, mistakes
 

@@ -8,10 +8,7 @@ firewall of each app host bounds the connections of each of its users.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-POSTGRES_PORT = 5432
-# Of each app's hundred ports the last, for its Redis instance; see `app.<name>.port`. All of them have a bound, so that
-# an instance that comes or goes changes no rule: new rules begin to count again.
-REDIS_PORTS = range(8099, 30000, 100)
+from saltern import services
 
 # How many places a service has for each connection that the pillar allows. One app can hold two of the three, with all
 # its hosts together. The third is left for what the others may use.
@@ -41,23 +38,13 @@ def bound(allowed: int, hosts: int) -> int:
 
 
 def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str, peers: Mapping[str, Any]) -> None:
-    """Complete settings: ``places`` of PostgreSQL and of each Redis instance, and the firewall's ``bounds``.
+    """Complete settings: the ``places`` of what apps attach, and the firewall's ``bounds``.
 
     :param settings: a mapping of formula to settings, with what follows from attachments.
     :param hosts: the inventory, rows by host id.
     :param minion_id: the host's id.
     :param peers: the ids of the environment's hosts by role.
     """
-    postgres, redis = settings["postgres"], settings["redis"]
-    postgres["places"] = places(postgres["max_connections"])
-    allowed = {"postgres": ("database", [POSTGRES_PORT], postgres["max_connections"])}
-    for name, instance in sorted(redis["instances"].items()):
-        instance["places"] = places(instance.get("maxclients", redis["maxclients"]))
-        # An instance that a URL replaces has no port.
-        if "maxclients" in instance and "port" in instance:
-            allowed[f"redis {name}"] = ("cache", [instance["port"]], instance["maxclients"])
-    others = set(REDIS_PORTS).difference(*(ports for _, ports, _ in allowed.values()))
-    allowed["redis"] = ("cache", sorted(others), redis["maxclients"])
     settings["firewall"]["bounds"] = [
         # From itself a host is reached over the loopback.
         {
@@ -66,8 +53,9 @@ def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str
             "ports": ports,
             "connections": bound(count, len(peers["app"])),
         }
-        for name, (role, ports, count) in allowed.items()
-        for provider in peers[role]
+        for service in services.resources()
+        for name, (ports, count) in service.allowed(settings[service.kind], places).items()
+        for provider in peers[service.role]
         if minion_id in peers["app"]
     ]
 

@@ -203,6 +203,15 @@ class Resource(Service):
         """
         return self.listeners(settings)
 
+    def allowed(self, settings: Settings, places: Callable[[int], int]) -> dict[str, tuple[list[int], int]]:
+        """Return how many connections the pillar allows, and note how many the service takes; see ``saltern.places``.
+
+        :param settings: the formula's, which are completed.
+        :param places: how many connections a service takes of which the pillar allows so many.
+        :return: ports and connections, by the names of the firewall's rules.
+        """
+        return {}
+
     def complete(self, settings: Settings) -> list[str]:
         """Complete the formula's settings, once all that apps attach is known.
 

@@ -59,6 +59,11 @@ class Postgres(Resource):
         """Return the port of the one server."""
         return {"postgres": PORT}
 
+    def allowed(self, settings: Settings, places: Callable[[int], int]) -> dict[str, tuple[list[int], int]]:
+        """Return the connections of the one server, and note its places."""
+        settings["places"] = places(settings["max_connections"])
+        return {"postgres": ([PORT], settings["max_connections"])}
+
     def path(self, target: Target) -> str:
         """Return the database."""
         return f"/{quote(target['postgres'], safe='')}"

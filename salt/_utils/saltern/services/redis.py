@@ -14,6 +14,9 @@ from saltern.system.sizes import megabytes, size_of
 
 # The last of an app's hundred ports; see formulas/app/README.md.
 OFFSET = 99
+# These ports of all apps that there can be. All of them have a bound, so that an instance that comes or goes changes no
+# rule of the firewall: new rules begin to count again.
+PORTS = range(8000 + OFFSET, 30000, 100)
 
 DATA = "/var/lib/redis"
 
@@ -54,6 +57,17 @@ class Redis(Resource):
     def listeners(self, settings: Settings) -> dict[str, int]:
         """Return the port of each instance."""
         return {f"redis {name}": instance["port"] for name, instance in sorted(self.owned(settings).items())}
+
+    def allowed(self, settings: Settings, places: Callable[[int], int]) -> dict[str, tuple[list[int], int]]:
+        """Return the connections of each instance that has a number of its own, and of all others, and note places."""
+        found, others = {}, set(PORTS)
+        for name, instance in sorted(settings[self.plural].items()):
+            instance["places"] = places(instance.get("maxclients", settings["maxclients"]))
+            # An instance that a URL replaces has no port.
+            if "maxclients" in instance and "port" in instance:
+                found[f"redis {name}"] = ([instance["port"]], instance["maxclients"])
+                others.discard(instance["port"])
+        return found | {"redis": (sorted(others), settings["maxclients"])}
 
     def path(self, target: Target) -> str:
         """Return the number of the first database."""
