@@ -10,13 +10,12 @@ import signal
 import subprocess
 import time
 
-import deletion
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.attachments import config
 from saltern.attachments.host import Host
-from saltern.system import terminal
+from saltern.system import deletion, terminal
 from saltern.system.sizes import megabytes, size_of
 
 __load__ = ["awaited", "erase", "gone", "orphans", "remove"]

@@ -29,10 +29,9 @@ import zipfile
 import zlib
 from urllib.parse import urljoin
 
-import deletion
 from salt.exceptions import CommandExecutionError
 
-from saltern.system import bounded
+from saltern.system import bounded, deletion
 
 __load__ = ["damage", "foresee", "is_first", "is_unpacked", "misowned", "unpack"]
 

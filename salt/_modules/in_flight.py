@@ -11,7 +11,7 @@ import math
 import sys
 import time
 
-import sockets
+from saltern.system import sockets
 
 __load__ = ["drain", "left_there", "worded"]
 

@@ -5,7 +5,7 @@ import os
 import pwd
 import re
 
-import sockets
+from saltern.system import sockets
 
 __load__ = ["ports", "stranger"]
 

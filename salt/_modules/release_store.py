@@ -18,8 +18,9 @@ import os
 import pwd
 import stat
 
-import deletion
 from salt.exceptions import CommandExecutionError
+
+from saltern.system import deletion
 
 __load__ = [
     "attach",

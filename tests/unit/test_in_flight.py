@@ -2,11 +2,13 @@
 
 import pytest
 
+from saltern.system import sockets
+
 OLD, OTHER = "127.0.0.1:8101", "127.0.0.1:8201"
 
 
 @pytest.fixture
-def opened(sockets):
+def opened():
     """A host's sockets by inode: nginx listens on 80; 1x are clients, 2x go to the old process, 3x to another app's."""
     made = {1: sockets.Socket(sockets.LISTEN, 80, "0.0.0.0:0")}
     for inode, peer in {11: "9.9.9.9:1111", 12: "9.9.9.9:1112", 21: OLD, 22: OLD, 31: OTHER}.items():

@@ -1,16 +1,15 @@
-"""What root deletes of what others may have had a hand in. It holds no function of Salt's."""
+"""How root deletes what others may have had a hand in."""
 
 import glob
 import os
 import re
 import subprocess
-
-__load__ = []
+from collections.abc import Iterable
 
 MOUNTS = "/proc/self/mountinfo"
 
 
-def mounts(text=None):
+def mounts(text: str | None = None) -> dict[str, str]:
     """Return where something is mounted, and what; see proc_pid_mountinfo(5).
 
     :param text: of ``/proc/self/mountinfo``.
@@ -26,7 +25,7 @@ def mounts(text=None):
     return found
 
 
-def delete(paths, uids=None, inside=False):
+def delete(paths: Iterable[str], uids: Iterable[int] | None = None, inside: bool = False) -> str:
     """Delete what is at paths and below them.
 
     No link is followed, and nothing that is mounted there is touched: also a directory of the same disk, whose mount no

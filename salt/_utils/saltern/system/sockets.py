@@ -1,4 +1,4 @@
-"""TCP sockets as the kernel has them, and who has which of them open. It holds no function of Salt's."""
+"""TCP sockets as the kernel has them, and who has which of them open."""
 
 import dataclasses
 import glob
@@ -6,8 +6,7 @@ import os
 import re
 import socket
 import struct
-
-__load__ = []
+from collections.abc import Iterable, Iterator
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h and net/tcp_states.h.
 NETLINK_SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST, NLM_F_DUMP, NLMSG_ERROR, NLMSG_DONE = 4, 20, 0x1, 0x300, 2, 3
@@ -39,14 +38,14 @@ class Socket:
     received: int = 0
 
 
-def diagnosed(states):
+def diagnosed(states: Iterable[int]) -> dict[int, Socket]:
     """Return the TCP sockets of the host; see sock_diag(7).
 
     :param states: which, as net/tcp_states.h numbers them.
     :return: ``Socket`` by inode.
     :raises OSError: where the kernel has no such diagnosis.
     """
-    found = {}
+    found: dict[int, Socket] = {}
     mask = sum(1 << state for state in states)
     for family in (socket.AF_INET, socket.AF_INET6):
         # struct inet_diag_req_v2: of any address.
@@ -55,7 +54,7 @@ def diagnosed(states):
     return found
 
 
-def _answers(request):
+def _answers(request: bytes) -> Iterator[bytes]:
     """Yield the messages with which the kernel answers a request, each with its header."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as netlink:
         header = struct.pack("=IHHII", 16 + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
@@ -72,7 +71,7 @@ def _answers(request):
                 answer = answer[(length + 3) & ~3 :]
 
 
-def parsed(message, family):
+def parsed(message: bytes, family: int) -> tuple[int, Socket]:
     """Read one message of ``diagnosed``.
 
     :param message: with its header.
@@ -95,7 +94,7 @@ def parsed(message, family):
     return inode, Socket(message[STATE], port, peer, uid, received > 0 and received_at < sent, received)
 
 
-def opened(pid):
+def opened(pid: int | str) -> tuple[list[int], list[str]]:
     """Return what a process has open; nothing where it has ended.
 
     :param pid: its PID.

@@ -5,10 +5,12 @@ import socket
 import struct
 import threading
 
+from saltern.system import sockets
+
 OLD = "127.0.0.1:8101"
 
 
-def test_the_kernel_is_asked_for_connections(sockets):
+def test_the_kernel_is_asked_for_connections():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -32,7 +34,7 @@ def test_the_kernel_is_asked_for_connections(sockets):
                 assert (one.is_answering, one.received) == (True, 6)
 
 
-def test_the_kernel_is_asked_for_listening_sockets_alone(sockets):
+def test_the_kernel_is_asked_for_listening_sockets_alone():
     with (
         socket.create_server(("127.0.0.1", 0)) as v4,
         socket.create_server(("::1", 0), family=socket.AF_INET6) as v6,
@@ -45,7 +47,7 @@ def test_the_kernel_is_asked_for_listening_sockets_alone(sockets):
             assert (one.port, one.uid) == (server.getsockname()[1], os.getuid())
 
 
-def test_a_message_of_an_older_kernel_says_less(sockets):
+def test_a_message_of_an_older_kernel_says_less():
     address = struct.pack("!HH4s12x4s12x", 40_000, 8101, bytes([127, 0, 0, 1]), bytes([127, 0, 0, 1]))
     message = bytearray(sockets.ATTRIBUTES)
     message[sockets.STATE] = sockets.ESTABLISHED
@@ -55,7 +57,7 @@ def test_a_message_of_an_older_kernel_says_less(sockets):
     assert sockets.parsed(bytes(message), socket.AF_INET) == expected
 
 
-def test_what_a_process_has_open_is_sockets_and_files(sockets, tmp_path):
+def test_what_a_process_has_open_is_sockets_and_files(tmp_path):
     path = tmp_path / "body"
     with open(path, "w", encoding="ascii"), socket.socket() as one:
         inodes, paths = sockets.opened(os.getpid())
