@@ -42,7 +42,7 @@ def command(arguments: list[str]) -> list[str]:
             parser.error(f"{part}: no formula of that name has checks; expected one of {', '.join(there)}")
     # Leaves nothing in the tree, which may be read-only.
     told = ["-p", "verify.plugin", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--rootdir={ROOT}"]
-    # A server for the logs of Salt daemons, which listens at a port that another run may take first.
+    # This plugin opens a log server at a port that another run may take first. The checks do not need it.
     told += ["-p", "no:salt-factories-log-server"]
     told += [str(there[part]) for part in options.part or there]
     told += [f"--hosts={options.hosts}", f"--tree={options.tree}"]

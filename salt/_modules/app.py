@@ -165,7 +165,7 @@ def _end(uid):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
     psutil.wait_procs(left, timeout=GRACE)
-    # Also where none is seen: a look at one process after the other misses one that forks and ends, again and again.
+    # Sent even when no process was found: a chain of processes that fork and end can hide from a look at each in turn.
     _kill(uid)
     deadline = time.monotonic() + GRACE
     while (left := _processes(uid)) and time.monotonic() < deadline:

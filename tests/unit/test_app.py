@@ -331,7 +331,7 @@ import os, signal, time
 os.setresuid({0}, {0}, {0})
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 os.write(1, b"begun")
-# Not for ever: where the test fails, this machine would be busy with it.
+# Bounded, because this machine would stay busy where the test fails.
 until = time.monotonic() + 60
 while time.monotonic() < until:
     # The parent ends and the child goes on, as another process each time.
@@ -346,6 +346,6 @@ def test_what_forks_without_end_is_ended(app, monkeypatch):
     with subprocess.Popen([sys.executable, "-c", FORKS.format(uid)], stdout=subprocess.PIPE) as forking:
         assert forking.stdout.read(5) == b"begun"
         app._end(uid)
-        # Each of them has this pipe: it ends when none is left, though a look at all processes may miss one.
+        # Every process of the chain holds this pipe, so the pipe ends when none is left.
         assert select.select([forking.stdout], [], [], 10)[0]
         assert forking.stdout.read() == b""

@@ -317,7 +317,7 @@ WRONG = {
 @pytest.mark.parametrize("answer, expected, came", WRONG.values(), ids=WRONG)
 def test_an_answer_is_wrong_when(asked, answer, expected, came):
     interval = sys.getswitchinterval()
-    # Whoever reads what came of a call has no turn before the next one would be made.
+    # The thread that reads the outcome of a call gets no turn before the next call would be made.
     sys.setswitchinterval(1)
     try:
         found, calls = asked(answer)

@@ -766,7 +766,7 @@ def test_nothing_of_the_pillar_files_is_left_where_the_check_itself_fails(pillar
 
 
 def test_a_master_s_own_pillar_has_nothing(pillar_settings, dunders, monkeypatch):
-    # A master imports the package anew after each pillar; the other tests of this process must not.
+    # A master imports the package anew after each pillar. The other tests in this process must keep their modules.
     monkeypatch.setattr(sys, "modules", dict(sys.modules))
     files = {"app": {"secret": 2}}
     dunders(pillar_settings, salt={}, pillar=files, opts={"id": "master1_master", "__role": "master"})

@@ -206,8 +206,10 @@ def test_an_app_that_forks_without_end_takes_no_other_down(host, lines, others):
 
 def test_a_chain_of_processes_that_fork_and_end_ends(host, lines):
     name = program(host, "chain")
+    begun = host.sh("date +@%s").stdout.strip()
     signalled(host, "chain")
-    host.sh("timeout 30 sh -c 'until journalctl -q -ocat -n50 -t lines[chain.1] | grep -q killed; do sleep 0.2; done'")
+    told = f"journalctl -q -o cat --since {begun} -t lines[chain.1] | grep -q killed"
+    host.sh(f"timeout 30 sh -c 'until {told}; do sleep 0.2; done'")
     # One of them was killed; none is left beside the process that was started since.
     host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.2; done'")
     assert len(host.salt("process.pids", "lines", name.split(".")[1].removeprefix("v"), "chain.1")) <= 4

@@ -45,7 +45,7 @@ def record(app, number):
         with open(f"/srv/apps/{app}/releases/{number}/release.json", encoding="utf-8") as stream:
             text = stream.read().strip()
         found, end = _json.make_scanner(Plain)(text, 0)
-    # Python 3.11 has no error for text that is cut off, as long as json.decoder is not imported: a SystemError says so.
+    # Python 3.11 raises SystemError for text that is cut off, unless json.decoder is imported.
     except (OSError, ValueError, StopIteration, SystemError):
         return {}
     return found if end == len(text) and isinstance(found, dict) else {}
