@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from urllib.parse import SplitResult, quote, unquote, urlencode
 
 from saltern import inventory
+from saltern.services.steps import Work
 
 LOOPBACK = "127.0.0.1"
 
@@ -325,6 +326,10 @@ class Resource(Service):
     def replacing(self) -> list[Requisite]:
         """Return the states that end a resource because another one takes its place."""
         return []
+
+    def steps(self) -> Mapping[str, Work]:
+        """Return by name what the service does on its host beside Salt's states; see the state ``resource.done``."""
+        return {}
 
     def units(self, settings: Mapping[str, Any]) -> list[str]:
         """Return the units after which an app's processes are started at boot, where they are on the same host.
