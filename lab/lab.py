@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import ipaddress
 import json
 import os
@@ -14,6 +15,7 @@ import tempfile
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import yaml
 
@@ -42,8 +44,8 @@ class Lab:
 
     ``Lab.of_tree()`` is the one of ``make up``: the hosts of an environment, under their own names and at their own
     addresses. Those of an ephemeral environment see the tree itself, others a stand-in for it. ``Lab.temporary(name)``
-    is for tests: a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, so that
-    any number of them live side by side.
+    is for tests: a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, where
+    the name has four digits of this checkout's: any number of them live side by side.
 
     :param name: the lab's name.
     :param environment: the environment whose hosts it boots.
@@ -51,6 +53,8 @@ class Lab:
     :param prefix: what the containers' names begin with.
     :param subnet: its network's addresses, or ``None`` for free ones.
     :param stand_in: what the hosts see in the place of the tree, or ``None`` where they see the tree itself.
+    :param temporary_directory: where the copy of the tree of a temporary one is.
+    :param lock: the open file by which a temporary one is this run's alone, until the process ends.
     """
 
     name: str
@@ -59,6 +63,7 @@ class Lab:
     prefix: str = ""
     subnet: ipaddress.IPv4Network | None = None
     temporary_directory: tempfile.TemporaryDirectory | None = None
+    lock: IO | None = None
     stand_in: StandIn | None = None
 
     @classmethod
@@ -92,13 +97,25 @@ class Lab:
     def temporary(cls, name: str, environment: str = DEFAULT) -> "Lab":
         """Return a new lab over a copy of the tree: every file that git knows or would add.
 
-        The addresses of the environment's hosts in the copy's inventory are those of the lab's own network.
+        The addresses of the environment's hosts in the copy's inventory are those of the lab's own network. What a
+        lab of this name left behind, because its run was killed, is removed.
+
+        :param name: what it is for. Those of another checkout may have the same.
+        :param environment: whose hosts it has.
+        :raises LabError: when another run of this checkout has it.
         """
+        name = f"{name}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]}"
+        lock = (ROOT / ".lab" / f"{name}.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LabError(f"{name}: another run in {ROOT} has this lab; wait for its end") from None
+        remove_labelled({LAB: name, OWNER: str(ROOT)})
         directory = tempfile.TemporaryDirectory(prefix=f"saltern-{name}-")
         tree = Path(directory.name)
         tree.chmod(0o755)
         copy_tree(ROOT, tree)
-        lab = cls(name=name, environment=environment, tree=tree, prefix=f"{name}-", temporary_directory=directory)
+        lab = cls(name, environment, tree, prefix=f"{name}-", temporary_directory=directory, lock=lock)
         try:
             lab.open_network()
             lab.readdress()
@@ -311,6 +328,7 @@ class Lab:
         removed = remove_labelled({LAB: self.name, OWNER: str(ROOT)})
         if self.temporary_directory:
             self.temporary_directory.cleanup()
+            self.lock.close()
             shutil.rmtree(f"{self.tree}-authority", ignore_errors=True)
         if self.stand_in:
             shutil.rmtree(self.tree.parent, ignore_errors=True)

@@ -105,6 +105,19 @@ def test_nothing_is_left_of_a_host_whose_port_is_taken(suite):
 
 
 @pytest.mark.alike
+def test_what_a_killed_run_left_is_removed_by_the_next_one_and_by_no_other(suite):
+    with Lab.temporary(f"left-{suite}") as left:
+        with pytest.raises(LabError, match=f"{left.name}: another run in .* has this lab; wait for its end"):
+            Lab.temporary(f"left-{suite}")
+        assert podman("network", "exists", left.network, check=False).returncode == 0
+        # As the kernel does when a process ends.
+        left.lock.close()
+        with Lab.temporary(f"left-{suite}") as lab:
+            assert (lab.name, lab.network) == (left.name, left.network)
+        assert podman("network", "exists", left.network, check=False).returncode == 1
+
+
+@pytest.mark.alike
 def test_a_port_that_still_leads_to_a_killed_host_is_given_to_no_other(suite):
     with Lab.temporary(f"killed-{suite}") as lab:
         with port_to_publish(None) as port:
