@@ -13,9 +13,9 @@ from bench.converge import changed_by_saltern
 from bench.releases import timed
 from bench.report import Result
 from lab import Host, Lab, pillar
-from lab.lab import ROOT
 from lab.podman import LabError
 from lab.steps import Steps
+from lab.tree import ROOT
 from lab.worktree import commit
 
 APPS = (1, 5, 20)

@@ -19,9 +19,9 @@ from bench import in_turn
 from bench.report import Result
 from lab import Host, Lab, machine
 from lab.host import failure
-from lab.lab import ROOT
 from lab.podman import LabError
 from lab.steps import Steps
+from lab.tree import ROOT
 
 SUITE = "trixie"
 ROUNDS = 5

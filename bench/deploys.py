@@ -20,9 +20,9 @@ from bench.converge import CONTENDERS, SUITE, THERE, hand_over, install
 from bench.releases import booted, timed
 from bench.report import Result
 from lab import Host, Lab, machine, pillar
-from lab.lab import ROOT
 from lab.podman import LabError
 from lab.steps import Steps
+from lab.tree import ROOT
 from lab.worktree import commit
 from tests.hosts.client import Client
 from tests.hosts.load import Load

@@ -11,8 +11,8 @@ import time
 from bench.releases import timed
 from bench.report import Result
 from lab import Lab, machine
-from lab.lab import ROOT
 from lab.steps import Steps
+from lab.tree import ROOT
 
 ROUNDS = 3
 APPS = ("faq", "tickets")

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from bench.report import Result
 from lab.configuration import configuration
-from lab.lab import ROOT, copy_tree
+from lab.tree import ROOT, copy_tree
 from tests.render.minion import BUILD, certificates
 
 SIZES = (10, 100, 1000)

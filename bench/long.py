@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.report import Result
 from lab import Host, Lab, pillar
-from lab.lab import ROOT
+from lab.tree import ROOT
 from tests.hosts.slow_client import Exchange, Socket, download, slow, upload
 
 DOMAIN = "mirror.localhost"

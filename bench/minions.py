@@ -14,9 +14,9 @@ import yaml
 
 from bench.report import Result
 from lab import Host, Lab, machine
-from lab.lab import ROOT
 from lab.pillar import declare
 from lab.steps import Steps
+from lab.tree import ROOT
 
 MINIONS = 50
 BATCH = 10

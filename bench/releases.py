@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench.report import Result
 from lab import Host, Lab, pillar
-from lab.lab import ROOT
+from lab.tree import ROOT
 from lab.worktree import commit
 
 RUNS = 5

@@ -17,7 +17,7 @@ import pygal
 from rich.console import Console
 from rich.table import Table
 
-from lab.lab import ROOT
+from lab.tree import ROOT
 
 KEPT = ROOT / ".lab/bench"
 DOCUMENT = ROOT / "docs/benchmarks.md"

@@ -12,9 +12,9 @@ from pathlib import Path
 from bench import in_turn
 from bench.report import Result
 from lab import Host, Lab
-from lab.lab import ROOT
 from lab.podman import LabError
 from lab.steps import Steps
+from lab.tree import ROOT
 from lab.worktree import commit
 
 ROUNDS = 5

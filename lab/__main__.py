@@ -3,34 +3,26 @@
 import argparse
 import contextlib
 import fcntl
-import http.client
 import os
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
-import testinfra
-import yaml
-
 from lab import image, journal, machine
+from lab.answer import ask
+from lab.converge import booted, bootstrapped, converge_all, let_know_each_other, side_by_side
+from lab.elsewhere import machines, refuse_unreached, ssh_config
 from lab.host import PYTHON, Host
-from lab.lab import DEFAULT, PILLAR, ROOT, RUN, Lab, inventory, port_to_publish, remove_labelled
-from lab.podman import LabError, podman, reason
-from lab.stand_in import PUBLIC_KEY
+from lab.lab import RUN, Lab, remove_labelled
+from lab.network import published_port
+from lab.podman import LabError, reason
 from lab.stand_in import read as pillar_file
 from lab.steps import Steps
-from saltern import environments, services
+from lab.tree import DEFAULT, PILLAR, ROOT
+from saltern import environments
 
-# Seconds in which an app that was just deployed must answer through the proxy.
-ANSWER_TIMEOUT = 30
-# By which nginx leads to HTTPS.
-PERMANENT_REDIRECT = 308
 # Vagrant reaches its machines by ssh, from a network that no pillar knows.
 MACHINES = {"firewall": {"ssh": ["0.0.0.0/0", "::/0"], "ssh_port": 22}}
 # What asks a host for drift; see formulas/drift.
@@ -128,43 +120,6 @@ def up(options: argparse.Namespace) -> int:
         return finish(steps, this, hosts.values())
 
 
-def side_by_side(
-    steps: Steps, what: str, ids: Iterable[str], do: Callable[[str, Callable[[str], None]], tuple]
-) -> dict[str, object]:
-    """Do the same for several hosts at once, as one step.
-
-    :param what: what is done, in a word.
-    :param ids: the hosts' ids.
-    :param do: takes a host's id, and a function to say what is under way; returns a result, and an outcome in words.
-    :return: the results, by id.
-    :raises LabError: the first that one of them raised, when all have ended.
-    """
-    ids = list(ids)
-    with steps.step(f"{what} {', '.join(ids)}") as step, ThreadPoolExecutor(len(ids) or 1) as pool:
-        done = pool.map(lambda id: do(id, lambda text: step.doing(f"{id}: {text}" if len(ids) > 1 else text)), ids)
-        found = dict(zip(ids, done, strict=True))
-        outcomes = [outcome if len(ids) == 1 else f"{id} {outcome}" for id, (_, outcome) in found.items()]
-        step.outcome = "; ".join(outcomes)
-    return {id: result for id, (result, _) in found.items()}
-
-
-def bootstrapped(host: Host, doing: Callable[[str], None]) -> str:
-    """Bootstrap a host, and return what it said at last in a few words."""
-    return host.bootstrap(line=doing).removeprefix(f"bootstrap.sh: {host.id} is ").partition(";")[0]
-
-
-def let_know_each_other(steps: Steps, this: Lab, hosts: Iterable[Host]) -> None:
-    """Write the secrets and the certificates that the hosts of an environment need."""
-    if this.stand_in:
-        with steps.step("secrets") as step:
-            keys = {host.id: host.run(*PUBLIC_KEY).stdout for host in hosts}
-            step.outcome = this.stand_in.write_secrets(keys)
-    if len(this.ids) > 1:
-        with steps.step("certificates") as step:
-            lines = [line for line in this.issue_certificates().splitlines() if line.startswith("pillar/")]
-            step.outcome = f"{len(lines)}, {sum(': unchanged;' not in line for line in lines)} new"
-
-
 def stand_in(options: argparse.Namespace) -> None:
     """Make the tree that virtual machines see, with builds of the examples, keys, secrets and certificates for them."""
     with only_one():
@@ -223,46 +178,6 @@ def verify(options: argparse.Namespace) -> int:
     return code
 
 
-def machines(environment: str, config: Path) -> str:
-    """Return testinfra's names of the virtual machines that Vagrant runs, and write how ssh reaches them.
-
-    :param environment: whose they are.
-    :param config: the file to write.
-    :raises LabError: when there are none, with what Vagrant says.
-    """
-    environ = os.environ | {"SALTERN_ENV": environment}
-    try:
-        asked = subprocess.run(
-            ["vagrant", "ssh-config"], cwd=ROOT, capture_output=True, text=True, check=False, env=environ
-        )
-    except FileNotFoundError:
-        raise LabError("VAGRANT: Vagrant is not installed here") from None
-    config.write_text(asked.stdout)
-    names = [line.split()[1] for line in asked.stdout.splitlines() if line.startswith("Host ")]
-    if not names:
-        raise LabError(f"VAGRANT: no machine of {environment} runs: {' '.join(asked.stderr.split()) or 'vagrant up'}")
-    return ",".join(f"ssh://{name}?sudo=true" for name in names)
-
-
-def refuse_unreached(name: str, config: Path) -> None:
-    """Ask a host elsewhere whether it is there, once, and not in each test.
-
-    :param name: testinfra's name of it.
-    :param config: the configuration of ssh.
-    :raises LabError: when it is not, with the reason.
-    """
-    if "://" not in name:
-        raise LabError(f"HOST: '{name}' is no address of a host; expected one as ssh://root@web1")
-    try:
-        asked = testinfra.get_host(name, ssh_config=str(config)).run("true")
-    except (RuntimeError, ValueError, ImportError) as error:
-        # Of ssh's own failure testinfra hands on what ssh did.
-        asked = error.args[0] if error.args else error
-    if getattr(asked, "rc", 1):
-        said = str(getattr(asked, "stderr", "") or asked).strip().splitlines()[-1]
-        raise LabError(f"HOST: {name} cannot be asked: {said}; expected a host that ssh reaches, as ssh://root@web1")
-
-
 def drift(options: argparse.Namespace) -> int:
     """Ask each host that is up what a converge would change. Return 1 where there is anything."""
     code = 0
@@ -279,20 +194,6 @@ def drifted(asked: subprocess.CompletedProcess) -> str:
     :param asked: how the script ended.
     """
     return asked.stdout.strip() or f"cannot be asked; run make apply first ({reason(asked)})"
-
-
-def ssh_config(own: str | None, directory: str) -> str:
-    """Return a configuration of ssh that asks a host over one connection, as the user's own configuration says.
-
-    :param own: the user's configuration, the usual ones where it is not given.
-    :param directory: where the connection's socket may lie.
-    :raises LabError: when the configuration that is given is not there.
-    """
-    if own and not Path(own).is_file():
-        raise LabError(f"SSH_CONFIG: {own}: no such file; expected a configuration of ssh")
-    included = [Path(own).resolve()] if own else [Path("~/.ssh/config").expanduser(), "/etc/ssh/ssh_config"]
-    lines = ["Host *", "ControlMaster auto", f"ControlPath {directory}/%C", "ControlPersist 30", "BatchMode yes"]
-    return "\n".join([*lines, *(f"Include {path}" for path in included)]) + "\n"
 
 
 def logs(options: argparse.Namespace) -> None:
@@ -345,85 +246,6 @@ def agreed_suite(asked: str | None, hosts: list[Host]) -> str:
     return asked or (hosts[0].suite if hosts else machine.SUITES[0])
 
 
-def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
-    """Return a host that is up, and what had to be done for it: nothing, start it, or boot a new one.
-
-    :param this: its lab.
-    :param host_id: its id.
-    :param suite: its Debian.
-    """
-    host = this.host(host_id)
-    wanted = asked_port(os.environ.get("SALTERN_PORT", ""))
-    if host:
-        port = published_port(host)
-        if wanted and port and port != wanted:
-            raise LabError(f"{host_id} has port {port}, and SALTERN_PORT={wanted} was asked for; run make down first")
-        if host.alive:
-            return host, f"up, {host.address}"
-        if this.revive(host):
-            return host, f"started again, {host.address}"
-        host.remove()
-    is_proxy = "proxy" in inventory(this.tree)[host_id]["roles"]
-    with port_to_publish(wanted) if is_proxy else contextlib.nullcontext() as port:
-        new = this.boot(host_id, suite, port=port)
-    failed = new.failed_units()
-    state = f"degraded: {', '.join(failed)}" if failed else "running"
-    return new, f"{'made anew' if host else 'new'}, {new.address}, systemd {state}"
-
-
-def asked_port(text: str) -> int | None:
-    """Return the port that SALTERN_PORT asks for, or ``None`` where it is empty.
-
-    :raises LabError: when it is no port.
-    """
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise LabError(f"SALTERN_PORT: '{text}' is no port; expected a number from 1 to 65535")
-    return int(text)
-
-
-def converge_all(steps: Steps, this: Lab, hosts: Iterable[Host], *arguments: str, brief: bool = False) -> None:
-    """Converge hosts with Salt's report, in brief or with all that changed: what apps attach before the apps."""
-    rows = inventory(this.tree)
-    for together in in_order({host.id: rows[host.id]["roles"] for host in hosts}):
-        converge_some(steps, [host for host in hosts if host.id in together], *arguments, brief=brief)
-
-
-def in_order(roles: dict[str, list[str]]) -> list[list[str]]:
-    """Return in which order hosts converge, those together that may at once.
-
-    Of an environment's app hosts the first comes before the others: what it migrates, they find migrated.
-
-    :param roles: by host id.
-    """
-    providers = [id for id, its in roles.items() if services.on(its)]
-    apps = [id for id, its in roles.items() if "app" in its and id not in providers]
-    others = [id for id in roles if id not in providers and id not in apps]
-    return [some for some in (providers, [*apps[:1], *others], apps[1:]) if some]
-
-
-def converge_some(steps: Steps, hosts: list[Host], *arguments: str, brief: bool) -> None:
-    """Converge some hosts at once, as a step."""
-    terminal = steps.console.is_terminal
-    with steps.step(f"converge {', '.join(host.id for host in hosts)}") as step:
-
-        def one(host):
-            before = f"{host.id}  " if len(hosts) > 1 else ""
-            return host.converge(
-                *arguments,
-                line=lambda text: step.line(before + text),
-                state=(lambda text: step.doing(before + text)) if terminal else None,
-                color=terminal,
-                brief=brief,
-            )
-
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            outcomes = list(pool.map(one, hosts))
-        named = zip(hosts, outcomes, strict=True)
-        step.outcome = "; ".join(f"{host.id} {done}" if len(hosts) > 1 else str(done) for host, done in named)
-
-
 def finish(steps: Steps, this: Lab, hosts) -> int:
     """Ask each app for an answer, print the end screen, and return 1 where one did not answer well."""
     rows, code = [], 0
@@ -461,66 +283,6 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
         ):
             say(f"  {command:<38}  {what}", markup=False, soft_wrap=True)
     return code
-
-
-def ask(host: Host, port: int, domain: str, paths: list[str]) -> tuple[str, str, bool]:
-    """Ask an app through the proxy, as a browser on this machine would, by HTTPS where that is where HTTP leads.
-
-    :param host: the proxy.
-    :param port: the port of 127.0.0.1 that leads to it.
-    :param domain: the app's domain.
-    :param paths: the paths to ask for, until one is served.
-    :return: the URL, what was answered, and whether it was an answer that serves.
-    """
-    deadline = time.monotonic() + ANSWER_TIMEOUT
-    plain = f"http://{domain}:{port}"
-    while True:
-        for path in paths:
-            status, answer = ask_once(
-                http.client.HTTPConnection("127.0.0.1", port, timeout=10), f"{domain}:{port}", path
-            )
-            base = f"https://{domain}" if status == PERMANENT_REDIRECT else plain
-            if status == PERMANENT_REDIRECT:
-                status, answer = ask_once(Https(host.address, domain), domain, path)
-            if 0 < status < 400:
-                return f"{base}{path}", answer, True
-        if 0 < status < 500 or time.monotonic() > deadline:
-            return f"{base}{path}", answer, False
-        time.sleep(0.5)
-
-
-class Https(http.client.HTTPSConnection):
-    """A connection to an address, for a domain. Whose certificate it has does not matter here: make verify asks."""
-
-    def __init__(self, address: str, domain: str, port: int = 443, timeout: int = 10):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        super().__init__(address, port, timeout=timeout, context=context)
-        self.domain, self.tls = domain, context
-
-    def connect(self) -> None:
-        """Connect, and name the domain."""
-        plain = socket.create_connection((self.host, self.port), self.timeout)
-        self.sock = self.tls.wrap_socket(plain, server_hostname=self.domain)
-
-
-def ask_once(connection: http.client.HTTPConnection, host: str, path: str) -> tuple[int, str]:
-    """Ask once. Return the status, 0 where there was no answer, and what was answered."""
-    try:
-        connection.request("GET", path, headers={"Host": host})
-        response = connection.getresponse()
-        return response.status, f"{response.status} {response.reason}"
-    except (OSError, http.client.HTTPException) as error:
-        return 0, f"no answer: {error or type(error).__name__}"
-    finally:
-        connection.close()
-
-
-def published_port(host: Host) -> int | None:
-    """Return the port of this machine's loopback that leads to the host's port 80."""
-    listed = podman("inspect", "--format", "{{json .HostConfig.PortBindings}}", host.name).stdout
-    bindings = (yaml.safe_load(listed) or {}).get("80/tcp")
-    return int(bindings[0]["HostPort"]) if bindings else None
 
 
 def example_apps(tree: Path) -> list[Path]:

@@ -1,6 +1,5 @@
 """A lab: hosts of one environment, on a network of their own, over one tree."""
 
-import contextlib
 import dataclasses
 import fcntl
 import hashlib
@@ -8,32 +7,22 @@ import ipaddress
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-import yaml
-
 from lab import image, machine
 from lab.host import PRIVATE, TREE, Host
+from lab.network import POOL, free_subnets, taken_subnets
 from lab.podman import LabError, podman, reason, remove_containers
 from lab.stand_in import StandIn
+from lab.tree import DEFAULT, INVENTORY, PILLAR, ROOT, copy_tree, inventory, subnet_of, tree_files
 from saltern import environments
 
-ROOT = Path(__file__).resolve().parents[1]
-INVENTORY = "pillar/hosts.yaml"
-# The networks of labs that no inventory gives one, each a /24 of it.
-POOL = ipaddress.ip_network("10.78.0.0/16")
 NETWORK_LOCK = Path("/run/lock/saltern-lab-network")
-PORT_LOCK = Path("/run/lock/saltern-lab-port")
-PILLAR = [str(ROOT / "pillar")]
-# The environment that make up boots unless told otherwise.
-DEFAULT = "dev"
 # What is the lab's: by these labels it knows its own containers, networks and images.
 LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
 
@@ -356,132 +345,3 @@ def remove_labelled(labels: dict[str, str]) -> list[str]:
     if networks:
         podman("network", "rm", *networks)
     return containers + networks
-
-
-def inventory(tree: Path) -> dict[str, dict]:
-    """Return the inventory of a tree: rows by host id.
-
-    :raises LabError: when it is not there, no YAML, or without what the lab needs of it.
-    """
-    try:
-        rows = yaml.safe_load((tree / INVENTORY).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise LabError(f"{INVENTORY}: {str(error).splitlines()[0]}") from None
-    rows = rows if isinstance(rows, dict) else {}
-    for host_id, row in rows.items():
-        try:
-            ipaddress.IPv4Address(row["address"])
-            row["environment"], row["roles"]
-        except (KeyError, TypeError, ValueError):
-            raise LabError(f"{INVENTORY}: {host_id}: expected environment, roles and an IPv4 address") from None
-    return rows
-
-
-def subnet_of(rows: dict[str, dict], environment: str) -> ipaddress.IPv4Network:
-    """Return the /24 of an environment's hosts.
-
-    :raises LabError: when there are none, or they lie in several.
-    """
-    subnets = {
-        ipaddress.ip_network(f"{row['address']}/24", strict=False)
-        for row in rows.values()
-        if row["environment"] == environment
-    }
-    if not subnets:
-        raise LabError(f"{INVENTORY}: no host is in the environment {environment}; add one")
-    if len(subnets) > 1:
-        listed = ", ".join(map(str, sorted(subnets)))
-        raise LabError(f"{INVENTORY}: the hosts of {environment} lie in {listed}; the lab needs them in one /24")
-    return subnets.pop()
-
-
-def free_subnets(taken: Iterable[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
-    """Yield the /24s of the pool that overlap none of these networks, in order."""
-    taken = list(taken)
-    for subnet in POOL.subnets(new_prefix=24):
-        if not any(subnet.overlaps(other) for other in taken):
-            yield subnet
-
-
-def taken_subnets() -> list[ipaddress.IPv4Network]:
-    """Return the networks that this machine has a route to, and podman's."""
-    found = []
-    routes = subprocess.run(["ip", "-4", "-json", "route"], capture_output=True, text=True, check=False)
-    for route in json.loads(routes.stdout or "[]"):
-        if route["dst"] != "default":
-            found.append(ipaddress.ip_network(route["dst"]))
-    for network in json.loads(podman("network", "ls", "--format=json").stdout):
-        found += [ipaddress.ip_network(each["subnet"]) for each in network.get("subnets") or []]
-    return [network for network in found if network.version == 4]
-
-
-@contextlib.contextmanager
-def port_to_publish(wanted: int | None) -> Iterator[int]:
-    """Hold a port of this machine's loopback, as :func:`free_port` finds it, from other labs until a host has it.
-
-    :param wanted: the only one that will do, or ``None``.
-    :raises LabError: when there is none.
-    """
-    with PORT_LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield free_port(wanted, taken=published_ports())
-
-
-def published_ports() -> dict[int, str]:
-    """Return which ports containers have, as podman knows them, with their names.
-
-    Nobody listens on the port of one whose processes were killed together with podman's own. What arrives there is
-    still led to it.
-    """
-    listed = json.loads(podman("ps", "--all", "--format=json").stdout)
-    each = ((container["Names"][0], port) for container in listed for port in container["Ports"] or [])
-    return {first: name for name, port in each for first in range(port["host_port"], port["host_port"] + port["range"])}
-
-
-def free_port(
-    wanted: int | None, first: int = 8080, last: int = 8179, taken: Mapping[int, str] = types.MappingProxyType({})
-) -> int:
-    """Return a port of this machine's loopback that nobody listens on.
-
-    :param wanted: the only one that will do, or ``None`` for the first free one from ``first`` to ``last``.
-    :param taken: ports that will not do either, with the names of the containers that have them.
-    :raises LabError: when there is none.
-    """
-    if wanted in taken:
-        raise LabError(f"SALTERN_PORT: port {wanted} is the container {taken[wanted]}'s; remove it or give another one")
-    for port in [wanted] if wanted else range(first, last + 1):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            if port not in taken:
-                return port
-    if wanted:
-        raise LabError(f"SALTERN_PORT: port {wanted} of 127.0.0.1 is in use; give another one")
-    raise LabError(f"ports {first} to {last} of 127.0.0.1 are all in use; give a free one as SALTERN_PORT")
-
-
-def copy_tree(source: Path, target: Path) -> None:
-    """Copy every file of a git work tree that git knows or would add.
-
-    :raises LabError: when it is no git work tree.
-    """
-    for name in tree_files(source):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source / name, target / name, follow_symlinks=False)
-
-
-def tree_files(source: Path) -> list[str]:
-    """Return the paths of the files of a git work tree that git knows or would add.
-
-    :raises LabError: when it is no git work tree.
-    """
-    listed = subprocess.run(
-        ["git", "-C", str(source), "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if listed.returncode:
-        raise LabError(f"{source}: {reason(listed)}")
-    # A file that was removed and not committed yet is still listed.
-    return [name for name in filter(None, listed.stdout.split("\0")) if os.path.lexists(source / name)]

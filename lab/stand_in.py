@@ -49,7 +49,7 @@ class StandIn:
     def copy(self, names: Iterable[str]) -> None:
         """Bring the copy up to the tree, but for its own.
 
-        :param names: the files of the tree, as :func:`lab.lab.tree_files` lists them.
+        :param names: the files of the tree, as :func:`lab.tree.tree_files` lists them.
         """
         wanted = {name for name in names if not self.is_own(name)}
         for path in sorted(self.tree.rglob("*"), reverse=True):

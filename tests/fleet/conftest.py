@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.configuration import configuration
-from lab.lab import ROOT, copy_tree
+from lab.tree import ROOT, copy_tree
 from tests.keyring import Keyring
 
 from .declared import write_pillar

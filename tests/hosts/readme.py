@@ -3,7 +3,7 @@
 import os
 import re
 
-from lab.lab import copy_tree
+from lab.tree import copy_tree
 from lab.worktree import commit
 from tests.hosts.conftest import ROOT
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.lab import copy_tree
+from lab.tree import copy_tree
 from lab.worktree import commit
 from tests.keyring import Keyring
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import __main__ as command_line
-from lab import image, inside, journal, lab, machine
+from lab import elsewhere, image, inside, journal, machine, network, tree
 from lab.host import decoded, plain
 from lab.podman import LabError
 
@@ -31,11 +30,11 @@ NETWORK = ipaddress.ip_network
     ],
 )
 def test_the_first_subnet_that_overlaps_no_other_is_free(taken, first):
-    assert next(lab.free_subnets(map(NETWORK, taken))) == NETWORK(first)
+    assert next(network.free_subnets(map(NETWORK, taken))) == NETWORK(first)
 
 
 def test_no_subnet_is_free_where_a_larger_network_holds_the_pool():
-    assert list(lab.free_subnets([NETWORK("10.0.0.0/8")])) == []
+    assert list(network.free_subnets([NETWORK("10.0.0.0/8")])) == []
 
 
 def rows(**addresses):
@@ -46,7 +45,7 @@ def rows(**addresses):
 
 def test_the_subnet_of_an_environment_is_the_24_of_its_hosts():
     declared = rows(a=("dev", "10.77.0.10"), b=("dev", "10.77.0.200"), c=("staging", "10.77.1.10"))
-    assert lab.subnet_of(declared, "dev") == NETWORK("10.77.0.0/24")
+    assert tree.subnet_of(declared, "dev") == NETWORK("10.77.0.0/24")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +57,7 @@ def test_the_subnet_of_an_environment_is_the_24_of_its_hosts():
 )
 def test_an_environment_without_one_subnet_is_refused(declared, said):
     with pytest.raises(LabError, match=said):
-        lab.subnet_of(declared, "dev")
+        tree.subnet_of(declared, "dev")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ def test_a_broken_inventory_is_refused_in_one_line(tmp_path, text):
     (tmp_path / "pillar").mkdir()
     (tmp_path / "pillar/hosts.yaml").write_text(text)
     with pytest.raises(LabError) as refused:
-        lab.inventory(tmp_path)
+        tree.inventory(tmp_path)
     assert str(refused.value).startswith("pillar/hosts.yaml: ")
     assert "\n" not in str(refused.value)
 
@@ -343,30 +342,30 @@ def test_a_filter_that_is_no_name_is_refused(app, process):
 @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "²"])
 def test_a_port_that_is_none_is_refused(text):
     with pytest.raises(LabError, match="SALTERN_PORT"):
-        command_line.asked_port(text)
+        network.asked_port(text)
 
 
 def test_a_port_is_taken_as_asked_or_left_open():
-    assert command_line.asked_port("9000") == 9000
-    assert command_line.asked_port("") is None
+    assert network.asked_port("9000") == 9000
+    assert network.asked_port("") is None
 
 
 def test_a_port_in_use_is_refused_by_number_and_else_passed_over():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(LabError, match=f"port {port} of 127.0.0.1 is in use"):
-            lab.free_port(port)
+            network.free_port(port)
         with pytest.raises(LabError, match="all in use"):
-            lab.free_port(None, first=port, last=port)
+            network.free_port(None, first=port, last=port)
 
 
 def test_two_labs_are_never_given_the_same_port(tmp_path, monkeypatch):
-    monkeypatch.setattr(lab, "PORT_LOCK", tmp_path / "lock")
-    monkeypatch.setattr(lab, "published_ports", dict)
+    monkeypatch.setattr(network, "PORT_LOCK", tmp_path / "lock")
+    monkeypatch.setattr(network, "published_ports", dict)
     servers = []
 
     def publish(_):
-        with lab.port_to_publish(None) as port:
+        with network.port_to_publish(None) as port:
             time.sleep(0.01)
             servers.append(socket.create_server(("127.0.0.1", port)))
 
@@ -390,7 +389,7 @@ def test_a_copy_of_the_tree_has_what_git_would_have(tmp_path):
     (source / "gone").unlink()
     (source / "new").write_text("x")
     (source / "dist").write_text("x")
-    lab.copy_tree(source, target)
+    tree.copy_tree(source, target)
     assert sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()) == [
         ".gitignore",
         "new",
@@ -402,7 +401,7 @@ def test_a_copy_of_the_tree_has_what_git_would_have(tmp_path):
 
 def test_what_is_not_a_git_tree_is_not_copied(tmp_path):
     with pytest.raises(LabError, match="not a git repository"):
-        lab.copy_tree(tmp_path, tmp_path / "target")
+        tree.copy_tree(tmp_path, tmp_path / "target")
 
 
 def test_colours_are_not_part_of_a_line():
@@ -416,10 +415,10 @@ def test_colours_are_not_part_of_a_line():
 def test_a_host_that_cannot_be_asked_is_refused_once(name, reason, tmp_path):
     (config := tmp_path / "ssh_config").touch()
     with pytest.raises(LabError, match=rf"^HOST: {name} cannot be asked: .*{reason}.*; expected a host that ssh"):
-        command_line.refuse_unreached(name, config)
-    command_line.refuse_unreached("local://", config)
+        elsewhere.refuse_unreached(name, config)
+    elsewhere.refuse_unreached("local://", config)
     with pytest.raises(LabError, match=r"^HOST: 'web1' is no address of a host; expected one as ssh://root@web1$"):
-        command_line.refuse_unreached("web1", config)
+        elsewhere.refuse_unreached("web1", config)
 
 
 def test_what_is_no_text_in_a_hosts_answer_is_shown_by_its_bytes():

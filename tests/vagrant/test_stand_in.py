@@ -5,8 +5,9 @@ import json
 import pytest
 import yaml
 
-from lab.lab import ROOT, Lab, tree_files
+from lab.lab import Lab
 from lab.stand_in import StandIn
+from lab.tree import ROOT, tree_files
 from verify.declared import settings
 
 BUILD = {"build": {"source": "/none", "sha256": "0" * 64}}

@@ -8,8 +8,8 @@ import subprocess
 import pytest
 import yaml
 
-from lab.lab import PILLAR, ROOT
 from lab.podman import LabError
+from lab.tree import PILLAR, ROOT
 from lab.vagrant.__main__ import asked, changes
 from saltern import environments
 

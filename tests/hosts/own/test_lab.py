@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from lab import Host, Lab, LabError, inside
-from lab.lab import port_to_publish
+from lab.network import port_to_publish
 from lab.podman import exec_command, podman
 
 # What a process can see of itself. The soft limit of open files is not among it: runc 1.1 takes the hard one at times.

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab.lab import copy_tree
 from lab.pillar import overlaid
+from lab.tree import copy_tree
 from tests.hosts import readme
 from tests.hosts.conftest import ROOT
 from tests.hosts.readme import COMMANDS, blocks
