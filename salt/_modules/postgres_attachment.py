@@ -74,12 +74,12 @@ OTHERS = f"""
 SELECT coalesce(json_agg(json_build_object(
   'name', rolname, 'owner', its.owner, 'replaced', shobj_description(pg_authid.oid, 'pg_authid'),
   'owned', (SELECT json_agg(others.datname ORDER BY others.datname) FROM pg_database AS others
-            WHERE others.datdba = pg_database.datdba),
+            WHERE others.datdba = its.datdba),
   'from', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM pg_stat_activity
            WHERE usesysid = pg_authid.oid AND client_addr IS NOT NULL)) ORDER BY rolname), '[]')
-FROM (VALUES {{rows}}) AS its (name, owner, login)
-JOIN pg_database ON datname = its.name AND pg_get_userbyid(datdba) = its.owner
-JOIN pg_authid ON {LOGINS.replace("{owner}", "its.owner")} AND rolname <> its.login;
+FROM (SELECT DISTINCT rows.owner, datdba FROM (VALUES {{rows}}) AS rows (name, owner)
+      JOIN pg_database ON datname = rows.name AND pg_get_userbyid(datdba) = rows.owner) AS its
+JOIN pg_authid ON {LOGINS.replace("{owner}", "its.owner")} AND NOT rolname = ANY ({{logins}});
 """
 
 # A superuser's is no app's: it may be a backup.
@@ -104,12 +104,26 @@ def plan(name, owner, connections, among=None):
     CLI Example: none, the statements hold a password's verifier.
     """
     state = {"role": None, "logins": [], "database": None}
-    login = __salt__["attachment.login"]("postgres", name)
+    login, password = __salt__["attachment.login"]("postgres", name), __salt__["attachment.password"]("postgres", name)
     if shutil.which("psql"):
         state = json.loads(_asked(_state(name, owner, login), among))
     elif not __opts__["test"]:
         raise CommandExecutionError("psql is not installed; expected the package postgresql-client")
-    return planned(name, owner, connections, login, __salt__["attachment.password"]("postgres", name), state)
+    its, others = _declared(owner)
+    # What all databases of an app have in common, a converge does with the first, and a dry run says so.
+    is_first = name == min(its, default=name) or not __opts__["test"]
+    return planned(name, owner, connections, login, password, state, others, is_first)
+
+
+def _declared(owner):
+    """Return the databases that an app attaches, and how many connections each of its logins may have."""
+    its = {name: one for name, one in __pillar__["postgres"]["databases"].items() if one["owner"] == owner}
+    logins = {}
+    for name, one in its.items():
+        login = __salt__["attachment.login"]("postgres", name)
+        # Databases with one password have one login.
+        logins[login] = logins.get(login, 0) + one["connections"]
+    return its, logins
 
 
 def _state(name, owner, login):
@@ -188,7 +202,7 @@ def _asked(question, among):
     return known["answers"][question]
 
 
-def planned(name, owner, connections, login, password, state):
+def planned(name, owner, connections, login, password, state, declared=None, is_first=True):
     """Work out what is to be done; see ``plan``.
 
     What an app has is owned by its role, which needs no password. A login acts as that role, and each password has one.
@@ -197,33 +211,38 @@ def planned(name, owner, connections, login, password, state):
     :param login: the login of the password.
     :param password: the app's password.
     :param state: what the query ``STATE`` answered.
+    :param declared: how many connections each login of the app's databases may have, where there are others.
+    :param is_first: whether to plan what all databases of the app have in common: its role, and logins of before.
     """
     changes, statements = {}, []
+    declared = {login: connections} | (declared or {})
     role, database = state["role"], state["database"]
     another = database and _anothers(name, owner, database)
     if another:
         raise CommandExecutionError(another)
     powers = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-    if role is None:
+    if role is None and is_first:
         changes["role"] = {"old": None, "new": owner}
         statements.append(f"CREATE ROLE {_name(owner)} NOLOGIN {powers};")
-    elif not role["plain"]:
+    elif role and not role["plain"] and is_first:
         changes["attributes"] = {"old": "others", "new": powers}
         statements.append(f"ALTER ROLE {_name(owner)} {powers};")
     # The database has the limit too, for all logins together, but its owner may change that one.
-    most = f"CONNECTION LIMIT {connections}"
+    most, its_most = (f"CONNECTION LIMIT {count}" for count in (connections, declared[login]))
     logins = {one["name"]: one for one in state["logins"]}
     its, verifier = logins.pop(login, None), f"PASSWORD {_literal(scram(password, os.urandom(16)))}"
     if its is None:
-        changes["login"] = {"old": sorted(logins) or None, "new": login}
-        statements.append(f"CREATE ROLE {_name(login)} LOGIN {powers} {most} {verifier};")
+        changes["login"] = {"old": sorted(logins.keys() - declared.keys()) or None, "new": login}
+        statements.append(f"CREATE ROLE {_name(login)} LOGIN {powers} {its_most} {verifier};")
     elif not its["plain"]:
         changes["login"] = {"old": "others", "new": f"LOGIN {powers}"}
         statements.append(f"ALTER ROLE {_name(login)} LOGIN {powers};")
     for one in state["logins"]:
-        if one["limit"] != connections:
-            changes["login connections"] = {"old": one["limit"], "new": connections}
-            statements.append(f"ALTER ROLE {_name(one['name'])} {most};")
+        # Of which database a login of before is, nothing tells.
+        count = declared.get(one["name"], max(declared.values()))
+        if one["limit"] != count and (one is its or (is_first and one["name"] not in declared)):
+            changes["login connections"] = {"old": one["limit"], "new": count}
+            statements.append(f"ALTER ROLE {_name(one['name'])} CONNECTION LIMIT {count};")
     if its and not matches(password, its["verifier"]):
         changes["password"] = {"old": "another", "new": "the attachment's"}
         statements.append(f"ALTER ROLE {_name(login)} {verifier};")
@@ -235,7 +254,8 @@ def planned(name, owner, connections, login, password, state):
     if its and REPLACED.fullmatch(its["replaced"] or ""):
         changes["again"] = {"old": "replaced", "new": login}
         statements.append(f"COMMENT ON ROLE {_name(login)} IS NULL;")
-    fresh = [one for one in sorted(logins) if not REPLACED.fullmatch(logins[one]["replaced"] or "")]
+    before = sorted(logins.keys() - declared.keys()) if is_first else []
+    fresh = [one for one in before if not REPLACED.fullmatch(logins[one]["replaced"] or "")]
     for one in fresh:
         changes["replaced"] = {"old": fresh, "new": login}
         note = f"Managed by Saltern. Replaced since {_now()}."
@@ -286,7 +306,7 @@ def kept(attached):
     """
     if not shutil.which("psql"):
         return []
-    names = f"ARRAY[{', '.join(map(_literal, sorted(attached)))}]::name[]"
+    names = _names(sorted(attached))
     own = _literal(__pillar__["hosts"][__opts__["id"]]["address"])
     found = json.loads(run([KEPT.format(sessions=SESSIONS.format(name="pg_database.datname"), names=names, own=own)]))
     marks = [(one, *whose(one)) for one in found]
@@ -406,8 +426,9 @@ def close_logins(staying=()):
     databases = {name: one["owner"] for name, one in __pillar__["postgres"]["databases"].items() if one["owner"]}
     if not databases or not shutil.which("psql"):
         return {}, {}
-    rows = [(name, owner, __salt__["attachment.login"]("postgres", name)) for name, owner in sorted(databases.items())]
-    question = OTHERS.format(rows=", ".join(f"({', '.join(map(_literal, row))})" for row in rows))
+    rows = ", ".join(f"({_literal(name)}, {_literal(owner)})" for name, owner in sorted(databases.items()))
+    logins = sorted({__salt__["attachment.login"]("postgres", name) for name in databases})
+    question = OTHERS.format(rows=rows, logins=_names(logins))
     found, closing, stays = json.loads(run([question])), [], {}
     if not found:
         return {}, {}
@@ -510,6 +531,10 @@ def access_is_read(version, cluster, certificate, among=None):
 
 def _name(text):
     return '"' + text.replace('"', '""') + '"'
+
+
+def _names(texts):
+    return f"ARRAY[{', '.join(map(_literal, texts))}]::name[]"
 
 
 def _literal(text):

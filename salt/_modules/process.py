@@ -19,6 +19,8 @@ import xmlrpc.client
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import apps as apps_
+
 __load__ = [
     "apply",
     "configured",
@@ -63,10 +65,6 @@ UNWELL = ("BACKOFF", "EXITED", "FATAL")
 # Each pause before another start is a second longer than the one before: a process is not given up for days.
 START_RETRIES = 1000
 
-# Of the hundred ports of an app the first is its front, see the module attachment. After it come its web processes', in
-# two slots: while a release takes over from another, each has one.
-SLOT = 49
-
 
 def longest_grace(apps):
     """Return how long the processes of all apps may take to stop.
@@ -92,7 +90,7 @@ def ports(formation, first, slot):
     CLI Example: none, it serves the module release.
     """
     return {
-        f"{kind}.{index}": first + slot * SLOT + index if kind == "web" else None
+        f"{kind}.{index}": first + slot * apps_.SLOT + index if kind == "web" else None
         for kind in sorted(formation)
         for index in range(1, formation[kind] + 1)
     }

@@ -20,7 +20,16 @@ def bounds(minion_id, peers):
         "postgres": {"max_connections": 100},
         "redis": {
             "maxclients": 1000,
-            "instances": {"shop": {"port": 8099}, "faq": {"port": 8199, "maxclients": 10}, "replaced": {}},
+            "instances": {
+                "shop": {"port": 8099},
+                "faq": {"port": 8199, "maxclients": 10},
+                "pages": {"port": 8198},
+                "replaced": {},
+            },
+        },
+        "app": {
+            "shop": {"port": 8000, "formation": {"web": 42}},
+            "faq": {"port": 8100, "formation": {"worker": 42}},
         },
         "firewall": {},
     }
@@ -40,11 +49,11 @@ MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
 @pytest.mark.parametrize(
     "minion_id, peers, expected",
     [
-        ("all", ONE, ["postgres :5432 1 100", "redis faq :8199 1 10", "redis :8099 219 1000"]),
+        ("all", ONE, ["postgres :5432 1 100", "redis faq :8199 1 10", "redis :[8092, 8099] 220 1000"]),
         (
             "web2",
             MANY,
-            ["postgres 10.0.0.2:5432 1 100", "redis faq 10.0.0.3:8199 1 10", "redis 10.0.0.3:8099 219 1000"],
+            ["postgres 10.0.0.2:5432 1 100", "redis faq 10.0.0.3:8199 1 10", "redis 10.0.0.3:[8092, 8099] 220 1000"],
         ),
         # No app runs there.
         ("db", MANY, []),
@@ -56,7 +65,7 @@ MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
 def test_an_app_host_bounds_each_user_towards_each_service(minion_id, peers, expected):
     lines, found = bounds(minion_id, peers)
     assert lines == expected
-    assert found == {"postgres": 300, "shop": 3000, "faq": 30, "replaced": 3000}
+    assert found == {"postgres": 300, "shop": 3000, "faq": 30, "pages": 3000, "replaced": 3000}
 
 
 @pytest.mark.parametrize(
@@ -77,11 +86,34 @@ def test_a_bound_counts_for_each_user_and_port():
     rules = places.rules(
         [
             {"name": "postgres", "address": "", "ports": [5432], "connections": 100},
-            {"name": "redis", "address": "10.0.0.3", "ports": [8099, 8199], "connections": 66},
+            {"name": "redis", "address": "10.0.0.3", "ports": [[8090, 8099], 8199], "connections": 66},
         ]
     )
     counted = "ct state new add @clients { meta skuid . tcp dport ct count over"
     assert rules == [
         f'oifname "lo" tcp dport {{ 5432 }} {counted} 100 }} reject with tcp reset comment "postgres"',
-        f'ip daddr 10.0.0.3 tcp dport {{ 8099, 8199 }} {counted} 66 }} reject with tcp reset comment "redis"',
+        f'ip daddr 10.0.0.3 tcp dport {{ 8090-8099, 8199 }} {counted} 66 }} reject with tcp reset comment "redis"',
     ]
+
+
+@pytest.mark.parametrize(
+    "ports, expected",
+    [([], []), ([7], [7]), ([9, 7], [7, 9]), ([3, 1, 2], [[1, 3]]), ([5, 1, 2, 9, 8], [[1, 2], 5, [8, 9]])],
+)
+def test_ports_without_a_gap_are_a_range(ports, expected):
+    assert places.ranges(ports) == expected
+
+
+def test_an_instance_that_comes_changes_no_rule():
+    settings = {
+        "postgres": {"max_connections": 100},
+        "redis": {"maxclients": 1000, "instances": {}},
+        "app": {"shop": {"port": 8000, "formation": {"web": 40}}},
+        "firewall": {},
+    }
+    places.derive(settings, HOSTS, "all", ONE)
+    before = settings["firewall"]["bounds"]
+    settings["redis"]["instances"] = {"shop": {"port": 8099}, "pages": {"port": 8090}}
+    places.derive(settings, HOSTS, "all", ONE)
+    assert settings["firewall"]["bounds"] == before
+    assert before[1]["ports"][0] == [8090, 8099]

@@ -189,6 +189,48 @@ def test_the_plan_is_what_is_missing(postgres_attachment, state, changed, expect
     assert "SCRAM" not in str(changes)
 
 
+SECOND = "my-shop_5b5b5b"
+TWO = RIGHT | {"logins": [ITS | {"name": SECOND, "limit": 30}, ITS]}
+SEVERAL = {
+    "nothing to do": (TWO, True, set(), []),
+    "the other login is none of its own": (RIGHT | {"logins": [ITS, ITS | {"name": SECOND}]}, True, set(), []),
+    "a login of before": (
+        RIGHT | {"logins": [BEFORE | {"limit": 7}, ITS]},
+        True,
+        {"login connections", "replaced"},
+        [
+            'ALTER ROLE "my-shop_0a0a0a" CONNECTION LIMIT 48;',
+            """COMMENT ON ROLE "my-shop_0a0a0a" IS 'Managed by Saltern. Replaced since TIME.';""",
+        ],
+    ),
+    "a login of before, which the first database looks after": (
+        RIGHT | {"logins": [BEFORE | {"limit": 7}, ITS]},
+        False,
+        set(),
+        [],
+    ),
+    "nothing is there, and the first database makes the role": (
+        BARE,
+        False,
+        {"login", "database", "public", "mark"},
+        [CREATE_LOGIN, *ACTS, CREATE_DATABASE, REVOKE, *MARKED],
+    ),
+}
+
+
+@pytest.mark.parametrize("state, is_first, changed, expected", SEVERAL.values(), ids=SEVERAL)
+def test_each_database_of_an_app_has_a_login_of_its_own(postgres_attachment, state, is_first, changed, expected):
+    verifier = postgres_attachment.scram(PASSWORD, SALT)
+    logins = [one | {"verifier": verifier} for one in state["logins"]]
+    declared = {LOGIN: 48, SECOND: 30}
+    changes, statements = postgres_attachment.planned(
+        "stock", "my-shop", 48, LOGIN, PASSWORD, state | {"logins": logins}, declared, is_first
+    )
+    assert set(changes) == changed
+    text = [re.sub(r"SCRAM-SHA-256\$[^']+", "VERIFIER", statement) for statement in statements]
+    assert [re.sub(r"since [0-9T:+-]+\.", "since TIME.", statement) for statement in text] == expected
+
+
 OTHERS_DATA = {
     "in use": {"mark": ["saltern.app=other"]},
     "kept": {"mark": ["saltern.app=other", f"saltern.kept_since={SINCE}"]},
@@ -223,13 +265,18 @@ PASSWORDS = {
 }
 
 
+def declared(**owners):
+    """Return a pillar in which apps attach databases, owner by database."""
+    return {"postgres": {"databases": {name: {"owner": owner, "connections": 48} for name, owner in owners.items()}}}
+
+
 @pytest.fixture
 def without_psql(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
 def test_a_dry_run_on_a_bare_host_plans_everything(postgres_attachment, dunders, without_psql):
-    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": True})
+    dunders(postgres_attachment, salt=PASSWORDS, pillar=declared(stock="shop"), opts={"test": True})
     changes, statements = postgres_attachment.plan("stock", "shop", 48)
     assert set(changes) == {"role", "login", "database", "public", "mark"}
     assert len(statements) == 8
@@ -239,6 +286,14 @@ def test_a_host_without_psql_is_told(postgres_attachment, dunders, without_psql)
     dunders(postgres_attachment, salt=PASSWORDS, opts={"test": False})
     with pytest.raises(CommandExecutionError, match=r"^psql is not installed; expected the package postgresql-client$"):
         postgres_attachment.plan("stock", "shop", 48)
+
+
+def test_a_dry_run_plans_the_role_of_several_databases_once(postgres_attachment, dunders, without_psql):
+    pillar = declared(stock="shop", archive="shop", news="press")
+    dunders(postgres_attachment, salt=PASSWORDS, pillar=pillar, opts={"test": True})
+    planned = {name: set(postgres_attachment.plan(name, "shop", 48)[0]) for name in ("archive", "stock")}
+    its = {"login", "database", "public", "mark"}
+    assert planned == {"archive": its | {"role"}, "stock": its}
 
 
 @pytest.fixture
@@ -258,7 +313,7 @@ def psql(postgres_attachment, monkeypatch):
 
 def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(postgres_attachment, dunders, psql):
     asked, _ = psql
-    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": False})
+    dunders(postgres_attachment, salt=PASSWORDS, pillar=declared(**{"it's": "o'shop"}), opts={"test": False})
     _, statements = postgres_attachment.plan("it's", "o'shop", 48)
     postgres_attachment.run(statements)
     assert "rolname = 'o''shop'" in asked[0][1]
@@ -284,7 +339,7 @@ def test_what_all_states_ask_is_one_login(postgres_attachment, dunders, psql, mo
     database = {"owner": "x", "public": False, "mark": None, "comment": "a\u2028b", "limit": 7}
     state = json.dumps({"role": None, "logins": [], "database": database}, ensure_ascii=False)
     answer[1] = f"t\n{state}\n{state}\n"
-    dunders(postgres_attachment, salt=PASSWORDS, opts={"test": False})
+    dunders(postgres_attachment, salt=PASSWORDS, pillar=declared(stock="shop", news="press"), opts={"test": False})
     among, certificate = {"chunks": CHUNKS, "lasts": 2}, str(tmp_path)
     assert postgres_attachment.access_is_read("15", "main", certificate, among)
     for name, owner in (("stock", "shop"), ("news", "press")):
@@ -504,7 +559,8 @@ def test_a_login_is_closed_when_nobody_has_it_any_more(
     pillar = {"postgres": postgres, "hosts": {"one": {"address": "10.0.0.1"}}}
     dunders(postgres_attachment, salt=salt, pillar=pillar, opts={"id": "one", "test": case.get("test", False)})
     assert postgres_attachment.close_logins() == (changed, staying)
-    assert f"('stock', 'my-shop', '{LOGIN}')" in ran[0][0]
+    assert "('stock', 'my-shop')" in ran[0][0]
+    assert f"NOT rolname = ANY (ARRAY['{LOGIN}']::name[])" in ran[0][0]
     if changed and not case.get("test"):
         own = [NOLOGIN, 'COMMENT ON ROLE "my-shop" IS NULL;']
         assert ran[1:] == [own if "my-shop" in changed else DROPS]

@@ -53,7 +53,8 @@ def test_no_user_takes_all_places_of_a_service(host, settings):
         assert counted["elem"] == {"concat": [{"meta": {"key": "skuid"}}, rule["expr"][1]["match"]["left"]]}
         (limit,) = (part["ct count"] for part in counted["stmt"])
         assert limit["inv"] is True
-        ports = ports["set"] if isinstance(ports, dict) else [ports]
+        ports = ports.get("set", [ports]) if isinstance(ports, dict) else [ports]
+        ports = [one["range"] if isinstance(one, dict) else one for one in ports]
         found.append((rule["comment"], "" if where == "lo" else where, ports, limit["val"]))
     keys = ("name", "address", "ports", "connections")
     assert found == [tuple(bound[key] for key in keys) for bound in settings["firewall"]["bounds"]]
@@ -104,7 +105,7 @@ def test_ports_that_are_not_open_to_this_machine_answer_nothing(address, setting
         for one in openings
         if one["protocol"] == "tcp" and any(own in ipaddress.ip_network(network) for network in one["networks"])
     }
-    of_apps = {one["port"] + offset for one in settings["app"].values() for offset in (0, 1, 50, 99)}
+    of_apps = {one["port"] + offset for one in settings["app"].values() for offset in (0, 1, 50, *range(90, 100))}
 
     async def outcomes(ports):
         return dict(zip(ports, await asyncio.gather(*(outcome(address, port) for port in ports)), strict=True))

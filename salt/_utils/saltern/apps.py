@@ -5,6 +5,36 @@ from typing import Any
 
 App = Mapping[str, Any]
 
+# Of the hundred ports of an app the first is its front. After it come those of its web processes, in two slots: while a
+# release takes over from another, each has one.
+SLOT = 49
+
+
+def web_ports(one: App) -> set[int]:
+    """Return the ports of an app's web processes, in both slots.
+
+    :param one: its settings, with defaults.
+    """
+    processes = range(1, one["formation"].get("web", 0) + 1)
+    return {one["port"] + slot * SLOT + index for slot in (0, 1) for index in processes}
+
+
+def crowded(apps: Mapping[str, App], taken: Mapping[int, str]) -> list[str]:
+    """List the formations whose web processes need a port that a service has.
+
+    :param apps: settings by app, with defaults.
+    :param taken: what has which port.
+    """
+    found = []
+    for app, one in sorted(apps.items()):
+        if needed := sorted(web_ports(one) & taken.keys()):
+            most = needed[0] - one["port"] - SLOT - 1
+            found.append(
+                f"app.{app}.formation.web: {one['formation']['web']} processes need the port {needed[0]}, which "
+                f"{taken[needed[0]]} has; expected at most {most}"
+            )
+    return found
+
 
 def mistakes(app: str, one: App) -> list[str]:
     """List the mistakes inside one app's settings.

@@ -5,10 +5,11 @@ says nothing would keep out all others, and the operator. So a service has more 
 firewall of each app host bounds the connections of each of its users.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saltern import services
+from saltern.apps import web_ports
 
 # How many places a service has for each connection that the pillar allows. One app can hold two of the three, with all
 # its hosts together. The third is left for what the others may use.
@@ -45,12 +46,14 @@ def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str
     :param minion_id: the host's id.
     :param peers: the ids of the environment's hosts by role.
     """
+    # nginx reaches web processes. Where an app has that many, some of them have ports that a service would have.
+    web = {port for app in settings["app"].values() for port in web_ports(app)}
     settings["firewall"]["bounds"] = [
         # From itself a host is reached over the loopback.
         {
             "name": name,
             "address": "" if provider == minion_id else hosts[provider]["address"],
-            "ports": ports,
+            "ports": ranges(set(ports) - web),
             "connections": bound(count, len(peers["app"])),
         }
         for service in services.resources()
@@ -60,6 +63,20 @@ def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str
     ]
 
 
+def ranges(ports: Iterable[int]) -> list[int | list[int]]:
+    """Return ports as nft lists them: each alone, or the first and the last of some without a gap.
+
+    :param ports: in any order.
+    """
+    found: list[list[int]] = []
+    for port in sorted(ports):
+        if found and port == found[-1][-1] + 1:
+            found[-1][1:] = [port]
+        else:
+            found.append([port])
+    return [one if one[1:] else one[0] for one in found]
+
+
 def rules(bounds: Sequence[Mapping[str, Any]]) -> list[str]:
     """Write nft's rules for the bounds. The set ``clients`` counts for each user and port.
 
@@ -67,7 +84,12 @@ def rules(bounds: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     return [
         (f"ip daddr {bound['address']}" if bound["address"] else 'oifname "lo"')
-        + f" tcp dport {{ {', '.join(map(str, bound['ports']))} }} ct state new add @clients {{ meta skuid . tcp dport"
-        + f' ct count over {bound["connections"]} }} reject with tcp reset comment "{bound["name"]}"'
+        + f" tcp dport {{ {', '.join(map(_written, bound['ports']))} }} ct state new"
+        + f" add @clients {{ meta skuid . tcp dport ct count over {bound['connections']} }}"
+        + f' reject with tcp reset comment "{bound["name"]}"'
         for bound in bounds
     ]
+
+
+def _written(ports: int | list[int]) -> str:
+    return str(ports) if isinstance(ports, int) else "-".join(map(str, ports))

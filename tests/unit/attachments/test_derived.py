@@ -85,13 +85,21 @@ MISTAKES = {
         {"shop": app(attach={"X": {"postgres": "template1"}})},
         ["app.shop.attach.X.postgres: is PostgreSQL's own database; expected another name"],
     ),
-    "two databases of one app, whose role has one password": (
-        {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"postgres": "stock"}})},
-        ["app.shop.attach.B.postgres: shop attaches the database shop too, and an app has one; expected shop"],
-    ),
-    "two Redis instances of one app, which has one port for them": (
+    "two Redis instances of one app at one port": (
         {"shop": app(attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}})},
-        ["app.shop.attach.B.redis: shop attaches the Redis instance jobs too, and an app has one; expected jobs"],
+        [
+            "redis.instances.pages.offset: 99 is the offset of jobs too, and shop attaches both; expected another for "
+            "the newer of the two, such as 98"
+        ],
+    ),
+    "web processes at the port of a Redis instance": (
+        {
+            "faq": app(8100, formation={"web": 48}, attach={"X": {"redis": "faq"}}),
+            "shop": app(formation={"web": 49}, attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}}),
+        },
+        [
+            "app.shop.formation.web: 49 processes need the port 8098, which redis pages has; expected at most 48",
+        ],
     ),
     "a variable in config and in attach": (
         {"shop": app(config={"X": "1"}, attach={"X": {"postgres": "shop"}})},
@@ -146,7 +154,41 @@ def test_a_mistake_is_told_by_path(derived, apps, expected):
     postgres = {"max_connections": 10} if "max_connections" in expected[0] else {}
     if "databases.b.connections" in expected[0]:
         postgres["databases"] = {"b": {"connections": 6}}
-    assert derived(apps, postgres=postgres)[1] == expected
+    redis = {"instances": {"pages": {"offset": 98}}} if "redis pages" in expected[0] else {}
+    assert derived(apps, postgres=postgres, redis=redis)[1] == expected
+
+
+def test_an_app_may_have_several_databases_and_redis_instances(derived):
+    attach = {"A": {"postgres": "shop"}, "B": {"postgres": "stock"}, "C": {"redis": "jobs"}, "D": {"redis": "pages"}}
+    instances = {"pages": {"offset": 97, "maxmemory_policy": "allkeys-lru"}}
+    found, mistakes = derived({"shop": app(attach=attach)}, redis={"instances": instances})
+    assert mistakes == []
+    assert {name: one["connections"] for name, one in found["postgres"]["databases"].items()} == {
+        "shop": 48,
+        "stock": 48,
+    }
+    assert {name: (one["owner"], one["port"]) for name, one in found["redis"]["instances"].items()} == {
+        "jobs": ("shop", 8099),
+        "pages": ("shop", 8097),
+    }
+    assert found["app"]["shop"]["attach"]["D"]["port"] == 8097
+
+
+@pytest.mark.parametrize(
+    "offsets, told",
+    [
+        ({"a": 98, "b": 98}, ["b.offset: 98 is the offset of a too", "such as 99"]),
+        ({"a": None, "b": 99}, ["a.offset: 99 is the offset of b too", "such as 98"]),
+        ({"a": None, "b": None, "c": 98}, ["b.offset: 99 is the offset of a too", "such as 97"]),
+    ],
+    ids=["both say it", "one says it", "neither says it, and there is a third"],
+)
+def test_a_port_of_two_instances_is_told_with_what_to_write(derived, offsets, told):
+    attach = {name.upper(): {"redis": name} for name in offsets}
+    instances = {name: {"offset": offset} for name, offset in offsets.items() if offset}
+    (found,) = derived({"shop": app(attach=attach)}, redis={"instances": instances})[1]
+    assert found.startswith(f"redis.instances.{told[0]}")
+    assert found.endswith(told[1])
 
 
 def test_each_database_has_its_share_of_the_connections(derived):

@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from saltern import services
+from saltern.services.redis import OFFSETS, PORTS
 
 KINDS = services.formulas()
 POSTGRES, REDIS = KINDS["postgres"], KINDS["redis"]
@@ -76,3 +77,10 @@ def test_what_a_host_provides_follows_from_its_roles():
 def test_an_attachment_is_of_one_service_or_somebody_elses(target, expected):
     service = services.named(target)
     assert (service and service.kind) == expected
+
+
+def test_the_offsets_of_instances_are_those_of_the_setting_and_the_ports_that_are_bounded(schemas):
+    (instance,) = schemas["redis"]["properties"]["instances"]["patternProperties"].values()
+    offset = instance["properties"]["offset"]
+    assert (offset["minimum"], offset["maximum"]) == (OFFSETS[0], OFFSETS[-1])
+    assert {port % 100 for port in PORTS} == set(OFFSETS)

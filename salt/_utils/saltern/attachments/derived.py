@@ -31,8 +31,11 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
             found += _attach(f"app.{app}.attach.{variable}", target, app, settings, hosts)
     found += _unattached(settings)
     found += apps_.duplicates(apps)
+    taken: dict[int, str] = {}
     for service in services.resources():
         found += service.complete(settings[service.kind])
+        taken |= {port: name for name, port in service.listeners(settings[service.kind]).items()}
+    found += apps_.crowded(apps, taken)
     _reach(settings, hosts)
     settings["nginx"] |= apps_.sites(apps, rows[minion_id]["roles"])
     return settings, found

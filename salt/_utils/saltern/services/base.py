@@ -179,12 +179,6 @@ class Resource(Service):
             owner = resource["owner"]
             return [f"{path}.{self.kind}: belongs to {owner}, which attaches it too; expected one of its own"]
         resource["owner"] = app
-        others = [other for other, one in its.items() if one["owner"] == app and other != name]
-        if others:
-            return [
-                f"{path}.{self.kind}: {app} attaches the {self.noun} {others[0]} too, and an app has one; expected "
-                f"{others[0]}"
-            ]
         port = self.port(name, resource, settings["app"][app])
         providers = hosts.peers(self.role)
         if not providers:

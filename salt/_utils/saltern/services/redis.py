@@ -12,11 +12,13 @@ from salt.exceptions import CommandExecutionError
 from saltern.services.base import AUTHORITIES, Ask, Requisite, Resource, Settings, Target, is_attached
 from saltern.system.sizes import megabytes, size_of
 
-# The last of an app's hundred ports; see formulas/app/README.md.
-OFFSET = 99
+# The last of an app's hundred ports is its instance's, and those before it are its other instances'; see
+# formulas/app/README.md.
+OFFSETS = range(90, 100)
+OFFSET = OFFSETS[-1]
 # These ports of all apps that there can be. All of them have a bound, so that an instance that comes or goes changes no
 # rule of the firewall: new rules begin to count again.
-PORTS = range(8000 + OFFSET, 30000, 100)
+PORTS = frozenset(first + offset for first in range(8000, 30000, 100) for offset in OFFSETS)
 
 DATA = "/var/lib/redis"
 
@@ -51,7 +53,7 @@ class Redis(Resource):
 
     def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
         """Note the instance's port, which is one of the app's."""
-        resource["port"] = app["port"] + OFFSET
+        resource["port"] = app["port"] + resource.get("offset", OFFSET)
         return int(resource["port"])
 
     def listeners(self, settings: Settings) -> dict[str, int]:
@@ -68,6 +70,22 @@ class Redis(Resource):
                 found[f"redis {name}"] = ([instance["port"]], instance["maxclients"])
                 others.discard(instance["port"])
         return found | {"redis": (sorted(others), settings["maxclients"])}
+
+    def complete(self, settings: Settings) -> list[str]:
+        """Refuse two instances of an app at one port."""
+        found: list[str] = []
+        offsets: dict[str, dict[int, str]] = {}
+        # One that says its offset comes first, so that the message names one that does not.
+        for name, instance in sorted(self.owned(settings).items(), key=lambda item: ("offset" not in item[1], item[0])):
+            taken, offset = offsets.setdefault(instance["owner"], {}), instance.get("offset", OFFSET)
+            if offset in taken:
+                free = max(set(OFFSETS) - taken.keys(), default=OFFSETS[0])
+                found.append(
+                    f"redis.instances.{name}.offset: {offset} is the offset of {taken[offset]} too, and "
+                    f"{instance['owner']} attaches both; expected another for the newer of the two, such as {free}"
+                )
+            taken.setdefault(offset, name)
+        return found
 
     def path(self, target: Target) -> str:
         """Return the number of the first database."""
