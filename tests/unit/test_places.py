@@ -2,7 +2,8 @@
 
 import pytest
 
-from saltern import places
+from saltern import places, services
+from saltern.settings.defaults import with_defaults
 from tests.unit.rows import host
 
 HOSTS = {
@@ -14,9 +15,13 @@ HOSTS = {
 }
 
 
-def bounds(minion_id, peers):
+# No host provides other services.
+NOWHERE = {service.role: [] for service in services.resources()}
+
+
+def bounds(schemas, minion_id, peers):
     """Return the bounds of a host in a line each, and the places."""
-    settings = {
+    settings = {kind: with_defaults(schemas[kind], {}) for kind in services.formulas()} | {
         "postgres": {"max_connections": 100},
         "redis": {
             "maxclients": 1000,
@@ -33,7 +38,7 @@ def bounds(minion_id, peers):
         },
         "firewall": {},
     }
-    places.derive(settings, HOSTS, minion_id, peers)
+    places.derive(settings, HOSTS, minion_id, NOWHERE | peers)
     found = {name: one["places"] for name, one in settings["redis"]["instances"].items()}
     lines = [
         f"{one['name']} {one['address']}:{one['ports'][0]} {len(one['ports'])} {one['connections']}"
@@ -62,8 +67,8 @@ MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
     ],
     ids=["all on one host", "an app host", "a database host", "without services"],
 )
-def test_an_app_host_bounds_each_user_towards_each_service(minion_id, peers, expected):
-    lines, found = bounds(minion_id, peers)
+def test_an_app_host_bounds_each_user_towards_each_service(schemas, minion_id, peers, expected):
+    lines, found = bounds(schemas, minion_id, peers)
     assert lines == expected
     assert found == {"postgres": 300, "shop": 3000, "faq": 30, "pages": 3000, "replaced": 3000}
 

@@ -17,6 +17,7 @@ from salt.exceptions import CommandExecutionError
 from saltern import inventory
 from saltern.paths import Roots
 
+ROOT = Path(__file__).parents[2]
 SHA256 = "0" * 64
 BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
 SHOP = {"port": 8000, "build": BUILD}
@@ -36,14 +37,15 @@ MEMORY = "expected an amount such as 128MB, in kB, MB or GB"
 VARIABLE = "expected a variable's name of letters, digits and underscores that Saltern or the shell does not set itself"
 NAME = "a name that cannot be used here; expected"
 
+FORMULAS = ", ".join(sorted(path.parent.name for path in (ROOT / "formulas").glob("*/settings.yaml")))
+
 MISTAKES = {
     # An unknown key, at each depth, with what was probably meant.
     "an unknown formula": ({"ngnix": {}}, ["ngnix: unknown setting; did you mean 'nginx'?"]),
     "an unknown formula like no other": (
         {"zzz": {}},
         [
-            "zzz: unknown setting; expected one of app, base, certificates, drift, firewall, master, nginx, postgres, "
-            "redis, supervisor"
+            f"zzz: unknown setting; expected one of {FORMULAS}",
         ],
     ),
     "an unknown setting": ({"nginx": {"gzpi": True}}, ["nginx.gzpi: unknown setting; did you mean 'gzip'?"]),
@@ -227,8 +229,7 @@ MISTAKES = {
             f"app.shop.build: missing; {BUILT}",
             "app.shop.port: found string; expected a multiple of 100 from 8000 to 29900",
             "nginx.gzip: found integer; expected boolean (Whether nginx compresses text)",
-            "zzz: unknown setting; expected one of app, base, certificates, drift, firewall, master, nginx, postgres, "
-            "redis, supervisor",
+            f"zzz: unknown setting; expected one of {FORMULAS}",
         ],
     ),
 }
@@ -280,13 +281,14 @@ def test_a_host_has_an_address(settings, hosts_schema, address):
 
 
 def test_an_inventory_has_hosts_with_environments_and_roles_that_there_are(settings, hosts_schema):
+    roles = ", ".join(inventory.roles([str(ROOT / "salt")]))
     row = {"environment": "prodution", "roles": ["databse", "app", "app"], "adress": "10.0.0.1"}
     assert settings.check({"hosts": hosts_schema}, {"hosts": {"web1": row}}) == [
         "hosts.web1.address: missing; expected an IPv4 address",
         "hosts.web1.adress: unknown setting; did you mean 'address'?",
         "hosts.web1.environment: expected one of dev, production, staging; did you mean 'production'?",
         "hosts.web1.roles: not acceptable; expected list without repeats (What the host is for)",
-        "hosts.web1.roles[0]: expected one of master, database, cache, app, proxy; did you mean 'database'?",
+        f"hosts.web1.roles[0]: expected one of {roles}; did you mean 'database'?",
     ]
     assert settings.check({"hosts": hosts_schema}, {}) == [
         "hosts: not acceptable; expected mapping that is not empty "

@@ -1,7 +1,8 @@
-"""A host with an app that attaches something of each service."""
+"""A host with an app that attaches something of PostgreSQL and of Redis, and nothing of other services."""
 
 import pytest
 
+from saltern import services
 from saltern.attachments.host import Host
 
 
@@ -16,7 +17,7 @@ def on_a_host(tmp_path):
         "MAIL_URL": {"url": "smtp://mail.example.com"},
         "OLD_URL": {"postgres": "old", "url": "postgres://old.example.com/old"},
     }
-    pillar = {
+    pillar = {kind: {service.plural: {}} for kind, service in services.formulas().items()} | {
         "app": {"shop": {"config": {"GREETING": "50 % off $PATH"}, "attach": attach}},
         "postgres": {"databases": {"shop": {"owner": "shop"}}},
         "redis": {"instances": {"shop": {"owner": "shop", "password": "p/w@:#?%", "port": 8099}}},

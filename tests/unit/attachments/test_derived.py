@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from saltern import services
 from saltern.attachments.derived import attached, derive, passwords
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
@@ -41,14 +42,16 @@ def derived(schemas):
     return of
 
 
+*MOST, LAST = services.listed()
+KINDS = f"{', '.join(MOST)} or {LAST}"
 MISTAKES = {
     "nothing to attach": (
         {"shop": app(attach={"X": {}})},
-        ["app.shop.attach.X: expected one of postgres, redis, service or url"],
+        [f"app.shop.attach.X: expected one of {KINDS}"],
     ),
     "two things in one": (
         {"shop": app(attach={"X": {"postgres": "shop", "redis": "shop"}})},
-        ["app.shop.attach.X: expected one of postgres, redis, service or url"],
+        [f"app.shop.attach.X: expected one of {KINDS}"],
     ),
     "a version without a service": (
         {"shop": app(attach={"X": {"url": "https://faq.example.com/v1", "version": "v1"}})},

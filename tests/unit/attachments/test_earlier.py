@@ -33,7 +33,8 @@ URLS = {
 
 @pytest.mark.parametrize("value, expected", URLS.values(), ids=URLS)
 def test_what_a_release_of_before_has_attached_is_read_from_its_urls(value, expected):
-    settings = {"postgres": {"databases": {}}, "redis": {"instances": {"jobs": {"owner": "shop", "port": 8099}}}}
+    settings = {kind: {service.plural: {}} for kind, service in services.formulas().items()}
+    settings["redis"]["instances"]["jobs"] = {"owner": "shop", "port": 8099}
     assert earlier.told(value, "shop", settings) == expected
 
 
