@@ -2,7 +2,9 @@
 
 from salt.exceptions import CommandExecutionError
 
-# The answer of build.damage for a build that was never unpacked.
+from saltern.builds import declared
+
+# The answer of declared.damage for a build that was never unpacked.
 ABSENT = "it is not there"
 
 
@@ -15,8 +17,9 @@ def unpacked(name):
     :param name: the app.
     """
     ret = {"name": name, "changes": {}, "result": True}
+    host = declared.Host.of(__salt__, __pillar__)
     build = __pillar__["app"][name]["build"]["sha256"][:12]
-    damage, misowned = __salt__["build.damage"](name), __salt__["build.misowned"](name)
+    damage, misowned = declared.damage(host, name), declared.misowned(host, name)
     if not damage and not misowned:
         return ret | {"comment": f"Build {build} is there"}
     ret["changes"] = {path: {"old": "open to others, or closed to its app", "new": "as it was"} for path in misowned}
@@ -28,9 +31,9 @@ def unpacked(name):
     try:
         if __opts__["test"]:
             if damage:
-                __salt__["build.foresee"](name)
+                declared.foresee(host, name)
             return ret | {"result": None, "comment": f"Build {build} would be {what}"}
-        __salt__["build.unpack"](name)
+        declared.unpack(host, name)
     except OSError as error:
         reason = f"{name}: {error.filename}: {error.strerror}; expected a directory of root's, with room"
         return ret | {"changes": {}, "result": False, "comment": reason}

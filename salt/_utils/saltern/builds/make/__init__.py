@@ -1,0 +1,1 @@
+"""How a build is made, on an operator's machine: see ``command``, which ``bin/build`` runs."""

@@ -1,0 +1,100 @@
+"""A build's tarball: the same content gives the same bytes."""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import json
+import os
+import posixpath
+import tarfile
+import zlib
+from collections.abc import Callable, Mapping
+from typing import IO, Any, cast
+
+from saltern.builds.form import Build
+
+
+def write_build(path: str, code: tarfile.TarFile, wheelhouse: str, record: Build, date: int) -> None:
+    """Write a build, beside its place and renamed into it.
+
+    :param path: where it will be.
+    :param code: the app's code, an open tarball.
+    :param wheelhouse: a directory with the wheels that the record names.
+    :param record: what goes into ``build.json``.
+    :param date: the modification time of every member, in seconds since 1970.
+    """
+
+    def open_wheel(member: tarfile.TarInfo) -> IO[bytes]:
+        return open(f"{wheelhouse}/{posixpath.basename(member.name)}", "rb")
+
+    text = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+    directory = tarfile.TarInfo("wheelhouse")
+    directory.type = tarfile.DIRTYPE
+    made = tarfile.TarInfo("build.json")
+    made.size = len(text)
+    members: list[tuple[tarfile.TarInfo, Callable[[tarfile.TarInfo], IO[bytes] | None]]]
+    members = [(member, code.extractfile) for member in code.getmembers()]
+    members += [(directory, lambda _: None), (made, lambda _: io.BytesIO(text))]
+    for file in record["wheels"]:
+        wheel = tarfile.TarInfo(f"wheelhouse/{file}")
+        wheel.size = os.path.getsize(f"{wheelhouse}/{file}")
+        members.append((wheel, open_wheel))
+
+    staged = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}"
+    try:
+        with (
+            open(staged, "wb") as stream,
+            gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=6, mtime=0) as zipped,
+            tarfile.open(
+                fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
+            ) as tar,
+        ):
+            for member, reader in sorted(members, key=lambda one: os.fsencode(one[0].name)):
+                member.uid = member.gid = 0
+                member.uname = member.gname = ""
+                member.mtime = date
+                member.pax_headers = {}
+                member.mode = 0o777 if member.issym() else 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+                if member.isfile() and (content := reader(member)):
+                    with content:
+                        tar.addfile(member, content)
+                else:
+                    tar.addfile(member)
+        os.rename(staged, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(staged)
+
+
+def whole_build(path: str, wanted: Mapping[str, Any]) -> Build | None:
+    """Return what a tarball says of itself, ``None`` where it is no whole build of what is wanted.
+
+    :param path: it need not be there.
+    :param wanted: what its ``build.json`` must say, among other things.
+    """
+    record: Any = None
+    wheels: dict[str, str] = {}
+    try:
+        with tarfile.open(path, "r:gz") as tar:
+            for member in tar:
+                if member.name == "build.json":
+                    record = json.loads(_content(tar, member).read())
+                elif member.name.startswith("wheelhouse/"):
+                    digest = hashlib.file_digest(cast(io.BufferedReader, _content(tar, member)), "sha256")
+                    wheels[posixpath.basename(member.name)] = digest.hexdigest()
+            # gzip checks its sum at the end.
+            while cast(IO[bytes], tar.fileobj).read(1 << 20):
+                pass
+    except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, RecursionError):
+        return None
+    # One that was made by an earlier bin/build says nothing of its contracts, or of what its wheels migrate.
+    if not isinstance(record, dict) or not {"contracts", "installed_migrations"} <= record.keys():
+        return None
+    return record if wanted.items() <= record.items() and record.get("wheels") == wheels else None
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    if stream := tar.extractfile(member):
+        return stream
+    raise ValueError(f"{member.name} is no file")
