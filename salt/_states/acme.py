@@ -4,9 +4,9 @@ from salt.exceptions import CommandExecutionError
 
 
 def issued(name):
-    """Have a certificate of the declared authority for all domains of an app, which nginx serves.
+    """Get nginx a certificate of the declared authority for all domains of an app.
 
-    One that cannot be had fails this state alone: nginx goes on with what it has.
+    Where the authority gives none, this state alone fails. nginx goes on with the certificate that it has.
 
     :param name: the app.
     """
@@ -27,10 +27,10 @@ def issued(name):
 
 
 def retired(name, apps):
-    """Have certbot renew nothing for apps that have no certificate by ACME any more.
+    """Remove certbot's renewals for apps that no longer get their certificate by ACME.
 
     :param name: certbot's directory.
-    :param apps: those that have.
+    :param apps: the apps that get their certificate by ACME.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "certbot renews what is declared"}
     gone = __salt__["acme.gone"](apps)

@@ -4,10 +4,9 @@ from salt.exceptions import CommandExecutionError
 
 
 def retired(name, apps):
-    """Have nothing of an app that is no longer declared: no process, no port, no user, no command, no config.
+    """Remove what an app that is no longer declared has: processes, ports, user, commands, config and releases.
 
-    Its releases go too: they are no data, and are made anew from the pillar. Databases and Redis instances are kept, by
-    the formulas that they are of.
+    A release is no data: the pillar makes it again. The data of its services is kept, by the formula of each service.
 
     :param name: the directory of the apps, ``/srv/apps``.
     :param apps: the apps that are declared.

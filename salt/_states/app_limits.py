@@ -7,9 +7,9 @@ from salt.exceptions import CommandExecutionError
 
 
 def enforced(name):
-    """Have systemd limit an app. A change holds at once for what runs.
+    """Limit by systemd what an app takes. A change applies at once to running processes.
 
-    The kernel itself is asked, so that a run that ended before systemd had read the files is made good by the next.
+    The state compares what the kernel enforces. So it also completes a run that ended before systemd read the files.
 
     :param name: the app.
     """
@@ -37,7 +37,7 @@ def enforced(name):
 
 
 def _enforce(name, limits):
-    """Have the kernel take what systemd has read."""
+    """Enforce in the kernel what systemd has read."""
     units = __salt__["app_limits.differences"](name, limits)
     for unit in units:
         # A process that has ended meanwhile needs no limits.
@@ -48,7 +48,7 @@ def _enforce(name, limits):
 
 
 def retired(name, apps):
-    """Have no limits of what is no longer declared, and none of systemd's own.
+    """Remove the limits of apps that are no longer declared, and write those that all apps share.
 
     :param name: what is retired, in words.
     :param apps: the apps that are declared.
@@ -81,7 +81,7 @@ def retired(name, apps):
 
 
 def _unlike(wanted):
-    """Return changes for the files that are not as they are to be."""
+    """Return changes for the files that differ from what is declared."""
     unlike = [path for path, text in wanted.items() if _read(path) != text]
     return {path: {"old": "as it was" if os.path.exists(path) else None, "new": "as declared"} for path in unlike}
 
@@ -95,7 +95,7 @@ def _read(path):
 
 
 def _write(wanted):
-    """Write the files of systemd's that are not as they are to be."""
+    """Write those of systemd's files that differ from what is declared."""
     for path in _unlike(wanted):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(f"{path}.new", "w", encoding="utf-8") as stream:

@@ -4,9 +4,9 @@ import pwd
 
 
 def free(name, home):
-    """Be sure that a user's name is the app's to have: nobody has it, or the app itself.
+    """Refuse an app whose user name is another account's.
 
-    ``user.present`` would turn somebody else's account into the app's.
+    ``user.present`` would turn that account into the app's.
 
     :param name: the app.
     :param home: the app's directory, which is its user's home.

@@ -2,11 +2,11 @@
 
 
 def free(name, timeout=300):
-    """Have nobody else at work with apt, where this run is to install a package.
+    """Wait until no other process uses apt, where this run is to install a package.
 
-    It says meanwhile who is, since apt itself would wait without a word. What begins later apt waits for by itself.
+    The state tells who uses it, because apt itself waits without a word. For a process that begins later, apt waits.
 
-    :param name: whatever the state is for.
+    :param name: what the state is for, in words.
     :param timeout: seconds to wait at most.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "No package is to be installed"}

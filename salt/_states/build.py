@@ -9,10 +9,10 @@ ABSENT = "it is not there"
 
 
 def unpacked(name):
-    """Have the declared build of an app on the host: fetched, checked against its sha256, unpacked, its venv made.
+    """Fetch an app's declared build, check its sha256, unpack it and make its virtual environment.
 
-    One of which something is missing, or was changed, is unpacked again, and put into the places of what is not right:
-    processes that run go on meanwhile.
+    A build with missing or changed files is unpacked again, and only those files are replaced. Processes run on
+    meanwhile.
 
     :param name: the app.
     """

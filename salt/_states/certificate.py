@@ -12,7 +12,7 @@ from saltern.tls import certificate
 
 @watching.failure_counts
 def authorities(name):
-    """Have the authorities that the host's apps trust in one file that all may read.
+    """Write the authorities that the host's apps trust to one file that everybody may read.
 
     :param name: the file.
     """
@@ -23,12 +23,13 @@ def authorities(name):
 
 @watching.failure_counts
 def present(name, user):
-    """Have a service's key and certificate in one file, so that the two change at once, for that service alone.
+    """Write a service's key and certificate to one file, which only that service may read.
 
-    One that the host issued itself is renewed when a third of its life is left.
+    One file, so that both change at once. A certificate that the host issued is renewed when a third of its life is
+    left.
 
     :param name: the file.
-    :param user: the service's.
+    :param user: the service's user.
     """
     host = certificate.Host.of(__pillar__, __opts__["id"])
     text = certificate.pair(host, name)
@@ -37,7 +38,7 @@ def present(name, user):
 
 @watching.failure_counts
 def site(name, app):
-    """Have the key and the certificates by which nginx serves an app in one file, for root alone.
+    """Write the key and the certificates by which nginx serves an app to one file, which only root may read.
 
     :param name: the file.
     :param app: the app.
@@ -48,7 +49,7 @@ def site(name, app):
 
 @watching.failure_counts
 def retired(name):
-    """Have no key of an app that nginx serves no more.
+    """Remove the keys of apps that nginx no longer serves.
 
     :param name: the directory.
     """
@@ -68,9 +69,10 @@ def retired(name):
 
 @watching.failure_counts
 def bundled(name, directory):
-    """Have the host's own bundle of authorities made of those that are declared; it ``watch``es what writes these.
+    """Make the host's own bundle of authorities from the declared ones. It ``watch``es the states that write them.
 
-    It looks at the bundle: where ``update-ca-certificates`` failed once, the files are there and the bundle is not.
+    The state compares the bundle itself. After a failed ``update-ca-certificates`` the files are there, and the bundle
+    is not.
 
     :param name: the bundle.
     :param directory: where the declared authorities are.
@@ -79,7 +81,7 @@ def bundled(name, directory):
 
 
 def mod_watch(name, directory, sfun=None, **_):
-    """In a dry run, say that the bundle would be made anew; a run has made it."""
+    """Tell in a dry run that the bundle would be made again. In a run, ``bundle`` has made it by then."""
     return _bundled(name, directory, will_change=__opts__["test"])
 
 
@@ -94,14 +96,14 @@ def _bundled(name, directory, will_change):
     if done["retcode"]:
         comment = f"update-ca-certificates: {done['stderr'] or done['stdout']}"
         return ret | {"changes": {}, "result": False, "comment": comment}
-    # update-ca-certificates leaves the link of an authority that is gone. That link shows that it has run.
+    # update-ca-certificates leaves the link of an authority that is gone: the link shows that it ran before that.
     for link in _dangling(name, directory):
         os.unlink(link)
     return ret | {"comment": f"{name} was made anew"}
 
 
 def _is_bundled(name, directory):
-    """Tell whether a bundle has the authorities of a directory, and was made since one of them was removed."""
+    """Tell whether a bundle has the authorities of a directory, and was made after the last one was removed."""
     if not os.path.isdir(directory):
         return True
     if not os.path.exists(name) or _dangling(name, directory):
@@ -125,7 +127,7 @@ def _written(name, text, user, mode, write):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is as it should be"}
     if text is not None and _is_there(name, text, user, mode):
         return ret
-    # Neither of the two shows a key.
+    # Neither value shows a key.
     ret["changes"] = {name: {"old": "another" if os.path.exists(name) else None, "new": "written"}}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{name} would be written"}

@@ -1,4 +1,4 @@
-"""What asks new releases for what their contracts say."""
+"""The command that asks a new release for what its contracts promise."""
 
 import logging
 
@@ -6,9 +6,9 @@ log = logging.getLogger(__name__)
 
 
 def begun(name, apps):
-    """Start the command for the first app that will have a new release, early in a run: its imports take a second.
+    """Start the command early in a run, for the first app that will get a new release: its imports take a second.
 
-    It changes nothing: the release asks it, or it ends with the run.
+    The command changes nothing. A release uses it, or it ends with the run.
 
     :param name: the command, in words.
     :param apps: the apps of this host.

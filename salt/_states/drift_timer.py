@@ -1,12 +1,12 @@
-"""The timer that asks for drift: it runs, or it leaves nothing behind."""
+"""The timer of the drift check."""
 
 import os
 
 
 def switched(name, enabled, status):
-    """Have the timer run, now and from every boot on; or not at all, and no status that nobody keeps up to date.
+    """Run the timer, now and after each boot; or stop it, and remove the status that it would keep up to date.
 
-    Salt's ``service.dead`` says in every dry run that a unit which is not there would be stopped.
+    Salt's ``service.dead`` will not do: in each dry run it tells that a unit which is not there would be stopped.
 
     :param name: the timer's unit.
     :param enabled: whether it is to run.

@@ -4,10 +4,10 @@ from salt.exceptions import CommandExecutionError
 
 
 def loaded(name, source, template):
-    """Have the declared rules live, and in the file that is loaded at boot once they are confirmed.
+    """Load the declared rules. Once they are confirmed, they are written to the file that is loaded at boot.
 
-    nft has accepted them before any of them is live. Rules that would shut out somebody who is connected by ssh at this
-    moment are refused.
+    nft checks all rules before any of them is live. Rules that would shut out somebody who is connected by ssh right
+    now are refused.
 
     :param name: the file, ``/etc/saltern/firewall.nft``.
     :param source: its template.
@@ -28,7 +28,7 @@ def loaded(name, source, template):
 
 
 def confirmed(name):
-    """Keep the rules that this run has loaded. Of themselves they would be taken back.
+    """Confirm the rules that this run loaded. Without it a timer takes them back.
 
     :param name: the file that is loaded at boot.
     """

@@ -29,12 +29,12 @@ REASON = 200
 
 
 def ready(name, hosts, environment=None):
-    """Have minions that answer, and that have the tree's modules and what the pillar now tells them.
+    """Check that minions answer, and bring them the tree's modules and today's pillar.
 
-    :param name: whatever the state is for.
-    :param hosts: their ids.
-    :param environment: whose hosts the orchestration moves, which no other one may do meanwhile; ``None`` where it only
-        asks them.
+    :param name: what the state is for, in words.
+    :param hosts: the minions' ids.
+    :param environment: the environment whose hosts the orchestration moves. No other orchestration may move them
+        meanwhile. ``None`` where it only asks.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"All {len(hosts)} answer"}
     if environment and not _alone(environment):
@@ -48,7 +48,7 @@ def ready(name, hosts, environment=None):
 
 
 def _unready(hosts):
-    """Bring minions the tree's modules and pillar. Say whom that failed for, and which pillar has mistakes."""
+    """Bring minions the tree's modules and pillar. Return whom that failed for, and the mistakes in their pillars."""
     if __opts__["test"]:
         return ""
     ask = __salt__["fleet.ask"]
@@ -66,9 +66,9 @@ def _unready(hosts):
 
 
 def _alone(environment):
-    """Tell whether no other orchestration moves hosts of an environment, for as long as this one's states last.
+    """Lock an environment for this orchestration, and tell whether that worked.
 
-    What holds is the open file: it is closed with this orchestration, be it killed.
+    The lock is an open file: the kernel closes it when the orchestration ends, also when it is killed.
     """
     with contextlib.ExitStack() as stack:
         path = os.path.join(__opts__["cachedir"], f"saltern-{environment}.lock")
@@ -90,7 +90,7 @@ def refused(name):
 
 
 def told(name):
-    """Say what is under way, to whoever waits for the orchestration.
+    """Tell the operator who waits for the orchestration what is under way.
 
     :param name: a line.
     """
@@ -99,12 +99,12 @@ def told(name):
 
 
 def noted(name, hosts):
-    """Say what an operator must know of minions, to whoever waits for the orchestration.
+    """Tell the operator who waits for the orchestration what the minions' notes are.
 
-    A run of theirs that changes nothing is in no report of an orchestration.
+    The report of an orchestration leaves out a minion whose run changed nothing.
 
     :param name: what is told, in words.
-    :param hosts: their ids.
+    :param hosts: the minions' ids.
     """
     answers = __salt__["fleet.ask"](hosts, "notes.of_host")
     notes = [f"{host}: {note}" for host in hosts for note in noted_by(answers.get(host))]
@@ -112,15 +112,15 @@ def noted(name, hosts):
 
 
 def noted_by(answer):
-    """Return the notes in a minion's answer. One that has not the module yet, or a mistake in its pillar, has none."""
+    """Return the notes in a minion's answer: none where it lacks the module, or its pillar has a mistake."""
     return [note for note in answer if isinstance(note, str)] if isinstance(answer, list) else []
 
 
 def stopped(name, hosts):
-    """End an orchestration whose last step has failed on hosts: they take requests again where they are as before.
+    """End an orchestration whose last step failed. Hosts that are as they were before it take requests again.
 
-    :param name: what is to be done then.
-    :param hosts: their ids.
+    :param name: what the operator is to do then.
+    :param hosts: the ids of the hosts of that step.
     """
     if __opts__["test"]:
         return {"name": name, "changes": {}, "result": None, "comment": "Would stop here"}

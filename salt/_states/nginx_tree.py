@@ -15,8 +15,8 @@ def current(name, template, apps):
     The candidate tree is checked by ``nginx -t`` before any of it replaces the live one. Where it is refused, each
     changed site is tried alone: the sites that pass go live, the others stay as they were and fail the state by name.
     It ``watch``es the states that write the certificates.
-    Where an app host is drained, it comes back once the requests that were in flight have been answered, or the time
-    that its apps' settings give them (``drain``) is over.
+    Where an app host is drained, the state waits until that host has answered its requests, at most as long as the
+    apps' ``in_flight`` allows.
 
     :param name: nginx's directory, ``/etc/nginx``.
     :param template: what renders to its files; see ``formulas/nginx/files/tree.jinja``.
@@ -54,7 +54,7 @@ def current(name, template, apps):
 
 
 def _drained(addresses):
-    """Wait for what is under way on app hosts that were drained; say what had not ended in its time."""
+    """Wait for the requests on app hosts that were drained, and return those that did not end in their time."""
     if not addresses:
         return []
     limits = __salt__["drain.limits"]()
@@ -63,7 +63,7 @@ def _drained(addresses):
 
 
 def mod_watch(name, **_):
-    """Reload a running nginx whose certificates were written; in a dry run, say so where they would be."""
+    """Reload a running nginx whose certificates were written. In a dry run, tell that nginx would be reloaded."""
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
     if not __salt__["nginx_tree.runs"]():
         return ret
@@ -79,7 +79,7 @@ def mod_watch(name, **_):
 
 
 def drained_in(diff):
-    """Return the addresses of app hosts that get no more requests with a change, since they are drained.
+    """Return the addresses of the app hosts that a change drains.
 
     :param diff: of a file.
     """

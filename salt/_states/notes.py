@@ -2,7 +2,7 @@
 
 
 def told(name):
-    """Have what an operator must know of this host be told, whatever is shown of the run; see ``notes.of_host``.
+    """Tell what an operator must know of this host, whatever else the run shows; see ``notes.of_host``.
 
     :param name: what is told, in words.
     """

@@ -1,8 +1,8 @@
-"""What asks the app hosts of a proxy whether they are ready: it runs where there are any to choose from."""
+"""The service that asks a proxy's app hosts whether they are ready."""
 
 
 def watched(name):
-    """Have the service run, now and from every boot on, where a site is balanced over app hosts; or not at all.
+    """Run the service, now and after each boot, where a site is balanced over app hosts. Elsewhere stop it.
 
     :param name: the service's unit.
     """

@@ -5,7 +5,7 @@ from salt.exceptions import CommandExecutionError
 
 
 def present(name, owner, connections):
-    """Make a database that is closed to all but its app, and a login of that app with the password of the attachment.
+    """Make a database that only its app may use, and the app's login with the password of the attachment.
 
     :param name: the database.
     :param owner: the app; the role that owns the database has its name.
@@ -27,10 +27,10 @@ def present(name, owner, connections):
 
 
 def retired(name, databases, owners):
-    """Have the databases of ours that no app attaches any more closed to logins, and their owners too. The data stays.
+    """Close databases that no app attaches any more, and the logins of replaced passwords. The data stays.
 
-    So are the logins of passwords that were replaced. What a running release has in its config stays open: that of an
-    app that is held, or whose new release was refused.
+    Only what Saltern made is closed. What the config of a running release names stays open: its app is held, or its new
+    release was refused.
 
     :param name: the server's access list, ``pg_hba.conf``.
     :param databases: the databases that are attached.

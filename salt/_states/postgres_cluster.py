@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 def present(name, version):
     """Make a cluster where there is none, in UTF-8 and with checksums.
 
-    Never beside one of another version: after an upgrade of Debian, an empty cluster would take the old one's place and
+    No cluster is made beside one of another version: after an upgrade of Debian, the empty one would take its place and
     its port, and the apps would find no data.
 
     :param name: the cluster's name, such as ``main``.
@@ -45,7 +45,7 @@ def present(name, version):
 
 @watching.failure_counts
 def access_loaded(name, version, certificate):
-    """Have a running cluster read its access list and its certificate again when they are newer than what it has read.
+    """Reload a running cluster whose access list or certificate is newer than what the cluster has read.
 
     Where a run is interrupted after it wrote a file, the next one finds the file as it should be, and the server would
     keep the old one for good.
@@ -58,7 +58,7 @@ def access_loaded(name, version, certificate):
 
 
 def mod_watch(name, version, certificate, sfun=None, **_):
-    """Do so after a file was written; in a dry run, say so where it would be."""
+    """Reload the cluster after a file was written. In a dry run, tell that it would be reloaded."""
     paths = (f"/etc/postgresql/{version}/{name}/pg_hba.conf", certificate)
     is_written = __opts__["test"] and watching.would_write(__running__, paths)
     return _access_loaded(name, version, certificate, will_change=is_written)
@@ -66,9 +66,9 @@ def mod_watch(name, version, certificate, sfun=None, **_):
 
 def _access_loaded(name, version, certificate, will_change):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"Cluster {version}/{name} has its access list"}
-    # A server that does not run reads it when it starts.
+    # A server that does not run reads its files when it starts.
     unit = f"postgresql@{version}-{name}"
-    # A server that the run would restart has read them by then.
+    # A server that the run would restart has read its files by then.
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
     among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
     if __salt__["service_config.started"](unit, among=among) is None or (will_change and is_restarted):

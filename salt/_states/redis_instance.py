@@ -21,9 +21,7 @@ REPLACED = re.compile(r"(?m)^# (\S+) was replaced at (\S+)$")
 
 @watching.failure_counts
 def attached(name, app, directory):
-    """Have an instance's data be that of the app that attaches it, kept from earlier or not yet there.
-
-    Another app would find somebody else's jobs.
+    """Refuse an instance whose data is another app's: that app's jobs would be found there.
 
     :param name: the instance.
     :param app: the app that attaches it.
@@ -44,9 +42,9 @@ def attached(name, app, directory):
 
 @watching.failure_counts
 def users(name, app, directory):
-    """Have the file of those who may log in to an instance: its app, with its password and with those of before.
+    """Write the file of an instance's users: its app, with today's password and with earlier ones.
 
-    It is a file of its own, so that another password needs no restart.
+    The file is apart from the configuration, so that a new password needs no restart.
 
     :param name: the instance.
     :param app: the app that attaches it.
@@ -85,7 +83,7 @@ def _read(path):
 
 
 def _others(name, app, login, directory):
-    """Return the logins of passwords that were replaced, each with its digest and since when, where that is noted."""
+    """Return the logins of replaced passwords, each with its digest and, where noted, the time of its replacement."""
     text = _read(_users_path(name))
     if text is None:
         # Earlier versions had the app's user in the configuration.
@@ -108,8 +106,8 @@ def _text(name, app, login, others):
     own, operator = (__salt__["attachment.digest"](name, *user) for user in ((), ("operator",)))
     lines = [
         f"# Who may log in to the instance {name}, which belongs to the app {app}. {MANAGED} (formula redis).",
-        # Nobody is it. But Redis does as this user what it reads of its append-only file at a start: without the right
-        # to, it drops all that was written between MULTI and EXEC.
+        # Nobody logs in as this user. But at a start Redis runs its append-only file as this user, and without rights
+        # it would drop all that was written between MULTI and EXEC.
         "user default off resetpass ~* &* +@all",
         f"user {login} on #{own} {APPS}",
         "# The host itself, which tells it of a new certificate and of other users.",
@@ -134,7 +132,7 @@ def _write_users(name, text):
 
 @watching.failure_counts
 def admitted(name, port):
-    """Have a running instance admit those of its file of users, without a restart.
+    """Load the file of users into a running instance, without a restart.
 
     :param name: the instance.
     :param port: its port.
@@ -150,7 +148,7 @@ def _admitted(name, port, will_change):
     text = _read(_users_path(name)) or ""
     wanted = __salt__["redis_connection.admitted_by"](text.splitlines())
     try:
-        # Redis does not know the host where the host has another key by now.
+        # Where the host has a new key by now, Redis refuses the host itself.
         admits = None if __opts__["test"] and will_change else __salt__["redis_connection.admitted"](name, port)
     except CommandExecutionError as error:
         if "WRONGPASS" not in str(error):
@@ -174,14 +172,14 @@ def _admitted(name, port, will_change):
 
 
 def _stays_up(unit):
-    """Tell whether an instance runs, and has not read its files in this run: one that starts or restarts reads them."""
+    """Tell whether an instance runs and was not started in this run: a start reads the files."""
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
     among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
     return __salt__["service_config.started"](unit, among=among) is not None and not is_restarted
 
 
 def _closed(instances, directory):
-    """Work out, or do, what closes the logins of passwords that were replaced, and that nobody has any more.
+    """Plan, or close, the logins of replaced passwords that nobody uses any more.
 
     :return: the changes as a state reports them, and why each login that stays does.
     """
@@ -207,7 +205,7 @@ def _closed(instances, directory):
 
 
 def _valid(name, port, others):
-    """Say of each login of a password that was replaced why it stays valid; empty lists where it does not."""
+    """Return for each login of a replaced password why it stays valid: an empty list where it does not."""
     users, now = (
         __salt__["attachment.holders"]("redis", leaving, watching.staying(__running__))
         for leaving in (not __opts__["test"], True)
@@ -229,7 +227,7 @@ def _valid(name, port, others):
 
 @watching.failure_counts
 def replaced(name, instances, ports):
-    """Have no instance on the port of one that takes its place. Its data stays.
+    """Stop instances whose port another instance takes over. Their data stays.
 
     :param name: the directory of the configuration, ``/etc/redis``.
     :param instances: the instances that are attached.
@@ -237,7 +235,7 @@ def replaced(name, instances, ports):
     """
     gone = [one for one in _gone(name, instances) if _told(name, one)["port"] in map(str, ports)]
     declared = __pillar__["redis"]["instances"]
-    # Its successor may be refused, and then nothing would serve.
+    # The instance that takes over may be refused, and then nothing would serve.
     refused = {
         str(declared[one]["port"])
         for one in instances
@@ -248,9 +246,9 @@ def replaced(name, instances, ports):
 
 @watching.failure_counts
 def retired(name, instances):
-    """Have no instance that no app attaches any more, and that no release has in its config. Its data stays.
+    """Stop instances that no app attaches and no release has in its config. Their data stays.
 
-    Nor any login of a password that was replaced, where nobody has it any more.
+    Logins of replaced passwords that nobody uses any more are removed too.
 
     :param name: the directory of the configuration, ``/etc/redis``.
     :param instances: the instances that are attached.
@@ -273,7 +271,7 @@ def retired(name, instances):
 
 
 def _users(port):
-    """List who has an instance: releases of this host, or else the other hosts that are connected to it."""
+    """List who uses an instance: releases of this host, or else other hosts that are connected to it."""
     others = __salt__["redis_connection.remote"](int(port)) if port else []
     return __salt__["attachment.users"]("redis", port, watching.staying(__running__)) or [
         f"{one}, which is connected" for one in others
@@ -282,7 +280,7 @@ def _users(port):
 
 @watching.failure_counts
 def certificate_served(name, port, path):
-    """Have a running instance serve the certificate that is on the disk, without a restart.
+    """Load the certificate on the disk into a running instance, without a restart.
 
     :param name: the instance.
     :param port: its port.
@@ -292,7 +290,7 @@ def certificate_served(name, port, path):
 
 
 def mod_watch(name, port, path=None, sfun=None, **_):
-    """Do so after the file was written; in a dry run, say so where it would be."""
+    """Load the certificate after its file was written. In a dry run, tell that it would be loaded."""
     if sfun == "admitted":
         return _admitted(name, port, will_change=True)
     return _certificate_served(name, port, path, will_change=__opts__["test"])
@@ -332,13 +330,13 @@ def _retired(directory, gone):
         __salt__["kept.note"]("redis", instance, _told(directory, instance).get("app"))
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_users_path(instance))
-        # Done last, so that the next run takes up an interrupted one.
+        # Last, so that the next run completes an interrupted one.
         os.unlink(_path(directory, instance))
     return ret | {"comment": f"{', '.join(gone)} no longer runs; salt-call app.orphans lists the data that is kept"}
 
 
 def _gone(directory, attached):
-    """List the instances whose configuration is ours and that are not attached, sorted."""
+    """List the instances that Saltern configured and nobody attaches, sorted."""
     paths = sorted(glob.glob(_path(glob.escape(directory), "*")))
     names = [os.path.basename(path).removeprefix("redis-").removesuffix(".conf") for path in paths]
     return [name for name in names if name not in attached and _told(directory, name)]

@@ -4,7 +4,7 @@ from salt.exceptions import CommandExecutionError
 
 
 def current(name):
-    """Have the declared build and config of an app serving, with the declared formation.
+    """Release the declared build and config of an app, with the declared formation.
 
     A new release is made exactly when build or config differ from the current release's. An app that is held stays
     where it is.

@@ -15,11 +15,11 @@ NOT_FOLLOWED = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Refusal(Exception):
-    """Why root does not write there."""
+    """Why root refuses to write there."""
 
 
 def alone(name, directories, group, mode, files):
-    """Have root alone write into directories, and each file in them that root writes be a file of no other name.
+    """Close directories to all writers but root, and check that each file that root writes has only one name.
 
     :param name: what they are, in words.
     :param directories: their paths, each after the one that it is in. A package makes them before this state runs.
@@ -37,7 +37,7 @@ def alone(name, directories, group, mode, files):
             if not __opts__["test"]:
                 _give(directory, group, wanted[2])
             ret["changes"][directory] = {"old": found and _shown(*found), "new": _shown(*wanted)}
-        # Done once nobody else can put anything there any more.
+        # Checked last, when nobody else can put anything there any more.
         for pattern in files:
             for path in sorted(glob.glob(pattern)):
                 _judge(path)
@@ -99,7 +99,7 @@ def _shown(owner, group, mode):
 
 
 def _give(directory, group, mode):
-    """Make a directory root's, and no other one that somebody may have put in its place just now."""
+    """Give a directory to root, but not another one that somebody has put in its place meanwhile."""
     fd = os.open(directory, NOT_FOLLOWED | os.O_DIRECTORY)
     try:
         os.fchown(fd, 0, grp.getgrnam(group).gr_gid)
@@ -109,7 +109,7 @@ def _give(directory, group, mode):
 
 
 def _judge(path):
-    """Refuse what root would write through, or wait for."""
+    """Refuse a file through which root would write elsewhere, or on which a write would wait."""
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
         raise _no(path, found, "a file")

@@ -1,4 +1,4 @@
-"""Services that run with the configuration that is on the disk."""
+"""Services that must run with the configuration on the disk."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from salt.exceptions import CommandExecutionError
 
 @watching.failure_counts
 def asked(name):
-    """Have systemd begin to say what the run will want to know of its units. This changes nothing.
+    """Start to ask systemd what the run will have to know of its units. This changes nothing.
 
     :param name: what is asked, in words.
     """
@@ -37,7 +37,7 @@ def loaded(name, files, package=None):
 
 @watching.failure_counts
 def unit_read(name, units):
-    """Have systemd read the files of units again where they changed; it ``watch``es the states that write them.
+    """Reload systemd where files of units changed. It ``watch``es the states that write these files.
 
     :param name: what is read, in words.
     :param units: the units.
@@ -48,10 +48,10 @@ def unit_read(name, units):
 
 
 def mod_watch(name, sfun=None, files=(), package=None, **_):
-    """Act on files that were written; in a dry run, say so where they would be."""
+    """Act on files that were written. In a dry run, tell what would be done."""
     if sfun == "unit_read":
         return _read_again(name, True)
-    # A service that started after the files were written has read them. One that does not run reads them at its start.
+    # A service that started after the files were written has read them. A stopped service reads them when it starts.
     if __opts__["test"]:
         is_older = watching.would_write(__running__, files) and _would_run(name, package)
     else:
@@ -64,7 +64,7 @@ def _among():
 
 
 def _was_running(name, files):
-    """Tell whether a service runs since before its files were written, by the clock of this run alone."""
+    """Tell whether a service was started before its files were written, by the clock of this run alone."""
     started = __salt__["service_config.started"](name, recorded=False)
     return started is not None and newer(files, started, time.time())
 
@@ -80,7 +80,7 @@ def _read_again(name, is_older):
 
 
 def _done(name, is_due, changes, function=None, *arguments):
-    """Do something that is due, or say in a dry run that it is; return what a state returns."""
+    """Do what is due, or tell it in a dry run. Return what a state returns."""
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} was read"}
     if not is_due:
         return ret

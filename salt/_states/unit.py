@@ -8,7 +8,7 @@ import os
 
 
 def enabled(name, package):
-    """Have a unit start at boot.
+    """Enable a unit at boot.
 
     :param name: the unit.
     :param package: the package that brings it.
@@ -17,7 +17,7 @@ def enabled(name, package):
 
 
 def running(name, package=None, started_if=None, enable=True):
-    """Have a unit run, now and after a boot.
+    """Run a unit, now and after each boot.
 
     :param name: the unit.
     :param package: the package that brings it and starts it, or ``None`` where none starts it.
@@ -31,7 +31,7 @@ def running(name, package=None, started_if=None, enable=True):
 
 
 def _right(name, active=False, enable=False):
-    """Return what there is to say of a unit that is as it should be, or ``None``."""
+    """Return the result for a unit that is as it should be; ``None`` where the unit is not."""
     among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
     shown = __salt__["service_config.shown"](name, "ActiveState", "UnitFileState", among=among)
     wanted = {"ActiveState": "active"} if active else {}
@@ -42,7 +42,7 @@ def _right(name, active=False, enable=False):
 
 
 def _left_to_package(name, package):
-    """Return what a dry run has to say while the package is not there, or ``None``."""
+    """Return the result of a dry run while the package is not installed; ``None`` where the package is."""
     if not __opts__["test"] or not package or __salt__["pkg.version"](package):
         return None
     return {"name": name, "changes": {}, "result": True, "comment": f"The package {package} starts {name}"}

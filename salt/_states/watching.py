@@ -1,4 +1,4 @@
-"""What state modules with a ``mod_watch`` share. It holds no state of its own.
+"""What state modules with a ``mod_watch`` share. This module has no state of its own.
 
 Where a watched state has changed something, Salt calls ``mod_watch`` after a state that changed nothing itself, and
 keeps only that second result: a state that failed would end green (salt#43008).
@@ -15,9 +15,9 @@ OWNERSHIP = {"user", "group", "mode", "attrs", "cuser", "cgroup", "cmode"}
 
 
 def staying(running):
-    """Name the apps whose release, or whose removal, has failed or was not tried: what they run with stays in use.
+    """Name the apps whose release or removal failed or was not tried. What their processes use stays in use.
 
-    So a dry run that fails says of what they attach what the run would do.
+    So a failing dry run tells the same of their attachments as the run would.
 
     :param running: the results so far; Salt's ``__running__``.
     :return: names, sorted. An empty one stands for every app that is not declared any more.
@@ -33,7 +33,7 @@ def staying(running):
 
 
 def would_write(running, paths):
-    """Tell whether a dry run would write files, and not only give them to another owner: no service reads that anew.
+    """Tell whether a dry run would write files. A new owner alone does not count: no service reads a file again for it.
 
     :param running: the results so far; Salt's ``__running__``.
     :param paths: of the files that are watched.
@@ -44,7 +44,7 @@ def would_write(running, paths):
 
 
 def failure_counts(state):
-    """Have Salt keep the failure of a state, also where what it watches has changed.
+    """Keep the failure of a state, also where a state that it watches changed something.
 
     :param state: a function of a state module.
     :return: the function to be used in its place. An exception counts as Salt counts it: as a failure, with its
@@ -60,7 +60,7 @@ def failure_counts(state):
             ret = {"name": name, "changes": {}, "result": False, "comment": comment}
         return ret | {"skip_watch": True} if ret["result"] is False else ret
 
-    # Salt puts what a state may know of its run (`__running__`, …) into the globals of the function that it calls: they
-    # must be those of the state's own module.
+    # Salt puts `__running__` and other names into the globals of the function that it calls. These must be the globals
+    # of the state's own module.
     own = types.FunctionType(kept.__code__, state.__globals__, state.__name__, None, kept.__closure__)
     return functools.wraps(state)(own)
