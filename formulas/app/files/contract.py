@@ -1,15 +1,15 @@
 #!/opt/saltern/current/bin/python -I
-"""Ask the processes of a new release what its OpenAPI documents say that they answer.
+"""Call the processes of a new release as its OpenAPI documents describe, and judge the answers.
 
     contract <QUESTION
 
-It reads one mapping of JSON, which the module contract writes, and runs as the app's user. The documents hold only what
-may be called, so that nothing else can be. What is called follows from a document: its examples, the ends of what its
-parameters may be, and an id that came in an answer; with the same data it is the same each time. It ends at the first
-answer that is another than the document's, or when its time is over.
+The command reads one JSON mapping, which the module ``contract`` writes, and runs as the app's user. The documents hold
+only what may be called. A document decides the calls: its examples, the limits of its parameters, and an id from an
+earlier answer. The same data gives the same calls. The command ends at the first answer that does not fit its document,
+or when its time is over.
 
-Its answer is a mapping of JSON: how many ``calls`` there were for each document, whether it came to the ``end`` of
-them, and what is ``wrong``, or nothing: ``version``, ``call``, ``expected``, ``came``. Whoever asked tells the journal.
+The command prints a JSON mapping: the number of ``calls`` for each document, whether all were made (``end``), and what
+is ``wrong``, if anything: ``version``, ``call``, ``expected``, ``came``. The caller writes that to the journal.
 """
 
 import json
@@ -33,19 +33,19 @@ CHECKS = (
 # A call is told on one line.
 LONGEST = 100
 
-# It would call paths that no document has, to learn what it may put into headers and paths.
+# Probes are off: they would call paths that no document has, to learn which headers and paths work.
 probes.PROBES = ()
 
 
 def config(question, seconds):
     """Return schemathesis's settings.
 
-    :param question: what was asked.
-    :param seconds: how long this may take.
+    :param question: the mapping that the command read.
+    :param seconds: the time for all calls.
     """
     return schemathesis.Config.from_dict(
         {
-            # As nginx passes on what another app of this host asks for.
+            # The headers that nginx sets for another app of this host.
             "headers": {"Host": question["host"], "X-Forwarded-Proto": "http", "User-Agent": "saltern"},
             "max-time": max(int(seconds), 1),
             "request-timeout": question["timeout"],
@@ -70,7 +70,7 @@ def tried(question, version, seconds):
     stream = engine.from_schema(schema).execute()
     calls, wrong, is_whole = [], [], True
 
-    # The thread that makes the calls runs both. This thread reads events, and the next call does not wait for that.
+    # The thread that makes the calls runs both hooks. This thread only reads events, and no call waits for it.
     @schema.hook("after_call")
     def count(_context, _case, response):
         calls.append(response.status_code)
@@ -92,7 +92,7 @@ def tried(question, version, seconds):
 
 
 def misanswered(failure, response):
-    """Say which call had a wrong answer, what was expected and what came."""
+    """Return which call had a wrong answer, what was expected and what came."""
     where = urlsplit(response.request.url)
     path = f"{where.path}?{where.query}" if where.query else where.path
     expected, came = told(failure, response)
@@ -104,7 +104,7 @@ def shortened(text):
 
 
 def told(failure, response):
-    """Say what was expected and what came. Of an answer's content only where it is: it may be anybody's.
+    """Return what was expected and what came. An answer's content may be private: only its place is told.
 
     :param failure: what schemathesis found.
     :param response: the answer.
@@ -129,7 +129,7 @@ def told(failure, response):
 
 
 def misfit(failure):
-    """Say what the document expected at the place of an answer that does not fit it."""
+    """Return what the document expected at the place where an answer does not fit it."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in failure.instance_path)
     where, word = path.removeprefix(".") or "the body", str(failure.schema_path[-1] if failure.schema_path else "")
     said = failure.schema.get(word)
@@ -145,7 +145,7 @@ def misfit(failure):
 
 
 def unasked(event, error, question):
-    """Say why there is no answer to judge."""
+    """Return why there is no answer to judge."""
     label = getattr(event, "label", None) or "the document"
     kind = type(error).__name__
     if "Timeout" in kind:
@@ -172,7 +172,7 @@ def main(question):
 
 
 def warm_up():
-    """Import what schemathesis imports when it is first used: that may be done while the processes start."""
+    """Import what schemathesis imports at its first use, while the processes start."""
     nothing = {"openapi": "3.1.0", "info": {"title": "nothing", "version": "1"}, "paths": {}}
     question = {"documents": {"": nothing}, "origins": {"": "http://127.0.0.1"}, "host": "127.0.0.1", "timeout": 1}
     tried(question, "", 1)

@@ -5,29 +5,29 @@
     process --end [PROGRAM ...]
     process --run APP COMMAND [ARGUMENT ...]
 
-PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Supervisor runs this as
-root. It moves into a scope of its own, a control group below the app's slice, which nothing that the process starts
-can leave. There it starts the line of the Procfile as the app's user, stays as its parent, and hands signals on.
-The config is read as bytes from one file for each variable, so that nothing ever quotes, expands or trims a value.
-Standard output and error of the process go straight to the journal, as APP[PROCESS].
+PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Supervisor runs this
+launcher as root. The launcher moves into a scope of its own, a control group below the app's slice, which nothing that
+the process starts can leave. There the launcher starts the line of the Procfile as the app's user, stays as its parent,
+and hands signals on. The config is read as bytes from one file for each variable, so that nothing ever quotes, expands
+or trims a value. Standard output and error of the process go straight to the journal, as APP[PROCESS].
 
-SIGTERM means the same for each line: what the line's shells wait for gets it once, and the shells go on to no other
-command. What a program started itself is left to that program. Whatever is left after the grace is killed, and so is
-what a process that ended by itself has left behind, before supervisor starts it again.
+SIGTERM means the same for each line: the programs that the line's shells wait for get it once, and the shells start no
+further command. What a program started itself is that program's to end. After the grace, what is left is killed. Where
+a process ends by itself, what it left is killed before supervisor starts it again.
 
-With --end what is left of processes is ended in the same way: of those that are named as supervisor names them, as in
-shop.v3.web.1, or of all.
+With --end, what is left of processes is ended in the same way: of all, or of those named as supervisor names them, such
+as shop.v3.web.1.
 
-With --run it starts a command in the same environment, but in the terminal, from the current release. It is what
-APP-run calls.
+With --run, the launcher starts a command in the terminal, with the environment of the current release. APP-run calls
+this.
 
-This file stays small, since Python compiles it each time; what it calls is compiled once.
+This file stays small, because Python compiles it at each start. The modules that it imports are compiled once.
 """
 
 import os
 import sys
 
-# Neither what is in Python's own directories nor the current one comes before it, and nothing else is beside it.
+# First on the path, so that no module of Python's own or of the current directory takes its place.
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 name, *words = sys.argv[1:]

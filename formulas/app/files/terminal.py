@@ -1,15 +1,14 @@
 #!/usr/bin/python3 -IS
-"""Run a command as another user, out of reach of the terminal that it was started at.
+"""Run a command as another user, who cannot reach the terminal that the command was started at.
 
     terminal USER COMMAND [ARGUMENT ...]
 
-Whoever has root's terminal, as the controlling one or as an open file, can type into root's shell (TIOCSTI). So the
-command has a session of its own, and a terminal of its own in place of each standard stream that is a terminal. Pipes
-and files it has as they are: no byte of them changes. Nothing else of root's goes with it: no other open file, no
-variable but TERM.
+A program with root's terminal, as its controlling terminal or as an open file, can type into root's shell (TIOCSTI). So
+the command gets a session and a terminal of its own, for each standard stream that is a terminal. Pipes and files stay
+as they are, byte for byte. The command gets no other open file of root's, and no variable but TERM.
 
-What is typed goes to the command once it reads from its terminal: in "... | less" the keys are less's. With runuser
---pty and script the pipes would go through the terminal too, and all keys would be the command's.
+The command gets what is typed only once it reads from its terminal: in "... | less" the keys are for less. runuser
+--pty and script would send the pipes through the terminal too, and all keys to the command.
 """
 
 import contextlib
@@ -28,12 +27,12 @@ import tty
 
 STANDARD = (0, 1, 2)
 FORWARDED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
-# What the one who keeps the command's session tells, and is told.
+# The messages between root's process and the one that keeps the command's session.
 STARTED, ASKS, STOPPED, ENDED, GO_ON = b"s", b"a", b"z", b"e", b"g"
 SIZE = 65536
 # linux/prctl.h
 PR_SET_NO_NEW_PRIVS = 38
-# Seconds for what a command has printed at its end, where something that it left behind has its terminal still.
+# Seconds to show a command's last output, where a process that it left behind still has the terminal open.
 REST = 0.5
 
 
@@ -47,7 +46,7 @@ def main(user, *command):
 
 
 def _close_others():
-    """Close what root's shell had open, and have all three standard streams open."""
+    """Close the files that root's shell had open, and open those of the three standard streams that are closed."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in STANDARD:
             with contextlib.suppress(OSError):
@@ -58,7 +57,7 @@ def _close_others():
 
 
 def _terminal():
-    """Return the terminal that root is at, or ``None``."""
+    """Return root's terminal, or ``None`` where root has none."""
     with contextlib.suppress(OSError):
         return os.open("/dev/tty", os.O_RDWR)
     for fd in STANDARD:
@@ -66,7 +65,7 @@ def _terminal():
             try:
                 return os.open(os.ttyname(fd), os.O_RDWR | os.O_NOCTTY)
             except OSError:
-                # It has no name here: a container's, whose terminal is outside.
+                # The terminal has no name in a container: it is outside.
                 return os.dup(fd)
     return None
 
@@ -75,7 +74,7 @@ def _become(account, command):
     """Become a command of another user."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU):
         signal.signal(number, signal.SIG_DFL)
-    # No program gives it another user's rights from here on: what else that user runs may have it do what it wants.
+    # From here on no program gives the command another user's rights: other processes of its user may control it.
     ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     os.chdir("/")
     os.umask(0o022)
@@ -93,7 +92,7 @@ def _leave_pipes():
 
 
 class Attendant:
-    """Who stands between root's terminal and that of the command.
+    """The process between root's terminal and the command's.
 
     :param terminal: root's.
     """
@@ -104,7 +103,7 @@ class Attendant:
         self.modes = termios.tcgetattr(terminal)
         termios.tcsetattr(self.slave, termios.TCSANOW, self.modes)
         self._resize()
-        # Otherwise what stands behind a pipe may read and write the terminal too.
+        # Otherwise a program behind a pipe could read and write the terminal too.
         self.is_alone = os.isatty(0) and os.isatty(1)
         self.is_reading = self.is_raw = False
         self.group = None
@@ -129,7 +128,7 @@ class Attendant:
         os.set_blocking(self.master, False)
         self.group = struct.unpack("=i", self.line.recv(5)[1:])[0]
         for number in FORWARDED:
-            # A shell starts what is in the background without these two, and nohup without a third.
+            # A shell starts background jobs with these two signals ignored, and nohup with a third.
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, lambda number, _: self._signal(number))
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
@@ -137,7 +136,7 @@ class Attendant:
         try:
             if is_first:
                 self._read()
-            # A pipe's other end is to see its end when the command closes it.
+            # The other end of a pipe must see the end when the command closes it.
             _leave_pipes()
             return self._relay()
         finally:
@@ -168,7 +167,7 @@ class Attendant:
         return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
 
     def _show(self):
-        """Show what the command printed; return whether its terminal is open still."""
+        """Show what the command printed. Return whether its terminal is still open."""
         try:
             text = os.read(self.master, SIZE)
         except BlockingIOError:
@@ -180,7 +179,7 @@ class Attendant:
         return True
 
     def _take(self):
-        """Take what was typed. Root's terminal that went away ends the command."""
+        """Read what was typed. Where root's terminal has gone, the command ends."""
         try:
             self.pending = os.read(self.terminal, SIZE)
         except OSError:
@@ -194,12 +193,12 @@ class Attendant:
             self.pending = self.pending[os.write(self.master, self.pending) :]
 
     def _told(self):
-        """Do what the command needs, and return its status if it has ended."""
+        """Serve the command's requests, and return its status if it has ended."""
         said = self.line.recv(SIZE)
         if said[:1] == ENDED:
             return struct.unpack("=i", said[1:])[0]
         if not said:
-            # Somebody killed who kept its session.
+            # The process that kept the session was killed.
             return signal.SIGKILL
         if said == ASKS:
             self._read()
@@ -211,8 +210,9 @@ class Attendant:
         return None
 
     def _read(self):
-        """Have what is typed be the command's, from now on."""
-        # In the background it stops as any job would that reads. A group without a shell is not stopped so.
+        """Send what is typed to the command from now on."""
+        # In the background it stops, as each job that reads from the terminal does. A group without a shell is not
+        # stopped.
         for _ in range(100):
             if self._is_foreground():
                 break
@@ -245,7 +245,7 @@ class Attendant:
         self._resize()
 
     def _is_at_shell(self):
-        """Tell whether there is somebody who would let it go on."""
+        """Tell whether there is a shell that could continue it."""
         with contextlib.suppress(OSError):
             return os.tcgetpgrp(self.terminal) >= 0
         return False
@@ -254,7 +254,7 @@ class Attendant:
         try:
             return os.tcgetpgrp(self.terminal) == os.getpgrp()
         except OSError:
-            # Nobody's controlling terminal: no shell shares it out.
+            # This terminal controls no session: no shell manages it.
             return True
 
     def _resize(self):
@@ -268,14 +268,14 @@ class Attendant:
 
 
 def _keep(account, command, slave, line, is_first):
-    """Keep a session with a terminal, and the command in it, until that ends.
+    """Keep a session with a terminal and the command until the command ends.
 
     :param account: whose it is.
     :param command: its path and its arguments.
     :param slave: the terminal.
-    :param line: to the attendant.
-    :param is_first: whether the command may read from the terminal at once. Otherwise it is stopped as soon as it does,
-        as a job in the background is, and the attendant is asked.
+    :param line: the connection to the attendant.
+    :param is_first: whether the command may read from the terminal at once. Otherwise the command is stopped when it
+        reads, as a background job is, and the attendant is asked.
     """
     os.setsid()
     fcntl.ioctl(slave, termios.TIOCSCTTY, 0)

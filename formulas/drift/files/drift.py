@@ -3,11 +3,11 @@
 
     drift [--record]
 
-It says how many states would change and which, by their IDs, and never what: a diff may show a secret. With --record it
-also writes that line to the journal, as saltern-drift, and what it found to /var/lib/saltern/drift.json.
+The line has the number of states that would change and their IDs, but no diff: a diff may show a secret. With --record
+the line also goes to the journal, as saltern-drift, and the details go to /var/lib/saltern/drift.json.
 
-Exit code: 0 when nothing would change, 1 when something would, 2 when the dry run or states in it failed, when a
-certificate soon ends, or when a service ends again and again.
+Exit code: 0 when nothing would change, 1 when something would. 2 when the dry run or one of its states failed, when a
+certificate soon expires, or when a service ends again and again.
 """
 
 import datetime
@@ -21,7 +21,7 @@ import time
 STATUS = "/var/lib/saltern/drift.json"
 COMMAND = ("/usr/local/bin/salt-call", "--out", "json", "drift.states")
 
-# Seconds that one dry run may take, that a converge is waited for, and between two looks whether it is done.
+# Seconds: the limit of one dry run, the wait for a converge, and the pause between two looks at it.
 TIMEOUT = 900
 PATIENCE = 1800
 PAUSE = 5
@@ -30,10 +30,10 @@ CODES = {"none": 0, "drift": 1, "failed": 2}
 
 
 def asked():
-    """Return what the module ``drift`` answers, or the reason why it does not, as text.
+    """Return the answer of the module ``drift``, or the reason why there is none, as text.
 
-    What a converge changes while a dry run is under way is no drift. The module says so when it sees one; a short one
-    it may miss, so that whatever differs is asked a second time.
+    What a converge changes during a dry run is no drift. The module tells when it sees a converge. It can miss a short
+    one, so a difference is asked for a second time.
     """
     deadline = time.monotonic() + PATIENCE
     is_second = False
@@ -52,7 +52,7 @@ def answered():
     """Ask the module once; see ``asked``."""
     try:
         done = subprocess.run(COMMAND, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT, check=False)
-        # A message may come before the answer.
+        # Messages may come before the answer.
         answer = json.loads(done.stdout[done.stdout.index(b"{\n") :])["local"]
     except subprocess.TimeoutExpired:
         return f"not done after {TIMEOUT // 60} minutes"
@@ -63,7 +63,7 @@ def answered():
 
 
 def status(answer, now):
-    """Return what is to be recorded.
+    """Return what to record.
 
     :param answer: what ``asked`` returned.
     :param now: the time.
@@ -79,7 +79,7 @@ def status(answer, now):
 
 
 def line(found):
-    """Say in one line what was found.
+    """Return in one line what was found.
 
     :param found: as ``status`` gives it.
     """
@@ -103,7 +103,7 @@ def counted(found, thing):
 
 
 def record(found):
-    """Write what was found to the journal and to the status file, which is the old one or the new one at any moment."""
+    """Write what was found to the journal and, atomically, to the status file."""
     syslog.openlog("saltern-drift")
     syslog.syslog(syslog.LOG_INFO if found["result"] == "none" else syslog.LOG_WARNING, line(found))
     os.makedirs(os.path.dirname(STATUS), mode=0o755, exist_ok=True)

@@ -1,10 +1,10 @@
 #!/usr/bin/python3 -IS
 """Keep the sites of this proxy on the app hosts that take requests.
 
-It asks each app host that stands in /etc/nginx/peers, at its front, whether it is ready: twice a second, as long as
-this process runs. One that is drained, or fails twice in a row, is out; one that is out and answers well three times in
-a row is in again; one that fails again and again must answer well for longer each time. The last one that is in stays
-in, whatever it answers. Who is out stands in the same files, which nginx includes and reads again at each change.
+This service asks each app host in /etc/nginx/peers twice a second whether the host is ready. A host goes out when it is
+drained or fails twice in a row. It comes back after three good answers in a row; a host that fails again and again must
+answer well for longer each time. The last host that is in stays in, whatever it answers. The same files hold who is
+out: nginx includes them, and reads them again at each change.
 """
 
 import asyncio
@@ -21,21 +21,21 @@ DIRECTORY = "/etc/nginx/peers"
 LOCK = "/run/saltern/saltern.peers.lock"
 PATH = "/.saltern/ready"
 
-# Seconds. Two connections that are not taken, and what lies between, are less than three.
+# Seconds. Two connections that nobody accepts, and the pause between them, take less than three.
 CONNECT = 1
 PAUSE = 0.5
 PAUSE_UNREACHABLE = 0.1
 LOOK = 0.5
 RELOAD_AGAIN = 5
 
-# What a host answers that somebody has drained for a while, see the module drain. That is no failure of its own.
+# The answer of a host that was drained for a while; see the module drain. It counts as no failure.
 DRAINED_STATUS, DRAINED = 423, "is drained"
 UNREACHABLE = "takes no connection"
 FAILURES = 2
-# Of one piece of data, some 0.6 s after it was first sent.
+# Retransmissions of one piece of data: some 0.6 s after it was first sent.
 SENT_AGAIN = 2
 PASSES = 3
-# So often the passes that are asked for are doubled, once for each time that a host went out within these seconds.
+# The good answers asked for double each time that a host goes out within these seconds, at most this often.
 DOUBLED = 5
 MEMORY = 600
 
@@ -71,8 +71,8 @@ class Target:
     :param app: the app's name.
     :param id: the host's id.
     :param address: where it is asked, as ``10.0.0.1:8100``.
-    :param status: what it is to answer.
-    :param timeout: the seconds within which.
+    :param status: the expected status.
+    :param timeout: seconds in which the answer must come.
     """
 
     app: str
@@ -83,7 +83,7 @@ class Target:
 
 
 def targets(app, text):
-    """Return whom a file names.
+    """Return the targets that a file names.
 
     :param app: the app's name.
     :param text: the file's.
@@ -101,12 +101,12 @@ def targets(app, text):
 
 @dataclasses.dataclass
 class Record:
-    """What is known of a target.
+    """The state of a target.
 
     :param is_out: whether it gets no requests.
-    :param in_a_row: how often it has answered as last time.
+    :param in_a_row: how many answers in a row were like the last one.
     :param reason: why it failed, or ``None``.
-    :param outs: when it failed and so went out.
+    :param outs: the times at which it went out because it failed.
     """
 
     is_out: bool = False
@@ -115,7 +115,7 @@ class Record:
     outs: list[float] = dataclasses.field(default_factory=list)
 
     def add(self, reason):
-        """Take an answer.
+        """Count an answer.
 
         :param reason: what is wrong with it, or ``None``.
         """
@@ -124,7 +124,7 @@ class Record:
         self.reason = reason
 
     def should_be_out(self, now):
-        """Tell whether it should get no requests, for all that is known of it alone.
+        """Tell whether it should get no requests, whatever the other targets answer.
 
         :param now: seconds of the monotonic clock.
         """
@@ -133,7 +133,7 @@ class Record:
         return self.is_out and self.in_a_row < self.passes(now)
 
     def passes(self, now):
-        """Return how often in a row it must answer well to be in again."""
+        """Return how many good answers in a row bring it back."""
         recent = sum(now - MEMORY < at for at in self.outs)
         return PASSES * 2 ** min(max(recent - 1, 0), DOUBLED)
 
@@ -150,8 +150,8 @@ def decided(records, drained, now):
     serving = records.keys() - drained
     if serving - out:
         return out
-    # That none of them answers well is no host's own trouble, or there is no other to turn to.
-    # One that is back is better than they are, at its first good answer.
+    # Where no host answers well, the trouble is no single host's, and no other host could take over. Then a host that
+    # is out comes back at its first good answer.
     is_back = {name for name in serving if records[name].in_a_row and records[name].reason is None}
     out -= {name for name in serving if not records[name].is_out} | is_back
     return out if serving - out else out - serving
@@ -172,7 +172,7 @@ async def ask(target):
     except ValueError:
         return "has no port"
     try:
-        # No proxy says anything of whom the question is from: it is the host's own.
+        # No proxy header: the question is the host's own.
         writer.write(f"GET {PATH} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: saltern-peers\r\n\r\n".encode())
         line = await asyncio.wait_for(reader.readline(), target.timeout)
     except TimeoutError:
@@ -229,7 +229,7 @@ class Site:
         self.records, self.tasks, self.drained, self.read_as = {}, {}, set(), ""
 
     def look(self):
-        """Read the file where it is another one, and ask whom it names."""
+        """Read the file where it has changed, and ask the targets that it names."""
         with open(self.path, encoding="utf-8", errors="replace") as stream:
             text = stream.read()
         if text == self.read_as:
@@ -250,7 +250,7 @@ class Site:
         self.settle()
 
     def end(self):
-        """Ask nobody any more."""
+        """Stop asking."""
         for task in self.tasks.values():
             task.cancel()
 
@@ -267,7 +267,7 @@ class Site:
             await asyncio.sleep(PAUSE_UNREACHABLE if is_unreachable else PAUSE)
 
     def settle(self):
-        """Decide who is out, and write it where it stands otherwise in the file."""
+        """Decide who is out, and write that where the file says otherwise."""
         now = time.monotonic()
         out = decided(self.records, self.drained, now)
         for name, record in self.records.items():
@@ -276,19 +276,19 @@ class Site:
                 has_failed = record.is_out and record.reason != DRAINED
                 record.outs = [at for at in record.outs if now - MEMORY < at] + ([now] if has_failed else [])
                 print(f"{self.app}: {name} {self.told(name)}", flush=True)
-        # Of a file that names nobody whom it could ask, it knows nothing.
+        # Where the file names no target, nothing is known.
         if not self.records or peers_out(self.read_as) == out:
             return
         with locked(), contextlib.suppress(FileNotFoundError):
             with open(self.path, encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
-            # What is there besides those marks is a converge's to put right.
+            # Everything else in the file is for a converge to correct.
             if mark(text, out) != text:
                 replace(self.path, mark(text, out))
                 reload.wanted = True
 
     def told(self, name):
-        """Say what became of a host and why."""
+        """Log whether a host is in or out, and why."""
         record = self.records[name]
         if not record.is_out:
             return f"is in: it was ready {record.in_a_row} times in a row"
@@ -297,7 +297,7 @@ class Site:
 
 
 def ended(task):
-    """End with a task that failed: systemd starts this process anew, and all are asked again."""
+    """End this process where a task failed: systemd starts it again, and all targets are asked again."""
     if not task.cancelled():
         task.print_stack()
         os._exit(1)
@@ -305,14 +305,14 @@ def ended(task):
 
 @contextlib.contextmanager
 def locked():
-    """Keep a converge from writing meanwhile."""
+    """Hold the lock that keeps a converge from writing meanwhile."""
     with open(LOCK, "w", encoding="ascii") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 def replace(path, text):
-    """Write a file so that it is the old one or the new one at any moment."""
+    """Write a file atomically: at any moment it is the old one or the new one."""
     with open(f"{path}.new", "w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
@@ -322,10 +322,10 @@ def replace(path, text):
 
 
 class Reload:
-    """Has nginx read the files again. Where it does not, it is told again, and why is said once."""
+    """Reloads nginx. Where that fails, the reload is tried again, and the reason is logged once."""
 
     def __init__(self):
-        # What was written before this process began may not have been read.
+        # nginx may not have read what was written before this process began.
         self.wanted, self.said, self.not_before = True, "", 0.0
 
     async def when_wanted(self):

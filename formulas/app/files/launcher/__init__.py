@@ -1,11 +1,10 @@
-"""The launcher of the apps' processes. It is byte-compiled when it is installed: it runs at each start of a process.
+"""The launcher of the apps' processes. It runs at each start of a process, so it is byte-compiled when it is installed.
 
-For the same reason it imports little: ``signal``, ``socket``, ``json`` and ``contextlib`` take longer to import than
-all else that a start does, so that it uses the C modules below them. A module of its own is never imported late: by
-then a converge may have brought another version of it.
+For the same reason it uses C modules: to import ``signal``, ``socket``, ``json`` and ``contextlib`` takes longer than
+the rest of a start. The launcher imports its own modules early, because a converge may bring another version of them.
 """
 
 import os
 
-# What supervisor and others call.
+# What supervisor and other programs call.
 ENTRY = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/process"

@@ -15,15 +15,15 @@ TERMINAL = "/usr/local/lib/saltern/terminal"
 
 
 def run(app, *command):
-    """Run a one-off command as a process of the current release would be."""
+    """Run a one-off command like a process of the current release."""
     if not command:
         sys.exit(f"usage: {app}-run COMMAND [ARGUMENT ...]")
     user = pwd.getpwnam(app)
     if os.geteuid() == 0:
-        # Below the app's slice, whose limits hold for it too. systemd-run has its own mind of a $ among its arguments.
+        # Below the app's slice, so that its limits apply. systemd-run would expand a $ in its arguments.
         words = json.dumps([app, *command]).replace("$", "\\u0024")
         unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
-        # Without a word systemd would show the command line, in the journal and to whoever asks.
+        # Without a description, systemd shows the command line, in the journal and to each user who asks.
         scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice"]
         scope += [f"--description={app}-run", "--"]
         os.execvp(scope[0], [*scope, ENTRY, "--run-there", words])

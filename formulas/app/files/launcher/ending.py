@@ -1,4 +1,4 @@
-"""The end of what is in a scope: whom SIGTERM is for, and SIGKILL for the rest."""
+"""The end of a scope's processes: which of them get SIGTERM, and SIGKILL for the rest."""
 
 import _signal as signal
 import os
@@ -6,13 +6,13 @@ import time
 
 from .log import say
 
-# Seconds between two looks at what is left.
+# Seconds between two looks at the processes that are left.
 POLL = 0.05
-# Seconds that a process has to end by itself, once what it read from, or its parent, has ended.
+# Seconds that a process has to end by itself, once its parent or the writer of its pipe has ended.
 SETTLE = 1
-# Seconds in which what was killed has ended, also on a busy machine, where the kernel does not wait for a disk.
+# Seconds in which a killed process has ended, also on a busy machine, unless the kernel waits for a disk.
 KILLED = 10
-# How the kernel calls the state of a process that was sent SIGSTOP.
+# The kernel's letter for a process that was sent SIGSTOP.
 STOPPED = "T"
 SHELLS = {"sh", "dash", "bash", "rbash", "ash", "busybox", "ksh", "ksh93", "mksh", "yash", "zsh", "fish", "posh"}
 NULL = "/dev/null"
@@ -21,7 +21,7 @@ LISTED = 5
 
 
 class Process:
-    """What the kernel says of a process."""
+    """A process, as the kernel describes it."""
 
     def __init__(self, pid, parent, name, caught=0, stdin="", outputs=(), is_root=False, state="S"):
         self.pid, self.parent, self.name, self.caught = pid, parent, name, caught
@@ -46,7 +46,8 @@ def look(pid):
         parent, caught = int(status["PPid"]), int(status["SigCgt"], 16)
         links = [link(f"/proc/{pid}/fd/{descriptor}") for descriptor in (0, 1, 2)]
         process = Process(pid, parent, name, caught, links[0], links[1:], status["Uid"].split()[1] == "0", state)
-        # Where only the first thread has ended, the others go on, and the name of the program cannot be read any more.
+        # Where only the first thread has ended, the other threads go on, and the kernel no longer tells the program's
+        # name.
         process.is_dead = state in "ZX" and threads < 2
         return process
     except (OSError, KeyError):
@@ -63,9 +64,9 @@ def link(path):
 def heads(found):
     """Find whom a signal is for: the programs that a line's shells have started, and these shells.
 
-    What a program has started itself is its own business: the children of a pool that got SIGTERM beside their parent
-    would drop what they are at. A shell that has a trap decides for what it started in the background, and cannot run
-    the trap before what it started in the foreground ends. What reads from a pipe reads until its writers have ended.
+    A program ends its own children: the children of a pool would drop their work if they got SIGTERM beside their
+    parent. A shell with a trap decides for its background jobs, and runs the trap once its foreground job has ended. A
+    process that reads from a pipe reads until the pipe's writers have ended.
 
     :param found: the processes, by PID.
     :return: the shells, each before what it has started, and the programs.
@@ -107,7 +108,7 @@ def descends(process, ancestor, found):
 
 
 class Ending:
-    """The end of what is in a scope: SIGTERM once to whom it is for, and SIGKILL to all that the grace did not do for.
+    """The end of a scope's processes: SIGTERM once, and SIGKILL to those that the grace was too short for.
 
     :param scope: the scope.
     """
@@ -119,7 +120,8 @@ class Ending:
         self.since, self.is_late, self.is_stuck = None, False, False
 
     def step(self):
-        """Do what is due, and tell whether it is done: nothing is left, or what the kernel does not let go."""
+        """Do the next step, and tell whether the end is reached: nothing is left, or only what the kernel cannot
+        end."""
         found = self.scope.found()
         if not found:
             return True
@@ -135,7 +137,7 @@ class Ending:
                 self.is_stuck = True
                 say(self.scope, f"has not ended {KILLED} s after SIGKILL, since the kernel holds it: {listed(found)}")
             return self.is_stuck
-        # Where its launcher is yet there, that one ends the rest.
+        # Where the launcher is still there, it ends the rest.
         launchers = [process for process in found.values() if process.is_root]
         shells, programs = ([], launchers) if launchers else heads(found)
         due = [process.pid for process in [*shells, *programs]]
@@ -145,7 +147,7 @@ class Ending:
             if pid not in self.told and (is_first or now - self.since[pid] >= SETTLE):
                 self.told.add(pid)
                 self.scope.send(pid, signal.SIGTERM)
-        # What was sent SIGSTOP hears of nothing, and keeps whoever waits for it.
+        # A stopped process hears no signal, and its parent waits for it.
         for pid in [pid for pid, process in found.items() if process.state == STOPPED and pid not in self.continued]:
             self.continued.add(pid)
             self.scope.send(pid, signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""The first process of a scope: it starts the line of the Procfile, hands signals on, and ends what is left of it."""
+"""The first process of a scope: it starts the line of the Procfile, hands signals on, and ends what the line left."""
 
 import _signal as signal
 import os
@@ -11,15 +11,15 @@ from .release import build_of, environment, record
 from .scope import Scope
 from .user import default_signals, hide_others
 
-# What is handed on to the process. It decides itself what they mean.
+# The signals that are handed on. The process decides what they mean.
 HANDED_ON = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 
 
 def first(app, number, process, port=None):
-    """Start the process, hand signals on to it, and end when nothing of it is left, in the way in which it ended."""
+    """Start the process and hand signals on to it. End as the process ended, once nothing of it is left."""
     scope = Scope(app, number, process)
     signal.pthread_sigmask(signal.SIG_BLOCK, {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD})
-    # By this process: the journal takes all that one PID writes within a second for the same user's.
+    # Written by this process, because the journal counts all lines of one PID within a second as one user's.
     say(scope, f"starts{f' on port {port}' if port else ''}")
     told, telling = os.pipe()
     child = os.fork()
@@ -33,12 +33,12 @@ def first(app, number, process, port=None):
             os._exit(1)
     spare(os.getpid())
     os.close(telling)
-    # It ends where the child has become the process.
+    # The pipe closes where the child has become the process.
     with open(told, encoding="utf-8", errors="replace") as file:
         for line in file.read().splitlines():
             say(scope, line)
     status = ending = None
-    # The run that started it may have ended before this process was told of it.
+    # The run that started this process may have ended before the kernel was asked to tell of that.
     is_stopped = scope.kind == "release" and os.getppid() == 1
     while not (ending and ending.step()):
         signals = [] if is_stopped else wait_for_signals(POLL if ending else None)
@@ -61,9 +61,9 @@ def first(app, number, process, port=None):
 
 
 def obstacle(scope, error):
-    """Say in words what is in the way of a start.
+    """Return in words why a start failed.
 
-    :param error: what the start has raised: often an ``OSError``, or that of a release without what starts it.
+    :param error: the start's exception: an ``OSError``, or that of a release without the line.
     """
     if "getpwnam" in str(error):
         return f"the user {scope.app} is missing"
@@ -76,14 +76,14 @@ def obstacle(scope, error):
 
 
 def wait_for_signals(seconds):
-    """Return the next signal, and none where there is none in time."""
+    """Return the next signal, or none where none comes in time."""
     wanted = {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD}
     found = signal.sigwaitinfo(wanted) if seconds is None else signal.sigtimedwait(wanted, seconds)
     return [found.si_signo] if found else []
 
 
 def spare(pid):
-    """Have the kernel choose other processes than this one when memory is short, where it may be asked to."""
+    """Ask the kernel to end other processes before this one when memory is short, where that is allowed."""
     try:
         with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
             file.write("-1000")
@@ -92,7 +92,7 @@ def spare(pid):
 
 
 def how(status, killed):
-    """Say how a process ended.
+    """Return in words how a process ended.
 
     :param status: as ``os.waitpid`` returns it.
     :param killed: how many processes of it were killed because memory was short.
@@ -129,12 +129,12 @@ def end_like(status):
 
 
 def become(scope, port, telling):
-    """Become the process: its line, in its build, with its config, as the app's user.
+    """Become the process: run its line in its build, with its config, as the app's user.
 
-    :param telling: a descriptor for what its launcher is to say of it.
+    :param telling: the descriptor by which the launcher learns why the start failed.
     """
     release = record(scope.app, scope.number)
-    # As it was written, in whatever encoding supervisor's own environment has.
+    # As bytes, because supervisor's environment may have another encoding.
     command = release["processes"][scope.kind].encode()
     variables = environment(f"/srv/apps/{scope.app}/releases/{scope.number}", release, scope.app, port)
     user = pwd.getpwnam(scope.app)
@@ -147,5 +147,5 @@ def become(scope, port, telling):
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     default_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    # No program gives it another user's rights from here on. The config is not read by a program of root's.
+    # From here on no program gives the process another user's rights, and no program of root's reads the config.
     os.execve("/usr/bin/setpriv", ["setpriv", "--no-new-privs", "--", "/bin/sh", "-c", command], variables)

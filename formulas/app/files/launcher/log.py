@@ -10,7 +10,7 @@ JOURNAL = "/run/systemd/journal/stdout"
 
 
 def say(scope, text):
-    """Write a line to the log of a process: one line, since what an app calls its programs is no word of root's."""
+    """Write one line to the log of a process. An app names its programs, so their names must not add lines."""
     shown = "".join(char if char.isprintable() else "?" for char in text)
     os.write(scope.log, f"v{scope.number} {scope.process} {shown}\n".encode())
 
@@ -25,7 +25,7 @@ def journal(scope):
 def stream(scope):
     """Open a stream into the journal, as sd_journal_stream_fd(3) does, and return its descriptor.
 
-    It names the scope, so that the line of a process that has ended meanwhile is known to be of it, too.
+    The stream names the scope, so that the lines of a process are known also after the process has ended.
     """
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -1,9 +1,9 @@
-"""What a release says of its processes: their lines, their graces, their environment."""
+"""What a release declares for its processes: lines, graces, environment."""
 
 import _json
 import os
 
-# What supervisor waits for where no grace is declared; see salt/_modules/process.py.
+# Seconds that supervisor waits where no grace is declared.
 DEFAULT_GRACE = 30
 
 
@@ -32,7 +32,7 @@ def build_of(release, app):
 
 
 class Plain:
-    """How JSON is read: as the module ``json`` does, whose import would take longer than all else."""
+    """JSON as the module ``json`` reads it. Its import would take longer than the rest of a start."""
 
     strict = True
     object_hook = object_pairs_hook = None

@@ -1,4 +1,4 @@
-"""The control groups of processes, each a scope of systemd's."""
+"""The control groups of processes: each is a scope of systemd."""
 
 import _signal as signal
 import os
@@ -7,7 +7,7 @@ from .ending import Process, look
 from .release import DEFAULT_GRACE, record
 
 GROUPS = "/sys/fs/cgroup"
-# How often one looks for a process that does not end meanwhile.
+# How many looks are taken for a process that does not end meanwhile.
 LOOKS = 10
 
 
@@ -28,7 +28,7 @@ class Scope:
         return f"{tree()}/{self.below}"
 
     def pids(self):
-        """Return the PIDs in it, none where it is not there."""
+        """Return the PIDs in the scope: none where there is no such scope."""
         found = []
         for directory, _, _ in os.walk(self.path):
             try:
@@ -39,10 +39,10 @@ class Scope:
         return found
 
     def found(self):
-        """Return the processes in it by PID, but for the one that asks.
+        """Return the processes in the scope by PID, without the one that asks.
 
-        One that ends while it is looked at may have started another one that was not there yet: a chain of processes
-        that fork and end must not look like none. After some looks it stands for what it has started.
+        A process that ends during a look may have started another one: a chain of forks must not look empty. After some
+        looks the last process seen counts as there.
         """
         for _ in range(LOOKS):
             looked = {pid: look(pid) for pid in self.pids() if pid != os.getpid()}
@@ -52,12 +52,12 @@ class Scope:
         return {pid: Process(pid, 1, "unknown") for pid, process in looked.items() if process is None}
 
     def grace(self):
-        """Return the seconds that its release gives it between SIGTERM and SIGKILL."""
+        """Return the seconds that the release allows between SIGTERM and SIGKILL."""
         graces = record(self.app, self.number).get("grace") or {}
         return graces.get(self.kind, DEFAULT_GRACE)
 
     def close(self):
-        """Have the kernel refuse more processes in it: what forks without end would outrun the signals."""
+        """Forbid new processes in the scope: a chain of forks would outrun the signals."""
         for root in (tree(), f"{GROUPS}/pids"):
             try:
                 with open(f"{root}/{self.below}/pids.max", "w", encoding="ascii") as file:
@@ -66,7 +66,7 @@ class Scope:
                 continue
 
     def send(self, pid, number):
-        """Send a signal to a process in it, and to no other that was given the PID of one that has ended meanwhile."""
+        """Send a signal to a process in the scope, but not to another one that got the PID meanwhile."""
         try:
             descriptor = os.pidfd_open(pid)
         except OSError:
@@ -82,7 +82,7 @@ class Scope:
             os.close(descriptor)
 
     def out_of_memory(self):
-        """Return how many processes of it the kernel has killed because memory was short."""
+        """Return how many of the scope's processes the kernel has killed because memory was short."""
         for root, name in ((tree(), "memory.events"), (f"{GROUPS}/memory", "memory.oom_control")):
             try:
                 with open(f"{root}/{self.below}/{name}", encoding="ascii") as file:
@@ -98,7 +98,7 @@ def escaped(name):
 
 
 def tree():
-    """Return where the control groups are by which systemd knows processes: of version 2, mixed, or of version 1."""
+    """Return the directory of systemd's control groups: version 2, mixed, or version 1."""
     for root in (GROUPS, f"{GROUPS}/unified", f"{GROUPS}/systemd"):
         if os.path.exists(f"{root}/cgroup.procs"):
             break

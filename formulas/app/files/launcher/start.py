@@ -1,4 +1,4 @@
-"""Before a process: what supervisor starts, and what ends what nobody runs any more."""
+"""Before a process: what supervisor starts, and the end of processes that nobody manages any more."""
 
 import _signal as signal
 import _socket as socket
@@ -16,12 +16,12 @@ from .scope import Scope, scopes
 SUPERVISOR = "/run/supervisor.sock"
 # Seconds in which supervisor answers.
 ASKED = 2
-# Seconds in which systemd forgets a scope that is empty.
+# Seconds in which systemd forgets an empty scope.
 FORGOTTEN = 10
 
 
 def start(app, number, process, port=None):
-    """Become the first process of a scope, once nothing is left there; or attend to a launcher that is there yet."""
+    """Become the first process of a scope once the scope is empty, or stand in for a launcher that is still there."""
     if is_to_stop(f"{app}.v{number}.{process}"):
         return
     scope = Scope(app, number, process)
@@ -36,22 +36,23 @@ def start(app, number, process, port=None):
     command = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={scope.unit}", f"--slice={scope.slice}"]
     command += [f"--description={app} v{number} {process}"]
     if scope.kind == "release":
-        # It ends with the run that started it.
+        # A process of a run ends with the run.
         first = ["setpriv", "--pdeathsig", "TERM", "--", ENTRY, "--first"]
     else:
-        # At a shutdown supervisor stops it, with its grace. systemd would send SIGTERM to each process of the scope.
+        # At a shutdown supervisor stops the process, with its grace. systemd would send SIGTERM to each process of the
+        # scope.
         command += ["--property=Before=supervisor.service"]
         first = [ENTRY, "--first"]
     os.execvp(command[0], [*command, "--", *first, *words])
 
 
 def is_to_stop(program):
-    """Tell whether supervisor has told this process to end, before the process could hear it.
+    """Tell whether supervisor sent SIGTERM before this process could receive it.
 
-    From supervisord's fork to its exec a signal is taken by supervisord's own handler, and lost: it would wait for the
-    whole grace, and kill the launcher alone.
+    Between supervisord's fork and exec, supervisord's own handler takes the signal, and it is lost. Supervisor would
+    wait for the whole grace, and kill only the launcher.
 
-    :param program: as supervisor names it. One that it does not know, such as ``release``, is not to stop.
+    :param program: as supervisor names it. A program that supervisor does not know, such as ``release``, goes on.
     """
     value = f"<params><param><value><string>{program}</string></value></param></params>"
     body = f"<methodCall><methodName>supervisor.getProcessInfo</methodName>{value}</methodCall>"
@@ -72,11 +73,11 @@ def is_to_stop(program):
 
 
 def outlived(found, words):
-    """Find the launcher of a process whose supervisor has died, so that another one starts the process now.
+    """Find the launcher of a process whose supervisor has died and been replaced.
 
     :param found: the processes of its scope, by PID.
     :param words: the arguments that the launcher was started with.
-    :return: its PID, or ``None``. One with another port is none.
+    :return: its PID, or ``None``: also for a launcher with another port.
     """
     for pid, process in found.items():
         try:
@@ -90,10 +91,10 @@ def outlived(found, words):
 
 
 def attend(scope, pid):
-    """Stand for a launcher before the supervisor of now, until nothing is left: its process goes on meanwhile.
+    """Stand in for a launcher, which today's supervisor does not know, until its process ends.
 
     :param scope: the scope of both.
-    :param pid: the launcher's.
+    :param pid: the launcher's PID.
     """
     try:
         descriptor = os.pidfd_open(pid)
@@ -110,7 +111,7 @@ def attend(scope, pid):
 def hand_to(descriptor, number):
     """Hand a signal on to a launcher, which may have ended.
 
-    :param descriptor: of the process, not its PID: another one may have that by now.
+    :param descriptor: the process' own descriptor: another process may have its PID by now.
     """
     try:
         signal.pidfd_send_signal(descriptor, number)
@@ -119,14 +120,14 @@ def hand_to(descriptor, number):
 
 
 def wait_until_forgotten(scope):
-    """Wait until systemd knows no scope of this name any more, as it does a moment after the last process's end."""
+    """Wait until systemd has forgotten the scope of this name, a moment after its last process ended."""
     deadline = time.monotonic() + FORGOTTEN
     while os.path.exists(scope.path) and time.monotonic() < deadline:
         time.sleep(POLL)
 
 
 def end(*programs):
-    """End what is left of processes that nobody runs any more."""
+    """End what is left of processes that nobody manages any more."""
     words = [program.split(".", 2) for program in programs]
     wanted = [Scope(app, number.removeprefix("v"), process) for app, number, process in words] or scopes()
     left = [scope for scope in wanted if scope.found()]

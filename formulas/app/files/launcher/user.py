@@ -1,4 +1,4 @@
-"""What a process has of its own, as the app's user: the signals of a shell, and no sight of others."""
+"""What a process of the app's user gets: a shell's signals, and no view of other users' processes."""
 
 import _signal as signal
 import os
@@ -8,11 +8,11 @@ CLONE_NEWNS, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_SLAVE = 0x20000, 0x2, 0x
 
 
 def hide_others():
-    """Have what comes from here see its own user's processes alone: command lines of others are not an app's business.
+    """Hide other users' processes from this process and its children: their command lines are not for an app.
 
-    By a /proc of its own: systemd's services and monitoring go on to see all.
+    The process gets a /proc of its own. systemd's services and monitoring still see all processes.
 
-    :return: why it could not be done, as in a container that may not mount; ``None`` where it was.
+    :return: why that failed, as in a container that may not mount; ``None`` where it worked.
     """
     import ctypes
 
@@ -28,6 +28,6 @@ def hide_others():
 
 
 def default_signals():
-    """Start a process as a shell would: Python ignores these signals, and an execve keeps that."""
+    """Restore the signals that a shell leaves alone: Python ignores them, and an execve keeps that."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
