@@ -7,6 +7,7 @@ import pytest
 import trustme
 import yaml
 
+from saltern import services
 from saltern.attachments.derived import with_services
 
 from .minion import BUILDS, ROOT, Host, certificates
@@ -95,4 +96,5 @@ def test_each_secret_says_for_whom_it_is():
         schema = with_services(schema) if file.parent.name == "app" else schema
         found |= {(file.parent.name, *path): roles for path, roles in secrets_of(schema)}
     assert {path for path, roles in found.items() if not roles} == {("certificates", "key")}
-    assert len(found) == 5
+    # Three of apps and of certificates, and the password of what a service makes.
+    assert len(found) == 3 + len(services.resources())
