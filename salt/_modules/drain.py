@@ -11,6 +11,8 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import files
+
 __load__ = ["begin", "end", "is_drained", "limits", "since", "undo", "wait"]
 
 # nginx looks whether it is there; see formulas/nginx/files/site.conf.jinja. It says which releases served when the host
@@ -37,9 +39,7 @@ def begin():
         raise CommandExecutionError(f"{__opts__['id']}: has not the role app; expected an app host")
     if is_drained():
         return "takes no requests already"
-    with open(f"{MARK}.new", "w", encoding="utf-8") as stream:
-        json.dump(_serving(), stream)
-    os.rename(f"{MARK}.new", MARK)
+    files.write(MARK, json.dumps(_serving()))
     return "takes no requests"
 
 

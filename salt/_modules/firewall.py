@@ -17,6 +17,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import inventory, places, services
 from saltern.attachments.derived import attached
+from saltern.system import files
 
 __load__ = ["bound_rules", "confirm", "load", "mistakes", "openings", "plan", "rules"]
 
@@ -266,8 +267,8 @@ def load(text):
     if not os.path.exists(PREVIOUS):
         previous = f"{TABLE}\ndelete {TABLE}\n{_live()}"
         _listed(previous)
-        _write(PREVIOUS, previous)
-    _write(CANDIDATE, text)
+        files.write(PREVIOUS, previous)
+    files.write(CANDIDATE, text)
     _run("systemctl", "stop", f"{ROLLBACK_UNIT}.timer", check=False)
     command = ["systemd-run", "--quiet", "--collect", f"--unit={ROLLBACK_UNIT}", f"--on-active={ROLLBACK_SECONDS}"]
     _run(*command, "--timer-property=AccuracySec=1s", "sh", "-c", ROLLBACK)
@@ -297,7 +298,7 @@ def confirm(path):
             f"the rules were not confirmed within {ROLLBACK_SECONDS} seconds; those before are back"
         )
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    _write(path, text)
+    files.write(path, text)
     shutil.rmtree(PENDING)
 
 
@@ -379,16 +380,6 @@ def _read(path):
             return stream.read()
     except FileNotFoundError:
         return None
-
-
-def _write(path, text):
-    """Write a file that is the old one or the new one at any moment."""
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fchmod(stream.fileno(), 0o644)
-        os.fsync(stream.fileno())
-    os.rename(f"{path}.new", path)
 
 
 def _diff(old, new):

@@ -11,6 +11,7 @@ import os
 import stat
 
 from saltern import services
+from saltern.system import files
 
 __load__ = ["forget", "list_", "note", "of"]
 __func_alias__ = {"list_": "list"}
@@ -57,11 +58,7 @@ def note(kind, name, app, **more):
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     os.chmod(ROOT, 0o700)
     since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        json.dump({"app": app, "since": since} | more, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(f"{path}.new", path)
+    files.write(path, json.dumps({"app": app, "since": since} | more))
 
 
 def forget(kind, name):

@@ -15,6 +15,8 @@ import uuid
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import files
+
 __load__ = ["changes", "is_stale", "old_workers", "peers_at", "peers_drained", "peers_in", "peers_out", "promote"]
 __load__ += ["reload", "rendered", "runs", "upstream", "upstream_path"]
 
@@ -364,12 +366,7 @@ def _replace(path, text):
             os.unlink(path)
         return
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with open(f"{path}.new", "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.chmod(f"{path}.new", 0o644)
-    os.rename(f"{path}.new", path)
+    files.write(path, text)
 
 
 def reload():

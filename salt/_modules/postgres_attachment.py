@@ -16,6 +16,8 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import files
+
 __load__ = ["access_is_read", "admitted", "close", "close_logins", "holder", "kept", "plan", "run"]
 
 OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
@@ -468,13 +470,8 @@ def _forget(path, pairs):
     with open(path, encoding="utf-8", errors="replace") as stream:
         lines = [(line, ACCESS.match(line)) for line in stream]
         before = os.fstat(stream.fileno())
-    with open(f"{path}.new", "w", encoding="utf-8") as stream:
-        stream.writelines(line for line, match in lines if not (match and match.groups() in pairs))
-        stream.flush()
-        os.fchown(stream.fileno(), before.st_uid, before.st_gid)
-        os.fchmod(stream.fileno(), before.st_mode & 0o777)
-        os.fsync(stream.fileno())
-    os.rename(f"{path}.new", path)
+    text = "".join(line for line, match in lines if not (match and match.groups() in pairs))
+    files.write(path, text, before.st_mode & 0o777, before.st_uid, before.st_gid)
 
 
 def run(statements):

@@ -12,6 +12,7 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import files
 from saltern.tls import certificate as hosts_own
 
 __load__ = ["by_acme", "hsts", "is_pair", "mistakes", "pair", "path", "retired"]
@@ -254,16 +255,7 @@ def write(app, text):
     elif text is None:
         domains = __pillar__["app"][app]["domains"]
         text = hosts_own.issued_here(__opts__["id"], domains[0], domains)
-    with open(f"{path(app)}.new", "w", encoding="ascii", opener=_for_root) as stream:
-        os.fchmod(stream.fileno(), 0o600)
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(f"{path(app)}.new", path(app))
-
-
-def _for_root(name, flags):
-    return os.open(name, flags, 0o600)
+    files.write(path(app), text, 0o600)
 
 
 def placeholder(domains, now):

@@ -5,6 +5,8 @@ import os
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import files
+
 
 def enforced(name):
     """Limit by systemd what an app takes. A change applies at once to running processes.
@@ -82,25 +84,12 @@ def retired(name, apps):
 
 def _unlike(wanted):
     """Return changes for the files that differ from what is declared."""
-    unlike = [path for path, text in wanted.items() if _read(path) != text]
+    unlike = [path for path, text in wanted.items() if files.read(path) != text]
     return {path: {"old": "as it was" if os.path.exists(path) else None, "new": "as declared"} for path in unlike}
-
-
-def _read(path):
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _write(wanted):
     """Write those of systemd's files that differ from what is declared."""
     for path in _unlike(wanted):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(f"{path}.new", "w", encoding="utf-8") as stream:
-            stream.write(wanted[path])
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(f"{path}.new", 0o644)
-        os.rename(f"{path}.new", path)
+        files.write(path, wanted[path])

@@ -10,6 +10,8 @@ import re
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import files
+
 MANAGED = "Managed by Saltern"
 USERS = "/etc/saltern/redis"
 
@@ -120,14 +122,7 @@ def _text(name, app, login, others):
 
 def _write_users(name, text):
     os.makedirs(USERS, mode=0o755, exist_ok=True)
-    path = _users_path(name)
-    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(text)
-        os.fchown(stream.fileno(), 0, grp.getgrnam("redis").gr_gid)
-        os.fchmod(stream.fileno(), 0o640)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.rename(f"{path}.new", path)
+    files.write(_users_path(name), text, 0o640, 0, grp.getgrnam("redis").gr_gid)
 
 
 @watching.failure_counts

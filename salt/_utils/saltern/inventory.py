@@ -13,6 +13,7 @@ import salt.utils.yaml
 
 from saltern import environments
 from saltern.paths import Roots
+from saltern.system import files
 
 # The roles that converge first and last on a host that has several. The others are services, which apps need.
 FIRST, LAST = ("master", "database"), ("app", "proxy")
@@ -63,9 +64,8 @@ def keep(roots: Roots, hosts: Mapping[str, Row]) -> None:
     path = os.path.join(roots.cache, KEPT)
     # Without a cache to write to, the next run reads and checks the inventory again.
     with contextlib.suppress(OSError):
-        with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as stream:
-            json.dump({"digest": _digest(roots), "hosts": hosts}, stream)
-        os.rename(f"{path}.{os.getpid()}", path)
+        # A master's workers may write at once.
+        files.write(path, json.dumps({"digest": _digest(roots), "hosts": hosts}), staged=f"{path}.{os.getpid()}")
 
 
 def _text(pillar_roots: Sequence[str]) -> bytes | None:

@@ -54,3 +54,30 @@ def test_what_is_no_text_is_not_read(tmp_path):
     (tmp_path / "bytes").write_bytes(b"\xff")
     (tmp_path / "text").write_text("a")
     assert [files.read(str(tmp_path / name)) for name in ("text", "bytes", "none", "")] == ["a", None, None, None]
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o027, 0o640)])
+def test_without_a_mode_a_file_has_what_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        files.write(str(tmp_path / "file"), "text", mode=None)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
+
+
+def test_two_that_write_at_once_each_have_a_place_for_the_new_file(tmp_path):
+    path = str(tmp_path / "file")
+    with files.replacing(path, staged=f"{path}.1") as first, files.replacing(path, staged=f"{path}.2") as second:
+        first.write(b"1")
+        second.write(b"2")
+    assert (os.listdir(tmp_path), files.read(path)) == (["file"], "1")
+
+
+def test_an_error_while_a_file_is_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("the old one")
+    with pytest.raises(KeyboardInterrupt), files.replacing(str(path)) as stream:
+        stream.write(b"half")
+        raise KeyboardInterrupt
+    assert (os.listdir(tmp_path), path.read_text()) == (["file"], "the old one")

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from saltern.builds.make.telling import Refusal, ascii_name, say
+from saltern.system import files
 
 HEADER = "# yaml-language-server: $schema=../../docs/environment.schema.json\n"
 HEADER += "# Written by bin/build --declare, which overwrites it: the build of each app that is deployed.\n"
@@ -90,14 +91,7 @@ def edited(path: str, pattern: str, build: Schema) -> Iterator[Apps]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         apps = declared_builds(path, pattern, build)
         yield apps
-        staged = f"{path}.{os.getpid()}"
-        try:
-            with open(staged, "w", encoding="utf-8") as stream:
-                stream.write(HEADER + yaml.safe_dump({"app": apps}, allow_unicode=True, width=1000))
-            os.rename(staged, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(staged)
+        files.write(path, HEADER + yaml.safe_dump({"app": apps}, allow_unicode=True, width=1000), mode=None)
     finally:
         os.close(lock)
 

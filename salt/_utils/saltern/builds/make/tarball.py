@@ -1,6 +1,5 @@
 """A build's tarball: the same content gives the same bytes."""
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -13,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any, cast
 
 from saltern.builds.form import Build
+from saltern.system import files
 
 
 def write_build(path: str, code: tarfile.TarFile, wheelhouse: str, record: Build, date: int) -> None:
@@ -41,30 +41,26 @@ def write_build(path: str, code: tarfile.TarFile, wheelhouse: str, record: Build
         wheel.size = os.path.getsize(f"{wheelhouse}/{file}")
         members.append((wheel, open_wheel))
 
+    # Two may make the same one at once.
     staged = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}"
-    try:
-        with (
-            open(staged, "wb") as stream,
-            gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=6, mtime=0) as zipped,
-            tarfile.open(
-                fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
-            ) as tar,
-        ):
-            for member, reader in sorted(members, key=lambda one: os.fsencode(one[0].name)):
-                member.uid = member.gid = 0
-                member.uname = member.gname = ""
-                member.mtime = date
-                member.pax_headers = {}
-                member.mode = 0o777 if member.issym() else 0o755 if member.isdir() or member.mode & 0o100 else 0o644
-                if member.isfile() and (content := reader(member)):
-                    with content:
-                        tar.addfile(member, content)
-                else:
-                    tar.addfile(member)
-        os.rename(staged, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(staged)
+    with (
+        files.replacing(path, None, staged=staged) as stream,
+        gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=6, mtime=0) as zipped,
+        tarfile.open(
+            fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
+        ) as tar,
+    ):
+        for member, reader in sorted(members, key=lambda one: os.fsencode(one[0].name)):
+            member.uid = member.gid = 0
+            member.uname = member.gname = ""
+            member.mtime = date
+            member.pax_headers = {}
+            member.mode = 0o777 if member.issym() else 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            if member.isfile() and (content := reader(member)):
+                with content:
+                    tar.addfile(member, content)
+            else:
+                tar.addfile(member)
 
 
 def whole_build(path: str, wanted: Mapping[str, Any]) -> Build | None:
