@@ -12,6 +12,7 @@ import yaml
 
 from lab.configuration import configuration
 from saltern import services
+from saltern.attachments import parts
 
 # What every process has besides its config; see formulas/app/files/launcher/release.py.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
@@ -52,7 +53,12 @@ def processes(app: dict) -> list[str]:
 def variables(app: dict, process: str) -> set[str]:
     """Name the environment variables that a process has, and no others."""
     port = {"PORT"} if process.startswith("web.") else set()
-    return OWN_VARIABLES | app["config"].keys() | app["attach"].keys() | port
+    return OWN_VARIABLES | config(app) | port
+
+
+def config(app: dict) -> set[str]:
+    """Name the variables of an app's config: its own, and those of its attachments."""
+    return {*app["config"], *(name for one in app["attach"].items() for name in parts.names(*one))}
 
 
 def by_line(line: str) -> set[str]:

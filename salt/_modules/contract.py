@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments import parts
 from saltern.attachments.derived import attached as declared
 from saltern.contracts import compare, openapi
 from saltern.system import terminal
@@ -194,9 +195,10 @@ def _running(app, one, provided):
     for other, number in __salt__["process.releases"]():
         if other == app or _has_left(app, other, number):
             continue
-        for variable, value in sorted(__salt__["release_store.environ"](other, number).items()):
+        attached = __salt__["release_store.record"](other, number).get("attached") or {}
+        for variable, value in sorted(parts.urls(__salt__["release_store.environ"](other, number), attached)):
             with contextlib.suppress(ValueError):
-                where = urlsplit(value.decode("utf-8", "replace"))
+                where = urlsplit(value)
                 if where.hostname in own and where.port == one["port"]:
                     versions = [version for version, its in paths.items() if where.path.rstrip("/") == its]
                     for version in versions:

@@ -23,7 +23,7 @@ import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
 from saltern import environments, inventory, secrets, services
-from saltern.attachments import derived
+from saltern.attachments import derived, parts
 from saltern.paths import Roots
 from saltern.settings.check import check
 from saltern.settings.files import misplaced, unreadable
@@ -541,12 +541,18 @@ def _named(differences, columns):
     return {key: {columns[one]: value for one, value in values.items()} for key, values in differences.items()}
 
 
+def _attached(attach):
+    """Yield the variables of what an app attaches, whatever URL takes its place."""
+    for variable, target in attach.items():
+        yield from parts.names(variable, {word: value for word, value in target.items() if word != "url"})
+
+
 def _variables(tree):
     """Compare the names of each app's variables, and whether a build is declared: a row for each app."""
     apps = {}
     for environment in tree.environments:
         for app, one in tree.declared[tree.ids(environment)[0]].get("app", {}).items():
-            variables = {*one.get("config", {}), *one.get("attach", {})}
+            variables = {*one.get("config", {}), *_attached(one.get("attach", {}))}
             apps.setdefault(app, {})[environment] = (variables, one.get("build") != BUILD)
     for app, by_environment in sorted(apps.items()):
         cells, every = {}, set().union(*(variables for variables, _ in by_environment.values()))

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from saltern import services
+from saltern.attachments import parts
 from saltern.contracts import openapi
 from verify import declared
 
@@ -143,12 +144,13 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
     for app, one in apps.items():
         for variable, target in one["attach"].items():
             for its in running[app].values():
-                value = its["environ"][variable]
                 if "url" in target:
-                    is_it = value == target["url"]
-                    assert is_it, variable
+                    # Names, since a failure prints what is compared.
+                    given = parts.variables(variable, target, target["url"])
+                    others = [name for name, value in given.items() if its["environ"][name] != value]
+                    assert others == [], variable
                     continue
-                url = urlsplit(value)
+                url = urlsplit(parts.read(variable, target, its["environ"]))
                 assert (url.hostname, url.port) == (target["address"], target["port"]), variable
                 service = services.named(target)
                 assert (url.scheme, url.path) == (service.scheme, service.path(target))
@@ -166,7 +168,7 @@ def test_each_attached_version_answers_at_its_url(host, apps, running, releases)
             build = f"/srv/apps/{target['service']}/builds/{releases[target['service']][1]['build'][:12]}"
             file = host.file(f"{build}/openapi/{target['version']}.yaml")
             assert file.exists, f"{target['service']} has no {target['version']}, which {app} attaches as {variable}"
-            url = urlsplit(next(iter(running[app].values()))["environ"][variable])
+            url = urlsplit(parts.read(variable, target, next(iter(running[app].values()))["environ"]))
             for name, operation in openapi.operations(openapi.parse(file.content_string)).items():
                 method, path = name.split(" ", 1)
                 is_plain = method == "GET" and not any(each.get("required") for each in operation["parameters"])
@@ -185,7 +187,8 @@ def test_no_title_shows_a_secret(apps, running, python):
     secrets = set()
     for app, one in apps.items():
         for its in running[app].values():
-            secrets |= {urlsplit(its["environ"][variable]).password for variable in one["attach"]} - {None}
+            urls = [parts.read(*attachment, its["environ"]) for attachment in one["attach"].items()]
+            secrets |= {urlsplit(url).password for url in urls} - {None}
             secrets |= {value for name, value in its["environ"].items() if "KEY" in name or "PASSWORD" in name}
     for its in python(PROCESSES):
         assert not any(secret in its["title"] for secret in secrets), f"the title of PID {its['pid']}"
@@ -274,7 +277,7 @@ def test_the_config_is_in_one_file_for_each_variable(host, apps, releases):
     for app, one in apps.items():
         directory = f"/srv/apps/{app}/releases/{releases[app][0]}/env"
         found = host.check_output("find %s -mindepth 1 -printf '%%f %%y %%u %%g %%m\\n'", directory).splitlines()
-        names = one["config"].keys() | one["attach"].keys()
+        names = declared.config(one)
         assert set(found) == {f"{name} f root {app} 640" for name in names}
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from saltern import services
+from saltern.attachments import parts
 
 AUTHORITIES = "/etc/ssl/saltern/ca.pem"
 
@@ -83,7 +84,7 @@ def test_each_app_believes_what_it_attaches(apps, processes, python):
         for variable, target in one["attach"].items():
             service = services.named(target)
             if service in services.resources() and service.has_certificate:
-                url = urlsplit(its["environ"][variable])
+                url = urlsplit(parts.read(variable, target, its["environ"]))
                 assert_lasts(seen(python, service, url.hostname, url.port, user=app))
 
 

@@ -2,22 +2,30 @@
 
 import pytest
 
-# Sends commands to a Redis instance with the password of the URL that a process has in its environment, or another one.
+# Sends commands to a Redis instance with the password of the URL, or of the parts of one, that a process has in its
+# environment, or another one.
 COMMANDS = """
 import json, socket, ssl, sys, urllib.parse
 pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 with open(f"/proc/{pid}/environ", "rb") as stream:
     environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
-url = urllib.parse.urlsplit(environ[variable.encode()].decode())
-user, password = url.username, changes.get("password", urllib.parse.unquote(url.password))
-query = dict(urllib.parse.parse_qsl(url.query))
-assert query["ssl_cert_reqs"] == "required"
-context = ssl.create_default_context(cafile=changes.get("authorities", query["ssl_ca_certs"]))
+if variable.encode() in environ:
+    url = urllib.parse.urlsplit(environ[variable.encode()].decode())
+    parts = {"HOST": url.hostname, "PORT": url.port, "USER": url.username}
+    parts["PASSWORD"] = urllib.parse.unquote(url.password)
+    parts |= {key.upper(): value for key, value in urllib.parse.parse_qsl(url.query)}
+else:
+    prefix = variable if variable == "PG" else variable + "_"
+    parts = {name.decode()[len(prefix):]: value.decode() for name, value in environ.items()
+             if name.startswith(prefix.encode())}
+user, password = parts["USER"], changes.get("password", parts["PASSWORD"])
+assert parts["SSL_CERT_REQS"] == "required"
+context = ssl.create_default_context(cafile=changes.get("authorities", parts["SSL_CA_CERTS"]))
 commands = ([["AUTH", changes.get("user", user), password]] if password else []) + changes["commands"]
 answers = []
 try:
-    host = changes.get("host", url.hostname)
-    with socket.create_connection((host, changes.get("port", url.port)), 5) as plain:
+    host = changes.get("host", parts["HOST"])
+    with socket.create_connection((host, changes.get("port", int(parts["PORT"]))), 5) as plain:
         connection = plain if changes.get("plain") else context.wrap_socket(plain, server_hostname=host)
         stream = connection.makefile("rwb")
         for command in commands:

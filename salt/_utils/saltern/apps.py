@@ -3,11 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from saltern.attachments import parts
+
 App = Mapping[str, Any]
 
 # Of the hundred ports of an app the first is its front. After it come those of its web processes, in two slots: while a
 # release takes over from another, each has one.
 SLOT = 49
+
+# A variable's name is that of a file, too.
+LONGEST = 255
 
 
 def web_ports(one: App) -> set[int]:
@@ -48,8 +53,7 @@ def mistakes(app: str, one: App) -> list[str]:
             f"app.{app}.in_flight.requests: {one['in_flight']['requests']} s would cut off answers that "
             f"app.{app}.site.timeout allows; expected at least {one['site']['timeout']}"
         )
-    for variable in sorted(set(one["attach"]) & set(one["config"])):
-        found.append(f"app.{app}.config.{variable}: is also in app.{app}.attach; expected it in one of them")
+    found += _twice(app, one)
     for variable, value in sorted(one["config"].items()):
         try:
             size = len(f"{variable}={value}".encode())
@@ -59,6 +63,28 @@ def mistakes(app: str, one: App) -> list[str]:
         # Linux's MAX_ARG_STRLEN: one string of an environment, with its NUL; see execve(2).
         if size >= 131072:
             found.append(f"app.{app}.config.{variable}: {size} bytes with its name; expected less than 131072")
+    return found
+
+
+def _twice(app: str, one: App) -> list[str]:
+    """List the variables that an app would get twice, and parts that no app can get."""
+    found = []
+    given = {variable: f"app.{app}.config.{variable}" for variable in one["config"]}
+    for variable, target in sorted(one["attach"].items()):
+        path = f"app.{app}.attach.{variable}"
+        try:
+            names = parts.names(variable, target)
+        except ValueError:
+            found.append(f"{path}.url: its parts cannot be told; expected a URL such as postgres://shop@db:5432/shop")
+            continue
+        for name in names:
+            if not parts.is_in_parts(target) and name in one["config"]:
+                found.append(f"app.{app}.config.{name}: is also in app.{app}.attach; expected it in one of them")
+            elif name in given:
+                found.append(f"{path}: would give {name}, which is {given[name]} too; expected it in one of them")
+            elif parts.is_in_parts(target) and (name.startswith("SUPERVISOR_") or len(name) > LONGEST):
+                found.append(f"{path}: would give {name}, which is no app's variable; expected another name")
+            given.setdefault(name, path)
     return found
 
 

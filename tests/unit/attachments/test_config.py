@@ -40,6 +40,24 @@ def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
     }
 
 
+def test_an_app_that_takes_no_url_gets_parts(on_a_host):
+    attach = on_a_host.pillar["app"]["shop"]["attach"]
+    attach["DATABASE_URL"]["as"] = "url"
+    attach["PG"] = attach["DATABASE_URL"] | {"as": "parts"}
+    found = config.environ(on_a_host, "shop")
+    assert {name: value for name, value in found.items() if name.startswith("PG")} == {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": "5432",
+        "PGUSER": on_a_host.login(POSTGRES, "shop"),
+        "PGPASSWORD": on_a_host.password(POSTGRES, "shop"),
+        "PGDATABASE": "shop",
+        "PGSSLMODE": "verify-full",
+        "PGSSLROOTCERT": "/etc/ssl/saltern/ca.pem",
+    }
+    recorded = config.targets(on_a_host, "shop")
+    assert (recorded["PG"], recorded["DATABASE_URL"]) == ({"postgres": "shop", "as": "parts"}, {"postgres": "shop"})
+
+
 @pytest.mark.parametrize(
     "roles, expected",
     [

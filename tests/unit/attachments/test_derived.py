@@ -108,6 +108,37 @@ MISTAKES = {
         {"shop": app(config={"X": "1"}, attach={"X": {"postgres": "shop"}})},
         ["app.shop.config.X: is also in app.shop.attach; expected it in one of them"],
     ),
+    "a part that is in config too": (
+        {"shop": app(config={"PGHOST": "x", "PG": "x"}, attach={"PG": {"postgres": "shop", "as": "parts"}})},
+        [
+            "app.shop.attach.PG: would give PGHOST, which is app.shop.config.PGHOST too; expected it in one of them",
+        ],
+    ),
+    "a part that is another attachment too": (
+        {"shop": app(attach={"X": {"redis": "shop", "as": "parts"}, "X_HOST": {"postgres": "shop"}})},
+        [
+            "app.shop.attach.X_HOST: would give X_HOST, which is app.shop.attach.X too; expected it in one of them",
+        ],
+    ),
+    "a part that is supervisor's": (
+        {
+            "faq": app(8100, provides={"v1": {"path": "/v1"}}),
+            "shop": app(attach={"SUPERVISOR": {"service": "faq", "version": "v1", "as": "parts", "url": "http://x"}}),
+        },
+        [
+            "app.shop.attach.SUPERVISOR: would give SUPERVISOR_HOST, which is no app's variable; expected another name",
+        ],
+    ),
+    "parts of a URL alone": (
+        {"shop": app(attach={"X": {"url": "https://faq.example.com/v1", "as": "parts"}})},
+        ["app.shop.attach.X.as: a URL alone tells no parts; expected the service that it replaces beside it"],
+    ),
+    "a URL that has no parts": (
+        {"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://h:port/shop", "as": "parts"}})},
+        [
+            "app.shop.attach.X.url: its parts cannot be told; expected a URL such as postgres://shop@db:5432/shop",
+        ],
+    ),
     "a value too long for execve": (
         {"shop": app(config={"X": "é" * 65535})},
         ["app.shop.config.X: 131072 bytes with its name; expected less than 131072"],

@@ -7,7 +7,7 @@ import pytest
 from saltern import services
 from saltern.attachments import config, earlier
 
-REDIS = services.formulas()["redis"]
+POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
 
 
 URLS = {
@@ -42,9 +42,10 @@ def test_what_a_release_of_before_has_attached_is_read_from_its_urls(value, expe
 def going_back(on_a_host):
     """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
 
-    def renewed(attached, environ, serving=None, ready=True):
+    def renewed(attached, environ, serving=None, ready=True, now=None):
         records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
-        environs = {1: environ, 2: {name: f"{name} of v2".encode() for name in serving or {}}}
+        now = now or {name: f"{name} of v2" for name in serving or {}}
+        environs = {1: environ, 2: {name: value.encode() for name, value in now.items()}}
         salt = {
             "release_store.record": lambda app, number: records[number],
             "release_store.environ": lambda app, number: environs[number],
@@ -83,6 +84,41 @@ def test_a_release_of_before_is_given_the_attachments_of_today_too(going_back, o
     assert going_back(None, environ) == ({name: today[name] for name in environ}, [])
 
 
+PARTS = {
+    "PGHOST": "127.0.0.1",
+    "PGPORT": "5432",
+    "PGUSER": "shop_0a0a0a",
+    "PGPASSWORD": "old",
+    "PGDATABASE": "shop",
+    "PGSSLMODE": "verify-full",
+    "PGSSLROOTCERT": "/etc/ssl/saltern/ca.pem",
+}
+
+
+def test_parts_of_a_release_that_is_gone_back_to_are_those_of_today(going_back, on_a_host):
+    environ = {name: value.encode() for name, value in PARTS.items()}
+    today, password = on_a_host.login(POSTGRES, "shop"), on_a_host.password(POSTGRES, "shop")
+    expected = PARTS | {"PGUSER": today, "PGPASSWORD": password}
+    attached = {"PG": {"postgres": "shop", "as": "parts"}}
+    assert going_back(attached, environ) == (expected, [])
+    # What was taken out of its config by hand stays out.
+    del environ["PGSSLMODE"], expected["PGSSLMODE"]
+    assert going_back(attached, environ) == (expected, [])
+
+
+@pytest.mark.parametrize("is_parted", [False, True])
+def test_what_serves_works_in_whatever_form(going_back, is_parted):
+    url = "postgres://shop_1b1b1b:new@127.0.0.1:5432/shop?sslmode=verify-full&sslrootcert=/etc/ssl/saltern/ca.pem"
+    of_parts = {name: value.encode() for name, value in PARTS.items()}
+    target, in_parts = {"postgres": "shop"}, {"postgres": "shop", "as": "parts"}
+    if is_parted:
+        expected = PARTS | {"PGUSER": "shop_1b1b1b", "PGPASSWORD": "new"}
+        assert going_back({"PG": in_parts}, of_parts, {"DB": target}, now={"DB": url}) == (expected, [])
+    else:
+        values, missing = going_back({"DB": target}, {"DB": b"of v1"}, {"PG": in_parts}, now=PARTS)
+        assert (values, missing) == ({"DB": url.replace("1b1b1b:new", "0a0a0a:old")}, [])
+
+
 GONE = {
     "another database": ({"postgres": "stock"}, "the database stock is no longer attached"),
     "a database that a URL replaces": ({"postgres": "old"}, "the database old is no longer attached"),
@@ -115,4 +151,11 @@ def test_a_variable_that_leads_to_the_same_is_shared_whatever_its_password(on_a_
         "release_store.environ": lambda app, number: dict.fromkeys(attached, b"x"),
     }
     host = dataclasses.replace(on_a_host, ask=lambda name, *arguments: salt[name](*arguments))
+    assert earlier.shared(host, "shop", 3) == ["DATABASE_URL"]
+    on_a_host.pillar["app"]["shop"]["attach"]["PG"] = {"postgres": "shop", "as": "parts", "address": "x", "port": 1}
+    attached["PG"] = {"postgres": "shop", "as": "parts"}
+    salt["release_store.environ"] = lambda app, number: dict.fromkeys({*attached, *PARTS}, b"x")
+    assert earlier.shared(host, "shop", 3) == ["DATABASE_URL", *sorted(PARTS)]
+    # The same in another form is another config.
+    attached["PG"] = {"postgres": "shop"}
     assert earlier.shared(host, "shop", 3) == ["DATABASE_URL"]

@@ -61,6 +61,7 @@ def test_the_releases_that_have_a_resource_are_named(test, planned, staying, exp
 
     salt = {
         "process.releases": lambda: RUNNING,
+        "release_store.record": lambda app, number: {},
         "release_store.environ": lambda app, number: {"DATABASE_URL": b"postgres://shop:pw@127.0.0.1/stock"},
         "release.plan": plan,
     }
@@ -79,13 +80,17 @@ def test_who_logs_in_by_what_is_known_of_the_releases_that_run():
             "B": b"postgres://shop_0b0b0b:pw@10.0.0.2/stock",
         },
         ("gone", 4): {"DATABASE_URL": b"postgres://gone:pw@10.0.0.2/gone", "REDIS_URL": b"redis://:pw@10.0.0.2/0"},
+        ("parts", 1): {"PGHOST": b"10.0.0.2", "PGUSER": b"parts_0c0c0c", "PGDATABASE": b"stock"},
     }
     salt = {
+        "release_store.record": lambda app, number: {"attached": {"PG": {"postgres": "stock", "as": "parts"}}},
         "process.releases": lambda: sorted(environs),
         "release_store.environ": lambda app, number: environs[app, number],
         "release.plan": lambda app: {"number": 3},
     }
-    on = Host.of(salt, {"app": {"shop": {}}}, {})
-    expected = {"gone": ["gone v4"], "shop_0a0a0a": ["shop v2"], "shop_0b0b0b": ["shop v3"]}
+    on = Host.of(salt, {"app": {"shop": {}, "parts": {}}, "hosts": {"": {"address": "10.0.0.2"}}}, {})
+    assert users.users(on, POSTGRES, "stock") == ["parts v1", "shop v2", "shop v3"]
+    expected = {"gone": ["gone v4"], "parts_0c0c0c": ["parts v1"]}
+    expected |= {"shop_0a0a0a": ["shop v2"], "shop_0b0b0b": ["shop v3"]}
     assert users.holders(on, POSTGRES) == expected
     assert users.holders(on, POSTGRES, leaving=False) == {"shop_0b0b0b": ["shop v3"]}

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from saltern import services
+from saltern.attachments import parts
 from saltern.attachments.host import Host
 from saltern.services.base import Requisite, Resource, Target
 
@@ -21,7 +22,7 @@ def url(target: Target, app: str, secret: str = "") -> str:
 
 
 def environ(host: Host, app: str) -> dict[str, str]:
-    """Return an app's whole config on a host: its variables and its attachments' URLs.
+    """Return an app's whole config on a host: its variables, and its attachments' URLs or parts.
 
     :param host: the host.
     :param app: the app's name.
@@ -29,7 +30,7 @@ def environ(host: Host, app: str) -> dict[str, str]:
     """
     variables = dict(host.pillar["app"][app]["config"])
     for variable, target in host.attach(app).items():
-        variables[variable] = url(target, app, host.secret(target))
+        variables |= parts.variables(variable, target, url(target, app, host.secret(target)))
     return variables
 
 
@@ -41,7 +42,7 @@ def targets(host: Host, app: str) -> dict[str, Target]:
     :return: by variable, such as ``{'DATABASE_URL': {'postgres': 'tickets'}}``.
     """
     return {
-        variable: service.recorded(target)
+        variable: service.recorded(target) | parts.recorded(target)
         for variable, target in host.attach(app).items()
         if (service := services.named(target))
     }

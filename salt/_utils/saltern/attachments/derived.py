@@ -52,6 +52,8 @@ def _attach(path: str, target: Target, app: str, settings: Settings, hosts: Host
     if len(derived) > 1 or not (derived or is_replaced):
         *most, last = known
         return [*found, f"{path}: expected one of {', '.join(most)} or {last}"]
+    if target.get("as") == "parts" and not derived:
+        found.append(f"{path}.as: a URL alone tells no parts; expected the service that it replaces beside it")
     for service in derived:
         way = service.replaced if is_replaced else service.attach
         found += way(path, target, app, settings, hosts)

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from saltern import services
+from saltern.attachments import parts
 from saltern.attachments.config import targets, url
 from saltern.attachments.host import Host
 from saltern.services.base import Resource, Target
@@ -20,10 +21,13 @@ def renewed(host: Host, app: str, number: int, current: int) -> tuple[dict[str, 
     :param current: the release that serves. What it has of the same attachment works.
     :return: value by variable, and a sentence for each attachment that is not there any more.
     """
-    serving = _attached(host, app, current)
-    works = {str(target): variable for variable, target in serving.items()}
-    variables = host.ask("release_store.environ", app, current)
+    variables = _texts(host, app, current)
+    works = {
+        _what(target): parts.read(variable, target, variables)
+        for variable, target in _attached(host, app, current).items()
+    }
     today = list(targets(host, app).values())
+    had = _texts(host, app, number)
     values: dict[str, str] = {}
     missing: list[str] = []
     for variable, target in sorted(_attached(host, app, number).items()):
@@ -32,18 +36,32 @@ def renewed(host: Host, app: str, number: int, current: int) -> tuple[dict[str, 
             missing.append(f"{', '.join(target)} is no service any more, which it has as {variable}")
             continue
         reason = service.missing(target, host.pillar["app"], today)
-        if not reason and str(target) in works:
-            values[variable] = variables[works[str(target)]].decode()
-        elif reason := reason or _unready(host, target):
+        address = "" if reason else works.get(_what(target), "")
+        if not address and (reason := reason or _unready(host, target)):
             missing.append(f"{reason}, which it has as {variable}")
-        else:
+            continue
+        if not address:
             declared = service.renewed(target, host.attach(app).values(), host.pillar["app"])
-            values[variable] = url(declared, app, host.secret(declared))
+            address = url(declared, app, host.secret(declared))
+        renewals = parts.variables(variable, target, address)
+        # What was taken out of its config by hand stays out.
+        values |= {name: value for name, value in renewals.items() if name in had}
     return values, missing
 
 
+def _what(target: Target) -> str:
+    """Return what an attachment leads to, in whatever form the app gets it."""
+    return str({word: value for word, value in target.items() if word != "as"})
+
+
+def _texts(host: Host, app: str, number: int) -> dict[str, str]:
+    """Return the config of a release, as text by variable."""
+    variables: Mapping[str, bytes] = host.ask("release_store.environ", app, number)
+    return {variable: value.decode("utf-8", "replace") for variable, value in variables.items()}
+
+
 def shared(host: Host, app: str, number: int) -> list[str]:
-    """List the variables by which a release has the same attachment as is declared, be its password another.
+    """List the variables by which a release has the same attachments as are declared, be their passwords others.
 
     :param host: the host.
     :param app: the app's name.
@@ -51,7 +69,10 @@ def shared(host: Host, app: str, number: int) -> list[str]:
     """
     today = targets(host, app)
     return sorted(
-        variable for variable, target in _attached(host, app, number).items() if today.get(variable) == target
+        name
+        for variable, target in _attached(host, app, number).items()
+        if today.get(variable) == target
+        for name in parts.names(variable, target)
     )
 
 
@@ -60,7 +81,10 @@ def _attached(host: Host, app: str, number: int) -> dict[str, Target]:
     record: Mapping[str, Any] = host.ask("release_store.record", app, number)
     variables: Mapping[str, bytes] = host.ask("release_store.environ", app, number)
     if "attached" in record:
-        return {variable: target for variable, target in record["attached"].items() if variable in variables}
+        texts = _texts(host, app, number)
+        return {
+            variable: target for variable, target in record["attached"].items() if parts.read(variable, target, texts)
+        }
     found = {
         variable: target
         for variable, value in variables.items()

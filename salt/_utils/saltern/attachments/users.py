@@ -1,11 +1,12 @@
 """Who uses a resource: the releases that run on a host with it in their config."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments import parts
 from saltern.attachments.host import Host
 from saltern.services.base import LOOPBACK, Resource
 
@@ -23,11 +24,22 @@ def holders(host: Host, service: Resource, leaving: bool = True, staying: Collec
     for app, number in host.ask("process.releases"):
         if not leaving and _is_leaving(host, app, number, staying):
             continue
-        for value in host.ask("release_store.environ", app, number).values():
-            user = _login_in(value.decode("utf-8", "replace"), service)
+        for _, value in urls(host, app, number):
+            user = _login_in(value, service)
             if user and f"{app} v{number}" not in found.setdefault(user, []):
                 found[user].append(f"{app} v{number}")
     return found
+
+
+def urls(host: Host, app: str, number: int) -> Iterator[tuple[str, str]]:
+    """Yield what may be a URL in the config of a release; see ``parts.urls``.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param number: the release.
+    """
+    attached = host.ask("release_store.record", app, number).get("attached") or {}
+    return parts.urls(host.ask("release_store.environ", app, number), attached)
 
 
 def _login_in(value: str, service: Resource) -> str:
@@ -53,8 +65,7 @@ def users(host: Host, service: Resource, identity: str, staying: Collection[str]
     """
     found = []
     for app, number in host.ask("process.releases"):
-        values = host.ask("release_store.environ", app, number).values()
-        is_used = any(is_of(value.decode("utf-8", "replace"), service, identity, host.address) for value in values)
+        is_used = any(is_of(value, service, identity, host.address) for _, value in urls(host, app, number))
         if is_used and not (host.is_dry and _is_leaving(host, app, number, staying)):
             found.append(f"{app} v{number}")
     return found

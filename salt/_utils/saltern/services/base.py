@@ -60,6 +60,8 @@ class Service(abc.ABC):
     :cvar role: which role provides it. Empty where none does.
     :cvar scheme: how its URLs begin.
     :cvar replaces: whether it may stand beside another service, and then takes that one's place.
+    :cvar part: what its URL's path is called as a part.
+    :cvar query: what its URLs say for TLS. An app verifies its authority and its address.
     """
 
     kind: ClassVar[str]
@@ -67,6 +69,8 @@ class Service(abc.ABC):
     role: ClassVar[str] = ""
     scheme: ClassVar[str] = ""
     replaces: ClassVar[bool] = False
+    part: ClassVar[str] = "PATH"
+    query: ClassVar[Mapping[str, str]] = {}
 
     @abc.abstractmethod
     def attach(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
@@ -95,6 +99,10 @@ class Service(abc.ABC):
         :param secret: the password, empty where there is none.
         """
         return f"{self.scheme}://{target['address']}:{target['port']}{self.path(target)}"
+
+    def parts(self) -> list[str]:
+        """Name the parts that an app gets in place of a URL, where it asks for parts."""
+        return ["HOST", "PORT", self.part, *(key.upper() for key in self.query)]
 
     def replaced(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
         """List the mistakes in an attachment that a URL replaces; see ``attach``."""
@@ -128,7 +136,6 @@ class Resource(Service):
 
     :cvar noun: what it makes, in messages.
     :cvar plural: the setting of its formula that holds what is said of each, by name.
-    :cvar query: what its URLs say for TLS. An app verifies its authority and its address.
     :cvar schemes: how its URLs began in any release.
     :cvar has_certificate: whether it talks over TLS, by a certificate of its own in /etc/ssl/saltern.
     :cvar users: system users that its packages bring: no app can have their names.
@@ -139,8 +146,8 @@ class Resource(Service):
 
     noun: ClassVar[str]
     plural: ClassVar[str]
-    query: ClassVar[Mapping[str, str]]
     schemes: ClassVar[tuple[str, ...]]
+    part: ClassVar[str] = "DATABASE"
     has_certificate: ClassVar[bool] = True
     users: ClassVar[tuple[str, ...]] = ()
     relied_on: ClassVar[str] = ""
@@ -237,6 +244,11 @@ class Resource(Service):
         """Return the URL that the app gets; see ``Service.url``."""
         at = f"{self.login(app, secret)}:{quote(secret, safe='')}@{target['address']}:{target['port']}"
         return f"{self.scheme}://{at}{self.path(target)}?{urlencode(self.query, safe='/')}"
+
+    def parts(self) -> list[str]:
+        """Name the parts; see ``Service.parts``."""
+        host, port, *others = super().parts()
+        return [host, port, "USER", "PASSWORD", *others]
 
     def login(self, app: str, secret: str) -> str:
         """Name the login by which an app is known with a password.
