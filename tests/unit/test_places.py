@@ -109,16 +109,16 @@ def test_ports_without_a_gap_are_a_range(ports, expected):
     assert places.ranges(ports) == expected
 
 
-def test_an_instance_that_comes_changes_no_rule():
-    settings = {
+def test_an_instance_that_comes_changes_no_rule(schemas):
+    settings = {kind: with_defaults(schemas[kind], {}) for kind in services.formulas()} | {
         "postgres": {"max_connections": 100},
         "redis": {"maxclients": 1000, "instances": {}},
         "app": {"shop": {"port": 8000, "formation": {"web": 40}}},
         "firewall": {},
     }
-    places.derive(settings, HOSTS, "all", ONE)
+    places.derive(settings, HOSTS, "all", NOWHERE | ONE)
     before = settings["firewall"]["bounds"]
     settings["redis"]["instances"] = {"shop": {"port": 8099}, "pages": {"port": 8090}}
-    places.derive(settings, HOSTS, "all", ONE)
+    places.derive(settings, HOSTS, "all", NOWHERE | ONE)
     assert settings["firewall"]["bounds"] == before
     assert before[1]["ports"][0] == [8090, 8099]

@@ -16,6 +16,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import inventory
 from saltern.paths import Roots
+from saltern.services import listed
 
 ROOT = Path(__file__).parents[2]
 SHA256 = "0" * 64
@@ -532,7 +533,7 @@ def test_settings_that_are_compiled_again_stay_the_same(compiled):
         ({"hosts": HOSTS, "zzz": 1}, "zzz: unknown setting; expected one of app"),
         ({"hosts": HOSTS, 1: 1}, "1: YAML reads this name as integer"),
         ({"hosts": HOSTS, "nginx": {}, None: 1}, "None: YAML reads this name as nothing"),
-        ({"hosts": HOSTS} | shop(attach={"X": {}}), "app.shop.attach.X: expected one of postgres"),
+        ({"hosts": HOSTS} | shop(attach={"X": {}}), f"app.shop.attach.X: expected one of {next(iter(listed()))}, "),
     ],
 )
 def test_the_inventory_the_settings_and_the_attachments_are_checked(compiled, pillar, expected):
