@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,8 +13,7 @@ import pytest
 import yaml
 
 from lab import pillar
-
-from .minion import ROOT
+from tests.copies import copy
 
 SALT_RUN = Path(sys.executable).with_name("salt-run")
 
@@ -25,9 +23,7 @@ class Tree:
 
     def __init__(self, directory):
         self.directory = directory
-        ignored = shutil.ignore_patterns("builds", "secrets")
-        for name in ("salt", "formulas", "pillar"):
-            shutil.copytree(ROOT / name, directory / name, ignore=ignored)
+        copy(directory, "salt", "formulas", "pillar")
         (directory / "var/cache/salt/master/proc").mkdir(parents=True)
         config = {
             "root_dir": str(directory),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.copies import copy
+
 from .minion import ALONE, ROOT
 
 SALT_RUN = Path(sys.executable).with_name("salt-run")
@@ -24,8 +26,7 @@ class Tree:
 
     def __init__(self, directory):
         self.directory = directory
-        for name in ("salt", "formulas", "pillar"):
-            shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("builds", "dev.sls.bak"))
+        copy(directory, "salt", "formulas", "pillar", own=("builds", "dev.sls.bak"))
         (directory / "var/cache/salt/master/proc").mkdir(parents=True)
         config = {
             "root_dir": str(directory),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.copies import copy
 from tests.keyring import Keyring
 from verify import declared
 
@@ -99,9 +100,7 @@ def test_gpg_leaves_no_agent_behind(host, keys):
 
 
 def test_who_verifies_a_host_reads_its_secrets_with_their_own_key(tmp_path, keys, monkeypatch):
-    for part in ("bootstrap", "pillar", "formulas", "salt"):
-        ignored = shutil.ignore_patterns("builds", "secrets", "__pycache__")
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    copy(tmp_path, "bootstrap", "pillar", "formulas", "salt")
     shutil.copy(ROOT / "bootstrap.sh", tmp_path)
     (tmp_path / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE))
     message = keys["web1"].encrypt(b"hunter2", keys["web2"])
