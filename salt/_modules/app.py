@@ -15,6 +15,8 @@ from salt.exceptions import CommandExecutionError
 from saltern import services
 from saltern.attachments import config
 from saltern.attachments.host import Host
+from saltern.releases import process as processes
+from saltern.releases import supervisor
 from saltern.system import deletion, terminal
 from saltern.system.sizes import megabytes, size_of
 
@@ -25,7 +27,7 @@ NOWHERE = "/nonexistent"
 # Locks and notes of the modules build and release.
 RUN = "/run/saltern"
 
-# What the modules build and release_store make in an app's directory, as root.
+# What builds and releases are in an app's directory, as root.
 OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "releases", "builds")
 
 # Seconds for what an app has left running beside its processes, between SIGTERM and SIGKILL.
@@ -64,7 +66,7 @@ def gone(apps):
         salt-call app.gone '[faq, tickets]'
     """
     users = {one.pw_name for one in pwd.getpwall() if one.pw_dir == f"{ROOT}/{one.pw_name}"}
-    running = {app for app, _ in __salt__["process.releases"]()}
+    running = {app for app, _ in processes.releases()}
     return sorted((users | running) - set(apps))
 
 
@@ -96,11 +98,11 @@ def remove(apps):
     """
     for app in apps:
         # nginx has no site for it any more, but may still be waiting for answers to what it had passed on.
-        running = [__salt__["process.configured"](app, number) for _, number in __salt__["process.releases"](app)]
+        running = [processes.configured(app, number) for _, number in processes.releases(app)]
         servers = [f"127.0.0.1:{port}" for ports in running for port in ports.values() if port]
         if servers:
-            __salt__["in_flight.drain"](servers, app, what=app)
-        __salt__["process.remove"](app, [number for _, number in __salt__["process.releases"](app)])
+            in_flight.drain(__salt__["nginx_tree.old_workers"], servers, app, what=app)
+        supervisor.remove(app, [number for _, number in processes.releases(app)])
         user = _user(app)
         if user:
             _forget_jobs(user)
@@ -128,7 +130,7 @@ def _clear(directory, uid):
     if said:
         raise CommandExecutionError(f"{directory}: cannot be removed: {terminal.escaped(said)}")
     with contextlib.suppress(FileNotFoundError):
-        # What an operator had put in the place of `current`; see the module release_store.
+        # What an operator had put in the place of `current`; see the package's module staging.
         with contextlib.suppress(OSError):
             os.rmdir(f"{directory}/current.found")
         if os.listdir(directory):

@@ -19,6 +19,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.attachments.derived import attached as declared
 from saltern.contracts import compare, openapi
+from saltern.releases import process, store
 from saltern.system import terminal
 
 __load__ = ["ask", "begin", "dropped", "judge", "path", "text_of"]
@@ -68,9 +69,9 @@ def judge(app, sha256, build, read=None):
     """
     one = __pillar__["app"][app]
     read = read or (lambda version: _text(app, sha256, version))
-    current = __salt__["release_store.current"](app)
-    record = __salt__["release_store.record"](app, current) if current is not None else {}
-    live = __salt__["release_store.build"](app, record.get("build", "")) if record else {}
+    current = store.current(app)
+    record = store.record(app, current) if current is not None else {}
+    live = store.build(app, record.get("build", "")) if record else {}
     before, after = live.get("contracts") or {}, build.get("contracts") or {}
     uses = attached(__pillar__["app"], app)
     is_new = record.get("build") != sha256
@@ -192,11 +193,11 @@ def _running(app, one, provided):
     paths = provided | {version: its["path"] for version, its in one["provides"].items()}
     own = (LOOPBACK, __pillar__["hosts"][__opts__["id"]]["address"])
     found = {}
-    for other, number in __salt__["process.releases"]():
+    for other, number in process.releases():
         if other == app or _has_left(app, other, number):
             continue
-        attached = __salt__["release_store.record"](other, number).get("attached") or {}
-        for variable, value in sorted(parts.urls(__salt__["release_store.environ"](other, number), attached)):
+        attached = store.record(other, number).get("attached") or {}
+        for variable, value in sorted(parts.urls(store.environ(other, number), attached)):
             with contextlib.suppress(ValueError):
                 where = urlsplit(value)
                 if where.hostname in own and where.port == one["port"]:
@@ -225,7 +226,7 @@ def dropped(app, sha256):
 
     CLI Example: none, it serves the module release.
     """
-    known = __salt__["release_store.build"](app, sha256).get("contracts")
+    known = store.build(app, sha256).get("contracts")
     uses = attached(__pillar__["app"], app) if known is not None else {}
     # Of one from before there were contracts nothing is known.
     known = known or {}
@@ -310,7 +311,7 @@ def _tried(app, version, text):
 
 def _versions(app, sha256):
     """Return the versions that an app provides and a build has documents of."""
-    known = __salt__["release_store.build"](app, sha256).get("contracts") or {}
+    known = store.build(app, sha256).get("contracts") or {}
     return sorted(__pillar__["app"][app]["provides"].keys() & known.keys())
 
 

@@ -11,7 +11,9 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.releases import store
 from saltern.system import files
+from saltern.web import in_flight
 
 __load__ = ["begin", "end", "is_drained", "limits", "since", "undo", "wait"]
 
@@ -88,8 +90,8 @@ def undo():
 
 def _serving():
     """Return which release serves, by app, and when it was made: another one may have had its number."""
-    current = {app: __salt__["release_store.current"](app) for app in sorted(__pillar__["app"])}
-    return {app: [number, __salt__["release_store.created"](app, number)] for app, number in current.items()}
+    current = {app: store.current(app) for app in sorted(__pillar__["app"])}
+    return {app: [number, store.created(app, number)] for app, number in current.items()}
 
 
 def is_drained():
@@ -159,8 +161,10 @@ def wait(hosts, out=True, timeout=60):
     if not out:
         return said
     bounds, addresses = limits(), addresses_of(sites, hosts)
-    left = __salt__["in_flight.drain"](addresses, None, bounds["requests"], bounds["streams"], ", ".join(hosts))
-    return "; ".join([said, *__salt__["in_flight.left_there"](left, bounds)])
+    left = in_flight.drain(
+        __salt__["nginx_tree.old_workers"], addresses, None, bounds["requests"], bounds["streams"], ", ".join(hosts)
+    )
+    return "; ".join([said, *in_flight.left_there(left, bounds)])
 
 
 def limits():

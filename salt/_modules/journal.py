@@ -1,24 +1,9 @@
 """The journal, and what of it may be believed."""
 
-from saltern.system import journal, terminal
+from saltern.releases import store
+from saltern.system import journal
 
-__load__ = ["escaped", "lines", "shown", "stream", "users"]
-
-
-def escaped(text):
-    """Have text command no terminal; see the package. For what does not import it yet.
-
-    CLI Example: none, it serves other modules.
-    """
-    return terminal.escaped(text)
-
-
-def shown(value):
-    """Have no text in a value command a terminal; see the package. For what does not import it yet.
-
-    CLI Example: none, it serves other modules.
-    """
-    return terminal.shown(value)
+__load__ = ["lines", "stream", "users"]
 
 
 def users(text=None):
@@ -71,7 +56,7 @@ def stream(app, release, process, since):
 
         salt-call journal.stream tickets 12 web.1 1700000000
     """
-    created = __salt__["release_store.created"](app, int(release))
+    created = store.created(app, int(release))
     return journal.stream(_run, app, int(release), process, float(since), created)
 
 

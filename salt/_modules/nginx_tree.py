@@ -411,7 +411,7 @@ def runs():
 def old_workers():
     """Return the PIDs of the workers from before a reload, which answer what they had accepted.
 
-    CLI Example: none, it serves the module in_flight.
+    CLI Example: none, it serves ``saltern.web.in_flight``.
     """
     return [pid for pid, title in _workers().items() if SHUTTING_DOWN in title]
 

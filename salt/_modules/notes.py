@@ -7,6 +7,7 @@ import sys
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments.host import Host
 from saltern.system import terminal
 
 __load__ = ["of_app", "of_host", "tell"]
@@ -24,7 +25,10 @@ def of_app(app):
 
         salt-call notes.of_app tickets
     """
-    held = __salt__["release.held"](app)
+    # On other hosts than those of apps nothing else needs it.
+    from saltern.releases import plan
+
+    held = plan.held(Host.of(__salt__, __pillar__, __opts__), app)
     return [held_note(app, held)] if held else []
 
 
@@ -32,7 +36,7 @@ def held_note(app, held):
     """Say why an app is held and how it goes on.
 
     :param app: the app's name.
-    :param held: as ``release.held`` gives it.
+    :param held: as ``saltern.releases.plan.held`` gives it.
     """
     by, number = f"by {held['who']} at {held['time']}", f"v{held['release']}"
     if held["until"] == "another":

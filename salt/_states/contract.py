@@ -2,6 +2,9 @@
 
 import logging
 
+from saltern.attachments import host
+from saltern.releases import plan
+
 log = logging.getLogger(__name__)
 
 
@@ -16,9 +19,10 @@ def begun(name, apps):
     ret = {"name": name, "changes": {}, "result": True, "comment": "Nothing is to be asked"}
     if __opts__["test"]:
         return ret
+    own = host.Host.of(__salt__, __pillar__, __opts__)
     for app in apps:
         try:
-            if __pillar__["app"][app]["provides"] and __salt__["release.is_due"](app):
+            if __pillar__["app"][app]["provides"] and plan.is_due(own, app):
                 __salt__["contract.begin"](app, ahead=True)
                 return ret | {"comment": f"{app} will be asked"}
         except Exception as error:

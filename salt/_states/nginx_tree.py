@@ -5,6 +5,8 @@ import re
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.web import in_flight
+
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
 
 
@@ -58,8 +60,10 @@ def _drained(addresses):
     if not addresses:
         return []
     limits = __salt__["drain.limits"]()
-    left = __salt__["in_flight.drain"](addresses, None, limits["requests"], limits["streams"], "drained hosts")
-    return __salt__["in_flight.left_there"](left, limits)
+    left = in_flight.drain(
+        __salt__["nginx_tree.old_workers"], addresses, None, limits["requests"], limits["streams"], "drained hosts"
+    )
+    return in_flight.left_there(left, limits)
 
 
 def mod_watch(name, **_):

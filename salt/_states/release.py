@@ -2,6 +2,9 @@
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments import host
+from saltern.releases import ends
+
 
 def current(name):
     """Release the declared build and config of an app, with the declared formation.
@@ -20,7 +23,7 @@ def current(name):
             ret["warnings"] = __salt__["notes.of_app"](name)
             comment = "\n".join(ret["warnings"])
         if not plan["changes"]:
-            dying = __salt__["release.dying"](name, plan["number"])
+            dying = ends.dying(host.Host.of(__salt__, __pillar__, __opts__), name, plan["number"], __context__)
             return ret | ({"result": False, "comment": "\n".join(dying)} if dying else {"comment": comment})
         ret["changes"] = plan["changes"]
         if __opts__["test"]:

@@ -2,6 +2,8 @@
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.releases import supervisor
+
 
 def readable(name):
     """Have no file of a release that keeps supervisor from starting: it reads all of them, or does not start.
@@ -13,13 +15,13 @@ def readable(name):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Nothing in it keeps supervisor from starting"}
     try:
-        path = __salt__["process.unreadable"]()
+        path = supervisor.unreadable()
         if not path:
             return ret
         ret["changes"] = {path: {"old": "not readable by supervisor", "new": None}}
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"{path} would be removed, and written anew by its release"}
-        __salt__["process.tidy"]()
+        supervisor.tidy()
     except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{path} was removed; its release writes it anew"}

@@ -13,7 +13,6 @@ import pytest
 
 from saltern import inventory
 from saltern.paths import Roots
-from saltern.system import terminal
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [path.stem for path in (ROOT / "formulas/app/files/launcher").glob("[a-z]*.py")]
@@ -48,20 +47,17 @@ attachment = module("salt/_modules/attachment.py")
 balance = module("salt/_modules/balance.py")
 certificate_states = module("salt/_states/certificate.py")
 contract_states = module("salt/_states/contract.py")
-release = module("salt/_modules/release.py")
 rows_outputter = module("salt/_output/rows.py")
 highstate_outputter = module("salt/_output/highstate.py")
 progress_handler = module("salt/_log_handlers/progress.py")
 notes = module("salt/_modules/notes.py")
 notes_states = module("salt/_states/notes.py")
-release_store = module("salt/_modules/release_store.py")
 firewall = module("salt/_modules/firewall.py")
 fleet = module("salt/_modules/fleet.py")
 fleet_states = module("salt/_states/fleet.py")
 drain = module("salt/_modules/drain.py")
 apt_lock = module("salt/_modules/apt_lock.py")
 apt_lock_states = module("salt/_states/apt_lock.py")
-in_flight = module("salt/_modules/in_flight.py")
 reboot = module("salt/_modules/reboot.py")
 minions = module("salt/_runners/minions.py")
 drift = module("salt/_modules/drift.py")
@@ -70,7 +66,6 @@ drift_timer = module("salt/_states/drift_timer.py")
 app_user = module("salt/_states/app_user.py")
 kept = module("salt/_modules/kept.py")
 root_directory = module("salt/_states/root_directory.py")
-listener = module("salt/_modules/listener.py")
 contract = module("salt/_modules/contract.py")
 contract_command = module("formulas/app/files/contract.py")
 nginx_tree = module("salt/_modules/nginx_tree.py")
@@ -78,7 +73,6 @@ nginx_tree_states = module("salt/_states/nginx_tree.py")
 peers_script = module("formulas/nginx/files/peers.py")
 peers_states = module("salt/_states/peers.py")
 postgres_attachment = module("salt/_modules/postgres_attachment.py")
-process = module("salt/_modules/process.py")
 redis_connection = module("salt/_modules/redis_connection.py")
 redis_data = module("salt/_modules/redis_data.py")
 redis_instance = module("salt/_states/redis_instance.py")
@@ -106,14 +100,9 @@ def launcher():
 
 @pytest.fixture
 def dunders(monkeypatch):
-    """Return a function that gives a module its dunders: ``dunders(module, salt={…}, pillar={…}, opts={…})``.
-
-    How text is shown to people is no decision of the host's.
-    """
+    """Return a function that gives a module its dunders: ``dunders(module, salt={…}, pillar={…}, opts={…})``."""
 
     def give(to, **values):
-        for name in ("escaped", "shown"):
-            values.get("salt", {}).setdefault(f"journal.{name}", getattr(terminal, name))
         for name, value in values.items():
             monkeypatch.setattr(to, f"__{name}__", value, raising=False)
 

@@ -281,7 +281,6 @@ def erasing(leaving, app, dunders, monkeypatch, tmp_path):
     did = []
     salt = {"kept.of": lambda kind, name: noted if name == "shop" else {}, "kept.forget": lambda *_: did.append("note")}
     salt["user.delete"] = lambda name: did.append(f"userdel {name}") or True
-    salt["journal.escaped"] = str
     dunders(app, salt=salt)
     return directory / "apps/shop", did
 

@@ -13,6 +13,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.contracts import openapi
+from saltern.releases import plan, process, store
 
 ROOT = Path(__file__).parents[2]
 SHA256 = "0123456789ab" + "0" * 52
@@ -104,16 +105,15 @@ def judge(contract, dunders, monkeypatch):
         provides = {"v1": {"path": "/v1"}, "v2": {"path": "/v2"}}
         faq = {"port": 8200, "provides": provides, "attach": {}} | pillar.pop("faq", {})
         environs = {(app, number): environ for app, number, environ in running}
+        monkeypatch.setattr(process, "releases", lambda: list(environs))
+        monkeypatch.setattr(store, "current", lambda app: 1)
+        had = {"build": "old", "provides": {"v1": "/v1", "v2": "/v2"}}
+        monkeypatch.setattr(store, "record", lambda app, number: had)
+        monkeypatch.setattr(store, "build", lambda app, sha256: {"contracts": BOTH})
+        monkeypatch.setattr(store, "environ", lambda app, number: environs[app, number])
         dunders(
             contract,
-            salt={
-                "process.releases": lambda: list(environs),
-                "release.plan": lambda app: {"number": plan},
-                "release_store.current": lambda app: 1,
-                "release_store.record": lambda app, number: {"build": "old", "provides": {"v1": "/v1", "v2": "/v2"}},
-                "release_store.build": lambda app, sha256: {"contracts": BOTH},
-                "release_store.environ": lambda app, number: environs[app, number],
-            },
+            salt={"release.plan": lambda app: {"number": plan}},
             pillar={"app": {"faq": faq, **pillar}, "hosts": {"web1": {"address": "10.0.0.1"}}},
             opts={"id": "web1", "test": test},
         )
@@ -421,16 +421,17 @@ DUE = {"faq": False, "shop": CommandExecutionError("no secret"), "survey": True,
 
 
 @pytest.mark.parametrize("test, begun", [(False, ["tickets"]), (True, [])])
-def test_early_in_a_run_the_first_app_that_is_due_is_begun(contract_states, dunders, test, begun):
+def test_early_in_a_run_the_first_app_that_is_due_is_begun(contract_states, dunders, monkeypatch, test, begun):
     found = []
 
-    def is_due(app):
+    def is_due(host, app):
         if isinstance(DUE[app], Exception):
             raise DUE[app]
         return DUE[app]
 
     apps = {app: {"provides": {} if app == "survey" else {"v1": {}}} for app in DUE}
-    salt = {"release.is_due": is_due, "contract.begin": lambda app, ahead: found.append(app)}
+    monkeypatch.setattr(plan, "is_due", is_due)
+    salt = {"contract.begin": lambda app, ahead: found.append(app)}
     dunders(contract_states, salt=salt, pillar={"app": apps}, opts={"test": test})
     ret = contract_states.begun("the command", sorted(apps))
     assert (ret["result"], ret["changes"], found) == (True, {}, begun)
@@ -500,10 +501,11 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("known, expected", DROPPED.values(), ids=DROPPED)
-def test_a_rollback_knows_what_the_earlier_build_lacks(contract, dunders, known, expected):
+def test_a_rollback_knows_what_the_earlier_build_lacks(contract, dunders, monkeypatch, known, expected):
     build = {} if known is None else {"contracts": known}
     pillar = {"app": {"faq": {"attach": {}}, "tickets": use("faq", "v1")}}
-    dunders(contract, salt={"release_store.build": lambda app, sha256: build}, pillar=pillar)
+    monkeypatch.setattr(store, "build", lambda app, sha256: build)
+    dunders(contract, pillar=pillar)
     assert contract.dropped("faq", SHA256) == expected
 
 

@@ -5,6 +5,9 @@ import re
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.releases import store
+from saltern.web import in_flight
+
 SERVING = "server 10.0.0.1:8100 down; # app1\nserver 10.0.0.2:8100 down; # app2\n"
 OUT = "server 10.0.0.1:8100 max_fails=0; # app1\n# server 10.0.0.2:8100 down; # app2 is out\n"
 DRAINED = OUT.replace("app2 is out", "app2 is drained is out")
@@ -31,9 +34,7 @@ def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expecte
 
 
 @pytest.mark.parametrize("age, is_over", [(1, True), (-1, False)])
-def test_a_host_is_out_when_nginx_has_read_that_it_is(
-    drain, in_flight, nginx_tree, dunders, monkeypatch, tmp_path, age, is_over
-):
+def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, nginx_tree, dunders, monkeypatch, tmp_path, age, is_over):
     (tmp_path / "peers").mkdir()
     path = tmp_path / "peers/tickets.conf"
     path.write_text(OUT)
@@ -42,11 +43,13 @@ def test_a_host_is_out_when_nginx_has_read_that_it_is(
     functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in names}
     waited = []
 
-    def wait(*arguments):
+    def wait(workers, *arguments):
+        assert workers() == [7]
         waited.append(arguments)
         return {"requests": 0, "streams": 1}
 
-    salt = {"in_flight.drain": wait, "in_flight.left_there": in_flight.left_there}
+    monkeypatch.setattr(in_flight, "drain", wait)
+    salt = {"nginx_tree.old_workers": lambda: [7]}
     drains = {"tickets": {"requests": 90, "streams": 5}, "faq": {"requests": 60, "streams": 9}}
     pillar = {"app": {app: {"in_flight": limits} for app, limits in drains.items()}}
     dunders(drain, salt=functions | salt, opts={"id": "proxy1"}, pillar=pillar)
@@ -75,8 +78,9 @@ def releases(drain, dunders, monkeypatch, tmp_path):
     found = {"faq": 3, "tickets": 7}
     monkeypatch.setattr(drain, "MARK", str(tmp_path / "mark"))
     pillar = {"app": dict.fromkeys(found), "hosts": {"app1": {"roles": ["app"]}, "db1": {"roles": ["database"]}}}
-    salt = {"release_store.current": found.get, "saltutil.is_running": lambda fun: found.get(fun, [])}
-    salt["release_store.created"] = lambda app, number: found.get("created", 1_700_000_000.0)
+    monkeypatch.setattr(store, "current", found.get)
+    monkeypatch.setattr(store, "created", lambda app, number: found.get("created", 1_700_000_000.0))
+    salt = {"saltutil.is_running": lambda fun: found.get(fun, [])}
     dunders(drain, pillar=pillar, opts={"id": "app1"}, salt=salt)
     return found
 

@@ -77,8 +77,6 @@ WRITERS = {
     "bin/secret": "several files, all or none",
     "formulas/drift/files/drift.py": "Debian's own Python runs it, which has no package",
     "formulas/nginx/files/peers.py": "Debian's own Python runs it, which has no package",
-    "salt/_modules/process.py": "moves to saltern.releases",
-    "salt/_modules/release_store.py": "moves to saltern.releases",
 }
 
 

@@ -11,6 +11,8 @@ import subprocess
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.web import in_flight
+
 SHOP = "upstream shop {\n    include upstreams/shop.conf;\n}\n"
 FAQ = SHOP.replace("shop", "faq")
 
@@ -198,7 +200,7 @@ DRAINS = [(site("app1"), [{"10.0.0.1:8100"}]), (site(hosts=["app1", "app2"]), []
 
 @pytest.mark.parametrize("now, waits", DRAINS)
 def test_a_drain_waits_for_the_requests_in_flight(
-    in_flight, nginx_tree, nginx_tree_states, dunders, tmp_path, now, waits
+    nginx_tree, nginx_tree_states, dunders, monkeypatch, tmp_path, now, waits
 ):
     (tmp_path / "peers").mkdir()
     (tmp_path / "peers/shop.conf").write_text(nginx_tree.peers(site()))
@@ -210,10 +212,16 @@ def test_a_drain_waits_for_the_requests_in_flight(
         "nginx_tree.changes": nginx_tree.changes,
         "nginx_tree.is_stale": lambda *_: False,
         "nginx_tree.promote": lambda *_: {},
-        "in_flight.left_there": in_flight.left_there,
         "drain.limits": lambda: {"requests": 90, "streams": 5},
-        "in_flight.drain": lambda servers, *_: waited.append(servers) or {"requests": 2, "streams": 0},
+        "nginx_tree.old_workers": lambda: [7],
     }
+
+    def drain(workers, servers, *_):
+        assert workers() == [7]
+        waited.append(servers)
+        return {"requests": 2, "streams": 0}
+
+    monkeypatch.setattr(in_flight, "drain", drain)
     pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}}}
     dunders(nginx_tree_states, salt=salt, pillar=pillar, opts={"test": True})
     assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)

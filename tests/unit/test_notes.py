@@ -3,6 +3,8 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.releases import plan
+
 ROLLED = {"release": 1, "from": 2, "until": "another", "time": "12:00", "who": "ann", "declared": False}
 HELD = {"release": 1, "from": None, "until": "unhold", "time": "12:00", "who": "ann"}
 
@@ -69,13 +71,14 @@ def test_a_certificate_that_ends_soon_is_told(notes):
     ]
 
 
-def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes, dunders):
-    def held(app):
+def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes, dunders, monkeypatch):
+    def held(host, app):
         if app == "broken":
             raise CommandExecutionError("app.broken.config: missing")
         return ROLLED if app == "faq" else {}
 
-    salt = {"release.held": held, "drain.since": lambda: 1_700_000_000, "certificate.expiring": dict}
+    monkeypatch.setattr(plan, "held", held)
+    salt = {"drain.since": lambda: 1_700_000_000, "certificate.expiring": dict}
     pillar = {"hosts": HOSTS, "app": dict.fromkeys(["broken", "faq", "shop"])}
     dunders(notes, salt=salt, pillar=pillar, opts={"id": "app2"})
     assert notes.of_host() == [HOLDS["a rollback"][1], AWHILE]

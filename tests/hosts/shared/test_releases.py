@@ -307,14 +307,22 @@ def test_no_job_is_lost_during_a_switch_to_other_passwords_and_back(host, pillar
 
 STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "running", "point")
 STEPS += ("workers", "drain", "stop", "prune")
+RELEASES = "salt/_utils/saltern/releases"
 STEP = "            step(move)\n"
+IMPORTS = "import contextlib\nimport time\n"
+
+
+def with_line(text, line):
+    """Return the module that takes the steps with a line before each; the line may call os."""
+    return text.replace(IMPORTS, f"import os\n{IMPORTS}").replace(STEP, line + STEP)
 
 
 def test_the_steps_are_the_ones_that_are_interrupted_here(tree):
-    text = (tree / "salt/_modules/release.py").read_text()
-    table = text.partition("\nDEPLOY = {\n")[2].partition("\n}\n")[0]
+    text = (tree / RELEASES / "steps.py").read_text()
+    table = text.partition("\nDEPLOY: Steps = {\n")[2].partition("\n}\n")[0]
     assert tuple(re.findall(r'^    "(\w+)": ', table, re.MULTILINE)) == STEPS
-    assert text.count(STEP) == 1
+    taking = (tree / RELEASES / "take.py").read_text()
+    assert (taking.count(STEP), taking.count(IMPORTS)) == (1, 1)
 
 
 def nothing_is_left(host):
@@ -331,9 +339,9 @@ def nothing_is_left(host):
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror, pillar, edited, tree):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"killed at {step}"}}})
-    module = tree / "salt/_modules/release.py"
+    module = tree / RELEASES / "take.py"
     text = module.read_text()
-    module.write_text(text.replace(STEP, f"            os.kill(os.getpid(), 9) if name == {step!r} else None\n{STEP}"))
+    module.write_text(with_line(text, f"            os.kill(os.getpid(), 9) if name == {step!r} else None\n"))
     done = host.run("salt-call", "state.apply", check=False)
     module.write_text(text)
     assert done.returncode == 137
@@ -345,10 +353,10 @@ def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror
 @pytest.mark.parametrize("step", STEPS)
 def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree, release):
     pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}}})
-    module = tree / "salt/_modules/release.py"
+    module = tree / RELEASES / "take.py"
     text = module.read_text()
-    wait = f"            open('/run/at-step', 'w').close() or time.sleep(600) if name == {step!r} else None\n{STEP}"
-    module.write_text(text.replace(STEP, wait))
+    wait = f"            open('/run/at-step', 'w').close() or time.sleep(600) if name == {step!r} else None\n"
+    module.write_text(with_line(text, wait))
     run = threading.Thread(target=lambda: host.run("salt-call", "state.apply", check=False))
     run.start()
     host.sh("timeout 120 sh -c 'until [ -e /run/at-step ]; do sleep 0.1; done'")
@@ -369,13 +377,13 @@ def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirr
 
 
 def test_a_run_that_is_told_to_end_leaves_one_release_running(host, mirror, pillar, edited, tree, release):
-    module = tree / "salt/_modules/release.py"
+    module = tree / RELEASES / "take.py"
     text = module.read_text()
     for step, number, is_new in (("health", 15, False), ("running", 1, False), ("drain", 2, True)):
         before = release()
         pillar.merge(app={"mirror": {"config": {"COLOUR": f"ended at {step}"}}})
         told = f"            os.kill(os.getpid(), {number}) if name == {step!r} else None\n"
-        module.write_text(text.replace(STEP, told + STEP))
+        module.write_text(with_line(text, told))
         done = host.run("salt-call", "state.apply", check=False)
         module.write_text(text)
         name = {15: "SIGTERM", 1: "SIGHUP", 2: "SIGINT"}[number]

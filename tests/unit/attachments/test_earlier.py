@@ -6,6 +6,7 @@ import pytest
 
 from saltern import services
 from saltern.attachments import config, earlier
+from saltern.releases import store
 
 POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
 
@@ -39,16 +40,16 @@ def test_what_a_release_of_before_has_attached_is_read_from_its_urls(value, expe
 
 
 @pytest.fixture
-def going_back(on_a_host):
+def going_back(on_a_host, monkeypatch):
     """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
 
     def renewed(attached, environ, serving=None, ready=True, now=None):
         records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
         now = now or {name: f"{name} of v2" for name in serving or {}}
         environs = {1: environ, 2: {name: value.encode() for name, value in now.items()}}
+        monkeypatch.setattr(store, "record", lambda app, number: records[number])
+        monkeypatch.setattr(store, "environ", lambda app, number: environs[number])
         salt = {
-            "release_store.record": lambda app, number: records[number],
-            "release_store.environ": lambda app, number: environs[number],
             "postgres_attachment.plan": lambda *database: ({} if ready else {"login": 1}, []),
             "redis_connection.admitted": lambda name, port: [on_a_host.login(REDIS, "shop")] if ready else [],
         }
@@ -144,18 +145,15 @@ def test_what_is_declared_and_not_made_yet_is_named_where_no_release_serves_with
     assert going_back(attached, environ, attached, ready=False) == ({"A": "A of v2", "B": "B of v2"}, [])
 
 
-def test_a_variable_that_leads_to_the_same_is_shared_whatever_its_password(on_a_host):
+def test_a_variable_that_leads_to_the_same_is_shared_whatever_its_password(on_a_host, monkeypatch):
     attached = {"DATABASE_URL": {"postgres": "shop"}, "REDIS_URL": {"redis": "jobs"}, "OLD_URL": {"postgres": "old"}}
-    salt = {
-        "release_store.record": lambda app, number: {"attached": attached},
-        "release_store.environ": lambda app, number: dict.fromkeys(attached, b"x"),
-    }
-    host = dataclasses.replace(on_a_host, ask=lambda name, *arguments: salt[name](*arguments))
-    assert earlier.shared(host, "shop", 3) == ["DATABASE_URL"]
+    monkeypatch.setattr(store, "record", lambda app, number: {"attached": attached})
+    monkeypatch.setattr(store, "environ", lambda app, number: dict.fromkeys(attached, b"x"))
+    assert earlier.shared(on_a_host, "shop", 3) == ["DATABASE_URL"]
     on_a_host.pillar["app"]["shop"]["attach"]["PG"] = {"postgres": "shop", "as": "parts", "address": "x", "port": 1}
     attached["PG"] = {"postgres": "shop", "as": "parts"}
-    salt["release_store.environ"] = lambda app, number: dict.fromkeys({*attached, *PARTS}, b"x")
-    assert earlier.shared(host, "shop", 3) == ["DATABASE_URL", *sorted(PARTS)]
+    monkeypatch.setattr(store, "environ", lambda app, number: dict.fromkeys({*attached, *PARTS}, b"x"))
+    assert earlier.shared(on_a_host, "shop", 3) == ["DATABASE_URL", *sorted(PARTS)]
     # The same in another form is another config.
     attached["PG"] = {"postgres": "shop"}
-    assert earlier.shared(host, "shop", 3) == ["DATABASE_URL"]
+    assert earlier.shared(on_a_host, "shop", 3) == ["DATABASE_URL"]

@@ -6,6 +6,7 @@ from salt.exceptions import CommandExecutionError
 from saltern import services
 from saltern.attachments import users
 from saltern.attachments.host import Host
+from saltern.releases import process, store
 from tests.unit.rows import host
 
 ONE = {"one": host()}
@@ -53,26 +54,24 @@ RUNNING = [("gone", 4), ("shop", 2), ("shop", 3)]
         *("a dry run in which a removal fails too", "a dry run of what cannot be"),
     ],
 )
-def test_the_releases_that_have_a_resource_are_named(test, planned, staying, expected):
+def test_the_releases_that_have_a_resource_are_named(monkeypatch, test, planned, staying, expected):
     def plan(app):
         if planned is None:
             raise CommandExecutionError("no")
         return {"number": planned}
 
-    salt = {
-        "process.releases": lambda: RUNNING,
-        "release_store.record": lambda app, number: {},
-        "release_store.environ": lambda app, number: {"DATABASE_URL": b"postgres://shop:pw@127.0.0.1/stock"},
-        "release.plan": plan,
-    }
-    on = Host.of(salt, {"app": {"shop": {}}, "hosts": ONE}, {"test": test, "id": "one"})
+    monkeypatch.setattr(process, "releases", lambda: RUNNING)
+    url = b"postgres://shop:pw@127.0.0.1/stock"
+    monkeypatch.setattr(store, "record", lambda app, number: {})
+    monkeypatch.setattr(store, "environ", lambda app, number: {"DATABASE_URL": url})
+    on = Host.of({"release.plan": plan}, {"app": {"shop": {}}, "hosts": ONE}, {"test": test, "id": "one"})
     assert users.users(on, POSTGRES, "stock", staying) == expected
     assert users.users(on, POSTGRES, "other", staying) == []
     found = users.holders(on, POSTGRES, leaving=not test, staying=staying)
     assert found == ({"shop": expected} if expected else {})
 
 
-def test_who_logs_in_by_what_is_known_of_the_releases_that_run():
+def test_who_logs_in_by_what_is_known_of_the_releases_that_run(monkeypatch):
     environs = {
         ("shop", 2): {"DATABASE_URL": b"postgres://shop_0a0a0a:pw@10.0.0.2/stock", "MARK": b"x"},
         ("shop", 3): {
@@ -82,13 +81,12 @@ def test_who_logs_in_by_what_is_known_of_the_releases_that_run():
         ("gone", 4): {"DATABASE_URL": b"postgres://gone:pw@10.0.0.2/gone", "REDIS_URL": b"redis://:pw@10.0.0.2/0"},
         ("parts", 1): {"PGHOST": b"10.0.0.2", "PGUSER": b"parts_0c0c0c", "PGDATABASE": b"stock"},
     }
-    salt = {
-        "release_store.record": lambda app, number: {"attached": {"PG": {"postgres": "stock", "as": "parts"}}},
-        "process.releases": lambda: sorted(environs),
-        "release_store.environ": lambda app, number: environs[app, number],
-        "release.plan": lambda app: {"number": 3},
-    }
-    on = Host.of(salt, {"app": {"shop": {}, "parts": {}}, "hosts": {"": {"address": "10.0.0.2"}}}, {})
+    had = {"attached": {"PG": {"postgres": "stock", "as": "parts"}}}
+    monkeypatch.setattr(store, "record", lambda app, number: had)
+    monkeypatch.setattr(process, "releases", lambda: sorted(environs))
+    monkeypatch.setattr(store, "environ", lambda app, number: environs[app, number])
+    pillar = {"app": {"shop": {}, "parts": {}}, "hosts": {"": {"address": "10.0.0.2"}}}
+    on = Host.of({"release.plan": lambda app: {"number": 3}}, pillar, {})
     assert users.users(on, POSTGRES, "stock") == ["parts v1", "shop v2", "shop v3"]
     expected = {"gone": ["gone v4"], "parts_0c0c0c": ["parts v1"]}
     expected |= {"shop_0a0a0a": ["shop v2"], "shop_0b0b0b": ["shop v3"]}

@@ -12,6 +12,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.builds import declared, manifest, venv
+from saltern.releases import store, supervisor
 from tests.unit.builds import members
 from tests.unit.builds.members import LIMITS, member, unpacked
 
@@ -24,9 +25,10 @@ def on(directory, pillar, salt):
     return declared.Host(pillar, lambda name, *arguments: salt[name](*arguments), str(directory), f"{directory}/locks")
 
 
-def test_the_place_of_a_build_is_named_by_app_and_digest(tmp_path):
+def test_the_place_of_a_build_is_named_by_app_and_digest(monkeypatch, tmp_path):
     pillar = {"app": {"shop": {"build": {"sha256": "0123456789ab" + "c" * 52}}}}
-    host = on(tmp_path, pillar, {"process.is_well": lambda app: True})
+    monkeypatch.setattr(supervisor, "is_well", lambda app: True)
+    host = on(tmp_path, pillar, {})
     assert not declared.is_unpacked(host, "shop")
     unpacked(tmp_path / "shop/builds/0123456789ab")
     assert declared.is_unpacked(host, "shop")
@@ -38,8 +40,9 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
     host = on(
         tmp_path,
         pillar={"app": {"shop": {"build": said, "unpacked": LIMITS}}},
-        salt={"contract.judge": lambda *_: None, "process.is_well": lambda app: True},
+        salt={"contract.judge": lambda *_: None},
     )
+    monkeypatch.setattr(supervisor, "is_well", lambda app: True)
     monkeypatch.setattr(declared, "grp", types.SimpleNamespace(getgrnam=lambda app: types.SimpleNamespace(gr_gid=0)))
     monkeypatch.setattr(manifest, "judge", lambda app, staged: {})
     made, begun = [], threading.Event()
@@ -147,7 +150,8 @@ def test_a_build_waits_for_what_it_needs_and_for_apps_that_serve(
             "app": {"faq": {"build": {"source": source, "sha256": "a" * 64}}, "shop": {}},
             "base": {"ca_certificates": authorities},
         },
-        salt={"release_store.current": {"shop": serving}.get},
+        salt={},
     )
+    monkeypatch.setattr(store, "current", {"shop": serving}.get)
     monkeypatch.setattr(declared, "is_unpacked", lambda host, app: is_there)
     assert declared.is_first(host, "faq") is expected

@@ -9,6 +9,7 @@ from saltern import services
 from saltern.attachments import parts
 from saltern.attachments.config import targets, url
 from saltern.attachments.host import Host
+from saltern.releases import store
 from saltern.services.base import Resource, Target
 
 
@@ -21,13 +22,13 @@ def renewed(host: Host, app: str, number: int, current: int) -> tuple[dict[str, 
     :param current: the release that serves. What it has of the same attachment works.
     :return: value by variable, and a sentence for each attachment that is not there any more.
     """
-    variables = _texts(host, app, current)
+    variables = _texts(app, current)
     works = {
         _what(target): parts.read(variable, target, variables)
         for variable, target in _attached(host, app, current).items()
     }
     today = list(targets(host, app).values())
-    had = _texts(host, app, number)
+    had = _texts(app, number)
     values: dict[str, str] = {}
     missing: list[str] = []
     for variable, target in sorted(_attached(host, app, number).items()):
@@ -54,9 +55,9 @@ def _what(target: Target) -> str:
     return str({word: value for word, value in target.items() if word != "as"})
 
 
-def _texts(host: Host, app: str, number: int) -> dict[str, str]:
+def _texts(app: str, number: int) -> dict[str, str]:
     """Return the config of a release, as text by variable."""
-    variables: Mapping[str, bytes] = host.ask("release_store.environ", app, number)
+    variables = store.environ(app, number)
     return {variable: value.decode("utf-8", "replace") for variable, value in variables.items()}
 
 
@@ -78,10 +79,10 @@ def shared(host: Host, app: str, number: int) -> list[str]:
 
 def _attached(host: Host, app: str, number: int) -> dict[str, Target]:
     """Return what a release has attached, by variable; one of before that was written down, as far as its URLs tell."""
-    record: Mapping[str, Any] = host.ask("release_store.record", app, number)
-    variables: Mapping[str, bytes] = host.ask("release_store.environ", app, number)
+    record = store.record(app, number)
+    variables = store.environ(app, number)
     if "attached" in record:
-        texts = _texts(host, app, number)
+        texts = _texts(app, number)
         return {
             variable: target for variable, target in record["attached"].items() if parts.read(variable, target, texts)
         }

@@ -1,10 +1,10 @@
-"""What one host knows of attachments: its settings, its key, and what Salt can be asked there."""
+"""What one host knows: its settings, its key, and what Salt can be asked there."""
 
 import dataclasses
 import hashlib
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -43,9 +43,11 @@ class Host:
         """
         key_file = os.path.join(os.path.dirname(options.get("conf_file", "")), "host.key")
         is_dry = bool(options.get("test"))
-        return cls(
-            options.get("id", ""), pillar, key_file, is_dry, lambda name, *arguments: functions[name](*arguments)
-        )
+
+        def ask(name: str, *arguments: Any, **named: Any) -> Any:
+            return functions[name](*arguments, **named)
+
+        return cls(options.get("id", ""), pillar, key_file, is_dry, ask)
 
     @property
     def roles(self) -> list[str]:
@@ -56,6 +58,14 @@ class Host:
     def address(self) -> str:
         """The address at which others reach it."""
         return str(self.pillar["hosts"][self.id]["address"])
+
+    def run(self, command: Sequence[str]) -> str:
+        """Run a command, and return what it prints, whatever its exit code.
+
+        :param command: its words.
+        """
+        options = {"python_shell": False, "ignore_retcode": True, "output_loglevel": "quiet"}
+        return str(self.ask("cmd.run_stdout", command, **options))
 
     def attach(self, app: str) -> dict[str, Target]:
         """Return what an app attaches, by variable."""

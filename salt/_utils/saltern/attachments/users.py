@@ -8,6 +8,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import parts
 from saltern.attachments.host import Host
+from saltern.releases import process, store
 from saltern.services.base import LOOPBACK, Resource
 
 
@@ -21,25 +22,23 @@ def holders(host: Host, service: Resource, leaving: bool = True, staying: Collec
     :return: releases, such as ``tickets v3``, by login.
     """
     found: dict[str, list[str]] = {}
-    for app, number in host.ask("process.releases"):
+    for app, number in process.releases():
         if not leaving and _is_leaving(host, app, number, staying):
             continue
-        for _, value in urls(host, app, number):
+        for _, value in urls(app, number):
             user = _login_in(value, service)
             if user and f"{app} v{number}" not in found.setdefault(user, []):
                 found[user].append(f"{app} v{number}")
     return found
 
 
-def urls(host: Host, app: str, number: int) -> Iterator[tuple[str, str]]:
+def urls(app: str, number: int) -> Iterator[tuple[str, str]]:
     """Yield what may be a URL in the config of a release; see ``parts.urls``.
 
-    :param host: the host.
     :param app: the app's name.
     :param number: the release.
     """
-    attached = host.ask("release_store.record", app, number).get("attached") or {}
-    return parts.urls(host.ask("release_store.environ", app, number), attached)
+    return parts.urls(store.environ(app, number), store.record(app, number).get("attached") or {})
 
 
 def _login_in(value: str, service: Resource) -> str:
@@ -64,8 +63,8 @@ def users(host: Host, service: Resource, identity: str, staying: Collection[str]
     :return: releases, sorted.
     """
     found = []
-    for app, number in host.ask("process.releases"):
-        is_used = any(is_of(value, service, identity, host.address) for _, value in urls(host, app, number))
+    for app, number in process.releases():
+        is_used = any(is_of(value, service, identity, host.address) for _, value in urls(app, number))
         if is_used and not (host.is_dry and _is_leaving(host, app, number, staying)):
             found.append(f"{app} v{number}")
     return found

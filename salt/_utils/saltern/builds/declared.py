@@ -18,6 +18,7 @@ from saltern.builds import links, manifest, room, source, tarball, venv, wheels
 from saltern.builds.description import damage_of, describe
 from saltern.builds.form import sha256_of
 from saltern.builds.replacement import replace
+from saltern.releases import store, supervisor
 from saltern.services.base import Ask
 from saltern.system import deletion
 
@@ -77,7 +78,7 @@ def damage(host: Host, app: str, sha256: str | None = None, deeply: bool = False
     """
     directory = host.path(app, sha256)
     found = damage_of(directory, deeply)
-    if not found and not deeply and not host.ask("process.is_well", app):
+    if not found and not deeply and not supervisor.is_well(app):
         found = damage_of(directory, deeply=True)
     return found
 
@@ -94,7 +95,7 @@ def is_first(host: Host, app: str) -> bool:
     place = host.app(app)["build"]["source"]
     if place.startswith("https://") and host.pillar["base"]["ca_certificates"]:
         return False
-    if any(host.ask("release_store.current", one) is not None for one in host.pillar["app"]):
+    if any(store.current(one) is not None for one in host.pillar["app"]):
         return False
     return not is_unpacked(host, app)
 

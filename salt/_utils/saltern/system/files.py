@@ -50,10 +50,14 @@ def replacing(
         raise
 
 
-def read(path: str) -> str | None:
-    """Return the text of a file, ``None`` where there is none or it is no text."""
+def read(path: str, errors: str = "strict") -> str | None:
+    """Return the text of a file, ``None`` where there is none or it is no text.
+
+    :param path: the file.
+    :param errors: what becomes of bytes that are no UTF-8; ``replace`` to have something else in their place.
+    """
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", errors=errors) as stream:
             return stream.read()
     except (OSError, UnicodeDecodeError):
         return None

@@ -8,7 +8,7 @@ without the characters that would command a terminal.
 import json
 import pwd
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from saltern.system import terminal
@@ -55,6 +55,22 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(_text(one) for one in value)
     return value if isinstance(value, str) else ""
+
+
+def written(entry: Mapping[str, str]) -> float:
+    """Return when an entry was written, in seconds since 1970.
+
+    :param entry: as ``parsed`` gives it.
+    """
+    return int(entry.get("__REALTIME_TIMESTAMP") or 0) / 1_000_000
+
+
+def texts(entries: Iterable[Mapping[str, str]]) -> list[str]:
+    """Return what entries say, by the line.
+
+    :param entries: as ``parsed`` gives them.
+    """
+    return [line for entry in entries for line in entry.get("MESSAGE", "").split("\n")]
 
 
 def users(text: str | None = None) -> dict[str, str]:

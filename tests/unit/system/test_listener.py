@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from saltern.system import listener
+
 LISTEN = """
 import socket, sys
 listener = socket.socket()
@@ -20,7 +22,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("family, address", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::")])
 @pytest.mark.parametrize("has_diag", [True, False], ids=["asked", "from its tables"])
-def test_who_listens_is_read_from_the_kernel(listener, monkeypatch, family, address, has_diag):
+def test_who_listens_is_read_from_the_kernel(monkeypatch, family, address, has_diag):
     if not has_diag:
         # No such protocol.
         monkeypatch.setattr(listener.sockets, "NETLINK_SOCK_DIAG", 30)
@@ -38,7 +40,7 @@ def test_who_listens_is_read_from_the_kernel(listener, monkeypatch, family, addr
     assert listener.ports([]) == []
 
 
-def test_one_that_shares_the_port_is_named(listener):
+def test_one_that_shares_the_port_is_named():
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         server.bind(("127.0.0.1", 0))
@@ -61,7 +63,7 @@ GROUPS = {
 
 
 @pytest.mark.parametrize("text, expected", GROUPS.items())
-def test_a_process_of_an_app_is_named_as_it_is_called(listener, monkeypatch, text, expected):
+def test_a_process_of_an_app_is_named_as_it_is_called(monkeypatch, text, expected):
     monkeypatch.setattr(listener, "_read", lambda path: text)
     assert listener._whose(7) == expected
 
@@ -69,6 +71,6 @@ def test_a_process_of_an_app_is_named_as_it_is_called(listener, monkeypatch, tex
 @pytest.mark.parametrize(
     "text, shown", [("gunicorn\n", "gunicorn"), ("x\nv1 serves\n", "x?v1 serves"), ("\x1bc\n", "?c")]
 )
-def test_what_a_process_calls_itself_is_one_line(listener, monkeypatch, text, shown):
+def test_what_a_process_calls_itself_is_one_line(monkeypatch, text, shown):
     monkeypatch.setattr(listener, "_read", lambda path: text)
     assert listener._comm(7) == shown

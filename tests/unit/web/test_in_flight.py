@@ -3,6 +3,7 @@
 import pytest
 
 from saltern.system import sockets
+from saltern.web import in_flight
 
 OLD, OTHER = "127.0.0.1:8101", "127.0.0.1:8201"
 
@@ -35,15 +36,15 @@ WORKERS = {
 
 
 @pytest.mark.parametrize("workers, connections, bodies, unknown", WORKERS.values(), ids=WORKERS)
-def test_what_counts_is_what_this_apps_old_processes_answer(in_flight, opened, workers, connections, bodies, unknown):
+def test_what_counts_is_what_this_apps_old_processes_answer(opened, workers, connections, bodies, unknown):
     held = in_flight.held(workers, opened, [OLD], "shop")
     assert (sorted(held.connections), held.bodies, held.unknown) == (connections, bodies, unknown)
 
 
-def held(in_flight, bodies=0, unknown=0, **received):
+def held(bodies=0, unknown=0, **received):
     """What is in flight: the bytes that each connection has received. One whose name ends in ``begun`` is answering."""
     connections = {
-        name: in_flight.sockets.Socket(in_flight.sockets.ESTABLISHED, 40_000, OLD, 0, name.endswith("begun"), count)
+        name: sockets.Socket(sockets.ESTABLISHED, 40_000, OLD, 0, name.endswith("begun"), count)
         for name, count in received.items()
     }
     return in_flight.Held(connections, bodies, unknown)
@@ -71,10 +72,10 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("looks, counted", LOOKS.values(), ids=LOOKS)
-def test_requests_downloads_and_streams_are_told_apart(in_flight, looks, counted):
+def test_requests_downloads_and_streams_are_told_apart(looks, counted):
     watch = in_flight.Watch()
     for seconds, what in looks:
-        left = watch.left(held(in_flight, **what), seconds)
+        left = watch.left(held(**what), seconds)
     assert (left["requests"], left["streams"]) == counted
 
 
@@ -91,12 +92,12 @@ WAITS = {
 
 
 @pytest.mark.parametrize("left, elapsed, is_over", WAITS.values(), ids=WAITS)
-def test_a_drain_is_over_when_nothing_is_left_or_its_time_is_over(in_flight, left, elapsed, is_over):
+def test_a_drain_is_over_when_nothing_is_left_or_its_time_is_over(left, elapsed, is_over):
     none = {"requests": 0, "streams": 0, "unknown": 0}
     assert in_flight.is_over(none | left, elapsed, requests=120, streams=5) is is_over
 
 
-def test_a_long_wait_says_for_what(in_flight):
+def test_a_long_wait_says_for_what():
     left = {"requests": 2, "streams": 1, "unknown": 0}
     assert in_flight.waits("shop: v7", left, 30, 3600, 60) == (
         "shop: v7: waits since 30 s for what is under way: 2 requests, 3600 s at most; 1 stream, 60 s at most"

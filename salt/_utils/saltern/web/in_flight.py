@@ -10,22 +10,28 @@ import dataclasses
 import math
 import sys
 import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from saltern.system import sockets
-
-__load__ = ["drain", "left_there", "worded"]
+from saltern.system.sockets import Socket
 
 # Where nginx keeps the bodies of requests that it is still receiving; see formulas/nginx/files/site.conf.jinja.
 BODIES = "/var/lib/nginx/body-"
+
 # A body of less than 16 kB, or a header that is not complete, tells nothing of its app. nginx waits for a header this
 # long, too (client_header_timeout).
 UNKNOWN = 30
+
 # An answer that brings so many bytes a second, over so many seconds, is a download and no stream of events.
 DOWNLOAD_RATE = 16_000
 DOWNLOAD_WINDOW = 10
+
 # Seconds between two looks, at first and later, and between two words about what is waited for.
 POLL, LATER = 0.1, 1
 TOLD = 30
+
+# What one worker has open: the inodes of its sockets, and the apps whose bodies it is writing, one for each body.
+Opened = tuple[Collection[int], Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,30 +43,36 @@ class Held:
     :param unknown: connections of clients of which nothing else can be told.
     """
 
-    connections: dict = dataclasses.field(default_factory=dict)
+    connections: dict[int, Socket] = dataclasses.field(default_factory=dict)
     bodies: int = 0
     unknown: int = 0
 
 
-def drain(servers, app=None, requests=3600, streams=30, what=""):
+def drain(
+    workers: Callable[[], Sequence[int]],
+    servers: Collection[str],
+    app: str | None = None,
+    requests: int = 3600,
+    streams: int = 30,
+    what: str = "",
+) -> dict[str, int]:
     """Wait until nginx's old workers have in flight nothing for some servers, or a time is over.
 
     A request whose answer has not begun is waited for until nginx itself gives it up. WebSockets and streams of events
     have a time of their own: they do not end by themselves.
 
+    :param workers: returns the PIDs of nginx's workers from before a reload; see ``nginx_tree.old_workers``.
     :param servers: such as ``127.0.0.1:8101``.
     :param app: whose uploads count: those are for these servers. ``None`` where any other server takes them.
     :param requests: seconds for requests, uploads and downloads.
     :param streams: seconds for WebSockets and streams.
     :param what: who waits, for a word about it every half minute.
     :return: how many ``requests`` and ``streams`` had not ended.
-
-    CLI Example: none, it serves the modules app, drain and release.
     """
     started = told = time.monotonic()
     watch = Watch()
     while True:
-        pids = __salt__["nginx_tree.old_workers"]()
+        pids = workers()
         held = look(pids, servers, app) if pids else Held()
         now = time.monotonic()
         left = watch.left(held, now)
@@ -72,7 +84,7 @@ def drain(servers, app=None, requests=3600, streams=30, what=""):
         time.sleep(POLL if now < started + TOLD else LATER)
 
 
-def waits(what, left, elapsed, requests, streams):
+def waits(what: str, left: Mapping[str, int], elapsed: float, requests: int, streams: int) -> str:
     """Say what is waited for; see ``drain``.
 
     :param left: as ``Watch.left`` gives it.
@@ -83,30 +95,26 @@ def waits(what, left, elapsed, requests, streams):
     return f"{what}: waits since {elapsed:.0f} s for what is under way: {'; '.join(parts)}"
 
 
-def worded(count, kind):
+def worded(count: int, kind: str) -> str:
     """Say how many requests or streams there are.
 
     :param count: the number.
     :param kind: ``requests`` or ``streams``.
-
-    CLI Example: none, it serves the module release.
     """
     return f"{count} {kind if count > 1 else kind.removesuffix('s')}"
 
 
-def left_there(left, limits):
+def left_there(left: Mapping[str, int], limits: Mapping[str, int]) -> list[str]:
     """Say what is still under way on hosts that were drained; nothing where it is nothing.
 
     :param left: as ``drain`` returns it.
     :param limits: the seconds that each kind had.
     :return: a list of sentences.
-
-    CLI Example: none, it serves the module drain and the state ``nginx_tree.current``.
     """
     return [f"{worded(left[kind], kind)} still under way there after {limits[kind]} s" for kind in left if left[kind]]
 
 
-def is_over(left, elapsed, requests, streams):
+def is_over(left: Mapping[str, int], elapsed: float, requests: int, streams: int) -> bool:
     """Tell whether nothing is waited for any more; see ``drain``.
 
     :param left: as ``Watch.left`` gives it.
@@ -122,12 +130,12 @@ class Watch:
     An old worker uses no connection a second time: once something has come on it, its answer has begun.
     """
 
-    def __init__(self):
-        self._first = {}
-        self._since = {}
-        self._rates = {}
+    def __init__(self) -> None:
+        self._first: dict[int, int] = {}
+        self._since: dict[int, tuple[float, int]] = {}
+        self._rates: dict[int, float] = {}
 
-    def left(self, held, now):
+    def left(self, held: Held, now: float) -> dict[str, int]:
         """Count what is in flight.
 
         :param held: see ``Held``.
@@ -147,7 +155,7 @@ class Watch:
         streams = len(held.connections) - waiting - downloads
         return {"requests": waiting + downloads + uploads, "streams": streams, "unknown": held.unknown}
 
-    def _rate(self, inode, received, now):
+    def _rate(self, inode: int, received: int, now: float) -> float:
         """Return the bytes a second that come, over the last whole window, or so far where there was none yet."""
         then, before = self._since.setdefault(inode, (now, received))
         if now >= then + DOWNLOAD_WINDOW:
@@ -158,7 +166,7 @@ class Watch:
         return (received - before) / (now - then) if now > then else math.inf
 
 
-def look(pids, servers, app=None):
+def look(pids: Iterable[int], servers: Collection[str], app: str | None = None) -> Held:
     """Look at what workers of nginx have in flight for some servers.
 
     :param pids: the workers.
@@ -170,7 +178,7 @@ def look(pids, servers, app=None):
     return held([opened(pid) for pid in pids], found, servers, app)
 
 
-def opened(pid):
+def opened(pid: int) -> Opened:
     """Return what a worker has open.
 
     :param pid: its PID.
@@ -180,19 +188,20 @@ def opened(pid):
     return inodes, [path.removeprefix(BODIES).partition("/")[0] for path in files if path.startswith(BODIES)]
 
 
-def held(workers, found, servers, app):
+def held(workers: Iterable[Opened], found: Mapping[int, Socket], servers: Collection[str], app: str | None) -> Held:
     """Find what workers have in flight for some servers; see ``look``.
 
     :param workers: of each, what ``opened`` gives.
     :param found: the sockets of the host, by inode.
     """
-    asked, written, unknown = {}, 0, 0
+    asked: dict[int, Socket] = {}
+    written = unknown = 0
     listening = {one.port for one in found.values() if one.state == sockets.LISTEN}
     for inodes, bodies in workers:
         connections = {inode: found[inode] for inode in inodes if inode in found}
         clients = sum(one.port in listening for one in connections.values())
         asked |= {inode: one for inode, one in connections.items() if one.peer in servers}
-        written += bodies.count(app)
+        written += sum(body == app for body in bodies)
         if app is not None:
             unknown += max(0, clients - max(len(connections) - clients, len(bodies)))
     return Held(asked, written, unknown)

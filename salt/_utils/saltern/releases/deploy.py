@@ -1,0 +1,132 @@
+"""Bringing what is declared of an app to serve."""
+
+import contextlib
+import os
+from typing import Any
+
+from salt.exceptions import CommandExecutionError
+
+from saltern.attachments.host import Host
+from saltern.releases import migration, plan, staging, steps, store
+from saltern.releases.move import LOCKS, Move, locked
+from saltern.releases.refusal import shown
+from saltern.releases.store import Changes
+from saltern.releases.take import take
+
+
+@shown
+def deploy(host: Host, app: str) -> dict[str, Any]:
+    """Bring the declared release of an app to serve.
+
+    :param host: the host.
+    :param app: the app's name.
+    :return: the number of the ``release`` that serves, and what was ``told`` of the move to it: a sentence for each
+        thing, such as a request that was cut off.
+    :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
+    """
+    with locked(app):
+        wanted = plan.plan(host, app)
+        current = store.current(app)
+        settings = plan.declared(host, app)
+        asker = host.ask("contract.begin", app) if wanted["new"] else None
+        move = Move(host, app, wanted["number"], wanted["ports"], current, settings, asker)
+        try:
+            if wanted["new"]:
+                details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
+                take(steps.DEPLOY, move, "serves", details)
+            elif wanted["changes"]:
+                # A release that was gone back to has less to migrate than is there.
+                is_to_migrate = is_ill(wanted["changes"]) and not wanted["held"]
+                take(steps.MEND if is_to_migrate else steps.SETTLE, move)
+        finally:
+            if asker:
+                asker.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(migration.MIGRATED.format(app=app))
+        return {"release": move.number, "told": move.told}
+
+
+@shown
+def migrate(host: Host, app: str, sha256: str | None = None) -> str:
+    """Run the process type ``release`` of what is declared, as a release does, and leave what serves as it is.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param sha256: the digest of the build that whoever asks takes for the declared one.
+    :return: what was done.
+    :raises CommandExecutionError: when this host is told of another build, the app is held, the build is not on the
+        host yet, or it failed, with what it logged last.
+    """
+    with locked(app):
+        wanted, settings = _movable(host, app, sha256), plan.declared(host, app)
+        sha256 = str(settings["build"]["sha256"])
+        if not wanted["new"]:
+            return f"{app}: v{wanted['number']} is what is declared; nothing to migrate"
+        if not store.build(app, sha256):
+            raise CommandExecutionError(
+                f"{app}: build {sha256[:12]} is not on this host yet; converge its state app-build"
+            )
+        current = store.current(app)
+        move = Move(host, app, wanted["number"], wanted["ports"], current, settings)
+        take({name: steps.DEPLOY[name] for name in ("clear", "stage", "release")}, move)
+        staging.sweep(app)
+    return f"{app}: build {sha256[:12]} has run its process release"
+
+
+def migrated(host: Host, app: str, sha256: str) -> bool:
+    """Take note that another host has run the process type ``release`` of a build: this one's next release does not.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param sha256: the build's digest.
+    :raises CommandExecutionError: when this host is told of another build, or the app is held.
+    """
+    if not _movable(host, app, sha256)["new"]:
+        return True
+    os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+    with open(migration.MIGRATED.format(app=app), "w", encoding="ascii") as stream:
+        stream.write(migration.digest(host, app, sha256))
+    return True
+
+
+@shown
+def movable(host: Host, app: str, sha256: str | None = None) -> bool:
+    """Tell that a release would bring an app on to what is declared, on this host. Nothing is done.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param sha256: the digest of the build that whoever asks takes for the declared one.
+    :return: true.
+    :raises CommandExecutionError: when this host is told of another build, or the app is held.
+    """
+    _movable(host, app, sha256)
+    return True
+
+
+def _movable(host: Host, app: str, sha256: str | None) -> dict[str, Any]:
+    """Return what is to be done (see ``plan``) for an app that a release is to bring on.
+
+    :param sha256: see ``movable``.
+    :raises CommandExecutionError: when this host is told of another build, as its pillar is of before, or it is held.
+    """
+    told = plan.declared(host, app)["build"]["sha256"]
+    if sha256 is not None and sha256 != told:
+        raise CommandExecutionError(
+            f"{app}: this host is told to run build {told[:12]}, and is asked for {sha256[:12]}; expected the same, "
+            "which saltutil.refresh_pillar may bring"
+        )
+    wanted = plan.plan(host, app)
+    if wanted["held"]:
+        raise CommandExecutionError(
+            f"{app}: v{wanted['number']} is held, and what is declared would not come to serve; expected another build "
+            f"or config in the pillar than the one that was left, or first release.unhold {app}"
+        )
+    return wanted
+
+
+def is_ill(changes: Changes) -> bool:
+    """Tell whether a process of the current release is to become healthy.
+
+    :param changes: see ``plan``.
+    """
+    return any(change["new"] == "healthy" for change in changes.values())

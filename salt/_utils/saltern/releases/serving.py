@@ -1,0 +1,129 @@
+"""What nginx serves of an app on its host, and what it has in flight for it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from saltern.attachments.host import Host
+from saltern.releases import history, supervisor
+from saltern.releases import process as processes
+from saltern.releases.move import Move
+from saltern.releases.process import Ports
+from saltern.system import files
+from saltern.web import in_flight
+
+NGINX = "/etc/nginx"
+
+
+def _servers(host: Host, app: str, ports: Ports) -> dict[str, str]:
+    """Return the file of nginx's tree that names the web processes, if nginx serves the app here."""
+    if app not in host.pillar["nginx"]["fronts"]:
+        return {}
+    return {host.ask("nginx_tree.upstream_path", app): host.ask("nginx_tree.upstream", filter(None, ports.values()))}
+
+
+def serve(host: Host, app: str, ports: Ports) -> None:
+    """Have nginx send requests to these web processes.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param ports: port, or ``None``, by process.
+    """
+    texts = unserved(host, app, ports)
+    if texts:
+        host.ask("nginx_tree.promote", NGINX, texts)
+
+
+def serve_again(host: Host, app: str, number: int) -> None:
+    """Have nginx send requests to the web processes that a release has, if it is known which these are.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param number: the release's number.
+    """
+    ports = supervisor.used(app, number)
+    if any(ports.values()):
+        serve(host, app, ports)
+
+
+def unserved(host: Host, app: str, ports: Ports) -> dict[str, str]:
+    """Return what nginx is to have of the web processes and has not: another text, or one that it has not read yet.
+
+    :param host: the host.
+    :param app: the app's name.
+    :param ports: port, or ``None``, by process.
+    """
+    texts = _servers(host, app, ports)
+    return {
+        path: text
+        for path, text in texts.items()
+        if files.read(f"{NGINX}/{path}", errors="replace") != text or host.ask("nginx_tree.is_stale", NGINX, [path])
+    }
+
+
+def servers_of(app: str, numbers: Iterable[int]) -> list[str]:
+    """Return the addresses of the web processes of releases.
+
+    :param app: the app's name.
+    :param numbers: of the releases.
+    """
+    ports = [port for number in numbers for port in processes.configured(app, number).values()]
+    return [f"127.0.0.1:{port}" for port in ports if port]
+
+
+def leaving(move: Move) -> list[str]:
+    """Return the addresses of the web processes that are to be stopped.
+
+    :param move: to the release.
+    """
+    app = move.app
+    others = [number for _, number in processes.releases(app) if number != move.number]
+    configured = processes.configured(app, move.number)
+    own = [f"127.0.0.1:{port}" for name, port in configured.items() if port and name not in move.ports]
+    return own + servers_of(app, others)
+
+
+def wait(move: Move, servers: Sequence[str], numbers: Iterable[int | None]) -> None:
+    """Wait until nginx has in flight nothing for some servers, and tell what had not ended in its time.
+
+    :param move: to the release.
+    :param servers: such as ``127.0.0.1:8101``.
+    :param numbers: of the releases that they are of.
+    """
+    if not servers:
+        return
+    limits = move.settings["in_flight"]
+    what = f"{move.app}: {' and '.join(f'v{number}' for number in numbers if number is not None)}"
+    cut = in_flight.drain(workers(move.host), servers, move.app, limits["requests"], limits["streams"], what)
+    tell_of(
+        move, cut_off(cut, {kind: f"not ended in {limits[kind]} s (app.{move.app}.in_flight.{kind})" for kind in cut})
+    )
+
+
+def workers(host: Host) -> Callable[[], list[int]]:
+    """Return what lists nginx's workers from before a reload.
+
+    :param host: the host.
+    """
+    return lambda: list(host.ask("nginx_tree.old_workers"))
+
+
+def tell_of(move: Move, what: str, number: int | None = None) -> None:
+    """Tell, and note, what a move did to requests; nothing where ``what`` is empty.
+
+    :param move: to the release.
+    :param what: a sentence.
+    :param number: the release that they were of, the one that was left where it is not given.
+    """
+    number = number or move.left or move.number
+    if what:
+        move.told.append(f"v{number}: {what}")
+        history.note(move.app, "cut off", number, reason=what)
+
+
+def cut_off(cut: Mapping[str, int], why: Mapping[str, str]) -> str:
+    """Say how many requests and streams a move cut off, empty where it was none.
+
+    :param cut: how many of each kind, ``requests`` and ``streams``.
+    :param why: the end of the sentence, by kind.
+    """
+    worded = in_flight.worded
+    return "; ".join(f"{worded(count, kind)} cut off, {why[kind]}" for kind, count in sorted(cut.items()) if count)

@@ -1,0 +1,220 @@
+"""The steps of a move to a release: a function of the ``Move`` for each, which raises what stands in its way.
+
+Whatever fails before the step ``switch`` leaves the serving release as it is; whatever is interrupted is put right by
+the next converge, since each step first looks at what is there.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+from saltern.attachments import config
+from saltern.releases import ends, hold, migration, plan, serving, staging, store, supervisor
+from saltern.releases import process as processes
+from saltern.releases.health import wait
+from saltern.releases.move import Move
+from saltern.releases.refusal import Refusal
+from saltern.system import files
+
+Step = Callable[[Move], None]
+Steps = dict[str, Step]
+
+# How often a migration is tried where other hosts may run it too, and the seconds between.
+ATTEMPTS = 3
+PAUSE = 2
+
+# What is stopped within so many seconds was not killed: no grace is shorter.
+SOON = 1
+
+
+def clear(move: Move) -> None:
+    """Remove what an interrupted run left behind, with nginx on the current release first."""
+    app, left = move.app, move.left
+    if left is not None:
+        supervisor.keep(app, left, store.graces(app, left))
+    others = [number for _, number in processes.releases(app) if number != left]
+    if others and left is not None:
+        # It may have been interrupted between the switch of nginx and that of the link.
+        serving.serve_again(move.host, app, left)
+        serving.wait(move, serving.servers_of(app, others), others)
+    stop_others(app, left)
+    staging.sweep(app)
+
+
+def stage(move: Move) -> None:
+    """Write the new release."""
+    environ, sha256 = config.environ(move.host, move.app), move.settings["build"]["sha256"]
+    provides = {version: one["path"] for version, one in move.settings["provides"].items()}
+    attached = config.targets(move.host, move.app)
+    staging.stage(move.app, move.number, sha256, move.settings["grace"], environ, provides, attached)
+
+
+def release(move: Move) -> None:
+    """Run the process type ``release`` once, if there is one, and wait for its end."""
+    record = store.record(move.app, move.number)
+    if "release" not in record["processes"]:
+        return
+    # The note is of a release that another host has migrated for. One that serves and is ill may have lost its data.
+    note = files.read(migration.MIGRATED.format(app=move.app), errors="replace") if move.number != move.left else None
+    if note and note == migration.digest(move.host, move.app, record.get("build", "")):
+        return
+    # Another app host may migrate the same database just now. Who comes second fails, and then finds it done.
+    for attempt in range(1 if move.host.pillar["nginx"]["alone"] else ATTEMPTS):
+        time.sleep(PAUSE if attempt else 0)
+        returncode = _run_release(move)
+        if not returncode:
+            return
+    raise Refusal(ends.ending(returncode), "release")
+
+
+def _run_release(move: Move) -> int:
+    """Run the process type ``release``, and return how it ended."""
+    timeout = move.settings["release_timeout"]
+    # It ends with the run that started it, so that no migration goes on behind the next one's back.
+    bound = ["setpriv", "--pdeathsig", "TERM"]
+    command = [*bound, "/usr/local/lib/saltern/process", move.app, str(move.number), "release"]
+    # Nothing of root's goes with it: no variable, and neither its terminal nor what it prints to.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={"PATH": os.defpath},
+        start_new_session=True,
+    ) as process:
+        try:
+            process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            raise Refusal(f"not done after {timeout} s (app.{move.app}.release_timeout)", "release") from None
+        except BaseException:
+            # The release is taken back: what it began is not to go on meanwhile.
+            process.terminate()
+            raise
+    return process.returncode
+
+
+def start(move: Move) -> None:
+    """Start the processes of a release beside those that run."""
+    before = processes.configured(move.app, move.number)
+    supervisor.apply(move.app, move.number, before | move.ports, store.graces(move.app, move.number))
+
+
+def health(move: Move) -> None:
+    """Wait until each process is up, and each web process healthy, which says so before supervisor does."""
+    wait(move, "STARTING", "RUNNING")
+
+
+def running(move: Move) -> None:
+    """Wait until each web process has been up for the second after which supervisor calls it running, too.
+
+    It has requests by then; those that it replaces are there yet, and get them again if it ends.
+    """
+    wait(move, "RUNNING")
+
+
+def contract(move: Move) -> None:
+    """Ask the web processes what the build's OpenAPI documents say that they answer."""
+    # Of an app that is held another build serves than the declared one.
+    sha256 = store.record(move.app, move.number).get("build", "")
+    wrong, process = move.host.ask("contract.ask", move.app, move.number, sha256, move.ports, move.asker)
+    if wrong:
+        raise Refusal(wrong, process)
+
+
+def switch(move: Move) -> None:
+    """Have nginx send requests to the release's web processes."""
+    serving.serve(move.host, move.app, move.ports)
+
+
+def point(move: Move) -> None:
+    """Make the release the current one."""
+    staging.point(move.app, move.number)
+    held = hold.held(move.app)
+    if held and held.get("release") != move.number:
+        hold.unhold(move.app)
+
+
+def workers(move: Move) -> None:
+    """Tell processes without a port to end: no scheduler ticks twice while requests are waited for."""
+    app, number = move.app, move.number
+    for _, other in processes.releases(app):
+        wanted = move.ports if other == number else {}
+        configured = processes.configured(app, other)
+        leaving = [name for name, port in configured.items() if port is None and name not in wanted]
+        if leaving:
+            supervisor.tell(app, other, leaving)
+
+
+def drain(move: Move) -> None:
+    """Let requests in flight end, where a web process is to be stopped."""
+    serving.wait(move, serving.leaving(move), [move.left])
+
+
+def stop(move: Move) -> None:
+    """Stop what is not to run any more: other releases, and processes that the formation no longer has."""
+    started = time.time()
+    configured = [processes.configured(*one) for one in processes.releases(move.app)]
+    names = {name for ports in configured for name in ports}
+    stop_others(move.app, move.number)
+    if processes.configured(move.app, move.number) != move.ports:
+        supervisor.apply(move.app, move.number, move.ports, store.graces(move.app, move.number))
+    if time.time() > started + SOON:
+        serving.tell_of(move, ends.killed(move.host, move.app, names, started))
+
+
+def stop_others(app: str, number: int | None) -> None:
+    """Stop all processes of an app but those of one release.
+
+    :param app: the app's name.
+    :param number: the release's number; ``None`` where all are to stop.
+    """
+    others = [other for _, other in processes.releases(app) if other != number]
+    own = supervisor.info(app, number) if number is not None else {}
+    strays = supervisor.info(app).keys() - own.keys()
+    strays |= set(supervisor.strays(app))
+    if others or strays or processes.leftovers(app):
+        supervisor.remove(app, others)
+
+
+def prune(move: Move) -> None:
+    """Drop what is too old to go back to, and what was left behind."""
+    if hold.held(move.app).get("until") == "another" and plan.is_same(move.host, move.app, move.number, move.settings):
+        hold.unhold(move.app)
+    staging.sweep(move.app)
+    staging.prune(move.app, move.settings["keep_releases"], move.settings["build"]["sha256"])
+
+
+def mend(move: Move) -> None:
+    """Have the files of the current release, and the link to it, where its processes look for them."""
+    staging.mend(move.app, move.number)
+
+
+# The steps of a new release.
+DEPLOY: Steps = {
+    "clear": clear,
+    "stage": stage,
+    "release": release,
+    "start": start,
+    "health": health,
+    "contract": contract,
+    "switch": switch,
+    "running": running,
+    "point": point,
+    "workers": workers,
+    "drain": drain,
+    "stop": stop,
+    "prune": prune,
+}
+
+# The steps that bring the current release to what it should be, scaling among them.
+SETTLE: Steps = {"mend": mend} | {
+    name: DEPLOY[name] for name in ("start", "health", "switch", "running", "workers", "drain", "stop", "prune")
+}
+
+# The steps after which one release alone runs, however they were interrupted: the new one.
+AFTER = ("point", "mark", "workers", "drain", "stop", "prune")
+
+# And where a process says that it cannot serve: what it migrated may be gone, its database host made anew.
+MEND: Steps = {"mend": mend, "release": DEPLOY["release"]} | SETTLE
