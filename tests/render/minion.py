@@ -3,8 +3,6 @@
 import datetime
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -13,8 +11,10 @@ from lab import machine, pillar
 from lab.configuration import configuration
 from saltern.tls import certificate
 
+from .warm import SaltCall
+
 ROOT = Path(__file__).parents[2]
-SALT_CALL = Path(sys.executable).with_name("salt-call")
+CALL = SaltCall()
 SUITES = sorted(machine.SUITES)
 
 BUILD = {"source": "/srv/builds/app.tar.gz", "sha256": "0" * 64}
@@ -91,9 +91,7 @@ class Host:
 
     def call(self, *arguments):
         """Run salt-call, and return its exit code and all that it printed."""
-        command = [SALT_CALL, "--local", "--config-dir", self.directory, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout + done.stderr
+        return CALL.run("--local", "--config-dir", self.directory, *arguments)
 
     def ask(self, *arguments):
         """Run salt-call, which must work, and return its answer."""
