@@ -1,0 +1,4 @@
+include:
+  - memcached.install
+  - memcached.config
+  - memcached.service
