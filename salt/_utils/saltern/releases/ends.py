@@ -118,7 +118,7 @@ def ended_by(error: BaseException) -> str:
         return "SIGINT"
     if isinstance(error, Exception):
         return type(error).__name__
-    with contextlib.suppress(TypeError, ValueError):
-        if isinstance(error, SystemExit):
-            return signal.Signals(error.code - 128).name  # type: ignore[operator]
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        # What the handler raises is no SystemExit, which Salt would take for the end of a module.
+        return signal.Signals(error.code - 128).name  # type: ignore[attr-defined]
     return "a signal"
