@@ -54,12 +54,31 @@ postgres-attachment-{{ name }}:
       - service_config: postgres-loaded
 {% endfor %}
 
+{% for name, database in postgres.databases | dictsort if database.borrowers | default({}) %}
+postgres-lent-{{ name }}:
+  resource.done:
+    - name: {{ name }}
+    - kind: postgres
+    - step: lent
+    - require:
+      - postgres_attachment: postgres-attachment-{{ name }}
+{% endfor %}
+
 # Closed after the apps: a process ends before what it attaches.
 postgres-retired:
   postgres_attachment.retired:
     - name: /etc/postgresql/{{ version }}/main/pg_hba.conf
     - databases: {{ postgres.databases | dictsort | map('first') | list | tojson }}
     - owners: {{ postgres.databases | dictsort | map('last') | map(attribute='owner') | list | tojson }}
+    - order: last
+    - require:
+      - service_config: postgres-loaded
+
+postgres-returned:
+  resource.done:
+    - name: /etc/postgresql/{{ version }}/main/pg_hba.conf
+    - kind: postgres
+    - step: returned
     - order: last
     - require:
       - service_config: postgres-loaded

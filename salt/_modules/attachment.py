@@ -7,7 +7,7 @@ from saltern.attachments import config, earlier
 from saltern.attachments import users as users_
 from saltern.attachments.host import OPERATOR, Host
 
-__load__ = ["digest", "environ", "holders", "login", "operator_password", "password", "renewed", "replacing"]
+__load__ = ["digest", "environ", "holders", "lent", "login", "operator_password", "password", "renewed", "replacing"]
 __load__ += ["requisites", "shared", "targets", "units", "users"]
 
 
@@ -56,6 +56,26 @@ def digest(name, user=None):
     """
     secret = operator_password(name) if user == OPERATOR else password("redis", name)
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def lent(name):
+    """List to whom a Redis instance is lent, and by what the instance knows the password of each: its SHA-256.
+
+    :param name: the instance.
+    :return: of each its ``app``, ``access``, ``login`` and ``digest``.
+    :raises CommandExecutionError: when the host has no key.
+
+    CLI Example: none, it serves the states of ``redis_instance``.
+    """
+    return [
+        {
+            "app": one.app,
+            "access": one.access,
+            "login": one.login,
+            "digest": hashlib.sha256(one.password.encode()).hexdigest(),
+        }
+        for one in _host().lent(services.formulas()["redis"], name)
+    ]
 
 
 def operator_password(name):

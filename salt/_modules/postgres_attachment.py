@@ -1,11 +1,8 @@
 """What a database that an app attaches must be, against what PostgreSQL says it is."""
 
-import base64
 import contextlib
 import datetime
 import glob
-import hashlib
-import hmac
 import json
 import os
 import pwd
@@ -16,19 +13,25 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.services import postgres_lent
+from saltern.services.sql import NO_POWERS, POWERS, matches, scram
+from saltern.services.sql import literal as _literal
+from saltern.services.sql import name_of as _name
+from saltern.services.sql import names as _names
 from saltern.system import files
 
-__load__ = ["access_is_read", "admitted", "close", "close_logins", "holder", "kept", "plan", "run"]
+__load__ = ["access_is_read", "admitted", "close", "close_logins", "holder", "kept", "lent", "plan"]
+__load__ += ["run"]
 
 OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
 
-# What PostgreSQL itself takes for a new password; RFC 7677 asks for no less.
-ITERATIONS = 4096
-
-POWERS = "(rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)"
-
 # The logins of an app: those of its passwords, see ``attachment.login_of``. An app of before had its own role for it.
-LOGINS = "rolcanlogin AND NOT rolsuper AND rolname ~ ('^' || {owner} || '(_[0-9a-f]{{6}})?$')"
+# Those by which it has what is another app's are members of a group.
+LOGINS = (
+    "rolcanlogin AND NOT rolsuper AND rolname ~ ('^' || {owner} || '(_[0-9a-f]{{6}})?$') AND NOT EXISTS (SELECT FROM "
+    "pg_auth_members JOIN pg_roles AS granted ON granted.oid = roleid "
+    "WHERE member = pg_authid.oid AND granted.rolname ~ ':')"
+)
 
 # Whose a database is, for the time when the pillar no longer says it: settings of the operator in that database, which
 # nobody but a superuser can change. Its comment, where that stood before, its owner can.
@@ -222,7 +225,7 @@ def planned(name, owner, connections, login, password, state, declared=None, is_
     another = database and _anothers(name, owner, database)
     if another:
         raise CommandExecutionError(another)
-    powers = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    powers = NO_POWERS
     if role is None and is_first:
         changes["role"] = {"old": None, "new": owner}
         statements.append(f"CREATE ROLE {_name(owner)} NOLOGIN {powers};")
@@ -329,6 +332,18 @@ def admitted(path, databases):
     """
     declared = {name: database["owner"] for name, database in databases.items()}
     return sorted(_leaving(path, declared) | set(declared.items()))
+
+
+def lent(path, databases):
+    """Say which groups of other apps the server lets in to what; see ``saltern.services.postgres_lent``.
+
+    :param path: of the server's access list, ``pg_hba.conf``.
+    :param databases: the databases that are attached, by name.
+    :return: database, group and method, as the access list has them.
+
+    CLI Example: none, it serves a template.
+    """
+    return postgres_lent.admitted(path, databases)
 
 
 def _leaving(path, declared):
@@ -524,49 +539,3 @@ def access_is_read(version, cluster, certificate, among=None):
     changed = max(os.stat(path).st_mtime_ns for path in paths if os.path.exists(path))
     # In microseconds, as PostgreSQL has it.
     return _asked(f"SELECT extract(epoch FROM pg_conf_load_time()) * 1000000 > {changed // 1000};", among) == "t"
-
-
-def _name(text):
-    return '"' + text.replace('"', '""') + '"'
-
-
-def _names(texts):
-    return f"ARRAY[{', '.join(map(_literal, texts))}]::name[]"
-
-
-def _literal(text):
-    return "'" + text.replace("'", "''") + "'"
-
-
-def scram(password, salt, iterations=ITERATIONS):
-    """Make the verifier that PostgreSQL stores for a password.
-
-    With it the password itself never reaches the server, nor its log. RFC 5802, section 3; the form is that of
-    PostgreSQL's ``pg_authid.rolpassword``.
-
-    :param password: ASCII text.
-    :param salt: random bytes.
-    :param iterations: of PBKDF2.
-    :return: ``SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>``.
-    """
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
-    client = hmac.digest(salted, b"Client Key", "sha256")
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    encoded = [base64.b64encode(part).decode() for part in (salt, hashlib.sha256(client).digest(), server)]
-    return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
-
-
-def matches(password, verifier):
-    """Tell whether a verifier is a password's.
-
-    :param password: ASCII text.
-    :param verifier: what PostgreSQL stores, or ``None``.
-    :return: a boolean.
-    """
-    try:
-        _, parameters, _ = verifier.split("$")
-        iterations, salt = parameters.split(":")
-        own = scram(password, base64.b64decode(salt), int(iterations))
-        return hmac.compare_digest(verifier.encode(), own.encode())
-    except (AttributeError, ValueError):
-        return False

@@ -17,6 +17,7 @@ USERS = "/etc/saltern/redis"
 
 # The rights of an app's users, and those of the host's own user.
 APPS = "~* &* +@all -@admin +config|get"
+READERS = "%R~* +@read +@connection -@admin"
 OPERATORS = "~* &* +@all"
 REPLACED = re.compile(r"(?m)^# (\S+) was replaced at (\S+)$")
 
@@ -53,19 +54,27 @@ def users(name, app, directory):
     :param directory: of the configuration, ``/etc/redis``.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has its users"}
-    login = __salt__["attachment.login"]("redis", name)
-    others = _others(name, app, login, directory)
+    declared = _declared(name)
+    others = _others(name, declared, directory)
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    text = _text(name, app, login, {user: (digest, since or now) for user, (digest, since) in others.items()})
+    replaced = {user: (digest, since or now, rights) for user, (digest, since, rights) in others.items()}
+    text = _text(name, app, declared, replaced)
     before = _read(_users_path(name))
     if before == text:
         return ret
-    had = sorted(others | {login: None}) if _own(login, before) else sorted(others)
-    ret["changes"] = {name: {"old": had or None, "new": sorted({*others, login})}}
+    had = {*others, *(login for login in declared if _own(login, before))}
+    ret["changes"] = {name: {"old": sorted(had) or None, "new": sorted({*others, *declared})}}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{name} would have other users"}
     _write_users(name, text)
     return ret | {"comment": f"{name} has other users"}
+
+
+def _declared(name):
+    """Return the logins of an instance's app and of those to whom it is lent, each with its digest and its rights."""
+    lent = __salt__["attachment.lent"](name)
+    others = {one["login"]: (one["digest"], READERS if one["access"] == "read" else APPS) for one in lent}
+    return {__salt__["attachment.login"]("redis", name): (__salt__["attachment.digest"](name), APPS)} | others
 
 
 def _own(login, text):
@@ -84,39 +93,46 @@ def _read(path):
         return None
 
 
-def _others(name, app, login, directory):
-    """Return the logins of replaced passwords, each with its digest and, where noted, the time of its replacement."""
+def _others(name, declared, directory):
+    """Return the logins of apps that are not declared: of passwords that were replaced, or of who borrows no more.
+
+    :param declared: logins.
+    :return: of each its digest, since when it is replaced, where that is noted, and its rights.
+    """
     text = _read(_users_path(name))
     if text is None:
         # Earlier versions had the app's user in the configuration.
         text = _read(_path(directory, name)) or ""
     since = dict(REPLACED.findall(text))
     found = __salt__["redis_connection.admitted_by"](text.splitlines())
-    its = re.compile(rf"{re.escape(app)}(_[0-9a-f]{{6}})?")
+    owner = __pillar__["redis"]["instances"][name]["owner"]
+    its = re.compile(rf"{re.escape(owner)}|[a-z][a-z0-9-]*_[0-9a-f]{{6}}")
+    reading = {line.split()[1] for line in text.splitlines() if line.startswith("user ") and line.endswith(READERS)}
     return {
-        user: (digests[0], since.get(user))
+        user: (digests[0], since.get(user), READERS if user in reading else APPS)
         for user, digests in sorted(found.items())
-        if its.fullmatch(user) and user != login and len(digests) == 1
+        if its.fullmatch(user) and user not in declared and len(digests) == 1
     }
 
 
-def _text(name, app, login, others):
+def _text(name, app, declared, others):
     """Write the file of an instance's users.
 
-    :param others: digest and since when it is replaced, by login.
+    :param declared: digest and rights by login, that of the app first.
+    :param others: digest, since when it is replaced, and rights, by login.
     """
-    own, operator = (__salt__["attachment.digest"](name, *user) for user in ((), ("operator",)))
+    operator = __salt__["attachment.digest"](name, "operator")
     lines = [
         f"# Who may log in to the instance {name}, which belongs to the app {app}. {MANAGED} (formula redis).",
         # Nobody logs in as this user. But at a start Redis runs its append-only file as this user, and without rights
         # it would drop all that was written between MULTI and EXEC.
         "user default off resetpass ~* &* +@all",
-        f"user {login} on #{own} {APPS}",
+        *(f"user {login} on #{digest} {rights}" for login, (digest, rights) in declared.items()),
         "# The host itself, which tells it of a new certificate and of other users.",
         f"user operator on #{operator} {OPERATORS}",
     ]
-    for user, (digest, since) in sorted(others.items()):
-        lines += [f"# {user} was replaced at {since}", f"user {user} on #{digest} {APPS}"]
+    for user, (digest, since, rights) in sorted(others.items()):
+        lines += [f"# {user} was replaced at {since}", f"user {user} on #{digest} {rights}"]
     return "\n".join(lines) + "\n"
 
 
@@ -182,25 +198,30 @@ def _closed(instances, directory):
     for name, one in sorted(__pillar__["redis"]["instances"].items()):
         if name not in instances or not one["owner"]:
             continue
-        login = __salt__["attachment.login"]("redis", name)
-        others = _others(name, one["owner"], login, directory)
+        declared = _declared(name)
+        others = _others(name, declared, directory)
         # The file is missing in a dry run, or where its state failed.
         if not others or (_read(_users_path(name)) is None and not __opts__["test"]):
             continue
-        reasons = _valid(name, one["port"], others)
+        apps = {login.rpartition("_")[0] for login in declared}
+        reasons = _valid(name, one["port"], others, apps)
         closing = [user for user in others if not reasons[user]]
         stays |= {user: reasons[user] for user in others if reasons[user]}
-        changes |= {user: {"old": "replaced", "new": "closed to logins"} for user in closing}
+        was = {user: "replaced" if user.partition("_")[0] in apps else "lent" for user in closing}
+        changes |= {user: {"old": old, "new": "closed to logins"} for user, old in was.items()}
         if closing and not __opts__["test"]:
             left = {user: others[user] for user in others if user not in closing}
-            text = _text(name, one["owner"], login, left)
+            text = _text(name, one["owner"], declared, left)
             _write_users(name, text)
             __salt__["redis_connection.admit"](name, one["port"], [], closing)
     return changes, stays
 
 
-def _valid(name, port, others):
-    """Return for each login of a replaced password why it stays valid: an empty list where it does not."""
+def _valid(name, port, others, apps):
+    """Say of each login that is not declared why it stays valid; empty lists where it does not.
+
+    :param apps: those that have a login which is declared.
+    """
     users, now = (
         __salt__["attachment.holders"]("redis", leaving, watching.staying(__running__))
         for leaving in (not __opts__["test"], True)
@@ -209,9 +230,10 @@ def _valid(name, port, others):
     own = {"127.0.0.1", "::1", __pillar__["hosts"][__opts__["id"]]["address"]}
     hours = __pillar__["redis"]["overlap"] if __pillar__["redis"]["listen"] else 0
     found, today = {}, datetime.datetime.now(datetime.UTC)
-    for user, (_, since) in others.items():
+    for user, (_, since, _) in others.items():
         until = datetime.datetime.fromisoformat(since) if since else today
-        until += datetime.timedelta(hours=hours)
+        # Who borrows no more has no other password to converge to.
+        until += datetime.timedelta(hours=hours if user.partition("_")[0] in apps else 0)
         # In a dry run the connections of a release that would be stopped are still open.
         ending = own if __opts__["test"] and user in now and user not in users else ()
         clients = [f"{one}, which is connected" for one in connected.get(user, []) if one not in ending]
@@ -259,7 +281,9 @@ def retired(name, instances):
     said += [f"the login {login} stays open for {', '.join(by)}" for login, by in valid.items()]
     if closed:
         would = "would be" if __opts__["test"] else "was"
-        said += [f"the login {', '.join(closed)} {would} closed: its password was replaced"]
+        for old, why in (("replaced", "its password was replaced"), ("lent", "the instance is lent to it no more")):
+            if logins := [login for login, change in closed.items() if change["old"] == old]:
+                said += [f"the login {', '.join(logins)} {would} closed: {why}"]
         result = ret["result"] and (None if __opts__["test"] else True)
         ret = ret | {"changes": ret["changes"] | closed, "result": result}
     return ret | {"comment": "; ".join(said)}

@@ -165,7 +165,8 @@ def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monke
             admits.update({user: [words[1][1:]] for user, *words in rules})
             asked.append(("admit", sorted(user for user, *_ in rules), sorted(gone)))
             for user in gone:
-                del admits[user]
+                # Redis says of a user that it does not know that it deleted none.
+                admits.pop(user, None)
 
         def admitted(name, port):
             if more.get("wrong"):
@@ -175,6 +176,7 @@ def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monke
         salt = {
             "attachment.login": lambda kind, name: f"shop_{digest(password)[:6]}",
             "attachment.digest": lambda name, user=None: digest(user or password),
+            "attachment.lent": lambda name: list(more.get("lent", ())),
             "attachment.holders": lambda kind, leaving, staying: (
                 (holders or {}) if leaving or not test else more["stay"]
             ),
@@ -258,3 +260,38 @@ def test_the_user_of_before_there_were_logins_is_taken_over(redis, tmp_path):
     assert (dry["result"], dry["changes"]) == (None, {"jobs": {"old": ["shop"], "new": ["shop", NEW]}})
     _, users, _ = redis("users")
     assert users == {"shop": [digest("old")], NEW: [digest("new")], "operator": [digest("operator")]}
+
+
+LENT = [
+    {"app": "audit", "access": "whole", "login": "audit_0a0a0a", "digest": digest("audit")},
+    {"app": "reports", "access": "read", "login": "reports_0b0b0b", "digest": digest("reports")},
+]
+
+
+def test_those_to_whom_an_instance_is_lent_are_users_with_rights_of_their_own(redis, tmp_path):
+    redis("users", lent=LENT)
+    text = (tmp_path / "users/jobs.users").read_text()
+    whole, read = (f"user {one['login']} on #{one['digest']} " for one in LENT)
+    assert f"{whole}~* &* +@all -@admin +config|get\n" in text
+    assert f"{read}%R~* +@read +@connection -@admin\n" in text
+    state = redis("users", lent=LENT)[0]
+    assert (state["result"], state["changes"]) == (True, {})
+
+
+def test_who_borrows_no_more_is_closed_when_nobody_has_it(redis, tmp_path):
+    redis("users", lent=LENT)
+    redis("watch", lent=LENT)
+    redis("users", lent=LENT[:1])
+    path = tmp_path / "users/jobs.users"
+    # As it was until then, also where another password would have hours left.
+    assert f"user reports_0b0b0b on #{digest('reports')} %R~* +@read" in path.read_text()
+    held = redis("retired", lent=LENT[:1], holders={"reports_0b0b0b": ["reports v3"]}, listen=["10.0.0.1"])[0]
+    assert (held["changes"], held["comment"]) == (
+        {},
+        "No other instance is there; the login reports_0b0b0b stays open for reports v3",
+    )
+    closed = redis("retired", lent=LENT[:1], listen=["10.0.0.1"])[0]
+    assert closed["changes"] == {"reports_0b0b0b": {"old": "lent", "new": "closed to logins"}}
+    assert "closed: the instance is lent to it no more" in closed["comment"]
+    assert "reports" not in path.read_text()
+    assert "audit_0a0a0a" in path.read_text()

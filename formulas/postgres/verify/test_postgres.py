@@ -59,6 +59,17 @@ def sql(host):
 @pytest.fixture(scope="module")
 def attached(apps, processes):
     """Each attached database with its app, the variable, and the PID of a process that has the URL."""
+    return [one for *one, target in every(apps, processes) if "access" not in target]
+
+
+@pytest.fixture(scope="module")
+def lent(apps, processes):
+    """Each attached database of another app, as ``attached``, and the access."""
+    return [(*one, target["access"]) for *one, target in every(apps, processes) if "access" in target]
+
+
+def every(apps, processes):
+    """Return each attached database with its app, the variable, the PID of a process and the attachment."""
     if not apps:
         pytest.skip("no app runs on the host")
     found = []
@@ -66,7 +77,16 @@ def attached(apps, processes):
         its = next(iter(processes(app).values()))
         for variable, target in one["attach"].items():
             if "postgres" in target and "url" not in target:
-                found.append((app, target["postgres"], variable, its["pid"]))
+                found.append((app, target["postgres"], variable, its["pid"], target))
+    return found
+
+
+def groups(settings):
+    """Return the groups of those to whom databases are lent: apps by database and group."""
+    found = {}
+    for name, database in settings["postgres"]["databases"].items():
+        for app, access in database.get("borrowers", {}).items():
+            found.setdefault((name, f"{name}:{access}"), []).append(app)
     return found
 
 
@@ -91,8 +111,11 @@ def test_each_database_is_owned_by_its_app_and_closed_to_all_others(sql, setting
             f"WHERE has_database_privilege(rolname, '{name}', 'CONNECT') "
             "AND NOT rolsuper AND rolname !~ '^pg_'"
         )
-        # A login acts as its app's role, and is nobody else.
-        assert re.fullmatch(rf"{database['owner']}(,{database['owner']}_[0-9a-f]{{6}})+", allowed), name
+        # A login acts as its app's role, and is nobody else; but for those to whom the database is lent.
+        lent = [(group, apps) for (of, group), apps in groups(settings).items() if of == name]
+        others = "|".join([group for group, _ in lent] + [rf"{app}_[0-9a-f]{{6}}" for _, apps in lent for app in apps])
+        own = [one for one in allowed.split(",") if not re.fullmatch(others, one)]
+        assert re.fullmatch(rf"{database['owner']}(,{database['owner']}_[0-9a-f]{{6}})+", ",".join(own)), name
 
 
 def test_no_app_can_take_the_connections_of_the_others(sql, settings):
@@ -120,7 +143,8 @@ def test_each_app_acts_as_its_owner_by_a_login_and_may_nothing_else(sql, setting
         logins = sql(
             f"SELECT {powers}, rolcanlogin, left(rolpassword, 14), rolconnlimit, setconfig FROM pg_authid "
             "LEFT JOIN pg_db_role_setting ON setrole = pg_authid.oid AND setdatabase = 0 "
-            f"WHERE rolname ~ '^{owner}_[0-9a-f]{{6}}$'"
+            f"WHERE rolname ~ '^{owner}_[0-9a-f]{{6}}$' AND NOT EXISTS (SELECT FROM pg_auth_members "
+            "WHERE member = pg_authid.oid AND pg_get_userbyid(roleid) ~ ':')"
         )
         # Each database has a login. Databases with one password have one, with the connections of both.
         expected = {f"f|t|SCRAM-SHA-256$|{count}|{{role={owner}}}" for count in (*counts, sum(counts))}
@@ -150,6 +174,23 @@ def test_an_app_reaches_its_database_with_the_url_it_was_given(attached, python)
     assert attached
     for app, name, variable, pid in attached:
         assert python(CONNECT, pid, variable, "{}") == {"out": f"{app}@{name}", "error": ""}
+
+
+def test_a_borrower_reads_what_it_is_lent_or_acts_as_its_owner(lent, settings, python, sql):
+    for app, name, variable, pid, access in lent:
+        owner = settings["postgres"]["databases"][name]["owner"]
+        answer = python(CONNECT, pid, variable, "{}")
+        who = rf"{app}_[0-9a-f]{{6}}" if access == "read" else owner
+        assert re.fullmatch(rf"{who}@{name}", answer["out"]), answer["error"]
+        # No other database of the owner's lets it in.
+        for other, database in settings["postgres"]["databases"].items():
+            if other != name and database["owner"] == owner:
+                answer = python(CONNECT, pid, variable, f'{{"PGDATABASE": "{other}"}}')
+                assert (answer["out"], "pg_hba.conf" in answer["error"]) == ("", True), f"{app} has {other}"
+    for (name, group), apps in groups(settings).items():
+        members = sql(f"SELECT pg_get_userbyid(member) FROM pg_auth_members WHERE pg_get_userbyid(roleid) = '{group}'")
+        assert {one.rpartition("_")[0] for one in members.splitlines()} >= set(apps), name
+        assert sql(f"SELECT rolcanlogin OR rolsuper FROM pg_roles WHERE rolname = '{group}'") == "f"
 
 
 def test_a_wrong_password_is_refused(attached, python):
@@ -203,9 +244,14 @@ def test_it_lets_in_the_apps_of_the_app_hosts_alone(sql, settings):
     )
     masks = {"32": "255.255.255.255", "128": "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
     clients = [client.split("/") for client in settings["postgres"]["clients"]]
+    wanted = [
+        (name, database["owner"], "scram-sha-256") for name, database in settings["postgres"]["databases"].items()
+    ]
+    wanted += [(name, group, "scram-sha-256") for name, group in groups(settings)]
+    wanted += [("all", group, "reject") for _, group in groups(settings) if group.endswith(":whole")]
     assert sorted(rules) == sorted(
-        [[name], [f"+{database['owner']}"], address, masks[length], "hostssl", "scram-sha-256"]
-        for name, database in settings["postgres"]["databases"].items()
+        [[name], [f"+{who}"], address, masks[length], "hostssl", method]
+        for name, who, method in wanted
         for address, length in clients
     )
 

@@ -43,8 +43,20 @@ print(json.dumps(answers))
 
 
 @pytest.fixture(scope="module")
-def attached(apps, roles, processes):
+def attached(every):
     """Each attached instance: its name, its app, the variable, and the PID of a process that has the URL."""
+    return [one for *one, target in every if target.get("access") != "read"]
+
+
+@pytest.fixture(scope="module")
+def reading(every):
+    """Each instance of another app that an app reads, as ``attached``."""
+    return [one for *one, target in every if target.get("access") == "read"]
+
+
+@pytest.fixture(scope="module")
+def every(apps, roles, processes):
+    """Each attached instance, as ``attached``, and the attachment."""
     if "cache" not in roles:
         pytest.skip("the host does not have the role cache")
     if not apps:
@@ -53,7 +65,7 @@ def attached(apps, roles, processes):
     for app, one in sorted(apps.items()):
         for variable, target in one["attach"].items():
             if "redis" in target and "url" not in target:
-                found.append((target["redis"], app, variable, next(iter(processes(app).values()))["pid"]))
+                found.append((target["redis"], app, variable, next(iter(processes(app).values()))["pid"], target))
     return found
 
 
@@ -92,6 +104,13 @@ def test_an_app_reaches_its_instance_with_the_url_it_was_given(attached, redis):
     assert attached
     for _, _, variable, pid in attached:
         assert redis(pid, variable, ["PING"]) == ["+OK", "+PONG"]
+
+
+def test_who_reads_an_instance_of_another_app_writes_nothing(reading, redis):
+    for name, _, variable, pid in reading:
+        answers = redis(pid, variable, ["PING"], ["EXISTS", "x"], ["SET", "x", "x"], ["PUBLISH", "x", "x"])
+        assert answers[:3] == ["+OK", "+PONG", ":0"], name
+        assert [answer.split()[0] for answer in answers[3:]] == ["-NOPERM", "-NOPERM"], name
 
 
 def test_no_password_and_a_wrong_one_are_refused(attached, redis):

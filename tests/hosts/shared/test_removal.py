@@ -149,6 +149,102 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
     apply(host).changed_nothing()
 
 
+def environ(host, app, variable):
+    """Return the environment of a process of an app that has a variable."""
+    for pid in host.run("pgrep", "-u", app).stdout.split():
+        text = host.run("cat", f"/proc/{pid}/environ", check=False).stdout
+        found = dict(item.split("=", 1) for item in text.split("\0") if "=" in item)
+        if variable in found:
+            return found
+    raise AssertionError(f"no process of {app} has {variable}")
+
+
+def in_environ(host, variables, *command):
+    """Run a command in an environment."""
+    return host.run("env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command, check=False)
+
+
+def test_an_app_has_several_resources_in_parts_and_another_app_reads_one(host, mirror, pillar, verify):
+    attach = {"PG": {"postgres": "mirror_archive", "as": "parts"}, "CACHE": {"redis": "mirror-cache", "as": "parts"}}
+    pillar.merge(
+        app={
+            "mirror": {"attach": attach},
+            "faq": {
+                "attach": {
+                    "MIRROR_URL": {"postgres": "mirror_data", "access": "read"},
+                    "JOBS": {"redis": "mirror-jobs", "access": "read", "as": "parts"},
+                    "ARCHIVE_URL": {"postgres": "mirror_archive", "access": "whole"},
+                }
+            },
+        },
+        postgres={
+            "databases": {"mirror_data": {"share": {"faq": "read"}}, "mirror_archive": {"share": {"faq": "whole"}}}
+        },
+        redis={
+            "instances": {
+                "mirror-cache": {"offset": 98, "maxmemory_policy": "allkeys-lru"},
+                "mirror-jobs": {"share": {"faq": "read"}},
+            }
+        },
+    )
+    converged(host)
+    verify(host, "postgres", "redis")
+    own, faqs = environ(host, "mirror", "PGHOST"), environ(host, "faq", "MIRROR_URL")
+    # libpq reads the parts by itself.
+    who = "SELECT current_user || '@' || current_database()"
+    assert in_environ(host, own, "psql", "-XAtqc", who).stdout.strip() == "mirror@mirror_archive"
+    assert sql(host, who) == "mirror@mirror_data"
+
+    def commanded(variables, prefix, *command):
+        its = {name.removeprefix(prefix): value for name, value in variables.items() if name.startswith(prefix)}
+        cli = ("redis-cli", "--tls", "--cacert", its["SSL_CA_CERTS"], "-h", its["HOST"], "-p", its["PORT"])
+        given = variables | {"REDISCLI_AUTH": its["PASSWORD"]}
+        return in_environ(host, given, *cli, "--user", its["USER"], *command).stdout
+
+    assert "allkeys-lru" in commanded(own, "CACHE_", "CONFIG", "GET", "maxmemory-policy")
+    assert "noeviction" in redis(host, "CONFIG GET maxmemory-policy")
+    assert commanded(faqs, "JOBS_", "EXISTS", "kept").strip() == "1"
+    assert "NOPERM" in commanded(faqs, "JOBS_", "SET", "kept", "x")
+
+    def read(statement, variable="MIRROR_URL"):
+        return in_environ(host, faqs, "psql", "-XAtq", faqs[variable], "-c", statement)
+
+    assert read("SELECT text FROM kept").stdout.strip() == "Größe"
+    for statement in ("INSERT INTO kept VALUES ('x')", "DELETE FROM kept", "CREATE TABLE mine (n int)"):
+        assert "permission denied" in read(statement).stderr
+    sql(host, "CREATE SCHEMA later; CREATE TABLE later.made AS SELECT 7 AS n")
+    assert read("SELECT n FROM later.made").stdout.strip() == "7"
+    # Whole, what it makes is its owner's; and the owner's other database lets it in by the other login alone.
+    assert read("CREATE TABLE made (n int)", "ARCHIVE_URL").returncode == 0
+    assert in_environ(host, own, "psql", "-XAtqc", "INSERT INTO made VALUES (1)").returncode == 0
+    other = faqs["ARCHIVE_URL"].replace("/mirror_archive", "/mirror_data")
+    assert "pg_hba.conf rejects connection" in in_environ(host, faqs, "psql", other, "-c", "SELECT 1").stderr
+    # Its owner cannot go meanwhile.
+    pillar.merge(app={"mirror": {"attach": {"DATABASE_URL": None}}})
+    assert apply(host).mistakes == [
+        "app.faq.attach.MIRROR_URL.postgres: no app has the database mirror_data as its own; expected one that its app "
+        "shares"
+    ]
+    pillar.merge(
+        app={
+            "mirror": {"attach": MIRROR["attach"] | {"PG": None, "CACHE": None}},
+            "faq": {"attach": {"MIRROR_URL": None, "JOBS": None, "ARCHIVE_URL": None}},
+        },
+        postgres={"databases": None},
+        redis={"instances": None},
+    )
+    converged(host)
+    assert read("SELECT 1").returncode != 0
+    assert asked(host, "SELECT count(*) FROM pg_roles WHERE rolname ~ ':'") == "0"
+    assert "faq" not in host.sh("cat /etc/saltern/redis/mirror-jobs.users").stdout
+    assert sql(host, "DROP SCHEMA later CASCADE; SELECT text FROM kept") == "Größe"
+    left = kept(host)
+    assert left.keys() == {"postgres:mirror_archive", "redis:mirror-cache"}
+    for one in left.values():
+        host.sh(f"cd / && {one['remove']}")
+    assert kept(host) == {}
+
+
 def test_what_a_held_release_has_stays_open(host, mirror, pillar):
     host.salt("release.hold", "mirror")
     pillar.merge(app={"mirror": {"attach": {"DATABASE_URL": None, "REDIS_URL": None}}})

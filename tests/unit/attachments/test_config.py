@@ -75,6 +75,35 @@ def test_an_app_waits_for_what_it_attaches_on_its_own_host(on_a_host, roles, exp
     assert config.requisites(on_a_host, "shop") == expected
 
 
+def test_who_borrows_waits_for_what_lets_it_in_and_claims_nothing(on_a_host):
+    attach = {"X": {"postgres": "shop", "access": "read"}, "Y": {"redis": "shop", "access": "read"}}
+    on_a_host.pillar["app"]["reports"] = {"config": {}, "attach": attach}
+    assert config.requisites(on_a_host, "reports") == [
+        {"resource": "postgres-lent-shop"},
+        {"service_config": "redis-loaded-shop"},
+    ]
+    assert config.claims(on_a_host, "reports") == []
+    assert config.targets(on_a_host, "reports") == attach
+
+
+def test_a_borrower_has_a_password_of_its_own_that_follows_from_the_owners(on_a_host):
+    at = {"address": "127.0.0.1", "port": 5432}
+    targets = [{"postgres": "shop", **at}, *({"postgres": "shop", "access": way, **at} for way in ("read", "whole"))]
+    secrets = [on_a_host.secret(target, app) for target in targets for app in ("reports", "audit")]
+    # The owner has one, whoever asks; each borrower another one for each way.
+    assert len(set(secrets)) == 5
+    on_a_host.pillar["postgres"]["databases"]["shop"]["borrowers"] = {"reports": "read", "audit": "whole"}
+    lent = on_a_host.lent(POSTGRES, "shop")
+    assert [(one.app, one.access, one.password) for one in lent] == [
+        ("audit", "whole", on_a_host.secret(targets[2], "audit")),
+        ("reports", "read", on_a_host.secret(targets[1], "reports")),
+    ]
+    url = config.url(targets[1], "reports", lent[1].password)
+    assert url.startswith(f"postgres://{lent[1].login}:{lent[1].password}@127.0.0.1:5432/shop?")
+    assert lent[1].login.startswith("reports_")
+    assert lent[1].password not in repr(lent)
+
+
 def test_what_takes_another_apps_place_waits_for_who_may_refuse_it(on_a_host):
     assert config.claims(on_a_host, "shop") == [
         {"postgres_attachment": "postgres-attachment-shop"},

@@ -225,6 +225,93 @@ def test_a_port_of_two_instances_is_told_with_what_to_write(derived, offsets, to
     assert found.endswith(told[1])
 
 
+STOCK = {"B": {"postgres": "stock"}, "C": {"redis": "jobs"}}
+SHARED = {
+    "not shared": (
+        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"postgres": "stock", "access": "read"}})},
+        {},
+        ["app.a.attach.X.postgres: shop does not share it; expected postgres.databases.stock.share: {a: read}"],
+    ),
+    "to read alone": (
+        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"redis": "jobs", "access": "whole"}})},
+        {"a": "read"},
+        [
+            "app.a.attach.X.access: shop shares it to read; expected read, or redis.instances.jobs.share.a: whole",
+        ],
+    ),
+    "whole, where it is to be read": (
+        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"postgres": "stock", "access": "read"}})},
+        {"a": "whole"},
+        [
+            "app.a.attach.X.access: shop shares it to whole; expected whole, or postgres.databases.stock.share.a: read",
+        ],
+    ),
+    "the owner is gone": (
+        {"a": app(8100, attach={"X": {"postgres": "stock", "access": "read"}, "Y": {"redis": "jobs"}})},
+        {"a": "read"},
+        [
+            "app.a.attach.X.postgres: no app has the database stock as its own; expected one that its app shares",
+            "redis.instances.jobs.share.a: no other app has this name; expected one of none",
+        ],
+    ),
+    "a resource that nobody has": (
+        {"a": app(8100, attach={"X": {"redis": "jbos", "access": "read"}})},
+        {},
+        ["app.a.attach.X.redis: no app has the Redis instance jbos as its own; expected one that its app shares"],
+    ),
+    "its own": (
+        {"shop": app(attach=STOCK | {"X": {"postgres": "stock", "access": "read"}}), "a": app(8100)},
+        {"a": "read"},
+        ["app.shop.attach.X.access: the database stock is the app's own; expected no access"],
+    ),
+    "an app that there is not": (
+        {"shop": app(attach=STOCK), "a": app(8100)},
+        {"b": "read"},
+        [
+            f"{setting}.share.b: no other app has this name; expected one of a"
+            for setting in ("postgres.databases.stock", "redis.instances.jobs")
+        ],
+    ),
+    "an access to a service": (
+        {"shop": app(attach=STOCK | {"X": {"service": "shop", "version": "v1", "access": "read"}}), "a": app(8100)},
+        {"a": "read"},
+        ["app.shop.attach.X.access: is of a resource of another app; expected it beside one, such as postgres"],
+    ),
+}
+
+
+@pytest.mark.parametrize("apps, share, expected", SHARED.values(), ids=SHARED)
+def test_what_is_not_shared_so_is_told_by_path(derived, apps, share, expected):
+    more = {"postgres": {"databases": {"stock": {"share": share}}}, "redis": {"instances": {"jobs": {"share": share}}}}
+    # Of what nobody shares nothing need be said.
+    assert derived(apps, **(more if share else {}))[1] == expected
+
+
+def test_who_borrows_has_where_it_is_and_the_resource_stays_its_owners(derived):
+    borrowed = {"X": {"postgres": "stock", "access": "read"}, "Y": {"redis": "jobs", "access": "whole", "as": "parts"}}
+    apps = {"shop": app(attach=STOCK), "a": app(8100, attach=borrowed), "b": app(8200)}
+    databases = {"stock": {"share": {"a": "read", "b": "whole"}}}
+    found, mistakes = derived(
+        apps, postgres={"databases": databases}, redis={"instances": {"jobs": {"share": {"a": "whole"}}}}
+    )
+    assert mistakes == []
+    stock, jobs = found["postgres"]["databases"]["stock"], found["redis"]["instances"]["jobs"]
+    # Who may and does not has no login.
+    assert (stock["owner"], stock["borrowers"], jobs["owner"]) == ("shop", {"a": "read"}, "shop")
+    assert jobs["borrowers"] == {"a": "whole"}
+    attach = found["app"]["a"]["attach"]
+    assert (attach["X"]["port"], attach["Y"]["port"]) == (5432, 8099)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_database_with_too_long_a_name_is_not_shared(derived):
+    name = "d" * 58
+    apps = {"shop": app(attach={"X": {"postgres": name}}), "a": app(8100)}
+    assert derived(apps, postgres={"databases": {name: {"share": {"a": "read"}}}})[1] == [
+        f"postgres.databases.{name}.share: its name is too long for that; expected 57 characters at most"
+    ]
+
+
 def test_each_database_has_its_share_of_the_connections(derived):
     apps = {name: app(8000 + 100 * n, attach={"X": {"postgres": name}}) for n, name in enumerate("abc")}
     found = derived(copy.deepcopy(apps))[0]["postgres"]["databases"]
@@ -295,8 +382,9 @@ def test_a_resource_is_reached_at_the_host_that_has_its_role(derived, minion_id,
         "A": {"postgres": "shop", "address": database, "port": 5432},
         "B": {"redis": "shop", "address": cache, "port": 8099},
     }
-    assert found["postgres"]["databases"] == {"shop": {"password": PASSWORD, "owner": "shop", "connections": 97}}
-    assert found["redis"]["instances"]["shop"] == {"password": PASSWORD, "owner": "shop", "port": 8099}
+    of_both = {"password": PASSWORD, "owner": "shop", "share": {}}
+    assert found["postgres"]["databases"] == {"shop": of_both | {"connections": 97}}
+    assert found["redis"]["instances"]["shop"] == of_both | {"port": 8099}
 
 
 REACHED = {

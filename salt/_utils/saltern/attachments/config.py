@@ -30,7 +30,7 @@ def environ(host: Host, app: str) -> dict[str, str]:
     """
     variables = dict(host.pillar["app"][app]["config"])
     for variable, target in host.attach(app).items():
-        variables |= parts.variables(variable, target, url(target, app, host.secret(target)))
+        variables |= parts.variables(variable, target, url(target, app, host.secret(target, app)))
     return variables
 
 
@@ -48,12 +48,12 @@ def targets(host: Host, app: str) -> dict[str, Target]:
     }
 
 
-def _here(host: Host, app: str) -> Iterable[tuple[Resource, str]]:
-    """Yield the resources of a host that an app attaches: service and name."""
+def _here(host: Host, app: str) -> Iterable[tuple[Resource, Target]]:
+    """Yield the resources of a host that an app attaches: service and attachment."""
     for _, target in sorted(host.attach(app).items()):
         service = services.named(target)
         if isinstance(service, Resource) and service.role in host.roles:
-            yield service, target[service.kind]
+            yield service, target
 
 
 def requisites(host: Host, app: str) -> list[Requisite]:
@@ -63,7 +63,10 @@ def requisites(host: Host, app: str) -> list[Requisite]:
     :param app: the app's name.
     :return: requisites, as a state file says them.
     """
-    return [service.made(name) for service, name in _here(host, app)]
+    return [
+        (service.lent if "access" in target else service.made)(target[service.kind])
+        for service, target in _here(host, app)
+    ]
 
 
 def claims(host: Host, app: str) -> list[Requisite]:
@@ -73,7 +76,7 @@ def claims(host: Host, app: str) -> list[Requisite]:
     :param app: the app's name.
     :return: requisites, as a state file says them.
     """
-    found = list(_here(host, app))
+    found = [(service, target[service.kind]) for service, target in _here(host, app) if "access" not in target]
     return [service.claimed(name) for kind in services.formulas() for service, name in found if service.kind == kind]
 
 

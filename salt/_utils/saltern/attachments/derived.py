@@ -6,7 +6,7 @@ from typing import Any
 
 from saltern import apps as apps_
 from saltern import services
-from saltern.services.base import LOOPBACK, Hosts, Settings, Target
+from saltern.services.base import LOOPBACK, Hosts, Resource, Settings, Target
 
 # Begins what is said of settings of a resource that no app attaches, after their path.
 UNATTACHED = ": no app attaches it; "
@@ -28,11 +28,18 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
     for app, one in sorted(apps.items()):
         found += apps_.mistakes(app, one)
         for variable, target in sorted(one["attach"].items()):
-            found += _attach(f"app.{app}.attach.{variable}", target, app, settings, hosts)
+            if "access" not in target:
+                found += _attach(f"app.{app}.attach.{variable}", target, app, settings, hosts)
+    # Of another app, once it is known whose each resource is.
+    for app, one in sorted(apps.items()):
+        for variable, target in sorted(one["attach"].items()):
+            if "access" in target:
+                found += _attach(f"app.{app}.attach.{variable}", target, app, settings, hosts)
     found += _unattached(settings)
     found += apps_.duplicates(apps)
     taken: dict[int, str] = {}
     for service in services.resources():
+        found += service.mistakes(settings[service.kind], apps)
         found += service.complete(settings[service.kind])
         taken |= {port: name for name, port in service.listeners(settings[service.kind]).items()}
     found += apps_.crowded(apps, taken)
@@ -54,6 +61,9 @@ def _attach(path: str, target: Target, app: str, settings: Settings, hosts: Host
         return [*found, f"{path}: expected one of {', '.join(most)} or {last}"]
     if target.get("as") == "parts" and not derived:
         found.append(f"{path}.as: a URL alone tells no parts; expected the service that it replaces beside it")
+    if "access" in target and not any(isinstance(service, Resource) for service in derived):
+        found.append(f"{path}.access: is of a resource of another app; expected it beside one, such as postgres")
+        return found
     for service in derived:
         way = service.replaced if is_replaced else service.attach
         found += way(path, target, app, settings, hosts)
@@ -67,7 +77,8 @@ def _unattached(settings: Settings) -> list[str]:
     for one in settings["app"].values():
         for target in one["attach"].values():
             derived, is_replaced = services.parted(target)
-            if is_replaced and len(derived) == 1:
+            # Who borrows one without an owner has been told.
+            if (is_replaced or "access" in target) and len(derived) == 1:
                 replaced.add((derived[0].kind, target[derived[0].kind]))
     return [
         f"{service.kind}.{service.plural}.{name}{UNATTACHED}expected the name of an attached {service.kind}"

@@ -38,12 +38,12 @@ def renewed(host: Host, app: str, number: int, current: int) -> tuple[dict[str, 
             continue
         reason = service.missing(target, host.pillar["app"], today)
         address = "" if reason else works.get(_what(target), "")
-        if not address and (reason := reason or _unready(host, target)):
+        if not address and (reason := reason or _unready(host, target, app)):
             missing.append(f"{reason}, which it has as {variable}")
             continue
         if not address:
             declared = service.renewed(target, host.attach(app).values(), host.pillar["app"])
-            address = url(declared, app, host.secret(declared))
+            address = url(declared, app, host.secret(declared, app))
         renewals = parts.variables(variable, target, address)
         # What was taken out of its config by hand stays out.
         values |= {name: value for name, value in renewals.items() if name in had}
@@ -116,11 +116,14 @@ def told(value: str, app: str, settings: Mapping[str, Any]) -> Target:
     return {}
 
 
-def _unready(host: Host, target: Target) -> str:
+def _unready(host: Host, target: Target, app: str) -> str:
     """Say what of a host is declared and not made yet; empty where nothing is."""
     service = services.named(target)
     if not isinstance(service, Resource) or service.role not in host.roles:
         return ""
     name = target[service.kind]
-    is_ready = service.is_ready(name, host.resource(service, name), lambda: host.login(service, name), host.ask)
+    is_there = service.lends if "access" in target else service.is_ready
+    is_ready = is_there(
+        name, host.resource(service, name), lambda: service.login(app, host.secret(target, app)), host.ask
+    )
     return "" if is_ready else f"the {service.noun} {name} is not as declared yet"

@@ -17,6 +17,22 @@ OPERATOR = "operator"
 
 
 @dataclasses.dataclass(frozen=True)
+class Lent:
+    """How an app has a resource of another one.
+
+    :param app: the app.
+    :param access: ``read`` or ``whole``.
+    :param login: by which it comes in.
+    :param password: its password.
+    """
+
+    app: str
+    access: str
+    login: str
+    password: str = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass(frozen=True)
 class Host:
     """A host that converges.
 
@@ -108,10 +124,42 @@ class Host:
         """
         return service.login(self.resource(service, name)["owner"], self.password(service, name))
 
-    def secret(self, target: Target) -> str:
-        """Return the password of an attachment, empty where it has none."""
+    def secret(self, target: Target, app: str) -> str:
+        """Return the password of an attachment, empty where it has none.
+
+        :param target: one entry of an app's ``attach``, completed.
+        :param app: the app's name.
+        """
         service = services.named(target)
-        return self.password(service, target[service.kind]) if isinstance(service, Resource) else ""
+        if not isinstance(service, Resource):
+            return ""
+        name, access = target[service.kind], target.get("access")
+        return self.lent_password(service, name, app, access) if access else self.password(service, name)
+
+    def lent_password(self, service: Resource, name: str, app: str, access: str) -> str:
+        """Return the password by which an app has a resource of another one.
+
+        It follows from the owner's, so that all hosts that know that one know it, and another one of the owner's is
+        another one of each borrower. The owner's does not follow from it.
+
+        :param service: the service.
+        :param name: the resource's name.
+        :param app: the app that borrows it.
+        :param access: ``read`` or ``whole``.
+        """
+        return derive_password(self.password(service, name), f"{service.kind}/{name}/{access}", app)
+
+    def lent(self, service: Resource, name: str) -> list[Lent]:
+        """List to whom a resource is lent, sorted by app.
+
+        :param service: the service.
+        :param name: the resource's name.
+        """
+        found = []
+        for app, access in sorted(self.resource(service, name).get("borrowers", {}).items()):
+            password = self.lent_password(service, name, app, access)
+            found.append(Lent(app, access, service.login(app, password), password))
+        return found
 
 
 def derive_password(key: str, kind: str, name: str) -> str:

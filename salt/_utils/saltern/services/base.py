@@ -142,6 +142,7 @@ class Resource(Service):
     :cvar relied_on: its units, as a pattern of systemd's. They are started again when they end.
     :cvar greeting: what is sent in clear before TLS begins, and how the service answers it.
     :cvar notes_before: where the notes of data that is kept were in earlier versions.
+    :cvar is_lent: whether other apps may attach one that its owner shares, by the setting ``share``.
     """
 
     noun: ClassVar[str]
@@ -153,6 +154,7 @@ class Resource(Service):
     relied_on: ClassVar[str] = ""
     greeting: ClassVar[tuple[bytes, bytes]] = (b"", b"")
     notes_before: ClassVar[str] = ""
+    is_lent: ClassVar[bool] = False
 
     # --- What follows from an attachment ------------------------------------------------------------------------------
 
@@ -177,7 +179,13 @@ class Resource(Service):
         """
 
     def attach(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
-        """Complete an attachment, and the resource with its owner; see ``Service.attach``."""
+        """Complete an attachment, and the resource with its owner; see ``Service.attach``.
+
+        Where the attachment says an ``access``, the resource is another app's, and is completed with who borrows it.
+        The attachments of owners come before.
+        """
+        if "access" in target:
+            return self._borrow(path, target, app, settings, hosts)
         name, its = target[self.kind], settings[self.kind][self.plural]
         if why := self.refused(name, app):
             return [f"{path}.{self.kind}: {why}"]
@@ -197,6 +205,48 @@ class Resource(Service):
             ]
         target["address"], target["port"] = hosts.reached(providers), port
         return []
+
+    def _borrow(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Complete an attachment of another app's resource, and the resource with who borrows it."""
+        name, access = target[self.kind], target["access"]
+        if not self.is_lent:
+            return [f"{path}.access: a {self.noun} is of one app alone; expected one of its own, without an access"]
+        resource = settings[self.kind][self.plural].get(name, {"owner": None})
+        owner, setting = resource["owner"], f"{self.kind}.{self.plural}.{name}.share"
+        if owner is None:
+            return [
+                f"{path}.{self.kind}: no app has the {self.noun} {name} as its own; expected one that its app shares"
+            ]
+        if owner == app:
+            return [f"{path}.access: the {self.noun} {name} is the app's own; expected no access"]
+        shared = resource.get("share", {}).get(app)
+        if shared is None:
+            return [f"{path}.{self.kind}: {owner} does not share it; expected {setting}: {{{app}: {access}}}"]
+        if access != shared:
+            return [f"{path}.access: {owner} shares it to {shared}; expected {shared}, or {setting}.{app}: {access}"]
+        if why := self.refused(name, app):
+            return [f"{path}.{self.kind}: {why}"]
+        providers = hosts.peers(self.role)
+        if not providers:
+            return [hosts.lacking(path, self.role)]
+        resource.setdefault("borrowers", {})[app] = access
+        target["address"] = hosts.reached(providers)
+        target["port"] = self.port(name, resource, settings["app"][owner])
+        return []
+
+    def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
+        """List the mistakes in what is shared.
+
+        :param settings: the formula's.
+        :param apps: settings by app.
+        """
+        return [
+            f"{self.kind}.{self.plural}.{name}.share.{app}: no other app has this name; expected one of "
+            f"{', '.join(sorted(apps.keys() - {resource['owner']})) or 'none'}"
+            for name, resource in sorted(settings[self.plural].items())
+            for app in sorted(resource.get("share", {}))
+            if app not in apps or app == resource["owner"]
+        ]
 
     def openings(self, settings: Settings) -> dict[str, int]:
         """Return the ports that the firewall opens to the app hosts, by the names of the openings.
@@ -298,16 +348,21 @@ class Resource(Service):
 
     # --- Releases -----------------------------------------------------------------------------------------------------
 
+    def recorded(self, target: Mapping[str, Any]) -> Target:
+        """Return what identifies an attachment, the access to another app's among it; see ``Service.recorded``."""
+        return super().recorded(target) | ({"access": target["access"]} if "access" in target else {})
+
     def missing(self, target: Target, apps: Mapping[str, Any], today: Iterable[Target]) -> str:
         """Say that a resource is no longer attached; see ``Service.missing``."""
-        name = target[self.kind]
-        is_there = any(one.get(self.kind) == name for one in today)
-        return "" if is_there else f"the {self.noun} {name} is no longer attached"
+        is_there = any(self._is_same(target, one) for one in today)
+        return "" if is_there else f"the {self.noun} {target[self.kind]} is no longer attached"
+
+    def _is_same(self, target: Target, other: Target) -> bool:
+        return all(target.get(word) == other.get(word) for word in (self.kind, "access"))
 
     def renewed(self, target: Target, today: Iterable[Target], apps: Mapping[str, Any]) -> Target:
         """Return today's attachment of the same resource; see ``Service.renewed``."""
-        name = target[self.kind]
-        return next(one for one in today if one.get(self.kind) == name and "url" not in one)
+        return next(one for one in today if self._is_same(target, one) and "url" not in one)
 
     @abc.abstractmethod
     def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
@@ -319,11 +374,25 @@ class Resource(Service):
         :param ask: calls a function of Salt.
         """
 
+    def lends(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+        """Tell whether a resource of this host lets a borrower in.
+
+        :param name: the resource's name.
+        :param resource: its settings, complete.
+        :param login: by which the borrower comes in as declared.
+        :param ask: calls a function of Salt.
+        """
+        return self.is_ready(name, resource, login, ask)
+
     # --- States -------------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
     def made(self, name: str) -> Requisite:
         """Return the state that must have succeeded before an app can have a resource."""
+
+    def lent(self, name: str) -> Requisite:
+        """Return the state that must have succeeded before an app can have a resource of another one."""
+        return self.made(name)
 
     @abc.abstractmethod
     def claimed(self, name: str) -> Requisite:

@@ -1,12 +1,16 @@
 """PostgreSQL: a database, owned by the app that attaches it."""
 
+import functools
 import shlex
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
+from saltern.services import postgres_lent
 from saltern.services.base import AUTHORITIES, Ask, Requisite, Resource, Settings, Target, is_attached
+from saltern.services.sql import literal
+from saltern.services.steps import Work
 from saltern.system.sizes import megabytes
 
 PORT = 5432
@@ -44,6 +48,7 @@ class Postgres(Resource):
     query = {"sslmode": "verify-full", "sslrootcert": AUTHORITIES}
     users = ("postgres",)
     relied_on = "postgresql@*.service"
+    is_lent = True
     # Its SSLRequest; see "Message Formats" in its documentation.
     greeting = (struct.pack("!ii", 8, 80877103), b"S")
 
@@ -76,6 +81,15 @@ class Postgres(Resource):
         """Return the database."""
         return self.identity(url)
 
+    def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
+        """Refuse to share a database whose groups would have too long a name, too."""
+        return super().mistakes(settings, apps) + [
+            f"postgres.databases.{name}.share: its name is too long for that; expected {postgres_lent.LONGEST} "
+            "characters at most"
+            for name, one in sorted(settings[self.plural].items())
+            if one.get("share") and len(name) > postgres_lent.LONGEST
+        ]
+
     def complete(self, settings: Settings) -> list[str]:
         """Give each database its share of PostgreSQL's connections, so that no app can take those of another."""
         attached = dict(sorted(self.owned(settings).items()))
@@ -104,6 +118,22 @@ class Postgres(Resource):
     def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
         """Ask whether a converge would change the database or its owner."""
         return not ask("postgres_attachment.plan", name, resource["owner"], resource["connections"])[0]
+
+    def lends(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+        """Ask whether the borrower's login is there."""
+        question = f"SELECT count(*) FROM pg_roles WHERE rolcanlogin AND rolname = {literal(login())};"
+        return bool(ask("postgres_attachment.run", [question]) == "1")
+
+    def steps(self) -> Mapping[str, Work]:
+        """Return what concerns other apps than the owner."""
+        return {
+            "lent": functools.partial(postgres_lent.lent, self),
+            "returned": functools.partial(postgres_lent.returned, self),
+        }
+
+    def lent(self, name: str) -> Requisite:
+        """Return the state that lets in those to whom the database is lent."""
+        return {"resource": f"postgres-lent-{name}"}
 
     def made(self, name: str) -> Requisite:
         """Return the state that makes the database."""

@@ -46,6 +46,7 @@ class Redis(Resource):
     users = ("redis",)
     relied_on = "redis-server@*.service"
     notes_before = DATA
+    is_lent = True
 
     def refused(self, name: str, app: str) -> str:
         """Refuse an app that would be Redis's own user."""
