@@ -4,7 +4,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
-from saltern.attachments.host import derive_password
+from saltern.attachments.host import Host, derive_password
 from saltern.settings.check import check
 
 POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
@@ -39,3 +39,11 @@ def test_a_host_without_a_key_makes_no_password(on_a_host, tmp_path, content):
         (tmp_path / "host.key").write_text(content)
     with pytest.raises(CommandExecutionError, match=r"host\.key: missing; expected this host's key"):
         on_a_host.password(POSTGRES, "shop")
+
+
+def test_a_command_is_run_without_a_shell_and_without_a_word_in_the_log():
+    ran = []
+    salt = {"cmd.run_stdout": lambda command, **options: ran.append((command, options)) or "said"}
+    assert Host.of(salt, {}, {}).run(["journalctl", "--sync"]) == "said"
+    options = {"python_shell": False, "ignore_retcode": True, "output_loglevel": "quiet"}
+    assert ran == [(["journalctl", "--sync"], options)]

@@ -91,3 +91,9 @@ def test_a_line_is_no_other_apps_whose_user_has_the_id_now(app, name):
     entry = {"_UID": "901", "_SYSTEMD_UNIT": f"app-{app}-web-1.v1.scope", "SYSLOG_IDENTIFIER": f"{app}[web.1]"}
     found = journal.app_of(entry, {"901": "tickets"})
     assert (found and found["name"]) == name
+
+
+def test_entries_are_lines_of_text_written_at_a_time():
+    entries = [{"MESSAGE": "a\nb", "__REALTIME_TIMESTAMP": "1500000"}, {"MESSAGE": "c"}, {}]
+    assert journal.texts(entries) == ["a", "b", "c", ""]
+    assert [journal.written(entry) for entry in entries] == [1.5, 0, 0]
