@@ -272,6 +272,14 @@ SHARED = {
             for setting in ("postgres.databases.stock", "redis.instances.jobs")
         ],
     ),
+    "one of a service that lends none": (
+        {
+            "shop": app(attach=STOCK),
+            "a": app(8100, attach={"X": {"memcached": "shop", "access": "read"}}),
+        },
+        {"a": "read"},
+        ["app.a.attach.X.access: a memcached instance is of one app alone; expected one of its own, without an access"],
+    ),
     "an access to a service": (
         {"shop": app(attach=STOCK | {"X": {"service": "shop", "version": "v1", "access": "read"}}), "a": app(8100)},
         {"a": "read"},
