@@ -1,1 +1,1 @@
-"""Releases: a build and a config, numbered and immutable, the one that serves, and its processes."""
+"""Releases: each is a build and a config, numbered and immutable. One of them serves, by its processes."""

@@ -1,4 +1,4 @@
-"""Bringing what is declared of an app to serve."""
+"""Releasing what is declared of an app."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from saltern.releases.take import take
 
 @shown
 def deploy(host: Host, app: str) -> dict[str, Any]:
-    """Bring the declared release of an app to serve.
+    """Release what is declared of an app.
 
     :param host: the host.
     :param app: the app's name.
-    :return: the number of the ``release`` that serves, and what was ``told`` of the move to it: a sentence for each
-        thing, such as a request that was cut off.
+    :return: the number of the ``release`` that serves, and what the move ``told``: a sentence for each event, such as a
+    request that was cut off.
     :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
     """
     with locked(app):
@@ -35,7 +35,7 @@ def deploy(host: Host, app: str) -> dict[str, Any]:
                 details = {key: wanted["changes"][key] for key in ("build", "variables") if key in wanted["changes"]}
                 take(steps.DEPLOY, move, "serves", details)
             elif wanted["changes"]:
-                # A release that was gone back to has less to migrate than is there.
+                # After a rollback the database is ahead of the release.
                 is_to_migrate = is_ill(wanted["changes"]) and not wanted["held"]
                 take(steps.MEND if is_to_migrate else steps.SETTLE, move)
         finally:
@@ -48,12 +48,11 @@ def deploy(host: Host, app: str) -> dict[str, Any]:
 
 @shown
 def migrate(host: Host, app: str, sha256: str | None = None) -> str:
-    """Run the process type ``release`` of what is declared, as a release does, and leave what serves as it is.
+    """Run the process type ``release`` of the declared build and config. The release that serves stays as it is.
 
     :param host: the host.
     :param app: the app's name.
-    :param sha256: the digest of the build that whoever asks takes for the declared one.
-    :return: what was done.
+    :param sha256: the digest of the build that the caller expects to be declared. :return: what was done.
     :raises CommandExecutionError: when this host is told of another build, the app is held, the build is not on the
         host yet, or it failed, with what it logged last.
     """
@@ -74,7 +73,8 @@ def migrate(host: Host, app: str, sha256: str | None = None) -> str:
 
 
 def migrated(host: Host, app: str, sha256: str) -> bool:
-    """Take note that another host has run the process type ``release`` of a build: this one's next release does not.
+    """Note that another host has run the process type ``release`` of a build, so that this host's next release skips
+    it.
 
     :param host: the host.
     :param app: the app's name.
@@ -91,7 +91,7 @@ def migrated(host: Host, app: str, sha256: str) -> bool:
 
 @shown
 def movable(host: Host, app: str, sha256: str | None = None) -> bool:
-    """Tell that a release would bring an app on to what is declared, on this host. Nothing is done.
+    """Check that a release on this host would serve what is declared. Nothing is done.
 
     :param host: the host.
     :param app: the app's name.
@@ -104,7 +104,7 @@ def movable(host: Host, app: str, sha256: str | None = None) -> bool:
 
 
 def _movable(host: Host, app: str, sha256: str | None) -> dict[str, Any]:
-    """Return what is to be done (see ``plan``) for an app that a release is to bring on.
+    """Return the ``plan`` of an app that may be released.
 
     :param sha256: see ``movable``.
     :raises CommandExecutionError: when this host is told of another build, as its pillar is of before, or it is held.
@@ -125,7 +125,7 @@ def _movable(host: Host, app: str, sha256: str | None) -> dict[str, Any]:
 
 
 def is_ill(changes: Changes) -> bool:
-    """Tell whether a process of the current release is to become healthy.
+    """Tell whether a process of the current release has yet to become healthy.
 
     :param changes: see ``plan``.
     """

@@ -1,4 +1,4 @@
-"""How processes of a release end, as supervisor, their launchers and signals tell."""
+"""How processes of a release ended: told by supervisor, by their launchers and by signals."""
 
 import contextlib
 import re
@@ -12,10 +12,10 @@ from saltern.releases import store, supervisor
 from saltern.releases.supervisor import Status
 from saltern.system import journal
 
-# What the launcher of a process says when it kills it; see formulas/app/files/launcher/ending.py.
+# The launcher's line when it kills a process; see formulas/app/files/launcher/ending.py.
 KILLED = re.compile(r"v(\d+) (\S+) had not ended within (\d+) s, killed")
 
-# A process that ended so often within these seconds, and is not up for long again, keeps dying.
+# A process that ended this often within these seconds, and was not up for long since, keeps dying.
 DYING_ENDS = 3
 DYING_WINDOW = 600
 DYING_UP = 120
@@ -31,7 +31,7 @@ def dying(host: Host, app: str, number: int, context: MutableMapping[str, Any]) 
     :return: a sentence for each.
     """
     if "saltern_ends" not in context:
-        # Supervisor's own: an app's user may write as supervisord too, but not as root.
+        # Root's lines alone: an app's user may write as supervisord too.
         own = ["_UID=0", "_SYSTEMD_UNIT=supervisor.service", "SYSLOG_IDENTIFIER=supervisord"]
         entries = journal.lines(host.run, own, since=f"-{DYING_WINDOW}s", grep=" exited: ")
         context["saltern_ends"] = [(journal.written(one), one["MESSAGE"].partition(" exited: ")[2]) for one in entries]
@@ -43,9 +43,9 @@ def dying(host: Host, app: str, number: int, context: MutableMapping[str, Any]) 
 
 
 def last_end(host: Host, app: str, name: str) -> str:
-    """Return what the launcher of a process told of its last end, empty where it told nothing.
+    """Return what the launcher told of the last end of a process: empty where it told nothing.
 
-    Supervisor does not know that memory was short, and forgets how a process ended once it has started it again.
+    Supervisor does not know that memory was short. Once it has restarted a process, it forgets how the process ended.
 
     :param host: the host.
     :param app: the app's name.
@@ -74,14 +74,14 @@ def died(ends: Sequence[str], info: Mapping[str, Status]) -> list[str]:
 
 
 def killed(host: Host, app: str, processes: Iterable[str], since: float) -> str:
-    """Say which processes of an app were killed, since they had not ended within their grace.
+    """Return which processes of an app were killed because their grace was too short.
 
     :param host: the host.
     :param app: the app's name.
     :param processes: such as ``web.1``.
     :param since: seconds since 1970.
     """
-    # What their launcher says of it, which is root's.
+    # The lines of their launchers, which run as root.
     command = ["journalctl", "-q", "-o", "cat", "_UID=0", "--since", f"@{int(since)}", "-g", " had not ended within "]
     command += [word for name in sorted(processes) for word in ("-t", f"{app}[{name}]")]
     lines = host.run(command).splitlines()
@@ -89,7 +89,7 @@ def killed(host: Host, app: str, processes: Iterable[str], since: float) -> str:
 
 
 def killed_in(lines: Iterable[str], app: str) -> str:
-    """Say which processes of an app were killed, empty where it was none.
+    """Return which processes of an app were killed: empty where none was.
 
     :param lines: of their launchers.
     :param app: the app's name.
@@ -102,7 +102,7 @@ def killed_in(lines: Iterable[str], app: str) -> str:
 
 
 def ending(returncode: int) -> str:
-    """Say how a process ended.
+    """Return in words how a process ended.
 
     :param returncode: as ``subprocess`` gives it.
     """
@@ -110,7 +110,7 @@ def ending(returncode: int) -> str:
 
 
 def ended_by(error: BaseException) -> str:
-    """Say which signal ended a run.
+    """Return which signal ended a run.
 
     :param error: what its handler raised; see ``bootstrap.sh``.
     """
@@ -119,6 +119,6 @@ def ended_by(error: BaseException) -> str:
     if isinstance(error, Exception):
         return type(error).__name__
     with contextlib.suppress(AttributeError, TypeError, ValueError):
-        # What the handler raises is no SystemExit, which Salt would take for the end of a module.
+        # The handler raises no SystemExit, because Salt would take that for the end of a module.
         return signal.Signals(error.code - 128).name  # type: ignore[attr-defined]
     return "a signal"

@@ -5,8 +5,8 @@ import json
 import re
 from collections.abc import Sequence
 
-# How grave a line of a process's log is, in the words of Python's logging and of most servers. The first such word
-# counts: what comes after it may be a client's.
+# Levels of log lines, in the words of Python's logging and of most servers. The first such word counts: later words may
+# come from a client.
 LEVEL = re.compile(
     r"\b(DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)\b|\[(debug|info|notice|warn|warning|error|critical)\]"
 )
@@ -15,8 +15,8 @@ TRACEBACK = "Traceback (most recent call last):"
 CHAINED = re.compile(r"(During handling of the above|The above) exception\b.*:$")
 ACCESS = re.compile(r"\"[A-Z]+ \S+ HTTP/\d")
 
-# What a client provokes, and a release answers as it should: a request that is none, or one that is given up. Django's,
-# Werkzeug's and Starlette's, and the socket's own.
+# Errors that a client causes, and that a release handles well: a malformed or an aborted request. Of Django, Werkzeug,
+# Starlette, and of sockets.
 CLIENTS = re.compile(
     r"^([\w.]+\.)?(Disallowed\w+|Suspicious\w+|InvalidSessionKey|RequestDataTooBig|TooMany(Fields|Files)Sent"
     r"|UnreadablePostError|MultiPart\w*(Error|Exception)|InputStreamExhausted|BadRequest\w*|ClientDisconnect(ed)?"
@@ -28,8 +28,8 @@ CLIENTS_LINE = re.compile(r"\bdjango\.security\.|\bInvalid HTTP_HOST header\b")
 def errors_in(lines: Sequence[str]) -> list[str]:
     """Return the lines that tell of an error of the release.
 
-    :param lines: of a log. What somebody has asked for stands in a line of an access log, and tells of nothing. What a
-        client provokes is no error of the release: a host that is not the app's, a request that is given up.
+    :param lines: of a log. A line of an access log shows a request, and no error. Errors that a client causes do not
+    count: a wrong host, an aborted request.
     """
     found: list[str] = []
     index = 0
@@ -39,7 +39,7 @@ def errors_in(lines: Sequence[str]) -> list[str]:
             if not CLIENTS.search(reason):
                 found.append(lines[index])
             elif index and found and found[-1] is lines[index - 1]:
-                # The line that came with it.
+                # The line before the traceback, which belongs to it.
                 found.pop()
             index = end
             continue

@@ -17,14 +17,14 @@ from saltern.web.answer import answer
 
 POLL = 0.02
 
-# How often a process that has served is asked for its health before it is called unhealthy, and the seconds between.
+# How many times a serving process is asked before it counts as unhealthy, and the seconds between.
 ASKED = 3
 PAUSE = 1
 
 # Characters of a path that an app has answered with.
 LONGEST_PATH = 100
 
-# What supervisor says of a process, in words that need no knowledge of it.
+# Supervisor's states of a process, in words that need no knowledge of supervisor.
 STATES = {
     "BACKOFF": "ends right after its start, and is started again and again",
     "EXITED": "has ended",
@@ -34,12 +34,12 @@ STATES = {
     "STOPPING": "is stopping",
 }
 
-# What supervisor says of a process that it does not know.
+# Supervisor's fault for a process that it does not know.
 ABSENT: Status = {"state": "not known to supervisor", "pid": 0, "up": 0, "exit": "not known to supervisor"}
 
 
 class Redirect(str):
-    """Why a process is not healthy, where waiting changes nothing: it sends whoever asks elsewhere."""
+    """Why a process stays unhealthy however long one waits: its answer is a redirect."""
 
 
 def in_words(state: str | None) -> str:
@@ -55,8 +55,8 @@ def in_words(state: str | None) -> str:
 def wait(move: Move, *web_states: str) -> None:
     """Wait until each process is up, and each web process healthy.
 
-    A new process that ends by itself is given up at once. A process of the serving release may still be waiting for
-    what it attaches, and has its grace.
+    A new process that ends by itself fails the step at once. A process of the serving release may still wait for a
+    service that it attaches, so it has its grace.
 
     :param move: to the release.
     :param web_states: what supervisor may say of a web process.
@@ -98,7 +98,8 @@ def wait(move: Move, *web_states: str) -> None:
 
 
 def elsewhere(app: str, number: int, process: str, port: int | None) -> str:
-    """Say where a web process listens that does not at its port, for the end of a sentence; nothing where it does.
+    """Return where a web process listens instead of at its port, for the end of a sentence: empty where it listens
+    there.
 
     :param app: the app's name.
     :param number: the release's number.
@@ -116,13 +117,13 @@ def elsewhere(app: str, number: int, process: str, port: int | None) -> str:
 
 
 def _taken(port: int | None) -> str:
-    """Say who has the port of a process that has ended, for the end of a sentence; nothing where nobody has."""
+    """Return who has the port of a process that has ended, for the end of a sentence: empty where nobody has it."""
     stranger = listener.stranger(port, ()) if port else None
     return f"; port {port} is taken by {stranger}" if stranger else ""
 
 
 def ask(settings: Mapping[str, Any], app: str, number: int, process: str, port: int) -> str | None:
-    """Ask a web process for its health; return what is wrong, or ``None``. Nobody else may answer in its place.
+    """Ask a web process for its health. Return what is wrong, or ``None``. An answer of another program does not count.
 
     :param settings: the app's settings.
     :param app: the app's name.
@@ -134,7 +135,7 @@ def ask(settings: Mapping[str, Any], app: str, number: int, process: str, port: 
     headers = {"Host": (settings["domains"] or ["localhost"])[0], "X-Forwarded-Proto": "https", "User-Agent": "saltern"}
     deadline = time.monotonic() + health["timeout"]
     try:
-        # Every converge asks: requests alone would take longer to import than all the answers together.
+        # Each converge asks, and to import requests would take longer than all the answers.
         with socket.create_connection(("127.0.0.1", port), timeout=health["timeout"]) as stream:
             stranger = listener.stranger(port, scopes.pids(app, number, process))
             if stranger:
@@ -161,7 +162,7 @@ def answered(app: str, health: Mapping[str, Any], status: int, location: str | N
         return None
     if not (300 <= status < 400 and location):
         return f"{health['path']} answered {status}, not {health['status']}"
-    # Of an address its path alone: the rest may be anybody's.
+    # Only the path of the URL: the rest may hold anything.
     where = ""
     with contextlib.suppress(ValueError):
         address = urlsplit(location)
@@ -175,7 +176,7 @@ def answered(app: str, health: Mapping[str, Any], status: int, location: str | N
 
 
 def ask_patiently(settings: Mapping[str, Any], app: str, number: int, process: str, port: int) -> str | None:
-    """Ask a web process that has served for a while: for one slow answer it would not be worth a restart.
+    """Ask a web process that has served for a while. One slow answer is no reason for a restart.
 
     :param settings: the app's settings.
     :param app: the app's name.

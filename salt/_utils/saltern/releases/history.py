@@ -22,7 +22,7 @@ def now() -> str:
 
 
 def next_number(app: str) -> int:
-    """Return the number of an app's next release: none that was ever a release's on this host, as far as can be seen.
+    """Return the number of an app's next release: one that no release on this host has had, as far as can be seen.
 
     :param app: the app's name.
     """

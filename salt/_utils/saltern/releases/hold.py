@@ -1,4 +1,4 @@
-"""Whether an app is held at a release: a converge is not to move it on."""
+"""Holds: a converge does not move an app that is held at a release."""
 
 import json
 import os
@@ -13,16 +13,16 @@ def _path(app: str) -> str:
 
 
 def held(app: str) -> Record:
-    """Return what is held: ``release``, ``from``, ``until``, ``time`` and ``who``. Empty where nothing is.
+    """Return the hold: ``release``, ``from``, ``until``, ``time`` and ``who``. Empty where there is none.
 
-    A hold is of the release that it names. Once another one is current it is void.
+    A hold names its release. Once another release is current, the hold is void.
 
     :param app: the app's name.
     """
     path = _path(app)
     found = store.parsed(path)
     if os.path.lexists(path) and not {"release", "from", "until", "time", "who"} <= found.keys():
-        # That it was held is all that is known, and what it was held back from may be bad.
+        # The file cannot be read: the app was held, and what it was held back from may be bad.
         return {"release": store.current(app), "from": None, "until": "unhold", "time": "a time", "who": "somebody"}
     return found
 

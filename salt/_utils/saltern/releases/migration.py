@@ -1,4 +1,4 @@
-"""Migrations: what the process type ``release`` has run for, and what lies between two releases."""
+"""Migrations: for what the process type ``release`` has run, and which migrations lie between two releases."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from saltern.attachments.host import Host
 from saltern.releases import store
 from saltern.releases.store import Record
 
-# What build and config have been migrated from another host; for the next release alone, and gone after a boot.
+# The build and config that another host has migrated. It counts for the next release, and is gone after a boot.
 MIGRATED = "/run/saltern/migrated-{app}"
 
 
@@ -25,7 +25,7 @@ def digest(host: Host, app: str, sha256: str) -> str:
 
 
 def crossed(app: str, current: int, target: int) -> str | None:
-    """Return why going from one release to an earlier one may meet a database that it does not know, or ``None``.
+    """Return why an earlier release may not know the database any more, or ``None``.
 
     :param app: the app's name.
     :param current: the release that serves.
@@ -35,7 +35,7 @@ def crossed(app: str, current: int, target: int) -> str | None:
     crossing = {current, *(number for number in records if target < number < current)}
     for number in sorted(number for number in crossing if "build" not in records.get(number, {})):
         return f"what v{number} has migrated is not known, since its release.json cannot be read"
-    # Which migrations a build brings, and by which wheels, it says itself.
+    # A build names its own migrations, and those of its wheels.
     records = {n: store.build(app, one.get("build", "")) | one for n, one in records.items()}
     return between(records, current, target)
 
@@ -54,7 +54,7 @@ def between(records: Mapping[int, Record], current: int, target: int) -> str | N
     untold = None
     for number in sorted((n for n in records if target < n <= current), reverse=True):
         record = records[number]
-        # Who is to run them is the process type `release`, and nobody else.
+        # Only the process type `release` runs migrations.
         if record["build"] == records[target]["build"] or "release" not in record.get("processes", {}):
             continue
         if record.get("reversible"):
@@ -83,7 +83,7 @@ def new_migrations(record: Record, other: Record) -> tuple[str | None, str | Non
             return None, "there are none of a kind that Saltern knows, and their code differs"
         shown = ", ".join("its code" if name == "code" else name for name in named)
         return (f" of {shown}", None) if named else (None, None)
-    # Earlier builds only say which their own code has.
+    # Builds of earlier versions name only the migrations of their own code.
     own, theirs = record.get("migrations"), other.get("migrations")
     if own is not None and own != theirs:
         return "", None

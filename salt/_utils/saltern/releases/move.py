@@ -41,11 +41,11 @@ class Move:
 
 @contextlib.contextmanager
 def locked(app: str) -> Iterator[None]:
-    """Keep others from moving an app's releases meanwhile. They wait.
+    """Lock an app's releases against other moves, which wait meanwhile.
 
     :param app: the app's name.
     """
-    # Not in /run/lock, where anybody may be first.
+    # Not in /run/lock, where each user may make the file first.
     os.makedirs(LOCKS, mode=0o700, exist_ok=True)
     with open(f"{LOCKS}/{app}.lock", "w", encoding="ascii") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
 """The steps of a move to a release: a function of the ``Move`` for each, which raises what stands in its way.
 
-Whatever fails before the step ``switch`` leaves the serving release as it is; whatever is interrupted is put right by
-the next converge, since each step first looks at what is there.
+A failure before the step ``switch`` leaves the serving release as it is. The next converge completes an interrupted
+move, because each step first looks at what is there.
 """
 
 import os
@@ -20,11 +20,11 @@ from saltern.system import files
 Step = Callable[[Move], None]
 Steps = dict[str, Step]
 
-# How often a migration is tried where other hosts may run it too, and the seconds between.
+# How many times a migration is tried where other hosts may run it too, and the seconds between.
 ATTEMPTS = 3
 PAUSE = 2
 
-# What is stopped within so many seconds was not killed: no grace is shorter.
+# A process that stopped within so many seconds was not killed: no grace is shorter.
 SOON = 1
 
 
@@ -35,7 +35,7 @@ def clear(move: Move) -> None:
         supervisor.keep(app, left, store.graces(app, left))
     others = [number for _, number in processes.releases(app) if number != left]
     if others and left is not None:
-        # It may have been interrupted between the switch of nginx and that of the link.
+        # That run may have been interrupted between the switch of nginx and that of the link.
         serving.serve_again(move.host, app, left)
         serving.wait(move, serving.servers_of(app, others), others)
     stop_others(app, left)
@@ -59,7 +59,7 @@ def release(move: Move) -> None:
     note = files.read(migration.MIGRATED.format(app=move.app), errors="replace") if move.number != move.left else None
     if note and note == migration.digest(move.host, move.app, record.get("build", "")):
         return
-    # Another app host may migrate the same database just now. Who comes second fails, and then finds it done.
+    # Another app host may migrate the same database right now. The second host fails, and then finds it done.
     for attempt in range(1 if move.host.pillar["nginx"]["alone"] else ATTEMPTS):
         time.sleep(PAUSE if attempt else 0)
         returncode = _run_release(move)
@@ -71,10 +71,10 @@ def release(move: Move) -> None:
 def _run_release(move: Move) -> int:
     """Run the process type ``release``, and return how it ended."""
     timeout = move.settings["release_timeout"]
-    # It ends with the run that started it, so that no migration goes on behind the next one's back.
+    # The migration ends with the run that started it, so that none goes on beside the next one.
     bound = ["setpriv", "--pdeathsig", "TERM"]
     command = [*bound, "/usr/local/lib/saltern/process", move.app, str(move.number), "release"]
-    # Nothing of root's goes with it: no variable, and neither its terminal nor what it prints to.
+    # The process gets nothing of root's: no variable, no terminal, no open output.
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -89,7 +89,7 @@ def _run_release(move: Move) -> int:
             process.terminate()
             raise Refusal(f"not done after {timeout} s (app.{move.app}.release_timeout)", "release") from None
         except BaseException:
-            # The release is taken back: what it began is not to go on meanwhile.
+            # The release is taken back, so what it began must end.
             process.terminate()
             raise
     return process.returncode
@@ -109,14 +109,14 @@ def health(move: Move) -> None:
 def running(move: Move) -> None:
     """Wait until each web process has been up for the second after which supervisor calls it running, too.
 
-    It has requests by then; those that it replaces are there yet, and get them again if it ends.
+    New processes have requests by then. The old ones are still there, and get the requests again if a new one ends.
     """
     wait(move, "RUNNING")
 
 
 def contract(move: Move) -> None:
     """Ask the web processes what the build's OpenAPI documents say that they answer."""
-    # Of an app that is held another build serves than the declared one.
+    # Where the app is held, the build that serves is not the declared one.
     sha256 = store.record(move.app, move.number).get("build", "")
     wrong, process = move.host.ask("contract.ask", move.app, move.number, sha256, move.ports, move.asker)
     if wrong:
@@ -124,7 +124,7 @@ def contract(move: Move) -> None:
 
 
 def switch(move: Move) -> None:
-    """Have nginx send requests to the release's web processes."""
+    """Switch nginx to the release's web processes."""
     serving.serve(move.host, move.app, move.ports)
 
 
@@ -137,7 +137,7 @@ def point(move: Move) -> None:
 
 
 def workers(move: Move) -> None:
-    """Tell processes without a port to end: no scheduler ticks twice while requests are waited for."""
+    """Send SIGTERM to processes without a port, so that no scheduler runs twice while requests are waited for."""
     app, number = move.app, move.number
     for _, other in processes.releases(app):
         wanted = move.ports if other == number else {}
@@ -148,12 +148,12 @@ def workers(move: Move) -> None:
 
 
 def drain(move: Move) -> None:
-    """Let requests in flight end, where a web process is to be stopped."""
+    """Wait for requests in flight, where a web process is to be stopped."""
     serving.wait(move, serving.leaving(move), [move.left])
 
 
 def stop(move: Move) -> None:
-    """Stop what is not to run any more: other releases, and processes that the formation no longer has."""
+    """Stop the processes of other releases, and those that the formation no longer has."""
     started = time.time()
     configured = [processes.configured(*one) for one in processes.releases(move.app)]
     names = {name for ports in configured for name in ports}
@@ -179,7 +179,7 @@ def stop_others(app: str, number: int | None) -> None:
 
 
 def prune(move: Move) -> None:
-    """Drop what is too old to go back to, and what was left behind."""
+    """Remove releases that are too old for a rollback, and what interrupted runs left behind."""
     if hold.held(move.app).get("until") == "another" and plan.is_same(move.host, move.app, move.number, move.settings):
         hold.unhold(move.app)
     staging.sweep(move.app)
@@ -187,7 +187,7 @@ def prune(move: Move) -> None:
 
 
 def mend(move: Move) -> None:
-    """Have the files of the current release, and the link to it, where its processes look for them."""
+    """Restore the files of the current release, and the link to it."""
     staging.mend(move.app, move.number)
 
 
@@ -216,5 +216,5 @@ SETTLE: Steps = {"mend": mend} | {
 # The steps after which one release alone runs, however they were interrupted: the new one.
 AFTER = ("point", "mark", "workers", "drain", "stop", "prune")
 
-# And where a process says that it cannot serve: what it migrated may be gone, its database host made anew.
+# Also where a process cannot serve: its migrated database may be gone, because the database host is new.
 MEND: Steps = {"mend": mend, "release": DEPLOY["release"]} | SETTLE

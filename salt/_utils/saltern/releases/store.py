@@ -24,7 +24,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.releases import process, supervisor
 from saltern.system import deletion, files, terminal
 
-# What a release, a build or a hold says of itself: a mapping of JSON.
+# The JSON record of a release, a build or a hold.
 Record = dict[str, Any]
 # What is to change: by path, or by what it is, ``old`` and ``new``.
 Changes = dict[str, Any]
@@ -94,7 +94,7 @@ def current(app: str) -> int | None:
     linked, running = _linked(app), configured(app)
     if linked is not None and (linked in running or not running):
         return linked if linked in running or os.path.isdir(directory(app, linked)) else _last(app, numbers(app))
-    # One without an outcome was interrupted before it served, unless all of it is gone.
+    # A release without an outcome was interrupted before it served, unless all of its files are gone.
     served = [n for n in running if outcome(app, n) == SERVING or not os.path.isdir(directory(app, n))]
     if served:
         return max(served)
@@ -128,7 +128,7 @@ def configured(app: str) -> list[int]:
 
 
 def misplaced(app: str, number: int) -> Changes:
-    """List what of the release that serves is not where it was, or not for the app to read, and can be put right there.
+    """List the files of the serving release that are missing, or that the app may not read, and that can be restored.
 
     :param app: the app's name.
     :param number: the release's number.
@@ -142,7 +142,7 @@ def misplaced(app: str, number: int) -> Changes:
     try:
         gid = group(app)
     except KeyError:
-        # A dry run on a host whose user is gone: what is made for it anew is another's until then.
+        # In a dry run on a host whose user is gone, the files are another user's until the user is made.
         return found
     directories = [os.path.dirname(own), own, f"{own}/env"]
     plain = [f"{own}/release.json", *(f"{own}/env/{name}" for name in _names(f"{own}/env"))]
@@ -160,7 +160,7 @@ def misplaced(app: str, number: int) -> Changes:
 
 
 def _link(path: str) -> str | None:
-    """Say what a link leads to, or what is in its place; ``None`` where there is nothing."""
+    """Return where a link leads, or what is in its place: ``None`` where there is nothing."""
     try:
         return os.readlink(path)
     except FileNotFoundError:
@@ -179,7 +179,7 @@ def _names(path: str) -> list[str]:
 
 
 def lost(app: str, number: int) -> dict[str, str]:
-    """List what a release lacks to be started again. What runs goes on without it.
+    """List what a release lacks to be started again. Its running processes go on without it.
 
     :param app: the app's name.
     :param number: the release's number.
@@ -218,7 +218,7 @@ def record(app: str, number: int) -> Record:
 def graces(app: str, number: int) -> dict[str, int]:
     """Return the graces of a release's process types.
 
-    They are the release's, not the pillar's: supervisor would take other ones only by restarting the processes.
+    The release decides them, not the pillar: supervisor would have to restart the processes for new ones.
 
     :param app: the app's name.
     :param number: the release's number.
@@ -294,7 +294,7 @@ def leftovers(app: str) -> list[str]:
 
 
 def clear(path: str) -> None:
-    """Have nothing at a path.
+    """Remove what is at a path, if anything.
 
     :param path: of a file, a link or a directory, or of nothing.
     :raises CommandExecutionError: when it cannot be removed.
@@ -307,7 +307,7 @@ def clear(path: str) -> None:
 
 
 def delete(path: str) -> None:
-    """Delete what is at a path; what is mounted there stays, and with it the directories that lead to it.
+    """Delete what is at a path. What is mounted below stays, and so do the directories that lead to it.
 
     :param path: of a directory.
     :raises CommandExecutionError: when it cannot be removed.

@@ -1,4 +1,4 @@
-"""Supervisor, as it runs the processes of the apps: what it is asked, and what it is told."""
+"""Supervisor, which runs the processes of the apps: questions and orders."""
 
 import contextlib
 import http.client
@@ -22,19 +22,17 @@ SOCKET = "/run/supervisor.sock"
 # Seconds in which systemd has started another supervisord where one has died, also on a busy machine.
 AGAIN = 30
 
-# Reads supervisor's configuration as supervisor does, and says what is wrong with it.
+# Reads supervisor's configuration as supervisor does, and prints what is wrong with it.
 READ = "from supervisor.options import *; ServerOptions().realize(['-c', '/etc/supervisor/supervisord.conf'])"
 
-# What supervisor says of a process that does not stay up.
+# Supervisor's states of a process that does not stay up.
 UNWELL = ("BACKOFF", "EXITED", "FATAL")
 
 
 class Status(TypedDict):
-    """How a process is.
+    """The state of a process.
 
-    :ivar state: what supervisor says.
-    :ivar pid: 0 where there is none.
-    :ivar up: the seconds that it has been up.
+    :ivar state: supervisor's word for it. :ivar pid: 0 where there is none. :ivar up: the seconds that it has been up.
     :ivar exit: how it ended.
     """
 
@@ -65,16 +63,16 @@ def _call(method: str, *arguments: Any) -> Any:
 
 
 def _await() -> None:
-    """Wait for the supervisord that systemd starts where one has died."""
+    """Wait for the supervisord that systemd starts after one has died."""
     deadline = time.monotonic() + AGAIN
     while not is_up() and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
 def _have(reason: str, method: str, *arguments: Any) -> None:
-    """Call supervisor for what it may have done already: one that has just started goes by its files as they are.
+    """Call supervisor for what may be done already: a supervisord that has just started follows its files.
 
-    :param reason: what it says then.
+    :param reason: supervisor's answer in that case.
     """
     try:
         _call(method, *arguments)
@@ -88,7 +86,7 @@ def is_up() -> bool:
 
     :return: a boolean.
     """
-    # One that was killed leaves its socket, where nobody answers.
+    # A supervisord that was killed leaves its socket, where nothing answers.
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
         stream.connect(SOCKET)
         return True
@@ -119,7 +117,7 @@ def info(app: str, release: int | None = None) -> dict[str, Status]:
 
 
 def _ending(status: int) -> str:
-    # Supervisor tells no more of it. The launcher does, in the process's log.
+    # Supervisor tells no more. The launcher does, in the log of the process.
     return "was killed by a signal" if status < 0 else f"exit status {status}"
 
 
@@ -190,7 +188,7 @@ def strays(app: str) -> list[str]:
 
 
 def apply(app: str, release: int, ports: Ports, graces: Graces) -> None:
-    """Have exactly these processes of a release running; those of other releases are left alone.
+    """Run exactly these processes of a release. Processes of other releases stay as they are.
 
     A process that runs as it should is not touched.
 
@@ -210,7 +208,7 @@ def apply(app: str, release: int, ports: Ports, graces: Graces) -> None:
 
 
 def keep(app: str, release: int, graces: Graces) -> None:
-    """Have the processes of a release that run in the file that supervisor reads: it stops what is not there.
+    """Write the running processes of a release to supervisor's file: supervisor stops what is not in it.
 
     :param app: the app's name.
     :param release: the release's number.
@@ -219,7 +217,7 @@ def keep(app: str, release: int, graces: Graces) -> None:
     """
     ports = running(app, release)
     if ports and ports != process.configured(app, release):
-        # Supervisor restarts processes whose grace is another, and what the release said of it may be gone.
+        # Supervisor restarts processes whose grace changes, and the release's record of it may be gone.
         waits = {one["name"]: one["stopwaitsecs"] for one in _call("getAllConfigInfo")}
         names = {one.partition(".")[0]: process.program(app, release, one) for one in ports}
         known = {kind: waits[name] - BACKSTOP for kind, name in names.items() if name in waits}
@@ -227,14 +225,14 @@ def keep(app: str, release: int, graces: Graces) -> None:
 
 
 def tell(app: str, release: int, processes: Iterable[str]) -> None:
-    """Have processes end, each with its grace, and never start again. They are not waited for.
+    """Stop processes for good, each with its grace, without waiting for their end.
 
     :param app: the app's name.
     :param release: the release's number.
     :param processes: such as ``worker.1``.
     """
     names = {process.program(app, release, name): name for name in processes}
-    # First: another supervisord, where this one dies, starts what its file says.
+    # The file first: where this supervisord dies, the next one starts what the file says.
     with open(process.path(app, release), encoding="utf-8") as stream:
         text = stream.read()
     files.write(process.path(app, release), process.without_start(text, names))
@@ -242,11 +240,11 @@ def tell(app: str, release: int, processes: Iterable[str]) -> None:
     states, left = {name: one["state"] for name, one in info(app, release).items()}, []
     for name, own in names.items():
         if states.get(name) in ("STARTING", "RUNNING", "BACKOFF"):
-            # One that has ended by itself meanwhile is no mistake.
+            # A process that has ended by itself meanwhile is no error.
             with contextlib.suppress(CommandExecutionError):
                 _call("stopProcess", name, False)
         elif states.get(name) != "STOPPING" and scopes.pids(app, release, own):
-            # It has outlived its supervisord.
+            # The process has outlived its supervisord.
             left.append(name)
     if left:
         background = ["systemd-run", "--quiet", "--collect", "--no-block", LAUNCHER, "--end", *left]
@@ -291,7 +289,7 @@ def _end_unscoped(app: str) -> None:
 
 
 def unreadable() -> str | None:
-    """Find a file of ours that keeps supervisor from reading any, and so from starting.
+    """Find a file of Saltern's that keeps supervisor from starting.
 
     :return: its path, or ``None``, also where supervisor runs: it goes on with what it has read.
     """
@@ -304,13 +302,13 @@ def unreadable() -> str | None:
 
 
 def tidy() -> None:
-    """Remove the files of ours that supervisor cannot read. The releases that they are of write them anew."""
+    """Remove Saltern's files that supervisor cannot read. Their releases write them again."""
     while path := unreadable():
         os.unlink(path)
 
 
 def _named(reason: str) -> str | None:
-    """Return which file of ours supervisor names, or could not decode, ``None`` where it is no file of ours."""
+    """Return which of Saltern's files supervisor names or could not decode: ``None`` where it is none."""
     ours = [process.path(*one) for one in process.releases()]
     named = [one for one in ours if f"'{one}'" in reason]
     return next(iter(named or [one for one in ours if not _is_text(one)]), None)
@@ -326,7 +324,7 @@ def _is_text(file: str) -> bool:
 
 
 def _reloaded() -> Any:
-    """Have supervisor read its files, without those of ours that it cannot read, and return what is another now."""
+    """Reload supervisor's files, without those of Saltern's that it cannot read. Return what has changed."""
     while True:
         try:
             return _call("reloadConfig")
@@ -338,7 +336,8 @@ def _reloaded() -> Any:
 
 
 def _is_stopping(app: str, names: Collection[str]) -> bool:
-    """Tell whether supervisor waits for the end of one of some processes; one that has died does not."""
+    """Tell whether supervisor waits for the end of one of some processes. A supervisord that has died waits for
+    none."""
     try:
         return any(one["state"] == "STOPPING" for name, one in info(app).items() if name in names)
     except CommandExecutionError:
@@ -354,19 +353,19 @@ def _update(app: str) -> None:
     added, changed, removed = ([g for g in groups if g.startswith(f"{app}.")] for groups in (added, changed, removed))
     leaving = [*removed, *changed]
     for group in leaving:
-        # Without waiting, so that all have their grace at the same time.
+        # Without waiting, so that all graces run at the same time.
         _call("stopProcessGroup", group, False)
     while _is_stopping(app, leaving):
-        # Supervisor itself kills what outlives its grace.
+        # Supervisor itself kills what outlives the grace.
         time.sleep(0.1)
-    # It may have died meanwhile: what it ran is ended below.
+    # Supervisor may have died meanwhile: what it ran is ended below.
     _await()
     for group in leaving:
         _have("BAD_NAME", "removeProcessGroup", group)
     if leaving:
         _end_unscoped(app)
-    # What supervisor does not know any more, and what the end of a launcher has left. Of what is to start, the launcher
-    # takes over what runs as it should, and ends the rest.
+    # Processes that supervisor does not know any more, and what a launcher left behind. Where a process is to start,
+    # its launcher takes over what runs as it should, and ends the rest.
     if left := sorted(set(strays(app)) - {*added, *changed}):
         subprocess.run([LAUNCHER, "--end", *left], check=False)
     for group in [*added, *changed]:

@@ -1,4 +1,4 @@
-"""Taking the steps of a move, and taking back what was begun."""
+"""Taking the steps of a move, and taking them back."""
 
 import contextlib
 import time
@@ -45,7 +45,7 @@ def _note(move: Move, event: str, details: Mapping[str, Any] | None) -> None:
 
 
 def _interrupted(steps: Steps, name: str, move: Move, error: BaseException, started: float) -> None:
-    """Leave one release alone running, when a signal or a mistake of ours ends the run: the one that serves.
+    """Leave only the serving release running when a signal or an error of Saltern's ends the run.
 
     :param steps: of the move.
     :param name: of the step that was under way.

@@ -1,4 +1,4 @@
-"""Whether the releases that serve are as declared, and without errors."""
+"""Whether the serving releases are as declared, and log no errors."""
 
 import pwd
 import time
@@ -21,7 +21,7 @@ LOG_READ = 1000
 
 @shown
 def verify(host: Host, apps: Sequence[str], context: MutableMapping[str, Any]) -> dict[str, str]:
-    """Ask the releases that serve whether they are as declared, healthy, as their contracts say, and without errors.
+    """Check that the serving releases are as declared, healthy, true to their contracts, and log no errors.
 
     :param host: the host.
     :param apps: the apps' names, all of this host's where none is given.
