@@ -14,9 +14,10 @@ import re
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
-from saltern import environments, inventory, places, secrets, services
+from saltern import environments, inventory, places, services
 from saltern.attachments import derived
 from saltern.paths import Roots
+from saltern.secrets import files as secrets
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
 from saltern.settings.files import doubled, is_plain, misplaced, missing, unreadable, unrendered

@@ -22,9 +22,10 @@ import salt.utils.json
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError, SaltException
 
-from saltern import environments, inventory, secrets, services
+from saltern import environments, inventory, services
 from saltern.attachments import derived, parts
 from saltern.paths import Roots
+from saltern.secrets import files as secrets
 from saltern.settings.check import check
 from saltern.settings.files import misplaced, unreadable
 from saltern.settings.schema import parted, read_schemas

@@ -1,28 +1,22 @@
 """The pages of docs/, and the schemas that editors read: what the formulas' settings.yaml say, and where links lead."""
 
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.machinery import SourceFileLoader
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
 from lab.pillar import overlaid
+from saltern.settings import docs
 from saltern.settings.check import check
 from saltern.settings.schema import INVENTORY_KEY, read_schemas
 
 from .minion import BUILDS, ROOT
-
-loader = SourceFileLoader("settings_docs", str(ROOT / "bin/settings-docs"))
-docs = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
-sys.modules[loader.name] = docs
-loader.exec_module(docs)
 
 MODELINE = r"^# yaml-language-server: \$schema=(\S+)$"
 TRACKED = subprocess.run(
@@ -41,7 +35,7 @@ WORDS |= {"properties", "patternProperties", "additionalProperties"}
 
 def editor_schema(name):
     """Return a schema as it is written."""
-    return json.loads(docs.documents()[f"docs/{name}.schema.json"])
+    return json.loads(docs.documents(ROOT)[f"docs/{name}.schema.json"])
 
 
 def parts(schema):
@@ -63,7 +57,7 @@ def schema(request):
 
 
 def test_what_is_written_is_what_the_settings_say():
-    assert docs.main(["--check"]) == 0
+    assert docs.main(["--check"], str(ROOT)) == 0
 
 
 def test_lint_names_what_is_stale_and_what_to_run(tmp_path):

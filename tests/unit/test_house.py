@@ -74,7 +74,7 @@ def test_environments_and_debians_are_listed_in_one_place():
 WRITERS = {
     "salt/_utils/saltern/system/files.py": "the one way",
     "salt/_utils/saltern/builds/description.py": "stays the same file, so that no time of its directory changes",
-    "bin/secret": "several files, all or none",
+    "salt/_utils/saltern/secrets/values.py": "several files, all or none",
     "formulas/drift/files/drift.py": "Debian's own Python runs it, which has no package",
     "formulas/nginx/files/peers.py": "Debian's own Python runs it, which has no package",
 }

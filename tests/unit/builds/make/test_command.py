@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from saltern.builds.make import telling
+from saltern.refusal import Refusal
 from tests.unit.builds.make.apps import ROOT, refused
 
 
@@ -77,7 +78,7 @@ def test_without_it_one_line_says_what_to_do(tree):
 
 
 def test_what_is_said_commands_no_terminal(capsys):
-    telling.say(telling.Refusal("openapi/v1.yaml: paths: \x1b[2J\x9b\u202e"))
+    telling.say(Refusal("openapi/v1.yaml: paths: \x1b[2J\x9b\u202e"))
     assert capsys.readouterr().err == "build: openapi/v1.yaml: paths: \\x1b[2J\\x9b\\u202e\n"
 
 

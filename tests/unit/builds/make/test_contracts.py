@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from saltern.builds.make import contracts, telling
+from saltern.builds.make import contracts
+from saltern.refusal import Refusal
 from tests.unit.builds.make.apps import CONTRACT, ROOT, record, refused
 
 
@@ -77,9 +78,7 @@ def test_a_contract_that_cannot_be_judged_in_bounds_is_refused(monkeypatch):
         raise ValueError(f"takes longer than {seconds} s")
 
     monkeypatch.setattr(contracts.bounded, "call", late)
-    with pytest.raises(
-        telling.Refusal, match=r"^openapi/v1\.yaml: takes longer than 30 s; expected an OpenAPI document$"
-    ):
+    with pytest.raises(Refusal, match=r"^openapi/v1\.yaml: takes longer than 30 s; expected an OpenAPI document$"):
         contracts.read_document("openapi/v1.yaml", CONTRACT)
 
 

@@ -8,7 +8,8 @@ import tarfile
 from honcho.environ import parse_procfile
 
 from saltern.builds.form import MAX_DEPTH, MAX_MANIFEST, MAX_PATH, goes_back, leads_out
-from saltern.builds.make.telling import Refusal, ascii_name
+from saltern.builds.make.telling import ascii_name
+from saltern.refusal import Refusal
 
 # Places that are the build's own.
 RESERVED = ("build.json", "wheelhouse", ".venv")

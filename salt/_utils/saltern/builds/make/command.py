@@ -21,8 +21,9 @@ from saltern.builds.make.git import find_source, open_code
 from saltern.builds.make.migrations import installed_migrations, migrations_of
 from saltern.builds.make.pins import LOCK_IT, read_pins
 from saltern.builds.make.tarball import whole_build, write_build
-from saltern.builds.make.telling import Refusal, ascii_name, elapsed, say
+from saltern.builds.make.telling import ascii_name, elapsed, say
 from saltern.builds.make.wheels import collect_wheels
+from saltern.refusal import Refusal
 
 DESCRIPTION = """\
 Make a build: an app's code from git, the wheels of its locked requirements and build.json, in one tarball."""

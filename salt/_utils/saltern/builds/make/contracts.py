@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from saltern.builds.make.code import read_text
-from saltern.builds.make.telling import Refusal, ascii_name
+from saltern.builds.make.telling import ascii_name
 from saltern.contracts import compare, openapi
+from saltern.refusal import Refusal
 from saltern.system import bounded
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from saltern.builds.make.telling import Refusal, ascii_name, say
+from saltern.builds.make.telling import ascii_name, say
+from saltern.refusal import Refusal
 from saltern.system import files
 
 HEADER = "# yaml-language-server: $schema=../../docs/environment.schema.json\n"

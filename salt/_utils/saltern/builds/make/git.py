@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NoReturn
 
 from saltern.builds.form import MAX_TIME
-from saltern.builds.make.telling import Refusal, ascii_name
+from saltern.builds.make.telling import ascii_name
+from saltern.refusal import Refusal
 
 # The first second that a zip file can hold: the date of files that no commit dates.
 EPOCH = 315532800

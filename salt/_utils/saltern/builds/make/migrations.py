@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from saltern.builds.make.code import content_of
-from saltern.builds.make.telling import Refusal
+from saltern.refusal import Refusal
 
 # Directories whose files are migrations, whoever runs them: Django, Flask-Migrate, yoyo, aerich, plain SQL.
 MIGRATIONS = re.compile(r"(?:^|/)(?:migrations?|alembic|yoyo)/(?:.*/)?[^/]+\.(?:py|sql)$")

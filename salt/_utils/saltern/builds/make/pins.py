@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from saltern.builds.make.telling import Refusal
+from saltern.refusal import Refusal
 
 LOCK_IT = "lock them with `uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`"
 

@@ -6,10 +6,6 @@ import time
 from saltern.system import terminal
 
 
-class Refusal(Exception):
-    """What stands in the way of a build, in one line: the thing, what was expected, what to do."""
-
-
 def say(text: object) -> None:
     """Tell whoever builds. What an app's files and its wheels are called may be anybody's, and commands no terminal.
 

@@ -18,7 +18,8 @@ from uv import find_uv_bin
 from saltern.builds.form import sha256_of
 from saltern.builds.make.pins import LOCK_IT, Pin
 from saltern.builds.make.targets import Target
-from saltern.builds.make.telling import Refusal, elapsed, say
+from saltern.builds.make.telling import elapsed, say
+from saltern.refusal import Refusal
 
 
 def cache_directory() -> str:

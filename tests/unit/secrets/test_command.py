@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.copies import copy
 from tests.keyring import Keyring
 from tests.render.minion import ALONE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAME = "app.tickets.config.SECRET_KEY"
 FILE = "pillar/secrets/production.sls"
 
@@ -33,9 +34,7 @@ def keys():
 def tree(tmp_path, keys):
     """A copy of what the tool reads, with the keys of the hosts and of both operators."""
     # The keys and the secrets of whoever runs the tests are not the tests'.
-    ignored = shutil.ignore_patterns("builds", "keys", "secrets", "__pycache__")
-    for part in ("bin", "pillar", "formulas", "salt/_modules", "salt/_utils"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    copy(tmp_path, "bin", "pillar", "formulas", "salt/_modules", "salt/_utils", own=("builds", "keys", "secrets"))
     (tmp_path / "pillar/secrets").mkdir()
     (tmp_path / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE))
     for directory, names in {"hosts": ("web1", "staging1"), "operators": ("alice", "bob")}.items():

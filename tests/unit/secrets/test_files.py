@@ -2,7 +2,7 @@
 
 import pytest
 
-from saltern import secrets
+from saltern.secrets import files as secrets
 from tests.keyring import Keyring
 
 

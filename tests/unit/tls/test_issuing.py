@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from saltern.tls import certificate
+from tests.copies import copy
 from tests.keyring import Keyring
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 HOSTS = {
     "db1": {"environment": "production", "roles": ["database", "cache"], "address": "10.0.0.1"},
     "app1.example.com": {"environment": "production", "roles": ["app", "proxy"], "address": "10.0.0.2"},
@@ -37,9 +38,15 @@ def keys():
 def tree(tmp_path, keys):
     """A copy of what the tool reads, with an inventory of several hosts."""
     tree = tmp_path / "tree"
-    ignored = shutil.ignore_patterns("builds", "keys", "secrets", "certificates", "__pycache__")
-    for part in ("bin", "pillar", "formulas", "salt/_modules", "salt/_utils"):
-        shutil.copytree(ROOT / part, tree / part, ignore=ignored)
+    copy(
+        tree,
+        "bin",
+        "pillar",
+        "formulas",
+        "salt/_modules",
+        "salt/_utils",
+        own=("builds", "keys", "secrets", "certificates"),
+    )
     (tree / "pillar/secrets").mkdir()
     (tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(HOSTS))
     for directory, names in {"hosts": ("db1", "app1.example.com"), "operators": ("alice", "bob")}.items():
