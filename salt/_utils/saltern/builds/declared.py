@@ -51,7 +51,13 @@ class Host:
         return cls(pillar, lambda name, *arguments: functions[name](*arguments))
 
     def app(self, app: str) -> dict[str, Any]:
-        """Return the settings of an app."""
+        """Return the settings of an app.
+
+        :raises CommandExecutionError: where none of this host has the name.
+        """
+        if app not in self.pillar["app"]:
+            known = ", ".join(sorted(self.pillar["app"])) or "none"
+            raise CommandExecutionError(f"{app}: no app of this host has this name; expected one of {known}")
         return dict(self.pillar["app"][app])
 
     def path(self, app: str, sha256: str | None = None) -> str:
