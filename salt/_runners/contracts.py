@@ -1,7 +1,6 @@
 """Contracts across an environment: which app provides which versions of its API, and who attaches them."""
 
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -16,6 +15,7 @@ import jinja2
 from salt.exceptions import CommandExecutionError, SaltException
 
 from saltern.attachments.derived import attached
+from saltern.parity.tree import Tree
 from saltern.settings.check import check
 
 try:
@@ -60,7 +60,7 @@ def show(environment="dev", html=None):
     """
     try:
         with tempfile.TemporaryDirectory() as directory:
-            tree = _parity().Tree(__opts__, directory)
+            tree = Tree(__opts__, directory)
             rows = listed(declared(tree, environment), _documents)
         failed = any(row["wrong"] for row in rows)
         if html:
@@ -76,15 +76,6 @@ def show(environment="dev", html=None):
 def _answer(retcode, contracts):
     """Return what salt-run takes for an answer with an exit code."""
     return {"data": {"retcode": retcode, "contracts": contracts}, "outputter": __opts__.get("output", "nested")}
-
-
-def _parity():
-    """Return the runner that compiles a tree without its hosts."""
-    path = os.path.join(os.path.dirname(__file__), "parity.py")
-    specification = importlib.util.spec_from_file_location("saltern_parity", path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
 
 
 def declared(tree, environment):

@@ -1,0 +1,1 @@
+"""Parity: a tree compiled without its hosts (``tree``, ``compiled``), and compared (``compare``)."""
