@@ -1,0 +1,4 @@
+include:
+  - rabbitmq.install
+  - rabbitmq.config
+  - rabbitmq.service

@@ -1,0 +1,3 @@
+include:
+  - certificates
+  - rabbitmq
