@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from saltern import services
+
 from .minion import BUILD, SUITES, Host, certificates
 
 PASSWORD = "canary'\"\\<&>%$#{}!"
@@ -43,6 +45,9 @@ def test_a_host_of_all_compiles_and_starts_its_processes_after_what_they_attach(
     assert len(set(ids)) == len(ids)
     assert {f"memcached-served-{app}" for app in APPS} <= {*ids}
     for app in APPS:
+        # Who takes the place of an app is asked before any instance gives way.
+        claimed = services.formulas()["memcached"].claimed(app)["resource"]
+        assert ids.index(claimed) < ids.index("memcached-replaced") < ids.index(f"memcached-served-{app}")
         assert ids.index(f"memcached-served-{app}") < ids.index(f"app-release-{app}") < ids.index("memcached-retired")
     assert "canary" not in json.dumps(states)
     unit = "path=salt://supervisor/files/supervisor.service.jinja"

@@ -139,8 +139,8 @@ class Memcached(Resource):
         return {"resource": f"memcached-served-{name}"}
 
     def claimed(self, name: str) -> Requisite:
-        """Return the same: another app's instance is another process at another port, and nothing is kept."""
-        return self.made(name)
+        """Return a state before any instance gives way. It refuses nobody: of another app's data nothing is kept."""
+        return {"resource": f"memcached-logins-{name}"}
 
     def replacing(self) -> list[Requisite]:
         """Return the state that frees the ports of instances that are replaced."""
