@@ -17,6 +17,8 @@ HOST_PYTHON ?= $(or $(shell sed -n '/^$(suite):$$/,/^[a-z]/s/^  python: \([0-9]*
 # `make lock` keeps the locked versions, unless UPGRADE=1.
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version $(1) --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+# How many processes test hosts at once: one more than there are cores to keep busy, since hosts boot and wait.
+HOSTS = 3
 OLDEST := $(firstword $(sort $(PYTHONS)))
 NEWEST := $(lastword $(sort $(PYTHONS)))
 LOCK = $(call COMPILE,$(OLDEST))
@@ -147,7 +149,7 @@ vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, an
 	$(PYTEST) tests/vagrant
 
 converge: setup ## boot bare hosts, converge them and ask them (SUITE=trixie: only Debian 13)
-	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n 2 --dist loadscope -p no:salt-factories-log-server tests/hosts
+	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n $(HOSTS) --dist loadscope -p no:salt-factories-log-server tests/hosts
 
 fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=bookworm)
 	$(PYTEST) -n 2 --dist loadfile tests/fleet

@@ -33,7 +33,7 @@ SHARED = (
     *("processes", "releases", "canaries", "contracts", "dry_runs"),
 )
 # Those of own/ boot hosts of their own, so that any order would do. Those that take longest come first: one that began
-# last would be waited for by the other process alone.
+# last would be waited for by the other processes alone.
 OWN = (
     *("readme_production", "readme_server", "fleet", "proxies", "network", "readme", "https", "firewall", "examples"),
     *("roles", "lab"),
