@@ -24,6 +24,7 @@ from saltern.settings.files import doubled, is_plain, misplaced, missing, unread
 from saltern.settings.messages import dotted
 from saltern.settings.schema import INVENTORY_KEY, confined, read_schemas
 from saltern.tls import certificate
+from saltern.web import balance
 
 __load__ = ["compiled", "completed", "load", "loadable", "undeclared"]
 
@@ -186,7 +187,7 @@ def completed(schemas, declared, hosts, minion_id):
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
     settings, mistakes = derived.derive(settings, hosts, minion_id)
-    settings["nginx"] |= __salt__["balance.derived"](settings, hosts, minion_id)
+    settings["nginx"] |= balance.derived(settings, hosts, minion_id, __opts__["pillar_roots"]["base"])
     mistakes += __salt__["firewall.mistakes"](settings["firewall"])
     mistakes += unknown_processes(settings["app"])
     if not mistakes:

@@ -412,7 +412,6 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 @pytest.fixture
 def compiled(
     settings,
-    balance,
     site_certificate,
     firewall,
     dunders,
@@ -425,7 +424,6 @@ def compiled(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     salt = {
-        "balance.derived": balance.derived,
         "site_certificate.mistakes": site_certificate.mistakes,
         "firewall.mistakes": firewall.mistakes,
         "firewall.openings": firewall.openings,
@@ -439,7 +437,6 @@ def compiled(
         "cachedir": str(tmp_path),
     }
     dunders(settings, opts=roots, salt=salt)
-    dunders(balance, opts=roots, salt=salt)
     dunders(firewall, salt=salt)
 
     def run(pillar, minion_id):

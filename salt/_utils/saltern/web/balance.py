@@ -4,11 +4,14 @@ On an app host nginx serves each app at the app's first port, its front. A proxy
 app hosts of its environment. A host that is the only app host of its environment, and a proxy, needs no such hop.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from saltern import environments, inventory
 
-__load__ = ["derived"]
+Settings = Mapping[str, Any]
+Hosts = Mapping[str, inventory.Row]
 
 LOOPBACK = "127.0.0.1"
 
@@ -16,26 +19,27 @@ LOOPBACK = "127.0.0.1"
 PLAIN = "/?&=%:@!*'(),+~-._"
 
 
-def derived(settings, hosts, minion_id):
+def derived(settings: Settings, hosts: Hosts, minion_id: str, pillar_roots: Sequence[str]) -> dict[str, Any]:
     """Return what follows for nginx from the inventory.
 
     :param settings: a mapping of formula to settings, with what follows from attachments.
     :param hosts: the inventory, rows by host id.
     :param minion_id: the host's id.
+    :param pillar_roots: the pillar's directories, which say whether the host's environment is ephemeral.
     :return: settings of the formula nginx; see ``derive``.
-
-    CLI Example: none, it serves ``settings.completed``.
     """
     peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
     own = hosts[minion_id]
     # The runner parity says it of an environment that it has in the place of another.
     is_published = own.get("ephemeral")
     if is_published is None:
-        is_published = environments.is_ephemeral(__opts__["pillar_roots"]["base"], own["environment"])
+        is_published = environments.is_ephemeral(pillar_roots, own["environment"])
     return derive(settings, hosts, minion_id, peers, is_published)
 
 
-def derive(settings, hosts, minion_id, peers, is_published):
+def derive(
+    settings: Settings, hosts: Hosts, minion_id: str, peers: Mapping[str, list[str]], is_published: bool
+) -> dict[str, Any]:
     """Return what follows for nginx from the inventory.
 
     :param peers: the ids of the environment's hosts by role.
@@ -68,7 +72,7 @@ def derive(settings, hosts, minion_id, peers, is_published):
     }
 
 
-def servers(app, nginx, is_balanced, is_asked):
+def servers(app: str, nginx: Settings, is_balanced: bool, is_asked: bool) -> list[dict[str, bool]]:
     """Return the server blocks of an app.
 
     :param app: the app's name.
@@ -90,7 +94,7 @@ def servers(app, nginx, is_balanced, is_asked):
     return found
 
 
-def _peers(one, hosts, peers):
+def _peers(one: Settings, hosts: Hosts, peers: Mapping[str, list[str]]) -> dict[str, Any]:
     """Return the app hosts of a site, and how each is asked."""
     return {
         "status": one["health"]["status"],
@@ -107,7 +111,7 @@ def _peers(one, hosts, peers):
     }
 
 
-def _ready(one):
+def _ready(one: Settings) -> dict[str, Any]:
     """Return how a front asks its app's processes, as nginx's configuration says it."""
     health = one["health"]
     host = (one["domains"] or ["localhost"])[0]

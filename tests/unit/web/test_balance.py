@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from saltern.web import balance
+
+ROOT = Path(__file__).parents[3]
 
 ROWS = {
     "lone": (["app", "proxy"], "10.0.0.1"),
@@ -17,7 +19,7 @@ ROWS = {
 }
 
 
-def derived(balance, own, *others, drained=(), domains=("shop.example.com",), path="/healthz", is_published=False):
+def derived(own, *others, drained=(), domains=("shop.example.com",), path="/healthz", is_published=False):
     """Derive the settings of a host among others, with one app."""
     hosts = {
         name: {"roles": ROWS[name][0], "address": ROWS[name][1], "drain": name in drained} for name in (own, *others)
@@ -52,8 +54,8 @@ SERVERS = {
 
 
 @pytest.mark.parametrize("names, servers, peers, proxies", SERVERS.values(), ids=SERVERS)
-def test_sites_are_balanced_over_the_fronts_of_the_app_hosts(balance, names, servers, peers, proxies):
-    found = derived(balance, *names)
+def test_sites_are_balanced_over_the_fronts_of_the_app_hosts(names, servers, peers, proxies):
+    found = derived(*names)
     assert found["servers"].get("shop") == servers
     assert [one["id"] for one in found["peers"].get("shop", {"servers": []})["servers"]] == peers
     assert sorted(found["proxies"]) == sorted(proxies)
@@ -61,22 +63,21 @@ def test_sites_are_balanced_over_the_fronts_of_the_app_hosts(balance, names, ser
     assert bool(found["ready"]) == bool(proxies)
 
 
-def test_a_service_without_a_domain_is_outermost_where_it_is(balance):
-    assert derived(balance, "app1", "proxy1", domains=())["servers"] == {"shop": [FRONT | {"outermost": True}]}
-    assert derived(balance, "proxy1", "app1", domains=())["servers"] == {}
-    assert derived(balance, "proxy1", "app1", domains=())["peers"] == {}
+def test_a_service_without_a_domain_is_outermost_where_it_is():
+    assert derived("app1", "proxy1", domains=())["servers"] == {"shop": [FRONT | {"outermost": True}]}
+    assert derived("proxy1", "app1", domains=())["servers"] == {}
+    assert derived("proxy1", "app1", domains=())["peers"] == {}
 
 
 @pytest.mark.parametrize("environment, is_published", [("dev", True), ("staging", False), ("production", False)])
-def test_only_of_ephemeral_hosts_clients_alone_know_the_port(balance, dunders, environment, is_published):
-    dunders(balance, opts={"pillar_roots": {"base": [str(ROOT / "pillar")]}})
+def test_only_of_ephemeral_hosts_clients_alone_know_the_port(environment, is_published):
     hosts = {"lone": {"roles": ["app", "proxy"], "address": "10.0.0.1", "environment": environment}}
     settings = {"nginx": {"sites": {}, "fronts": {}}, "app": {}}
-    assert balance.derived(settings, hosts, "lone")["is_published"] is is_published
+    assert balance.derived(settings, hosts, "lone", [str(ROOT / "pillar")])["is_published"] is is_published
 
 
-def test_a_host_that_is_drained_is_so_at_the_proxies_and_at_itself(balance):
-    found = derived(balance, "proxy1", "app1", "app2", drained=["app1"])
+def test_a_host_that_is_drained_is_so_at_the_proxies_and_at_itself():
+    found = derived("proxy1", "app1", "app2", drained=["app1"])
     assert found["peers"]["shop"] == {
         "status": 200,
         "timeout": 6,
@@ -86,7 +87,7 @@ def test_a_host_that_is_drained_is_so_at_the_proxies_and_at_itself(balance):
         ],
     }
     assert not found["drained"]
-    assert derived(balance, "app1", "app2", "proxy1", drained=["app1"])["drained"]
+    assert derived("app1", "app2", "proxy1", drained=["app1"])["drained"]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +98,8 @@ def test_a_host_that_is_drained_is_so_at_the_proxies_and_at_itself(balance):
         ("/$host;}{\"'\\#", "/%24host%3B%7D%7B%22'%5C%23"),
     ],
 )
-def test_the_path_of_the_health_check_is_nothing_else_to_nginx(balance, path, expected):
-    assert derived(balance, "app1", "proxy1", path=path)["ready"]["shop"] == {
+def test_the_path_of_the_health_check_is_nothing_else_to_nginx(path, expected):
+    assert derived("app1", "proxy1", path=path)["ready"]["shop"] == {
         "path": expected,
         "host": "shop.example.com",
         "timeout": 5,
