@@ -15,19 +15,15 @@ import tempfile
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import inventory, places, services
-from saltern.attachments.derived import attached
+from saltern import firewall as decided
+from saltern import places
+from saltern.firewall import TABLE, before, shut_out
 from saltern.system import files
 
-__load__ = ["bound_rules", "confirm", "load", "mistakes", "openings", "plan", "rules"]
+__load__ = ["bound_rules", "confirm", "load", "plan", "rules"]
 
-TABLE = "table inet saltern"
 UNIT = "saltern-firewall"
 
-# Of Salt's master: what it publishes, and what it is asked; see `publish_port` and `ret_port` of its configuration.
-MASTER_PORTS = {"publish": 4505, "request": 4506}
-HTTP_PORTS = {"http": 80, "https": 443}
-EVERYWHERE = ["0.0.0.0/0", "::/0"]
 
 # What is loaded and not yet confirmed, and what was live before it. Gone after a reboot, as what was loaded is.
 PENDING = "/run/saltern-firewall"
@@ -35,8 +31,6 @@ CANDIDATE, PREVIOUS = f"{PENDING}/candidate.nft", f"{PENDING}/previous.nft"
 
 # What a set of the table has in it: of no matter to what is declared.
 ELEMENTS = re.compile(r"^\t\telements = \{.*?\}\n", re.DOTALL | re.MULTILINE)
-# How long a connection may be silent that was there before the table, and be known again.
-BEFORE = "1d"
 
 # The confirmation is the next state, and comes within a second. A host under load may be slower.
 ROLLBACK_UNIT = f"{UNIT}-rollback"
@@ -46,111 +40,20 @@ ROLLBACK = (
 )
 
 
-# --- What is open ---------------------------------------------------------------------------------------------------
-
-
-def mistakes(firewall):
-    """List the networks that are none.
-
-    :param firewall: the formula's settings.
-    :return: a message for each.
-
-    CLI Example: none, it serves ``settings.completed``.
-    """
-    lists = {"firewall.ssh": firewall["ssh"]}
-    lists |= {f"firewall.allow.{name}.networks": one["networks"] for name, one in sorted(firewall["allow"].items())}
-    return [
-        f"{path}[{index}]: {problem}"
-        for path, networks in lists.items()
-        for index, network in enumerate(networks)
-        if (problem := _problem(network))
-    ]
-
-
-def _problem(text):
-    """Say what is wrong with a network, or nothing."""
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return "is no network; expected one such as 10.0.0.0/8 or 2001:db8::/32"
-    if str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
-        return "has an address inside the network; expected its first one, such as 10.0.0.0/8, or a prefix of one host"
-    if network.version == 6 and network.network_address.ipv4_mapped:
-        return "is a network of IPv4 in the form of IPv6; expected it as IPv4"
-    return ""
-
-
-def openings(settings, hosts, minion_id):
-    """List what is open on a host, from its roles, the inventory and the settings.
-
-    :param settings: a mapping of formula to settings, with what follows from attachments.
-    :param hosts: the inventory, rows by host id.
-    :param minion_id: the host's id.
-    :return: mappings of ``name``, ``protocol``, ``port`` and ``networks``. What is open to nobody is left out.
-
-    CLI Example: none, it serves ``settings.completed``.
-    """
-    peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
-    return opened(settings, hosts, minion_id, peers)
-
-
-def opened(settings, hosts, minion_id, peers):
-    """List what is open on a host; see ``openings``.
-
-    :param peers: the ids of the environment's hosts by role.
-    """
-    firewall, roles = settings["firewall"], hosts[minion_id]["roles"]
-    # From itself a host is reached over the loopback.
-    of = {
-        role: [f"{hosts[name]['address']}/32" for name in names if name != minion_id] for role, names in peers.items()
-    }
-    found = [("ssh", "tcp", firewall["ssh_port"], firewall["ssh"])]
-    if "proxy" in roles:
-        found += [(name, "tcp", port, EVERYWHERE) for name, port in HTTP_PORTS.items()]
-    if "app" in roles:
-        used = {target["service"] for _, _, target in attached(settings["app"], "service")}
-        for app, one in sorted(settings["app"].items()):
-            if one["formation"].get("web"):
-                found.append((f"app {app}", "tcp", one["port"], of["proxy"] + (of["app"] if app in used else [])))
-    if "master" in roles:
-        # Of every environment: the inventory says whose master it may be.
-        minions = [f"{row['address']}/32" for name, row in sorted(hosts.items()) if name != minion_id]
-        found += [(f"master {name}", "tcp", port, minions) for name, port in MASTER_PORTS.items()]
-    for service in services.on(roles):
-        found += [(name, "tcp", port, of["app"]) for name, port in service.openings(settings[service.kind]).items()]
-    for name, one in sorted(firewall["allow"].items()):
-        found.append((f"allow {name}", one["protocol"], one["port"], one["networks"]))
-    words = ("name", "protocol", "port", "networks")
-    return [dict(zip(words, (*one, collapsed(networks)), strict=True)) for *one, networks in found if networks]
-
-
-def collapsed(networks):
-    """Return the same addresses as networks that do not overlap, which nft asks for, IPv4 first.
-
-    :param networks: in CIDR notation.
-    """
-    parsed = [ipaddress.ip_network(network) for network in networks]
-    versions = ([network for network in parsed if network.version == version] for version in (4, 6))
-    return [str(network) for some in versions for network in ipaddress.collapse_addresses(some)]
-
-
 def rules(openings):
     """Write nft's rules for what is open, IPv4 and IPv6 apart.
 
-    :param openings: see ``openings``.
+    :param openings: mappings of ``name``, ``protocol``, ``port`` and ``networks``, as the pillar has them in
+        ``firewall:openings``.
     :return: such as ``ip saddr { 10.0.0.4/32 } tcp dport 5432 accept comment "postgres"``.
 
-    CLI Example: none, it serves the template of the rules.
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call firewall.rules '[{name: postgres, protocol: tcp, port: 5432, networks: [10.0.0.4/32]}]'
     """
-    found = []
-    for one in openings:
-        families = {"ip": [], "ip6": []}
-        for network in one["networks"]:
-            families["ip6" if ":" in network else "ip"].append(network)
-        sources = [f"{family} saddr {{ {', '.join(some)} }} " for family, some in families.items() if some]
-        for source in [""] if one["networks"] == EVERYWHERE else sources:
-            found.append(f'{source}{one["protocol"]} dport {one["port"]} accept comment "{one["name"]}"')
-    return found
+    return decided.rules(openings)
 
 
 def bound_rules(bounds):
@@ -159,61 +62,13 @@ def bound_rules(bounds):
     :param bounds: see ``places.derive``.
     :return: a rule for each.
 
-    CLI Example: none, it serves the template of the rules.
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call firewall.bound_rules '[]'
     """
     return places.rules(bounds)
-
-
-def before(connections):
-    """Write the elements of the table's sets of connections that are there already.
-
-    The kernel keeps track of connections from the first rule on that asks for their state. One that has been silent
-    since then, such as a minion's to its master, would be cut off by the next packet that comes.
-
-    :param connections: triples of the other's address and port, and the own port.
-    :return: a script of nft, empty where there are none.
-    """
-    families = {4: set(), 6: set()}
-    for text, port, own in connections:
-        address = ipaddress.ip_address(text.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        if not address.is_loopback:
-            families[address.version].add(f"{address} . {port} . {own} timeout {BEFORE}")
-    return "".join(
-        f"add element {TABLE.removeprefix('table ')} before{version} {{ {', '.join(sorted(some))} }}\n"
-        for version, some in families.items()
-        if some
-    )
-
-
-def shut_out(openings, port, listening, connections):
-    """List whom the rules would shut out: everybody, where sshd listens elsewhere, and who is connected by ssh.
-
-    :param openings: see ``openings``.
-    :param port: at which ssh is expected.
-    :param listening: the ports at which sshd listens to the network. None where it does not run by itself.
-    :param connections: pairs of the port that was connected to, and the address that did.
-    :return: a message for each.
-    """
-    found = []
-    if listening and port not in listening:
-        found.append(f"firewall.ssh_port: sshd listens at {', '.join(map(str, sorted(listening)))}; expected that port")
-    for to, text in sorted(connections):
-        address = ipaddress.ip_address(text.partition("%")[0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        networks = [one["networks"] for one in openings if (one["protocol"], one["port"]) == ("tcp", to)]
-        if address.is_loopback or any(
-            address in ipaddress.ip_network(network) for some in networks for network in some
-        ):
-            continue
-        if to == port:
-            found.append(
-                f"firewall.ssh: {address} is connected by ssh and would not be let in again; expected a network that "
-                "it is in. Otherwise end that session first"
-            )
-        else:
-            found.append(f"firewall.ssh_port: {address} is connected by ssh to port {to}; expected that one")
-    return found
 
 
 # --- On the host ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import re
 import salt.utils.yaml
 from salt.exceptions import CommandExecutionError
 
-from saltern import environments, inventory, places, services
+from saltern import environments, firewall, inventory, places, services
 from saltern.attachments import derived
 from saltern.paths import Roots
 from saltern.secrets import files as secrets
@@ -188,10 +188,10 @@ def completed(schemas, declared, hosts, minion_id):
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
     settings, mistakes = derived.derive(settings, hosts, minion_id)
     settings["nginx"] |= balance.derived(settings, hosts, minion_id, __opts__["pillar_roots"]["base"])
-    mistakes += __salt__["firewall.mistakes"](settings["firewall"])
+    mistakes += firewall.mistakes(settings["firewall"])
     mistakes += unknown_processes(settings["app"])
     if not mistakes:
-        settings["firewall"]["openings"] = __salt__["firewall.openings"](settings, hosts, minion_id)
+        settings["firewall"]["openings"] = firewall.openings(settings, hosts, minion_id)
         roles = {"app", *(service.role for service in services.resources())}
         peers = {role: inventory.peers(hosts, minion_id, role) for role in roles}
         places.derive(settings, hosts, minion_id, peers)

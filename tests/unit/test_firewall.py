@@ -2,7 +2,7 @@
 
 import pytest
 
-from saltern import inventory
+from saltern import firewall, inventory
 from tests.unit.rows import host
 
 EVERYWHERE = ["0.0.0.0/0", "::/0"]
@@ -37,7 +37,7 @@ OPEN = {
 
 
 @pytest.fixture(scope="session")
-def opened(firewall, settings, schemas):
+def opened(settings, schemas):
     """Return a function that tells what is open on a host, in a line each."""
 
     def lines(minion_id, **declared):
@@ -83,7 +83,7 @@ def test_what_an_operator_allows_is_open(opened):
         (["2001:DB8:0::/48"], ["2001:db8::/48"]),
     ],
 )
-def test_networks_that_overlap_are_made_one_since_nft_refuses_them(firewall, networks, expected):
+def test_networks_that_overlap_are_made_one_since_nft_refuses_them(networks, expected):
     assert firewall.collapsed(networks) == expected
 
 
@@ -106,7 +106,7 @@ RULES = {
 
 
 @pytest.mark.parametrize("networks, expected", RULES.values(), ids=RULES)
-def test_an_opening_is_a_rule_for_each_kind_of_address(firewall, networks, expected):
+def test_an_opening_is_a_rule_for_each_kind_of_address(networks, expected):
     opening = {"name": "x", "protocol": "tcp", "port": 5432, "networks": networks}
     assert firewall.rules([opening]) == expected
 
@@ -129,7 +129,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("network", MISTAKES)
-def test_a_network_that_is_none_is_told_by_path(firewall, settings, schemas, network):
+def test_a_network_that_is_none_is_told_by_path(settings, schemas, network):
     declared = {
         "ssh": ["192.0.2.0/24", network],
         "allow": {"metrics": {"port": 1, "networks": [network]}},
@@ -201,7 +201,7 @@ CONNECTIONS = {
 
 
 @pytest.mark.parametrize("listening, connections, expected", CONNECTIONS.values(), ids=CONNECTIONS)
-def test_who_would_be_shut_out_is_named(firewall, listening, connections, expected):
+def test_who_would_be_shut_out_is_named(listening, connections, expected):
     found = firewall.shut_out(OPENINGS, 22, listening, connections)
     assert len(found) == len(expected)
     for message, start in zip(found, expected, strict=True):
@@ -225,5 +225,5 @@ def test_who_would_be_shut_out_is_named(firewall, listening, connections, expect
         ),
     ],
 )
-def test_connections_that_are_there_before_the_rules_are_known(firewall, connections, expected):
+def test_connections_that_are_there_before_the_rules_are_known(connections, expected):
     assert firewall.before(connections) == expected

@@ -413,7 +413,6 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 def compiled(
     settings,
     site_certificate,
-    firewall,
     dunders,
     request,
     tmp_path,
@@ -425,8 +424,6 @@ def compiled(
         (tmp_path / name).write_text(text)
     salt = {
         "site_certificate.mistakes": site_certificate.mistakes,
-        "firewall.mistakes": firewall.mistakes,
-        "firewall.openings": firewall.openings,
         "slsutil.renderer": lambda path, default_renderer: yaml.safe_load(
             jinja2.Template(Path(path).read_text()).render()
         ),
@@ -437,7 +434,6 @@ def compiled(
         "cachedir": str(tmp_path),
     }
     dunders(settings, opts=roots, salt=salt)
-    dunders(firewall, salt=salt)
 
     def run(pillar, minion_id):
         # What is given as hosts is what the inventory's file says.

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from saltern import services
+from saltern import firewall, services
 from saltern.attachments.derived import attached, derive, passwords
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
@@ -490,7 +490,7 @@ def test_the_passwords_of_what_is_attached_are_settings_of_each_service():
     ]
 
 
-def test_an_instance_that_a_url_replaces_needs_no_opening(derived, firewall):
+def test_an_instance_that_a_url_replaces_needs_no_opening(derived):
     attach = {"X": {"redis": "shop", "url": "rediss://cache.example.com/0"}}
     given = {"instances": {"shop": {"password": PASSWORD}}}
     settings, mistakes = derived({"shop": app(attach=attach)}, SPLIT, "cache", redis=given)
