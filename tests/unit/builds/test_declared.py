@@ -157,8 +157,9 @@ def test_a_build_waits_for_what_it_needs_and_for_apps_that_serve(
     assert declared.is_first(host, "faq") is expected
 
 
-def test_an_app_that_is_not_declared_is_told_by_name(tmp_path):
-    host = on(tmp_path, {"app": {"faq": {}, "tickets": {}}}, {"release_store.current": lambda app: None})
+def test_an_app_that_is_not_declared_is_told_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "current", lambda app: None)
+    host = on(tmp_path, {"app": {"faq": {}, "tickets": {}}}, {})
     told = r"^nosuch: no app of this host has this name; expected one of faq, tickets$"
     for ask in (declared.damage, declared.is_first, declared.unpack):
         with pytest.raises(CommandExecutionError, match=told):
