@@ -10,7 +10,7 @@ import yaml
 
 from lab.podman import LabError
 from lab.tree import PILLAR, ROOT
-from lab.vagrant.__main__ import asked, changes
+from lab.vagrant.check import asked, changes
 from saltern import environments
 
 OLD = """
