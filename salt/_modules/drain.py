@@ -1,6 +1,6 @@
-"""Draining an app host for a while: it says of itself that it takes no requests, and the proxies turn to the others.
+"""Draining an app host for a while: the host tells that it takes no requests, and the proxies use the other hosts.
 
-What stays longer than a run or a reboot is said in the inventory, with ``drain: true``.
+For longer than a run or a reboot, write ``drain: true`` into the inventory.
 """
 
 import glob
@@ -17,7 +17,7 @@ from saltern.web import in_flight
 
 __load__ = ["begin", "end", "is_drained", "limits", "since", "undo", "wait"]
 
-# nginx looks whether it is there; see formulas/nginx/files/site.conf.jinja. It says which releases served when the host
+# nginx looks for this file; see formulas/nginx/files/site.conf.jinja. It names the releases that served when the host
 # was drained, and is gone after a boot.
 MARK = "/run/saltern-drained"
 NGINX = "/etc/nginx"
@@ -26,7 +26,7 @@ POLL = 0.2
 
 
 def begin():
-    """Say that this host takes no requests for its apps. Its workers go on.
+    """Drain this host: its apps get no requests. Their workers go on.
 
     :return: what was done, in words.
     :raises CommandExecutionError: when it is no app host.
@@ -64,7 +64,7 @@ def end():
 
 
 def undo():
-    """Say that this host takes requests again, where the releases that serve are those from before it was drained.
+    """End the drain where the same releases serve as before it.
 
     :return: what was done, in words.
 
@@ -79,7 +79,7 @@ def undo():
             before = json.load(stream)
     except FileNotFoundError:
         return "takes requests"
-    # What did not answer in time may still be under way.
+    # A request without an answer in time may still be under way.
     if __salt__["saltutil.is_running"]("state.*") or __salt__["saltutil.is_running"]("release.*"):
         return "takes no requests, and its run is still under way; drain.end has it take them then"
     if _serving() == before:
@@ -89,7 +89,7 @@ def undo():
 
 
 def _serving():
-    """Return which release serves, by app, and when it was made: another one may have had its number."""
+    """Return which release serves, by app, and when it was made: an earlier one may have had the same number."""
     current = {app: store.current(app) for app in sorted(__pillar__["app"])}
     return {app: [number, store.created(app, number)] for app, number in current.items()}
 
@@ -124,15 +124,15 @@ def since():
 
 
 def wait(hosts, out=True, timeout=60):
-    """On a proxy, wait until it sends no requests to some app hosts, and has answers to those that it has sent; or
-    until it sends them some again.
+    """On a proxy, wait until it sends no requests to some app hosts and has all their answers; or until it sends them
+    requests again.
 
     :param hosts: their ids.
     :param out: whether they are to get none.
     :param timeout: seconds.
-    :return: seconds that it took until it sent them none, or some; and what was still under way on them when the time
-        that the apps' settings give it (``drain``) was over.
-    :raises CommandExecutionError: when it is not so in time, with what stands in the way.
+    :return: the seconds until the proxy turned, and what was still under way when the time of the apps' ``in_flight``
+    was over.
+    :raises CommandExecutionError: when the proxy has not turned in time, with the reason.
 
     CLI Example:
 
@@ -168,7 +168,7 @@ def wait(hosts, out=True, timeout=60):
 
 
 def limits():
-    """Return the longest times that the apps of this host give what is under way, in seconds.
+    """Return the longest ``in_flight`` times of this host's apps, in seconds.
 
     CLI Example: none, it serves the state ``nginx_tree.current``.
     """
@@ -187,12 +187,12 @@ def addresses_of(sites, hosts):
 
 
 def _unread(sites):
-    """Tell whether nginx has yet to read what saltern-peers has written, and goes on as before."""
+    """Tell whether nginx has yet to read what saltern-peers has written."""
     return __salt__["nginx_tree.is_stale"](NGINX, [f"peers/{app}.conf" for app in sites], settle=0)
 
 
 def contrary(sites, hosts, out):
-    """Find where hosts get requests that should not, or the other way round.
+    """Find the hosts that get requests and should not, or should and get none.
 
     :param sites: the text of each app's file of peers.
     :param hosts: their ids.
@@ -202,7 +202,7 @@ def contrary(sites, hosts, out):
     found = {}
     for app, text in sites.items():
         serving, away = __salt__["nginx_tree.peers_in"](text), __salt__["nginx_tree.peers_out"](text)
-        # Whom the inventory drains is out in any case.
+        # A host that the inventory drains is out in any case.
         there = set(hosts) & (serving | away) - __salt__["nginx_tree.peers_drained"](text)
         wrong = there & serving if out else there - serving
         if wrong:
@@ -211,6 +211,6 @@ def contrary(sites, hosts, out):
 
 
 def _sites():
-    # What saltern-peers is just writing has another name, and is gone in a moment.
+    # A temporary file of saltern-peers, which is gone in a moment.
     paths = glob.glob(f"{PEERS}/*.conf")
     return {pathlib.Path(path).stem: pathlib.Path(path).read_text(encoding="utf-8") for path in paths}

@@ -1,6 +1,6 @@
-"""Notes of data that is kept when what it belongs to is no longer declared: whose it is, and since when.
+"""Notes about data that is kept after its app or instance was removed: whose data it is, and since when.
 
-They lie in a directory of root's. The directory of a service's data is the service's: a link there would lead root.
+The notes lie in a directory that only root writes. In a service's own directory, a link could mislead root.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ __load__ = ["forget", "list_", "note", "of"]
 __func_alias__ = {"list_": "list"}
 
 ROOT = "/var/lib/saltern/kept"
-# Bytes of a note: an app may have left any number of files, which its note names.
+# The most bytes of a note. A note names the files that an app left, which may be many.
 MAX_NOTE = 64 << 20
-# Where notes were before, by kind.
+# The directories of notes in earlier versions, by kind.
 BEFORE = {kind: service.notes_before for kind, service in services.formulas().items() if service.notes_before}
 
 
 def of(kind, name):
-    """Return what is noted of data that is kept.
+    """Return the note about data that is kept.
 
     :param kind: whose data it is, such as ``redis``.
     :param name: the instance or the app.
-    :return: a mapping of ``app``, ``since`` and what else was noted; empty where nothing is kept.
+    :return: a mapping of ``app``, ``since`` and further facts: empty where nothing is kept.
 
     CLI Example:
 
@@ -62,7 +62,7 @@ def note(kind, name, app, **more):
 
 
 def forget(kind, name):
-    """Take a note away: the data is in use again, or gone.
+    """Remove a note: the data is in use again, or gone.
 
     :param kind: see ``of``.
     :param name: see ``of``.
@@ -70,7 +70,7 @@ def forget(kind, name):
     CLI Example: none, it serves states.
     """
     for path in _paths(kind, name):
-        # Where notes were before, a service may have put anything.
+        # In an earlier directory of notes, a service may have put anything.
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             os.unlink(path)
 
@@ -101,7 +101,7 @@ def _paths(kind, name):
 
 
 def _read(path):
-    """Return the text of a note that root wrote. Where it was before, others may put anything in its place."""
+    """Return the text of a note that root wrote. In an earlier directory, other users may have replaced the note."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

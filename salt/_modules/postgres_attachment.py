@@ -87,7 +87,7 @@ FROM (SELECT DISTINCT rows.owner, datdba FROM (VALUES {{rows}}) AS rows (name, o
 JOIN pg_authid ON {LOGINS.replace("{owner}", "its.owner")} AND NOT rolname = ANY ({{logins}});
 """
 
-# A superuser's is no app's: it may be a backup.
+# A superuser's session is no app's: it may be a backup.
 SESSIONS = (
     "pg_stat_activity JOIN pg_roles AS their ON their.oid = usesysid WHERE NOT their.rolsuper AND datname = {name}"
 )
@@ -136,7 +136,7 @@ def _state(name, owner, login):
 
 
 def holder(name, owner):
-    """Return why an app cannot have a database: it holds the data of another app. ``None`` where it can.
+    """Return which other app's data a database holds, so that this app cannot have it: ``None`` where it can.
 
     :param name: the database.
     :param owner: the app.
@@ -167,7 +167,7 @@ def _anothers(name, owner, database):
 def whose(database):
     """Tell which app a database was made for, and since when it is kept: ``None`` where it is not ours.
 
-    A comment of before is believed where it names the database's owner: that the owner cannot choose.
+    A comment of an earlier version counts where it names the database's owner, because no owner can choose its name.
 
     :param database: its ``mark``, its ``comment`` and its ``owner``.
     """
@@ -208,7 +208,7 @@ def _asked(question, among):
 
 
 def planned(name, owner, connections, login, password, state, declared=None, is_first=True):
-    """Work out what is to be done; see ``plan``.
+    """Plan what is to be done; see ``plan``.
 
     What an app has is owned by its role, which needs no password. A login acts as that role, and each password has one.
     The logins of passwords of before stay valid: ``close_logins`` closes them when nobody has them any more.
@@ -243,7 +243,7 @@ def planned(name, owner, connections, login, password, state, declared=None, is_
         changes["login"] = {"old": "others", "new": f"LOGIN {powers}"}
         statements.append(f"ALTER ROLE {_name(login)} LOGIN {powers};")
     for one in state["logins"]:
-        # Of which database a login of before is, nothing tells.
+        # Nothing tells which database a login of an earlier password is for.
         count = declared.get(one["name"], max(declared.values()))
         if one["limit"] != count and (one is its or (is_first and one["name"] not in declared)):
             changes["login connections"] = {"old": one["limit"], "new": count}
@@ -319,10 +319,10 @@ def kept(attached):
 
 
 def admitted(path, databases):
-    """Say which app the server lets in to which database.
+    """Return which app may connect to which database.
 
-    What no app attaches any more, or another app does, is closed last, by ``close``: until then a release may run that
-    has it in its config, and that goes on where the other app is refused.
+    A database that its app no longer attaches is closed last, by ``close``: until then a release with the database in
+    its config may run, and it goes on where another app is refused.
 
     :param path: of the server's access list, ``pg_hba.conf``.
     :param databases: the databases that are attached, by name.
@@ -347,14 +347,14 @@ def lent(path, databases):
 
 
 def _leaving(path, declared):
-    """Read whom the access list lets in that is not declared: pairs of database and owner."""
+    """Return who may connect without being declared: pairs of database and owner."""
     with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as stream:
         return {match.groups() for match in map(ACCESS.match, stream) if match} - set(declared.items())
     return set()
 
 
 def close(path, databases, staying=()):
-    """Work out, or do, what closes the databases of ours that no app attaches any more to all but superusers.
+    """Plan, or close, the databases that no app attaches any more. Only superusers may connect then.
 
     :param path: of the access list, ``pg_hba.conf``.
     :param databases: owner by database, of those that are attached.
@@ -368,16 +368,16 @@ def close(path, databases, staying=()):
     listed = _leaving(path, databases)
     names = {name for name, _ in listed}
     users = {name: __salt__["attachment.users"]("postgres", name, staying) for name in sorted(found.keys() | names)}
-    # A release of another host: that one has not converged yet.
+    # A release of another host, which has not converged yet.
     for name, one in found.items():
         users[name] = users[name] or [f"{address}, which is connected" for address in one["remote"]]
     for name, owner in listed:
         if name in databases:
-            # Another app has it by now. Its own releases are no reason.
+            # Another app attaches it by now, whose own releases do not count.
             users[name] = [release for release in users[name] if release.partition(" ")[0] == owner]
     statements, dropped = {}, set()
     for name, one in ((name, found[name]) for name in found if not users[name]):
-        # An app's logins are of all its databases, and go with the first one.
+        # An app's logins are for all its databases, and go with the first one.
         rest = [login for login in one["logins"] if login not in dropped]
         statements[name] = closed(one | {"logins": rest}, set(databases.values()))
         if any(line.startswith("DROP ROLE ") for line in statements[name]):
@@ -392,7 +392,7 @@ def close(path, databases, staying=()):
 
 
 def closed(one, owners):
-    """Return the SQL statements that close a database; none where it is closed.
+    """Return the SQL statements that close a database: none where it is closed.
 
     :param one: as ``kept`` gives it.
     :param owners: the owners of the databases that are attached.
@@ -400,7 +400,7 @@ def closed(one, owners):
     name, statements = one["name"], []
     if one["limit"] != 0:
         statements.append(f"ALTER DATABASE {_name(name)} CONNECTION LIMIT 0;")
-    # Its role stays for another database of the app.
+    # The role stays, because another database of the app needs it.
     is_to_close = one["owner"] == one["app"] and one["owner"] not in owners
     if one["login"] and is_to_close:
         statements.append(f"ALTER ROLE {_name(one['owner'])} NOLOGIN PASSWORD NULL;")
@@ -416,7 +416,7 @@ def closed(one, owners):
 
 
 def _dropping(login, owner, databases):
-    """Return the statements that remove a login. What it made while it did not act as its owner is the owner's.
+    """Return the statements that remove a login. What the login made under its own name goes to the owner.
 
     :param databases: those that the owner has.
     """
@@ -429,9 +429,9 @@ def _dropping(login, owner, databases):
 
 
 def close_logins(staying=()):
-    """Work out, or do, what closes the logins of passwords that were replaced, and that nobody has any more.
+    """Plan, or close, the logins of replaced passwords that nobody uses any more.
 
-    Where other hosts have apps, one that is not connected may have its releases still: there such a login stays for the
+    Where other hosts have apps, a release without a connection may still use a login. There each login stays for the
     hours of ``postgres.overlap`` too.
 
     :param staying: apps of which no release is stopped; see ``attachment.users``.
@@ -458,7 +458,7 @@ def close_logins(staying=()):
         replaced = REPLACED.fullmatch(one["replaced"] or "")
         until = datetime.datetime.fromisoformat(replaced[1] if replaced else _now())
         until += datetime.timedelta(hours=overlap)
-        # In a dry run those connections are open yet that a release has which would be stopped.
+        # In a dry run the connections of a release that would be stopped are still open.
         ending = own if one["name"] in now and one["name"] not in users else ()
         connected = [f"{address}, which is connected" for address in one["from"] if address not in ending]
         reasons = users.get(one["name"]) or connected
@@ -481,7 +481,7 @@ def _closing_login(one):
 
 
 def _forget(path, pairs):
-    """Take pairs of database and owner out of an access list, which is the old one or the new one at any moment."""
+    """Remove pairs of database and owner from an access list, atomically."""
     with open(path, encoding="utf-8", errors="replace") as stream:
         lines = [(line, ACCESS.match(line)) for line in stream]
         before = os.fstat(stream.fileno())
@@ -490,7 +490,7 @@ def _forget(path, pairs):
 
 
 def run(statements):
-    """Run SQL as PostgreSQL's operator, through standard input: a process title shows none of it.
+    """Run SQL as PostgreSQL's operator, through standard input, so that no process title shows it.
 
     :param statements: SQL, each statement with its semicolon.
     :return: the answer's text.
@@ -498,7 +498,7 @@ def run(statements):
 
     CLI Example: none.
     """
-    # Debian's psql is a script that looks for a version, which takes longer than what it runs.
+    # Debian's psql is a script that looks for a version, which takes longer than the program itself.
     newest = max(glob.glob("/usr/lib/postgresql/*/bin/psql"), key=lambda path: int(path.split("/")[4]), default="psql")
     try:
         user = pwd.getpwnam("postgres")
@@ -512,7 +512,7 @@ def run(statements):
             group=user.pw_gid,
             extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
             cwd="/",
-            # What else PostgreSQL's user runs may meddle with it, and root's terminal must not be its.
+            # Other processes of PostgreSQL's user may control psql, so it must not have root's terminal.
             start_new_session=True,
             env={"PATH": os.defpath, "HOME": user.pw_dir, "LC_ALL": "C.UTF-8"},
         )

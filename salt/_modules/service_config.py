@@ -1,4 +1,4 @@
-"""Whether a service has what is on the disk, as systemd knows it."""
+"""Whether a service runs with the configuration on the disk, as systemd knows it."""
 
 import contextlib
 import datetime
@@ -17,14 +17,14 @@ TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
 # States whose name is a unit's.
 OF_UNITS = ("drift_timer", "peers", "unit")
-# What systemd starts again when it ends, as far as it is on a host.
+# Units that systemd restarts when they end, where they are on the host.
 RELIED_ON = (
     *("nginx.service", "supervisor.service", "systemd-journald.service", "saltern-*.service", "salt-*.service"),
     *(service.relied_on for service in services.resources()),
 )
-# Where systemd keeps what it was told by a command, until a boot.
+# The directory of settings that systemd got by a command: it lasts until a boot.
 TOLD = "/run/systemd/system.control"
-# So often, and within these seconds before now for the last time, is again and again.
+# A unit counts as restarting after this many restarts, the last of them within these seconds.
 RESTARTS = 3
 RECENT = 3600
 # Seconds for which an answer about many units counts, in a run that changes nothing meanwhile.
@@ -62,7 +62,7 @@ def among(run, chunks, running):
 
 
 def begin(among):
-    """Have systemd begin to answer about many units, which takes it a while.
+    """Ask systemd about many units, without waiting for the answer, which takes a while.
 
     :param among: what the function of this name returns. Its answer counts from now.
 
@@ -78,7 +78,8 @@ def shown(unit, *names, among=None):
     :param unit: its name.
     :param names: the properties' names.
     :param among: what the function of this name returns: other units that will be asked about, and that nothing changes
-        meanwhile. Of these one answer of systemd counts, for two seconds: to be asked costs it more than to say more.
+        meanwhile. One answer about all of them counts for two seconds: systemd needs longer for each question than for
+        each unit.
     :return: values by name; of a unit that is not there, those that systemd makes up.
 
     CLI Example:
@@ -136,11 +137,11 @@ def started(unit, recorded=True, among=None):
 
 
 def moment(properties, now, monotonic):
-    """Return when a unit became active, so that the times of files can be compared with it.
+    """Return when a unit became active, for a comparison with the times of files.
 
-    A file has the time of the clock as it was when it was written, and so has what systemd recorded of the unit. Where
-    the clock was set in between, what the monotonic one says of it now may be right instead. The later of the two
-    counts: nothing is restarted because a clock was set.
+    Both the file's time and the time that systemd recorded are of the clock as it was then. Where the clock was set in
+    between, the time by the monotonic clock may be right instead. The later of the two counts, so that no service
+    restarts because a clock was set.
 
     :param properties: the unit's.
     :param now: seconds since 1970.
@@ -171,12 +172,12 @@ def is_read(unit, among=None):
 
 
 def is_switched(unit, on, among=None):
-    """Tell whether a unit runs, now and from every boot on, or does neither.
+    """Tell whether a unit runs now and after each boot, or does neither.
 
     :param unit: its name.
     :param on: which of these is asked.
     :param among: see ``shown``.
-    :return: a boolean; ``False`` where it is something in between.
+    :return: a boolean: ``False`` where only one of them holds.
 
     CLI Example:
 
@@ -189,9 +190,9 @@ def is_switched(unit, on, among=None):
 
 
 def restarting():
-    """List the units that systemd has started again and again, the last time not long ago.
+    """List the units that systemd restarted again and again, the last time not long ago.
 
-    :return: for each its name, how often since it was started by hand, at a boot or by a converge, and what it is now.
+    :return: for each unit a text: its name, the number of restarts since its last ordinary start, and its state.
 
     CLI Example:
 
@@ -223,7 +224,7 @@ def again_and_again(shown_, monotonic):
 
 
 def read():
-    """Have systemd read the files of all units.
+    """Reload the files of all units.
 
     :raises CommandExecutionError: with what systemd says.
 
@@ -237,10 +238,10 @@ def read():
 
 
 def enforce(unit, properties):
-    """Have the kernel enforce limits of a unit that runs, as its files have them.
+    """Enforce in the kernel the limits that the files of a running unit have.
 
-    systemd 257 does not do so when it reads the files. Told by a command it does; what it keeps of that, which would
-    come before the files from then on, is removed.
+    systemd 257 enforces them by a command, but not by a reload. It also keeps what it was told, and prefers that to the
+    files: so that copy is removed.
 
     :param unit: the unit.
     :param properties: such as ``{'TasksMax': '100'}``.
@@ -249,7 +250,7 @@ def enforce(unit, properties):
     CLI Example: none, it serves the state ``app_limits.enforced``.
     """
     _do("set-property", "--runtime", unit, *(f"{name}={value}" for name, value in sorted(properties.items())))
-    # A share of the host's memory or tasks has a name of its own there.
+    # systemd has other names for a share of the host's memory or tasks.
     for name in (f"{name}{kind}" for name in properties for kind in ("", "Scale")):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{TOLD}/{unit}.d/50-{name}.conf")
