@@ -1,14 +1,18 @@
 """Unmistakable values, and the search for them: in files, in processes, in the journal."""
 
+import ast
 import base64
 import contextlib
 import dataclasses
 import json
+import re
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from lab import Host
+from lab.host import PRIVATE
 from lab.podman import exec_command
 
 # Runs on the host, as root. What it searches for comes by standard input: a command line can be read by everybody.
@@ -87,6 +91,19 @@ print(json.dumps({"rounds": rounds, "titles": sorted(seen)}))
 """
 
 
+def settings_with_one() -> set[str]:
+    """Return the secret settings that have a canary on a host of the tests: those that a module names in ``SETTINGS``.
+
+    A service that the shared host does not have has its canary in the module of its own hosts.
+    """
+    found = set()
+    for path in sorted(Path(__file__).parent.glob("*/test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
+                found |= ast.literal_eval(node.value).keys()
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where canaries were found.
@@ -154,3 +171,23 @@ class Canaries:
                 answer = json.loads(watch.communicate()[0])
         assert answer["rounds"] > 10
         titles += answer["titles"]
+
+    def strays(self, host: Host, belongs: Mapping[str, set[str]]) -> list[Place]:
+        """Search a host, and return the places where none belongs, or where others can read it.
+
+        :param host: the host. What it sees of this machine's tree is not its own.
+        :param belongs: by pattern of a path, the users who may read it there beside root.
+        """
+        places, files = self.places(host)
+        assert files > 10_000
+        own = [place for place in places if not place.path.startswith(f"{PRIVATE}/")]
+
+        def may_read(path: str) -> set[str]:
+            return set().union(*(users for pattern, users in belongs.items() if re.fullmatch(pattern, path)))
+
+        # A search that finds nothing where they belong proves nothing elsewhere.
+        for pattern in belongs:
+            assert any(re.fullmatch(pattern, place.path) for place in own), pattern
+        return [
+            place for place in own if not may_read(place.path) or not place.readers <= may_read(place.path) | {"root"}
+        ]

@@ -14,12 +14,21 @@ from lab import Lab
 from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
 
 DEV = {"ephemeral": True, "drift": {"interval": 0}}
 APPS = {
     app: {"port": port, "formation": {"worker": 1}, "attach": {"CACHE_URL": {"memcached": app}}}
     for app, port in (("pages", 8000), ("stock", 8100))
+}
+
+# Where the canary of each secret setting belongs, and who may read it there beside root.
+SETTINGS = {"memcached.instances.stock.password": "memcached"}
+BELONGS = {
+    r"/etc/saltern/memcached/stock\.logins": {"memcache"},
+    r"/srv/apps/stock/releases/\d+/env/CACHE_URL": {"stock"},
+    r"/proc/\d+/environ": {"stock"},
 }
 
 
@@ -127,15 +136,22 @@ def test_an_app_that_lifts_its_limit_takes_no_memory_of_others(served, ask):
 def test_another_password_and_another_certificate_restart_no_instance(served, ask):
     host, before, old = served.host, pid(served.host, "stock"), url(served.host, "stock")
     assert ask("stock", "pymemcache", "set", "kept", "text") is True
-    more = {"pages": {"memory": "16mb"}, "stock": {"password": "rotated/0123456789:%@"}}
+    canaries = Canaries(*SETTINGS.values())
+    more = {"pages": {"memory": "16mb"}, "stock": {"password": f"{canaries.value('memcached')}/:%@"}}
     declare(served.lab, APPS, memcached={"instances": more})
     host.sh("rm /etc/ssl/saltern/memcached.pem")
-    assert converged(host) == {
+    with canaries.watched(host) as titles:
+        dry, applied = apply(host, "test=True").succeeded(), apply(host).succeeded()
+    assert dry.changed == applied.changed
+    assert applied.changed == {
         *("memcached-certificate", "memcached-served-pages", "memcached-served-stock"),
         *("memcached-logins-stock", "app-release-stock", "memcached-retired"),
     }
+    apply(host).changed_nothing()
     assert (pid(host, "stock"), ask("stock", "pymemcache", "get", "kept")) == (before, "text")
     assert ask("stock", "pymemcache", "get", "kept", url=old).startswith("ConnectionError: memcached refuses")
+    said = dry.output + applied.output + host.sh("journalctl --no-pager --all --output=export").stdout
+    assert (titles, canaries.in_text(said), canaries.strays(host, BELONGS)) == ([], [], [])
 
 
 def test_an_instance_that_is_killed_comes_back_and_one_that_nobody_attaches_is_gone(served, ask):

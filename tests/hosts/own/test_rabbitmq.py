@@ -19,6 +19,7 @@ from lab.pillar import Pillar
 from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.bootstrapped import bootstrapped
+from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
 
 APPS = {
@@ -26,7 +27,14 @@ APPS = {
     for app, port in {"courier": 8000, "express": 8300}.items()
 }
 
-PASSWORD = "courier-0123456789-0123456789"
+# Where the canary of each secret setting belongs, and who may read it there beside root. The broker has digests alone.
+SETTINGS = {"rabbitmq.vhosts.courier.password": "rabbitmq"}
+BELONGS = {
+    r"/srv/apps/courier/releases/\d+/env/CELERY_BROKER_URL": {"courier"},
+    r"/proc/\d+/environ": {"courier"},
+}
+CANARIES = Canaries(*SETTINGS.values())
+PASSWORD = f"{CANARIES.value('rabbitmq')}/:%@"
 
 # In the place of the app, by the library that Celery uses. What changes is given by name; the rest is its own URL's.
 CONNECT = """
@@ -205,12 +213,17 @@ def test_a_job_that_was_queued_before_a_reboot_is_done_once(live):
 def test_another_password_has_another_login_and_the_one_before_is_closed(live):
     before = live.url("courier").username
     live.pillar.merge(rabbitmq={"vhosts": {"courier": {"password": PASSWORD}}})
-    changed = converged(live.host)
-    assert {"rabbitmq-vhost-courier", "app-release-courier", "rabbitmq-retired"} <= changed
+    with CANARIES.watched(live.host) as titles:
+        dry, applied = apply(live.host, "test=True").succeeded(), apply(live.host).succeeded()
+    assert dry.changed == applied.changed
+    assert {"rabbitmq-vhost-courier", "app-release-courier", "rabbitmq-retired"} <= applied.changed
+    apply(live.host).changed_nothing()
     after = live.url("courier").username
     assert (after != before, live.users() & {before, after}) == (True, {after})
     live.queue("password", 0)
     live.wait("password is done")
+    said = dry.output + applied.output + live.host.sh("journalctl --no-pager --all --output=export").stdout
+    assert (titles, CANARIES.in_text(said), CANARIES.strays(live.host, BELONGS)) == ([], [], [])
 
 
 @pytest.mark.alike("trixie")
