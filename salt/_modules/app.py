@@ -19,6 +19,7 @@ from saltern.releases import process as processes
 from saltern.releases import supervisor
 from saltern.system import deletion, terminal
 from saltern.system.sizes import megabytes, size_of
+from saltern.web import in_flight
 
 __load__ = ["awaited", "erase", "gone", "orphans", "remove"]
 
