@@ -42,6 +42,13 @@ def by_lab(host: Host, *argv: str, **options) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+@pytest.fixture(scope="module")
+def bare(suite):
+    """A bare host."""
+    with Lab.temporary(f"entered-{suite}") as lab:
+        yield lab.boot("dev", suite)
+
+
 @pytest.mark.parametrize("input", [None, "", "a line\n"], ids=["no input", "an empty input", "an input"])
 @pytest.mark.parametrize("env", [None, VALUES], ids=["no variables", "variables"])
 def test_a_command_has_what_podman_gives_it(bare, env, input):
