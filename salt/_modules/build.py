@@ -6,7 +6,7 @@ __load__ = ["damage", "is_first", "unpack"]
 
 
 def _host():
-    return declared.Host.of(__salt__, __pillar__)
+    return declared.Host.of(__salt__, __pillar__, __opts__)
 
 
 def damage(app, sha256=None, deeply=False):

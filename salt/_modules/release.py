@@ -55,7 +55,7 @@ def deploy(app):
 
         salt-call release.deploy tickets
     """
-    return deploying.deploy(_host(), app)
+    return deploying.deploy(_host(), app, __context__)
 
 
 def migrate(app, sha256=None):

@@ -17,7 +17,7 @@ def unpacked(name):
     :param name: the app.
     """
     ret = {"name": name, "changes": {}, "result": True}
-    host = declared.Host.of(__salt__, __pillar__)
+    host = declared.Host.of(__salt__, __pillar__, __opts__)
     build = __pillar__["app"][name]["build"]["sha256"][:12]
     damage, misowned = declared.damage(host, name), declared.misowned(host, name)
     if not damage and not misowned:

@@ -3,6 +3,7 @@
 import logging
 
 from saltern.attachments import host
+from saltern.contracts import ask
 from saltern.releases import plan
 
 log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def begun(name, apps):
     for app in apps:
         try:
             if __pillar__["app"][app]["provides"] and plan.is_due(own, app):
-                __salt__["contract.begin"](app, ahead=True)
+                ask.begin(own, app, __context__, ahead=True)
                 return ret | {"comment": f"{app} will be asked"}
         except Exception as error:
             # Whatever went wrong, the release reports it.

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments.host import Host
 from saltern.builds import declared, manifest, venv
+from saltern.contracts import judge
 from saltern.releases import store, supervisor
 from tests.unit.builds import members
 from tests.unit.builds.members import LIMITS, member, unpacked
@@ -22,7 +24,7 @@ def on(directory, pillar, salt):
 
     :param salt: functions of Salt by name.
     """
-    return declared.Host(pillar, lambda name, *arguments: salt[name](*arguments), str(directory), f"{directory}/locks")
+    return declared.Host(Host.of(salt, pillar, {"id": "one"}), str(directory), f"{directory}/locks")
 
 
 def test_the_place_of_a_build_is_named_by_app_and_digest(monkeypatch, tmp_path):
@@ -40,8 +42,9 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
     host = on(
         tmp_path,
         pillar={"app": {"shop": {"build": said, "unpacked": LIMITS}}},
-        salt={"contract.judge": lambda *_: None},
+        salt={},
     )
+    monkeypatch.setattr(judge, "judge", lambda *_: None)
     monkeypatch.setattr(supervisor, "is_well", lambda app: True)
     monkeypatch.setattr(declared, "grp", types.SimpleNamespace(getgrnam=lambda app: types.SimpleNamespace(gr_gid=0)))
     monkeypatch.setattr(manifest, "judge", lambda app, staged: {})
@@ -67,7 +70,7 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
 
 @pytest.fixture
 def foresee(tarball, monkeypatch, tmp_path):
-    """Return a function that has a dry run judge a tarball, and returns what was asked of the module contract."""
+    """Return a function that has a dry run judge a tarball, and returns what its contracts were judged by."""
     monkeypatch.setattr(manifest, "python_version", lambda: "{}.{}".format(*sys.version_info))
 
     def call(*members, source="here", processes=None):
@@ -78,12 +81,14 @@ def foresee(tarball, monkeypatch, tmp_path):
         asked = []
         host = on(
             tmp_path,
-            salt={
-                "cp.cache_file": lambda source: path,
-                "contract.judge": lambda app, sha256, made, read: asked.append((app, sha256 == digest, read("v1"))),
-            },
+            salt={"cp.cache_file": lambda source: path},
             pillar={"app": {"shop": {"build": said, "unpacked": LIMITS}}},
         )
+
+        def judged(host, app, sha256, made, read):
+            asked.append((app, sha256 == digest, read("v1")))
+
+        monkeypatch.setattr(judge, "judge", judged)
         declared.foresee(host, "shop")
         return asked
 

@@ -7,6 +7,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import config
 from saltern.attachments.host import Host
+from saltern.contracts import ask as asking
 from saltern.releases import deploy, migration, plan, steps, store
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
@@ -82,11 +83,11 @@ def test_what_is_migrated_is_the_build_that_was_asked_for(monkeypatch):
 def test_a_release_is_asked_about_the_build_that_it_is_of_as_far_as_it_is_known(monkeypatch, found, asked):
     builds = []
 
-    def ask(app, number, sha256, ports, asker):
+    def ask(host, app, number, sha256, ports, asker):
         builds.append(sha256)
         return None, None
 
     monkeypatch.setattr(store, "record", lambda app, number: found)
-    host = Host.of({"contract.ask": ask}, {}, {})
-    steps.contract(Move(host, "shop", 2, {}, 2, {}))
+    monkeypatch.setattr(asking, "ask", ask)
+    steps.contract(Move(Host.of({}, {}, {}), "shop", 2, {}, 2, {}))
     assert builds == [asked]

@@ -14,10 +14,12 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments import host
 from saltern.builds import links, manifest, room, source, tarball, venv, wheels
 from saltern.builds.description import damage_of, describe
 from saltern.builds.form import sha256_of
 from saltern.builds.replacement import replace
+from saltern.contracts import judge
 from saltern.releases import store, supervisor
 from saltern.services.base import Ask
 from saltern.system import deletion
@@ -28,27 +30,36 @@ LOCKS = "/run/saltern"
 
 @dataclasses.dataclass(frozen=True)
 class Host:
-    """A host that converges.
+    """A host that converges, and where its builds lie.
 
-    :param pillar: its settings by formula, complete.
-    :param ask: calls a function of Salt.
+    :param host: the host.
     :param root: the directory of the apps.
     :param locks: the directory of locks, which is empty after a boot.
     """
 
-    pillar: Mapping[str, Any]
-    ask: Ask
+    host: host.Host
     root: str = ROOT
     locks: str = LOCKS
 
     @classmethod
-    def of(cls, functions: Mapping[str, Any], pillar: Mapping[str, Any]) -> "Host":
+    def of(cls, functions: Mapping[str, Any], pillar: Mapping[str, Any], options: Mapping[str, Any]) -> "Host":
         """Return the host on which Salt runs.
 
         :param functions: ``__salt__``.
         :param pillar: ``__pillar__``.
+        :param options: ``__opts__``.
         """
-        return cls(pillar, lambda name, *arguments: functions[name](*arguments))
+        return cls(host.Host.of(functions, pillar, options))
+
+    @property
+    def pillar(self) -> Mapping[str, Any]:
+        """Its settings by formula, complete."""
+        return self.host.pillar
+
+    @property
+    def ask(self) -> Ask:
+        """A function that calls one of Salt's."""
+        return self.host.ask
 
     def app(self, app: str) -> dict[str, Any]:
         """Return the settings of an app.
@@ -180,13 +191,7 @@ def _unpack(host: Host, app: str, target: str, group: int) -> None:
         build = manifest.judge(app, staged)
         manifest.check_processes(app, declared, build)
         wheels.judge(app, staged, links.newest(directory), limits)
-        host.ask(
-            "contract.judge",
-            app,
-            declared["sha256"],
-            build,
-            lambda version: host.ask("contract.text_of", app, staged, version),
-        )
+        judge.judge(host.host, app, declared["sha256"], build, lambda version: judge.text_of(app, staged, version))
         # The very build, where it was damaged, is no place to take anything from.
         venv.make(app, staged, links.newest(directory, but=os.path.basename(target)))
         own(staged, group)
@@ -244,4 +249,4 @@ def foresee(host: Host, app: str) -> None:
         build = manifest.judged(app, found["manifest"], found["has"].__contains__)
         manifest.check_processes(app, declared, build)
         documents = found["documents"]
-        host.ask("contract.judge", app, declared["sha256"], build, lambda version: documents.get(version, ""))
+        judge.judge(host.host, app, declared["sha256"], build, lambda version: documents.get(version, ""))

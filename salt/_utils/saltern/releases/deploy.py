@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+from collections.abc import MutableMapping
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments.host import Host
+from saltern.contracts import ask
 from saltern.releases import migration, plan, staging, steps, store
 from saltern.releases.move import LOCKS, Move, locked
 from saltern.releases.refusal import shown
@@ -15,11 +17,12 @@ from saltern.releases.take import take
 
 
 @shown
-def deploy(host: Host, app: str) -> dict[str, Any]:
+def deploy(host: Host, app: str, context: MutableMapping[str, Any]) -> dict[str, Any]:
     """Release what is declared of an app.
 
     :param host: the host.
     :param app: the app's name.
+    :param context: what the modules of this run share; ``__context__``.
     :return: the number of the ``release`` that serves, and what the move ``told``: a sentence for each event, such as a
     request that was cut off.
     :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
@@ -28,7 +31,7 @@ def deploy(host: Host, app: str) -> dict[str, Any]:
         wanted = plan.plan(host, app)
         current = store.current(app)
         settings = plan.declared(host, app)
-        asker = host.ask("contract.begin", app) if wanted["new"] else None
+        asker = ask.begin(host, app, context) if wanted["new"] else None
         move = Move(host, app, wanted["number"], wanted["ports"], current, settings, asker)
         try:
             if wanted["new"]:

@@ -11,6 +11,7 @@ from salt.exceptions import CommandExecutionError
 from saltern import apps
 from saltern.attachments import config, earlier
 from saltern.attachments.host import Host
+from saltern.contracts.judge import judge
 from saltern.releases import health, history, hold, serving, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.process import Ports
@@ -160,7 +161,7 @@ def check_formation(app: str, settings: Settings, sha256: str) -> None:
 
 
 def check_contracts(host: Host, app: str, sha256: str) -> None:
-    """Refuse a build, where it is on the host, that other apps cannot live with; see the module contract.
+    """Refuse a build, where it is on the host, that other apps cannot live with; see ``contracts.judge``.
 
     :param host: the host.
     :param app: the app's name.
@@ -168,7 +169,7 @@ def check_contracts(host: Host, app: str, sha256: str) -> None:
     """
     made = store.build(app, sha256)
     if made:
-        host.ask("contract.judge", app, sha256, made)
+        judge(host, app, sha256, made)
 
 
 def is_same(host: Host, app: str, number: int, settings: Settings, attachments: bool = True) -> bool:

@@ -4,6 +4,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import earlier
 from saltern.attachments.host import Host
+from saltern.contracts import judge
 from saltern.releases import history, migration, plan, staging, store
 from saltern.releases import hold as holds
 from saltern.releases.move import Move, locked
@@ -51,7 +52,7 @@ def rollback(host: Host, app: str, number: int | str | None = None, force: bool 
                 f"{app}: {crossed}. If v{target} works with what that left, go back with force=True"
             )
         sha256 = store.record(app, target)["build"]
-        dropped = host.ask("contract.dropped", app, sha256)
+        dropped = judge.dropped(host, app, sha256)
         if dropped and not force:
             raise CommandExecutionError(
                 f"{app}: v{target} lacks {'; '.join(dropped)}. If it can do without, go back with force=True"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from saltern.attachments import config
+from saltern.contracts import ask as asking
 from saltern.releases import ends, hold, migration, plan, serving, staging, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.health import wait
@@ -118,7 +119,7 @@ def contract(move: Move) -> None:
     """Ask the web processes what the build's OpenAPI documents say that they answer."""
     # Where the app is held, the build that serves is not the declared one.
     sha256 = store.record(move.app, move.number).get("build", "")
-    wrong, process = move.host.ask("contract.ask", move.app, move.number, sha256, move.ports, move.asker)
+    wrong, process = asking.ask(move.host, move.app, move.number, sha256, move.ports, move.asker)
     if wrong:
         raise Refusal(wrong, process)
 
