@@ -131,7 +131,7 @@ def wait(hosts, out=True, timeout=60):
     :param out: whether they are to get none.
     :param timeout: seconds.
     :return: the seconds until the proxy turned, and what was still under way when the time of the apps' ``in_flight``
-    was over.
+        was over.
     :raises CommandExecutionError: when the proxy has not turned in time, with the reason.
 
     CLI Example:

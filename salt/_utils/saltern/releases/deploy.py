@@ -24,7 +24,7 @@ def deploy(host: Host, app: str, context: MutableMapping[str, Any]) -> dict[str,
     :param app: the app's name.
     :param context: what the modules of this run share; ``__context__``.
     :return: the number of the ``release`` that serves, and what the move ``told``: a sentence for each event, such as a
-    request that was cut off.
+        request that was cut off.
     :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
     """
     with locked(app):

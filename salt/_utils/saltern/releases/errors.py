@@ -29,7 +29,7 @@ def errors_in(lines: Sequence[str]) -> list[str]:
     """Return the lines that tell of an error of the release.
 
     :param lines: of a log. A line of an access log shows a request, and no error. Errors that a client causes do not
-    count: a wrong host, an aborted request.
+        count: a wrong host, an aborted request.
     """
     found: list[str] = []
     index = 0
