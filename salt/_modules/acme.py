@@ -12,6 +12,8 @@ import re
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.web import tree
+
 __load__ = ["due", "gone", "issue", "pair", "refused", "remove"]
 
 CONFIG = "/etc/letsencrypt"
@@ -121,7 +123,7 @@ def issue(app):
         raise CommandExecutionError(f"{app}: certbot ended well and left no certificate; see {LOG}")
     __salt__["site_certificate.write"](app, text)
     snippet = f"tls/{app}.conf"
-    __salt__["nginx_tree.promote"]("/etc/nginx", {snippet: __salt__["site_certificate.snippets"]()[snippet]})
+    tree.promote(tree.ROOT, {snippet: __salt__["site_certificate.snippets"]()[snippet]})
 
 
 LOG = "/var/log/letsencrypt/letsencrypt.log"

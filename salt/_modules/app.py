@@ -19,7 +19,7 @@ from saltern.releases import process as processes
 from saltern.releases import supervisor
 from saltern.system import deletion, terminal
 from saltern.system.sizes import megabytes, size_of
-from saltern.web import in_flight
+from saltern.web import in_flight, workers
 
 __load__ = ["awaited", "erase", "gone", "orphans", "remove"]
 
@@ -102,7 +102,7 @@ def remove(apps):
         running = [processes.configured(app, number) for _, number in processes.releases(app)]
         servers = [f"127.0.0.1:{port}" for ports in running for port in ports.values() if port]
         if servers:
-            in_flight.drain(__salt__["nginx_tree.old_workers"], servers, app, what=app)
+            in_flight.drain(workers.old, servers, app, what=app)
         supervisor.remove(app, [number for _, number in processes.releases(app)])
         user = _user(app)
         if user:

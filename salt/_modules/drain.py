@@ -13,15 +13,14 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.releases import store
 from saltern.system import files
-from saltern.web import in_flight
+from saltern.web import in_flight, peers, tree, workers
 
 __load__ = ["begin", "end", "is_drained", "limits", "since", "undo", "wait"]
 
 # nginx looks for this file; see formulas/nginx/files/site.conf.jinja. It names the releases that served when the host
 # was drained, and is gone after a boot.
 MARK = "/run/saltern-drained"
-NGINX = "/etc/nginx"
-PEERS = f"{NGINX}/peers"
+PEERS = f"{tree.ROOT}/peers"
 POLL = 0.2
 
 
@@ -161,9 +160,7 @@ def wait(hosts, out=True, timeout=60):
     if not out:
         return said
     bounds, addresses = limits(), addresses_of(sites, hosts)
-    left = in_flight.drain(
-        __salt__["nginx_tree.old_workers"], addresses, None, bounds["requests"], bounds["streams"], ", ".join(hosts)
-    )
+    left = in_flight.drain(workers.old, addresses, None, bounds["requests"], bounds["streams"], ", ".join(hosts))
     return "; ".join([said, *in_flight.left_there(left, bounds)])
 
 
@@ -182,13 +179,13 @@ def addresses_of(sites, hosts):
     :param sites: the text of each app's file of peers.
     :param hosts: their ids.
     """
-    found = [pair for text in sites.values() for pair in __salt__["nginx_tree.peers_at"](text)]
+    found = [pair for text in sites.values() for pair in peers.at(text)]
     return [address for address, name in found if name in hosts]
 
 
 def _unread(sites):
     """Tell whether nginx has yet to read what saltern-peers has written."""
-    return __salt__["nginx_tree.is_stale"](NGINX, [f"peers/{app}.conf" for app in sites], settle=0)
+    return workers.is_stale(tree.ROOT, [f"peers/{app}.conf" for app in sites], settle=0)
 
 
 def contrary(sites, hosts, out):
@@ -201,9 +198,9 @@ def contrary(sites, hosts, out):
     """
     found = {}
     for app, text in sites.items():
-        serving, away = __salt__["nginx_tree.peers_in"](text), __salt__["nginx_tree.peers_out"](text)
+        serving, away = peers.serving(text), peers.out(text)
         # A host that the inventory drains is out in any case.
-        there = set(hosts) & (serving | away) - __salt__["nginx_tree.peers_drained"](text)
+        there = set(hosts) & (serving | away) - peers.drained(text)
         wrong = there & serving if out else there - serving
         if wrong:
             found[app] = sorted(wrong)

@@ -5,7 +5,8 @@ import re
 import watching
 from salt.exceptions import CommandExecutionError
 
-from saltern.web import in_flight
+from saltern.attachments.host import Host
+from saltern.web import in_flight, tree, workers
 
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
 
@@ -25,11 +26,15 @@ def current(name, template, apps):
     :param apps: the apps that have a site.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
+    host = Host.of(__salt__, __pillar__, __opts__)
     try:
-        wanted = __salt__["nginx_tree.rendered"](template, apps) | __salt__["site_certificate.snippets"]()
-        changes = __salt__["nginx_tree.changes"](name, wanted)
+        wanted = (
+            tree.rendered(host.ask, __pillar__["nginx"]["peers"], template, apps)
+            | __salt__["site_certificate.snippets"]()
+        )
+        changes = tree.changes(name, wanted)
         certificates = [__salt__["site_certificate.path"](app) for app in sorted(__pillar__["nginx"]["sites"])]
-        is_stale = not changes and __salt__["nginx_tree.is_stale"](name, [*wanted, *certificates])
+        is_stale = not changes and workers.is_stale(name, [*wanted, *certificates])
         if not changes and not is_stale:
             return ret
         ret["changes"] = {path: change["diff"] for path, change in changes.items()}
@@ -37,11 +42,11 @@ def current(name, template, apps):
             ret["changes"] |= RELOADED
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
-        refused = __salt__["nginx_tree.promote"](name, {path: change["text"] for path, change in changes.items()})
+        refused = tree.promote(name, {path: change["text"] for path, change in changes.items()})
         # nginx must read other sites' certificates, even where it refuses everything that changed.
-        is_stale = is_stale or (refused and __salt__["nginx_tree.is_stale"](name, certificates))
+        is_stale = is_stale or (refused and workers.is_stale(name, certificates))
         if is_stale:
-            __salt__["nginx_tree.reload"]()
+            workers.reload()
             ret["changes"] |= RELOADED
         live = {path: change["diff"] for path, change in changes.items() if path not in refused}
         told = _drained({address for diff in live.values() for address in drained_in(diff)})
@@ -60,23 +65,21 @@ def _drained(addresses):
     if not addresses:
         return []
     limits = __salt__["drain.limits"]()
-    left = in_flight.drain(
-        __salt__["nginx_tree.old_workers"], addresses, None, limits["requests"], limits["streams"], "drained hosts"
-    )
+    left = in_flight.drain(workers.old, addresses, None, limits["requests"], limits["streams"], "drained hosts")
     return in_flight.left_there(left, limits)
 
 
 def mod_watch(name, **_):
     """Reload a running nginx whose certificates were written. In a dry run, tell that nginx would be reloaded."""
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
-    if not __salt__["nginx_tree.runs"]():
+    if not workers.runs():
         return ret
     if __opts__["test"]:
         return ret | {"changes": RELOADED, "result": None, "comment": "nginx would be reloaded"}
     try:
         # nginx would not report here what it refuses, and would go on with what it has.
-        __salt__["nginx_tree.promote"](name, {})
-        __salt__["nginx_tree.reload"]()
+        tree.promote(name, {})
+        workers.reload()
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     return ret | {"changes": RELOADED, "comment": "nginx was reloaded"}

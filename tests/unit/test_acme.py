@@ -7,6 +7,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.tls import certificate
+from saltern.web import tree
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 DOMAINS = ["shop.example.com", "www.example.com"]
@@ -100,8 +101,8 @@ class Host:
             "site_certificate.is_pair": bool,
             "site_certificate.write": lambda *arguments: self.written.append(arguments),
             "site_certificate.snippets": lambda: {"tls/shop.conf": "snippet", "tls/faq.conf": "other"},
-            "nginx_tree.promote": lambda *arguments: self.written.append(arguments),
         }
+        monkeypatch.setattr(tree, "promote", lambda *arguments: self.written.append(arguments))
         dunders(acme, salt=salt, pillar=pillar)
         self.at(NOW)
 

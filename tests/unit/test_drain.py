@@ -6,7 +6,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.releases import store
-from saltern.web import in_flight
+from saltern.web import in_flight, tree, workers
 
 SERVING = "server 10.0.0.1:8100 down; # app1\nserver 10.0.0.2:8100 down; # app2\n"
 OUT = "server 10.0.0.1:8100 max_fails=0; # app1\n# server 10.0.0.2:8100 down; # app2 is out\n"
@@ -27,36 +27,32 @@ DRAINED = OUT.replace("app2 is out", "app2 is drained is out")
         (SERVING, ["app9"], False, {}),
     ],
 )
-def test_who_gets_requests(drain, nginx_tree, dunders, text, hosts, out, expected):
-    functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in ("peers_drained", "peers_in", "peers_out")}
-    dunders(drain, salt=functions)
+def test_who_gets_requests(drain, text, hosts, out, expected):
     assert drain.contrary({"tickets": text}, hosts, out) == expected
 
 
 @pytest.mark.parametrize("age, is_over", [(1, True), (-1, False)])
-def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, nginx_tree, dunders, monkeypatch, tmp_path, age, is_over):
+def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, dunders, monkeypatch, tmp_path, age, is_over):
     (tmp_path / "peers").mkdir()
     path = tmp_path / "peers/tickets.conf"
     path.write_text(OUT)
     written = path.stat().st_mtime
-    names = ("peers_at", "peers_drained", "peers_in", "peers_out", "is_stale")
-    functions = {f"nginx_tree.{name}": getattr(nginx_tree, name) for name in names}
     waited = []
 
-    def wait(workers, *arguments):
-        assert workers() == [7]
+    def wait(old, *arguments):
+        assert old() == [7]
         waited.append(arguments)
         return {"requests": 0, "streams": 1}
 
     monkeypatch.setattr(in_flight, "drain", wait)
-    salt = {"nginx_tree.old_workers": lambda: [7]}
+    monkeypatch.setattr(workers, "old", lambda: [7])
     drains = {"tickets": {"requests": 90, "streams": 5}, "faq": {"requests": 60, "streams": 9}}
     pillar = {"app": {app: {"in_flight": limits} for app, limits in drains.items()}}
-    dunders(drain, salt=functions | salt, opts={"id": "proxy1"}, pillar=pillar)
-    monkeypatch.setattr(drain, "NGINX", str(tmp_path))
+    dunders(drain, salt={}, opts={"id": "proxy1"}, pillar=pillar)
+    monkeypatch.setattr(tree, "ROOT", str(tmp_path))
     monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))
-    monkeypatch.setattr(nginx_tree, "_workers", lambda: {1: "nginx: worker process"})
-    monkeypatch.setattr(nginx_tree, "_started", lambda _: written + age)
+    monkeypatch.setattr(workers, "_workers", lambda: {1: "nginx: worker process"})
+    monkeypatch.setattr(workers, "_started", lambda _: written + age)
     if is_over:
         assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(["app2"]))
         assert waited == [(["10.0.0.2:8100"], None, 90, 9, "app2")]

@@ -1,228 +1,36 @@
-"""nginx's tree: what differs, what goes live, and nginx's reason in one line.
-
-nginx itself judges in the converge tests.
-"""
-
-import os
-import re
-import socket
-import subprocess
+"""nginx's tree as a state: what it waits for, and what it tells."""
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.web import in_flight
-
-SHOP = "upstream shop {\n    include upstreams/shop.conf;\n}\n"
-FAQ = SHOP.replace("shop", "faq")
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A live tree with one site."""
-    for path, text in {
-        "nginx.conf": "main\n",
-        "sites/shop.conf": SHOP,
-        "upstreams/shop.conf": "server 127.0.0.1:8001;\n",
-    }.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-    return tmp_path
-
-
-LIVE = {"nginx.conf": "main\n", "sites/shop.conf": SHOP}
-NO_PROCESS = "server 127.0.0.1:1 down;\n"
-CHANGES = {
-    "nothing to do": (LIVE, {}),
-    "another main file": (LIVE | {"nginx.conf": "new\n"}, {"nginx.conf": "new\n"}),
-    "another site": (LIVE | {"sites/shop.conf": f"new {SHOP}"}, {"sites/shop.conf": f"new {SHOP}"}),
-    "a new site has an upstream without processes": (
-        LIVE | {"sites/faq.conf": FAQ},
-        {"sites/faq.conf": FAQ, "upstreams/faq.conf": NO_PROCESS},
-    ),
-    "a site on other hosts has no processes here": (
-        LIVE | {"sites/faq.conf": "include peers/faq.conf;\n", "peers/faq.conf": "server 10.0.0.1:8200;\n"},
-        {"sites/faq.conf": "include peers/faq.conf;\n", "peers/faq.conf": "server 10.0.0.1:8200;\n"},
-    ),
-    "what is said of a certificate that nobody names goes": (
-        LIVE | {"tls/shop.conf": "shop\n"},
-        {"tls/shop.conf": "shop\n", "tls/gone.conf": None},
-    ),
-    "a site goes, and its upstream with it": (
-        {"nginx.conf": "main\n"},
-        {"sites/shop.conf": None, "upstreams/shop.conf": None},
-    ),
-}
-
-
-@pytest.mark.parametrize("wanted, expected", CHANGES.values(), ids=CHANGES)
-def test_changes_are_what_differs(nginx_tree, root, wanted, expected):
-    for path in (path for path, text in expected.items() if text is None and path.startswith("tls/")):
-        (root / path).parent.mkdir()
-        (root / path).write_text("old\n")
-    found = nginx_tree.changes(str(root), wanted)
-    assert {path: change["text"] for path, change in found.items()} == expected
-    assert all(change["diff"].startswith("--- live\n+++ candidate\n@@") for change in found.values())
-
-
-def test_on_a_bare_host_everything_is_new(nginx_tree, tmp_path):
-    found = nginx_tree.changes(str(tmp_path / "nginx"), LIVE)
-    assert {path: change["text"] for path, change in found.items()} == LIVE | {"upstreams/shop.conf": NO_PROCESS}
-
-
-def test_a_file_that_is_no_text_is_shown_as_text(nginx_tree, root):
-    (root / "nginx.conf").write_bytes(b"\xff\xfe\n")
-    (change,) = nginx_tree.changes(str(root), LIVE).values()
-    assert change["text"] == "main\n"
-    assert change["diff"].encode().decode() == "--- live\n+++ candidate\n@@ -1 +1 @@\n-??\n+main"
-
-
-@pytest.mark.parametrize(
-    "ports, expected",
-    [
-        ([], NO_PROCESS),
-        ([8002, 8001], "server 127.0.0.1:8001 max_fails=0;\nserver 127.0.0.1:8002 max_fails=0;\n"),
-    ],
-)
-def test_an_upstream_has_a_server_for_each_process_or_says_that_there_is_none(nginx_tree, ports, expected):
-    assert nginx_tree.upstream(ports) == expected
-
-
-HEAD = "# saltern-peers asks each of them whether it is ready: 200 within 6 s.\n"
-
-
-def site(*drained, hosts=("app1", "app2", "app3")):
-    servers = [
-        {"id": name, "address": f"10.0.0.{number}:8100", "drained": name in drained}
-        for number, name in enumerate(hosts, 1)
-    ]
-    return {"status": 200, "timeout": 6, "servers": servers}
-
-
-PEERS = {
-    "all are in": (
-        site(),
-        set(),
-        "server 10.0.0.1:8100 max_fails=2 fail_timeout=2s; # app1\n"
-        "server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n"
-        "server 10.0.0.3:8100 max_fails=2 fail_timeout=2s; # app3\n",
-    ),
-    "one is drained": (
-        site("app1"),
-        set(),
-        "# server 10.0.0.1:8100 down; # app1 is drained\n"
-        "server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n"
-        "server 10.0.0.3:8100 max_fails=2 fail_timeout=2s; # app3\n",
-    ),
-    "the last one is never passed over": (
-        site("app1"),
-        {"app1", "app3"},
-        "# server 10.0.0.1:8100 down; # app1 is drained is out\n"
-        "server 10.0.0.2:8100 max_fails=0; # app2\n"
-        "# server 10.0.0.3:8100 down; # app3 is out\n",
-    ),
-    "one host": (site(hosts=["app1"]), set(), "server 10.0.0.1:8100 max_fails=0; # app1\n"),
-}
-
-
-@pytest.mark.parametrize("one, out, expected", PEERS.values(), ids=PEERS)
-def test_peers_are_written_alike_by_a_converge_and_by_what_asks_them(nginx_tree, peers_script, one, out, expected):
-    text = nginx_tree.mark(nginx_tree.peers(one), out)
-    assert text == HEAD + expected
-    assert peers_script.mark(nginx_tree.peers(one), out) == text
-    assert nginx_tree.peers_out(text) == peers_script.peers_out(text) == out
-    assert nginx_tree.mark(text, set()) == nginx_tree.peers(one)
-    drained = {one["id"] for one in one["servers"] if one["drained"]}
-    assert nginx_tree.peers_in(text) == {one["id"] for one in one["servers"]} - drained - out
-    found = [(target.id, target.address, target.status, target.timeout) for target in peers_script.targets("x", text)]
-    assert found == [(one["id"], one["address"], 200, 6) for one in one["servers"]]
-
-
-def test_without_an_app_host_there_is_no_peer(nginx_tree, peers_script):
-    assert nginx_tree.peers(site(hosts=[])) == NO_PROCESS
-    assert peers_script.targets("x", NO_PROCESS) == []
-
-
-DRIFT = {
-    "one is out": (site(), {"app1"}, False),
-    "one is out, another to be drained": (site("app2"), {"app1"}, True),
-    "all are said to be out": (site(), {"app1", "app2", "app3"}, True),
-    "one that is gone was out": (site(hosts=["app1", "app2"]), {"app3"}, True),
-}
-
-
-@pytest.mark.parametrize("wanted, out, is_change", DRIFT.values(), ids=DRIFT)
-def test_who_is_out_is_no_difference_and_stays(nginx_tree, tmp_path, wanted, out, is_change):
-    (tmp_path / "peers").mkdir()
-    live = nginx_tree.mark(nginx_tree.peers(site()), out)
-    (tmp_path / "peers/shop.conf").write_text(live)
-    found = nginx_tree.changes(str(tmp_path), {"peers/shop.conf": nginx_tree.peers(wanted)})
-    assert found.keys() == ({"peers/shop.conf"} if is_change else set())
-    text = found["peers/shop.conf"]["text"] if found else live
-    kept = out & {one["id"] for one in wanted["servers"]}
-    assert nginx_tree.peers_out(text) == (kept if nginx_tree.peers_in(text) and len(kept) < 3 else set())
-    assert nginx_tree.peers_in(text)
-
-
-EDITS = {
-    "another address": ("10.0.0.1", "10.0.0.9"),
-    "a host is down": ("max_fails=2 fail_timeout=2s; # app2", "down; # app2"),
-    "a host is gone": ("server 10.0.0.2:8100 max_fails=2 fail_timeout=2s; # app2\n", ""),
-    "others rules": ("fail_timeout=2s; # app2", "fail_timeout=1h; # app2"),
-    "a host is called drained": ("# app2", "# app2 is drained"),
-}
-
-
-@pytest.mark.parametrize("old, new", EDITS.values(), ids=EDITS)
-def test_an_edit_of_the_peers_is_a_difference(nginx_tree, tmp_path, old, new):
-    (tmp_path / "peers").mkdir()
-    declared = nginx_tree.mark(nginx_tree.peers(site()), {"app3"})
-    (tmp_path / "peers/shop.conf").write_text(declared.replace(old, new))
-    assert old in declared
-    found = nginx_tree.changes(str(tmp_path), {"peers/shop.conf": nginx_tree.peers(site())})
-    assert {path: change["text"] for path, change in found.items()} == {"peers/shop.conf": declared}
-
-
-def test_a_drain_that_would_leave_nobody_who_is_in_is_refused(nginx_tree, tmp_path):
-    (tmp_path / "peers").mkdir()
-    live = nginx_tree.mark(nginx_tree.peers(site()), {"app1", "app3"})
-    (tmp_path / "peers/shop.conf").write_text(live)
-    with pytest.raises(CommandExecutionError) as raised:
-        nginx_tree.changes(str(tmp_path), {"peers/shop.conf": nginx_tree.peers(site("app2"))})
-    assert str(raised.value) == (
-        "shop: app1, app3 would be the last to serve and out; bring back one of them before another host is drained "
-        "(journalctl -u saltern-peers)"
-    )
-
+from saltern.web import in_flight, peers, tree, workers
+from tests.unit.web.sites import site
 
 DRAINS = [(site("app1"), [{"10.0.0.1:8100"}]), (site(hosts=["app1", "app2"]), []), (site(), [])]
 
 
 @pytest.mark.parametrize("now, waits", DRAINS)
-def test_a_drain_waits_for_the_requests_in_flight(
-    nginx_tree, nginx_tree_states, dunders, monkeypatch, tmp_path, now, waits
-):
+def test_a_drain_waits_for_the_requests_in_flight(nginx_tree_states, dunders, monkeypatch, tmp_path, now, waits):
     (tmp_path / "peers").mkdir()
-    (tmp_path / "peers/shop.conf").write_text(nginx_tree.peers(site()))
+    (tmp_path / "peers/shop.conf").write_text(peers.written(site()))
     waited = []
     salt = {
-        "nginx_tree.rendered": lambda *_: {"peers/shop.conf": nginx_tree.peers(now)},
         "site_certificate.snippets": dict,
         "site_certificate.path": str,
-        "nginx_tree.changes": nginx_tree.changes,
-        "nginx_tree.is_stale": lambda *_: False,
-        "nginx_tree.promote": lambda *_: {},
         "drain.limits": lambda: {"requests": 90, "streams": 5},
-        "nginx_tree.old_workers": lambda: [7],
     }
+    monkeypatch.setattr(tree, "rendered", lambda *_: {"peers/shop.conf": peers.written(now)})
+    monkeypatch.setattr(tree, "promote", lambda *_: {})
+    monkeypatch.setattr(workers, "is_stale", lambda *_: False)
+    monkeypatch.setattr(workers, "old", lambda: [7])
 
-    def drain(workers, servers, *_):
-        assert workers() == [7]
+    def drain(old, servers, *_):
+        assert old() == [7]
         waited.append(servers)
         return {"requests": 2, "streams": 0}
 
     monkeypatch.setattr(in_flight, "drain", drain)
-    pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}}}
+    pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}, "peers": {}}}
     dunders(nginx_tree_states, salt=salt, pillar=pillar, opts={"test": True})
     assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)
     assert waited == []
@@ -233,139 +41,21 @@ def test_a_drain_waits_for_the_requests_in_flight(
     assert ("2 requests still under way there after 90 s" in done["comment"]) is bool(waits)
 
 
-REASONS = {
-    "an error in a site": (
-        '2026/01/01 00:00:00 [emerg] 7#7: unknown directive "x" in /tmp/c/sites/shop.conf:3\n'
-        "nginx: configuration file /tmp/c/nginx.conf test failed\n",
-        'unknown directive "x" in sites/shop.conf:3',
-    ),
-    "an error after a warning": (
-        "nginx: [warn] conflicting server name\nnginx: [emerg] host not found in upstream\n",
-        "host not found in upstream",
-    ),
-    "nothing in brackets": ("Segmentation fault\n", "Segmentation fault"),
-    "nothing": ("", "nginx gave no reason"),
-}
-
-
-@pytest.mark.parametrize("output, expected", REASONS.values(), ids=REASONS)
-def test_the_reason_is_one_line_without_the_candidates_directory(nginx_tree, output, expected):
-    assert nginx_tree.reason_of(output, "/tmp/c") == expected
-
-
-@pytest.fixture
-def judged(nginx_tree, monkeypatch, tmp_path):
-    """Give the module an ``nginx -t`` that refuses a tree with ``bad`` in a file, on a host where nginx is not up."""
-    checked = []
-
-    def run(command, **_options):
-        candidate = os.path.dirname(command[-1])
-        checked.append(candidate)
-        for path, _, names in sorted(os.walk(candidate)):
-            for name in sorted(names):
-                with open(os.path.join(path, name), errors="replace") as stream:
-                    if re.search("bad", stream.read()):
-                        said = f"nginx: [emerg] bad in {path}/{name}:1\n"
-                        return subprocess.CompletedProcess(command, 1, "", said)
-        return subprocess.CompletedProcess(command, 0, "", "")
-
-    monkeypatch.setattr(nginx_tree.subprocess, "run", run)
-    monkeypatch.setattr(nginx_tree, "PID_FILE", str(tmp_path / "none.pid"))
-    return checked
-
-
-def texts(root):
-    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
-
-
-PROMOTED = {
-    "all is well": ({"nginx.conf": "new\n", "sites/faq.conf": "faq\n", "upstreams/faq.conf": "up\n"}, {}),
-    "a site goes": ({"sites/shop.conf": None}, {}),
-    "one of two sites is bad": (
-        {"nginx.conf": "new\n", "sites/faq.conf": "bad\n", "sites/shop.conf": "new\n"},
-        {"sites/faq.conf": "bad in sites/faq.conf:1"},
-    ),
-    "what is said of a bad site's certificate stays with it": (
-        {"sites/faq.conf": "bad\n", "tls/faq.conf": "faq\n", "sites/shop.conf": "new\n", "tls/shop.conf": None},
-        {"sites/faq.conf": "bad in sites/faq.conf:1"},
-    ),
-    "all sites are bad": (
-        {"sites/faq.conf": "bad\n", "sites/shop.conf": "bad\n"},
-        {"sites/faq.conf": "bad in sites/faq.conf:1", "sites/shop.conf": "bad in sites/shop.conf:1"},
-    ),
-}
-
-
-@pytest.mark.parametrize("changes, refused", PROMOTED.values(), ids=PROMOTED)
-def test_what_nginx_accepts_goes_live_and_a_bad_site_stays_as_it_was(nginx_tree, judged, root, changes, refused):
-    before = texts(root)
-    assert nginx_tree.promote(str(root), changes) == refused
-    kept = {*refused, *(path.replace("sites/", "tls/") for path in refused)}
-    live = before | {path: text for path, text in changes.items() if path not in kept}
-    assert texts(root) == {path: text for path, text in live.items() if text is not None}
-    assert not any(os.path.exists(candidate) for candidate in judged)
-
-
-def test_a_bad_main_file_leaves_the_live_tree_alone(nginx_tree, judged, root):
-    before = texts(root)
-    with pytest.raises(CommandExecutionError) as raised:
-        nginx_tree.promote(str(root), {"nginx.conf": "bad\n", "sites/shop.conf": "new\n"})
-    assert str(raised.value) == "nginx refuses the configuration; the live one stays: bad in nginx.conf:1"
-    assert texts(root) == before
-
-
-def test_a_site_whose_port_another_process_has_stays_as_it_was(nginx_tree, judged, root):
-    before = texts(root)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        bad = f"server {{\n    listen 127.0.0.1:{port};\n}}\n"
-        refused = nginx_tree.promote(str(root), {"sites/faq.conf": bad, "sites/shop.conf": "new\n"})
-    assert refused == {
-        "sites/faq.conf": f"127.0.0.1:{port} is taken by another process; "
-        "stop that (ss -ltnp) or give the app another port"
-    }
-    assert texts(root) == before | {"sites/shop.conf": "new\n"}
-
-
-@pytest.mark.parametrize("live, changed", [("sites/shop.conf", "sites/faq.conf"), ("nginx.conf", "nginx.conf")])
-def test_a_port_that_nginx_has_itself_is_not_taken(nginx_tree, judged, root, live, changed):
-    with socket.create_server(("127.0.0.1", 0)) as own:
-        listen = f"listen 127.0.0.1:{own.getsockname()[1]};\n"
-        (root / live).write_text(listen)
-        assert nginx_tree.promote(str(root), {changed: f"{listen}# new\n", "sites/shop.conf": "new\n"}) == {}
-
-
-def test_a_tree_that_nginx_does_not_take_does_not_stay(nginx_tree, judged, root, monkeypatch):
-    def reload():
-        raise CommandExecutionError("nginx does not reload")
-
-    monkeypatch.setattr(nginx_tree, "reload", reload)
-    (root / "sites/shop.conf").write_bytes(b"damaged \xff\n")
-    before = {path: (root / path).read_bytes() for path in ("nginx.conf", "sites/shop.conf")}
-    with pytest.raises(CommandExecutionError, match=r"^nginx does not reload$"):
-        nginx_tree.promote(str(root), {"nginx.conf": "new\n", "sites/shop.conf": None, "sites/faq.conf": "faq\n"})
-    assert {path: (root / path).read_bytes() for path in before} == before
-    assert not (root / "sites/faq.conf").exists()
-
-
 @pytest.mark.parametrize("of", ["files", "certificates"])
-def test_what_nginx_refuses_is_told_before_it_is_to_read_it(nginx_tree_states, dunders, of):
+def test_what_nginx_refuses_is_told_before_it_is_to_read_it(nginx_tree_states, dunders, monkeypatch, of):
     told = []
 
     def promote(root, texts):
         raise CommandExecutionError("nginx refuses the configuration; the live one stays: conf.d/mine.conf:1")
 
-    salt = {
-        "nginx_tree.rendered": lambda *_: {},
-        "nginx_tree.changes": lambda *_: {},
-        "nginx_tree.is_stale": lambda *_: True,
-        "nginx_tree.runs": lambda: True,
-        "nginx_tree.promote": promote,
-        "nginx_tree.reload": lambda: told.append(True),
-        "site_certificate.path": str,
-        "site_certificate.snippets": dict,
-    }
-    dunders(nginx_tree_states, salt=salt, pillar={"nginx": {"sites": {}}}, opts={"test": False})
+    monkeypatch.setattr(tree, "rendered", lambda *_: {})
+    monkeypatch.setattr(tree, "changes", lambda *_: {})
+    monkeypatch.setattr(tree, "promote", promote)
+    monkeypatch.setattr(workers, "is_stale", lambda *_: True)
+    monkeypatch.setattr(workers, "runs", lambda: True)
+    monkeypatch.setattr(workers, "reload", lambda: told.append(True))
+    salt = {"site_certificate.path": str, "site_certificate.snippets": dict}
+    dunders(nginx_tree_states, salt=salt, pillar={"nginx": {"sites": {}, "peers": {}}}, opts={"test": False})
     name = "/etc/nginx"
     ret = nginx_tree_states.current(name, "", []) if of == "files" else nginx_tree_states.mod_watch(name)
     assert (ret["result"], ret["changes"], told) == (False, {}, [])

@@ -76,7 +76,7 @@ def test_a_failure_is_kept_when_what_is_watched_has_changed(request, dunders, tm
     dunders(
         states,
         salt=Fails(error),
-        pillar={"nginx": {"sites": {}}},
+        pillar={"nginx": {"sites": {}, "peers": {}}},
         opts={"test": False},
         running={},
         lowstate=[],

@@ -40,14 +40,14 @@ DOUBLED = 5
 MEMORY = 600
 
 
-# --- The files, as the module nginx_tree writes them -----------------------------------------------------------------
+# --- The files, as saltern.web.peers writes them ----------------------------------------------------------------------
 
 PEER = re.compile(r"^(?:# )?server (\S+) .*; # (\S+)( is drained)?( is out)?$", re.MULTILINE)
 ASKED = re.compile(r"whether it is ready: (\d+) within (\d+) s\.$", re.MULTILINE)
 
 
 def mark(text, out):
-    """Write which peers are out; see the module nginx_tree."""
+    """Write which peers are out; see ``saltern.web.peers``."""
     left = [name for _, name, drained, _ in PEER.findall(text) if not drained and name not in out]
 
     def line(match):

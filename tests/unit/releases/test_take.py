@@ -33,7 +33,7 @@ def test_a_run_that_a_signal_ends_leaves_one_release_running(monkeypatch, step, 
     monkeypatch.setattr(store, "current", lambda _: serves)
     monkeypatch.setattr(history, "note", lambda *_, **__: None)
     monkeypatch.setattr(in_flight, "drain", lambda *_: taken.append("counted") or {})
-    host = Host.of({"nginx_tree.old_workers": list}, {}, {})
+    host = Host.of({}, {}, {})
     monkeypatch.setattr(take, "_take_back", lambda *_, **__: taken.append("taken back"))
     monkeypatch.setattr(report, "message", lambda *_: "")
     monkeypatch.setattr(serving, "leaving", lambda _: [])

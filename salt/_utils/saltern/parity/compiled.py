@@ -8,6 +8,7 @@ from typing import Any
 import salt.utils.json
 
 from saltern.parity.tree import Functions, refuse
+from saltern.web import tree
 
 Chunk = dict[str, Any]
 # A value by kind and name.
@@ -64,7 +65,12 @@ def contents(functions: Functions, chunks: Sequence[Chunk]) -> dict[str, str]:
     found: dict[str, str] = {}
     for chunk in chunks:
         if chunk["state"] == "nginx_tree":
-            rendered = functions["nginx_tree.rendered"](chunk["template"], chunk["apps"])
+            rendered = tree.rendered(
+                lambda name, *arguments, **named: functions[name](*arguments, **named),
+                functions["settings.load"]("nginx")["peers"],
+                chunk["template"],
+                chunk["apps"],
+            )
             found |= {f"{chunk['__id__']} {path}": text for path, text in rendered.items()}
         elif chunk.get("template") == "jinja":
             context = chunk.get("context", {})

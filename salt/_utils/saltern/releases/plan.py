@@ -18,6 +18,7 @@ from saltern.releases.process import Ports
 from saltern.releases.refusal import shown
 from saltern.releases.store import Changes, Record
 from saltern.system import files
+from saltern.web import tree
 
 Settings = Mapping[str, Any]
 
@@ -265,7 +266,7 @@ def _differences(host: Host, app: str, number: int, ports: Ports) -> tuple[Chang
         changes[path] = {"old": "as it was", "new": "as declared"}
     changes |= store.misplaced(app, number)
     for path in serving.unserved(host, app, ports):
-        changes[f"{serving.NGINX}/{path}"] = {"old": "as it was", "new": "as declared"}
+        changes[f"{tree.ROOT}/{path}"] = {"old": "as it was", "new": "as declared"}
     others = [other for _, other in processes.releases(app) if other != number]
     stale = [processes.path(app, other) for other in others]
     for path in [*stale, *processes.leftovers(app), *store.leftovers(app)]:

@@ -1,6 +1,6 @@
 """What nginx serves of an app on its host, and what it has in flight for it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from saltern.attachments.host import Host
 from saltern.releases import history, supervisor
@@ -8,16 +8,14 @@ from saltern.releases import process as processes
 from saltern.releases.move import Move
 from saltern.releases.process import Ports
 from saltern.system import files
-from saltern.web import in_flight
-
-NGINX = "/etc/nginx"
+from saltern.web import in_flight, tree, workers
 
 
 def _servers(host: Host, app: str, ports: Ports) -> dict[str, str]:
     """Return the file of nginx's tree that names the web processes, if nginx serves the app here."""
     if app not in host.pillar["nginx"]["fronts"]:
         return {}
-    return {host.ask("nginx_tree.upstream_path", app): host.ask("nginx_tree.upstream", filter(None, ports.values()))}
+    return {tree.upstream_path(app): tree.upstream(filter(None, ports.values()))}
 
 
 def serve(host: Host, app: str, ports: Ports) -> None:
@@ -29,7 +27,7 @@ def serve(host: Host, app: str, ports: Ports) -> None:
     """
     texts = unserved(host, app, ports)
     if texts:
-        host.ask("nginx_tree.promote", NGINX, texts)
+        tree.promote(tree.ROOT, texts)
 
 
 def serve_again(host: Host, app: str, number: int) -> None:
@@ -55,7 +53,7 @@ def unserved(host: Host, app: str, ports: Ports) -> dict[str, str]:
     return {
         path: text
         for path, text in texts.items()
-        if files.read(f"{NGINX}/{path}", errors="replace") != text or host.ask("nginx_tree.is_stale", NGINX, [path])
+        if files.read(f"{tree.ROOT}/{path}", errors="replace") != text or workers.is_stale(tree.ROOT, [path])
     }
 
 
@@ -92,18 +90,10 @@ def wait(move: Move, servers: Sequence[str], numbers: Iterable[int | None]) -> N
         return
     limits = move.settings["in_flight"]
     what = f"{move.app}: {' and '.join(f'v{number}' for number in numbers if number is not None)}"
-    cut = in_flight.drain(workers(move.host), servers, move.app, limits["requests"], limits["streams"], what)
+    cut = in_flight.drain(workers.old, servers, move.app, limits["requests"], limits["streams"], what)
     tell_of(
         move, cut_off(cut, {kind: f"not ended in {limits[kind]} s (app.{move.app}.in_flight.{kind})" for kind in cut})
     )
-
-
-def workers(host: Host) -> Callable[[], list[int]]:
-    """Return what lists nginx's workers from before a reload.
-
-    :param host: the host.
-    """
-    return lambda: list(host.ask("nginx_tree.old_workers"))
 
 
 def tell_of(move: Move, what: str, number: int | None = None) -> None:

@@ -11,7 +11,7 @@ from saltern.releases import ends, history, report, serving, staging, store
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
 from saltern.releases.steps import AFTER, Steps, stop_others
-from saltern.web import in_flight
+from saltern.web import in_flight, workers
 
 
 def take(steps: Steps, move: Move, event: str | None = None, details: Mapping[str, Any] | None = None) -> None:
@@ -56,7 +56,7 @@ def _interrupted(steps: Steps, name: str, move: Move, error: BaseException, star
         reason = report.message(move, name, Refusal(f"the run was ended by {ends.ended_by(error)}"), started)
         _take_back(move, reason, is_patient=False)
     elif name in AFTER:
-        cut = in_flight.drain(serving.workers(move.host), serving.leaving(move), move.app, 0, 0)
+        cut = in_flight.drain(workers.old, serving.leaving(move), move.app, 0, 0)
         serving.tell_of(
             move, serving.cut_off(cut, dict.fromkeys(cut, f"when the run was ended by {ends.ended_by(error)}"))
         )
@@ -82,7 +82,7 @@ def _take_back(move: Move, reason: str, is_patient: bool = True) -> None:
             # Between the switch and the link it may have been sent requests.
             limits = move.settings["in_flight"] if is_patient else {"requests": 0, "streams": 0}
             servers, what = serving.servers_of(app, [move.number]), f"{app}: v{move.number}"
-            cut = in_flight.drain(serving.workers(move.host), servers, app, limits["requests"], limits["streams"], what)
+            cut = in_flight.drain(workers.old, servers, app, limits["requests"], limits["streams"], what)
             serving.tell_of(move, serving.cut_off(cut, dict.fromkeys(cut, "when it was taken back")), move.number)
         stop_others(app, left)
     with contextlib.suppress(OSError):

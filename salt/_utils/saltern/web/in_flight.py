@@ -61,7 +61,7 @@ def drain(
     A request whose answer has not begun is waited for until nginx itself gives it up. WebSockets and streams of events
     have a time of their own: they do not end by themselves.
 
-    :param workers: returns the PIDs of nginx's workers from before a reload; see ``nginx_tree.old_workers``.
+    :param workers: returns the PIDs of nginx's workers from before a reload; see ``workers.old``.
     :param servers: such as ``127.0.0.1:8101``.
     :param app: whose uploads count: those are for these servers. ``None`` where any other server takes them.
     :param requests: seconds for requests, uploads and downloads.
