@@ -6,7 +6,8 @@ from typing import Any
 from saltern import services
 from saltern.attachments import parts
 from saltern.attachments.host import Host
-from saltern.services.base import Requisite, Resource, Target
+from saltern.services.base import Requisite, Target
+from saltern.services.resource import Resource
 
 
 def url(target: Target, app: str, secret: str = "") -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from saltern import apps as apps_
 from saltern import services
-from saltern.services.base import LOOPBACK, Hosts, Resource, Settings, Target
+from saltern.services.base import LOOPBACK, Hosts, Settings, Target
+from saltern.services.resource import Resource
 
 # Begins what is said of settings of a resource that no app attaches, after their path.
 UNATTACHED = ": no app attaches it; "

@@ -10,7 +10,8 @@ from saltern.attachments import parts
 from saltern.attachments.config import targets, url
 from saltern.attachments.host import Host
 from saltern.releases import store
-from saltern.services.base import Resource, Target
+from saltern.services.base import Target
+from saltern.services.resource import Resource
 
 
 def renewed(host: Host, app: str, number: int, current: int) -> tuple[dict[str, str], list[str]]:

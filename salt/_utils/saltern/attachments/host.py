@@ -10,7 +10,8 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
-from saltern.services.base import Ask, Resource, Target
+from saltern.services.base import Ask, Target
+from saltern.services.resource import Resource
 
 # The user of a resource by which the host itself asks it. No app can have this name.
 OPERATOR = "operator"

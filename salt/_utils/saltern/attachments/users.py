@@ -9,7 +9,8 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.attachments.host import Host
 from saltern.releases import process, store
-from saltern.services.base import LOOPBACK, Resource
+from saltern.services.base import LOOPBACK
+from saltern.services.resource import Resource
 
 
 def holders(host: Host, service: Resource, leaving: bool = True, staying: Collection[str] = ()) -> dict[str, list[str]]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from saltern.services.base import Resource, Service
+from saltern.services.base import Service
+from saltern.services.resource import Resource
 
 __all__ = ["Resource", "Service", "attachable", "formulas", "listed", "named", "on", "parted", "resources"]
 

@@ -17,7 +17,8 @@ from urllib.parse import SplitResult
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.services.base import AUTHORITIES, LOOPBACK, Ask, Requisite, Resource, Settings, Target
+from saltern.services.base import AUTHORITIES, LOOPBACK, Ask, Requisite, Settings, Target
+from saltern.services.resource import Resource
 from saltern.services.steps import Run, Step, Work
 from saltern.system import files, sockets
 

@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
 from saltern.services import postgres_lent
-from saltern.services.base import AUTHORITIES, Ask, Requisite, Resource, Settings, Target, is_attached
+from saltern.services.base import AUTHORITIES, Ask, Requisite, Settings, Target
+from saltern.services.resource import Resource, is_attached
 from saltern.services.sql import literal
 from saltern.services.steps import Work
 from saltern.system.sizes import megabytes

@@ -15,7 +15,8 @@ from typing import Any
 
 from saltern.attachments.host import Host, Lent
 from saltern.attachments.users import holders
-from saltern.services.base import LOOPBACK, Resource
+from saltern.services.base import LOOPBACK
+from saltern.services.resource import Resource
 from saltern.services.sql import NO_POWERS, POWERS, literal, matches, name_of, names, scram
 from saltern.services.steps import Run, Step
 from saltern.system import files

@@ -13,8 +13,9 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import users
 from saltern.services import rabbitmq_broker as broker
-from saltern.services.base import LOOPBACK, Ask, Requisite, Resource, Settings, Target, is_attached
+from saltern.services.base import LOOPBACK, Ask, Requisite, Settings, Target
 from saltern.services.rabbitmq_broker import PORT, UNIT, Definitions
+from saltern.services.resource import Resource, is_attached
 from saltern.services.steps import Run, Step, Work
 from saltern.system.sizes import megabytes
 

@@ -9,7 +9,8 @@ from urllib.parse import SplitResult
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.services.base import AUTHORITIES, Ask, Requisite, Resource, Settings, Target, is_attached
+from saltern.services.base import AUTHORITIES, Ask, Requisite, Settings, Target
+from saltern.services.resource import Resource, is_attached
 from saltern.system.sizes import megabytes, size_of
 
 # The last of an app's hundred ports is its instance's, and those before it are its other instances'; see
