@@ -207,6 +207,9 @@ class Attendant:
             os.kill(0, signal.SIGSTOP)
         with contextlib.suppress(OSError):
             self.line.send(GO_ON)
+            if said == ASKS:
+                # Its answer comes once the command may read: a Ctrl-Z that came before that would be lost.
+                self.line.recv(SIZE)
         return None
 
     def _read(self):
@@ -304,6 +307,8 @@ def _keep(account, command, slave, line, is_first):
         if is_asking:
             os.tcsetpgrp(slave, group)
         os.killpg(group, signal.SIGCONT)
+        if is_asking:
+            line.send(GO_ON)
     line.send(ENDED + struct.pack("=i", status))
     os._exit(0)
 
