@@ -1,16 +1,12 @@
 """Connections to the Redis instances of this host: what they serve, and to whom."""
 
-import contextlib
-import os
-import socket
-import ssl
-
 from salt.exceptions import CommandExecutionError
+
+from saltern.tls import served
 
 __load__ = ["admit", "admitted", "admitted_by", "connected", "read_certificate", "remote", "serves"]
 
 LOOPBACK = "127.0.0.1"
-TIMEOUT = 5
 
 
 def serves(port, path):
@@ -27,8 +23,8 @@ def serves(port, path):
 
         salt-call redis_connection.serves 8199 /etc/ssl/saltern/redis.pem
     """
-    with _connected(port) as connection:
-        return os.path.exists(path) and connection.getpeercert(binary_form=True) == _read(path)
+    with served.connected("Redis", port) as connection:
+        return served.is_of(connection, path)
 
 
 def read_certificate(name, port, path):
@@ -128,7 +124,7 @@ def clients(text):
 def _asked(name, port, *commands):
     """Send commands as the host's own user, and return the answers."""
     secret, answers = __salt__["attachment.operator_password"](name), []
-    with _connected(port) as connection, connection.makefile("rwb") as stream:
+    with served.connected("Redis", port) as connection, connection.makefile("rwb") as stream:
         for words in (["AUTH", "operator", secret], *commands):
             stream.write(encoded(words))
             stream.flush()
@@ -187,21 +183,3 @@ def remote(port):
     found = psutil.net_connections("tcp")
     at = {one.raddr.ip for one in found if one.status == "ESTABLISHED" and one.laddr.port == port and one.raddr}
     return sorted(at - own)
-
-
-@contextlib.contextmanager
-def _connected(port):
-    # Which certificate it serves is the question: it may have expired, or be of an authority that nobody trusts.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with socket.create_connection((LOOPBACK, port), TIMEOUT) as plain, context.wrap_socket(plain) as connection:
-            yield connection
-    except OSError as error:
-        raise CommandExecutionError(f"Redis at port {port} does not answer: {error.strerror or error}") from None
-
-
-def _read(path):
-    with open(path, encoding="ascii") as stream:
-        _, mark, certificate = stream.read().partition(ssl.PEM_HEADER)
-    return ssl.PEM_cert_to_DER_cert(f"{mark}{certificate.partition(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}")

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
@@ -21,6 +19,7 @@ from saltern.services.base import AUTHORITIES, LOOPBACK, Ask, Requisite, Setting
 from saltern.services.resource import Resource
 from saltern.services.steps import Run, Step, Work
 from saltern.system import files, sockets
+from saltern.tls import served
 
 # Its port among an app's hundred; see formulas/app/README.md. Those of Redis begin after it.
 OFFSET = 89
@@ -38,8 +37,8 @@ UNITS = "/etc/systemd/system"
 MOST_LOGINS = 8
 # Beside its items: MB for itself, and KB for each connection, which has buffers of its own and of TLS.
 OVERHEAD, CONNECTION = 64, 96
-# Seconds: an answer takes at most, and a start or a reload, which memcached does once a second.
-TIMEOUT, SETTLED = 5, 10
+# Seconds that a start takes at most, and a reload, which memcached does once a second.
+SETTLED = 10
 
 INSTANCE = re.compile(r"memcached@(.+)\.service\.d")
 TOLD = re.compile(r"# The instance \S+, which belongs to the app (\S+) and listens at the port (\d+)\.")
@@ -320,21 +319,9 @@ def _ended(run: Run, names: list[str]) -> Step:
 
 
 @contextlib.contextmanager
-def _connected(port: int) -> Iterator[ssl.SSLSocket]:
-    # Which certificate it serves is a question: it may have expired, or be of an authority that nobody trusts.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with socket.create_connection((LOOPBACK, port), TIMEOUT) as plain, context.wrap_socket(plain) as connection:
-            yield connection
-    except OSError as error:
-        raise CommandExecutionError(f"memcached at port {port} does not answer: {error.strerror or error}") from None
-
-
-@contextlib.contextmanager
 def _session(port: int, login: str, password: str) -> Iterator[BinaryIO]:
     """Log in: memcached takes what is set first for that; see "Authentication" in its protocol.txt."""
-    with _connected(port) as connection, cast(BinaryIO, connection.makefile("rwb")) as stream:
+    with served.connected("memcached", port) as connection, cast(BinaryIO, connection.makefile("rwb")) as stream:
         words = f"{login} {password}".encode()
         if _asked(stream, b"set login 0 0 %d\r\n%s" % (len(words), words)) != "STORED":
             raise CommandExecutionError(f"memcached at port {port} does not let in {login}")
@@ -362,10 +349,8 @@ def _wait(name: str, port: int, who: tuple[str, str]) -> None:
 
 def _serves(port: int) -> bool:
     """Tell whether an instance serves the certificate that is on the disk."""
-    _, mark, rest = (files.read(CERTIFICATE) or "").partition(ssl.PEM_HEADER)
-    own = ssl.PEM_cert_to_DER_cert(f"{mark}{rest.partition(ssl.PEM_FOOTER)[0]}{ssl.PEM_FOOTER}") if mark else b""
-    with _connected(port) as connection:
-        return connection.getpeercert(binary_form=True) == own
+    with served.connected("memcached", port) as connection:
+        return served.is_of(connection, CERTIFICATE)
 
 
 def _refresh(name: str, port: int, who: tuple[str, str]) -> None:

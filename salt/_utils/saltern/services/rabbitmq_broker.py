@@ -12,8 +12,6 @@ import json
 import os
 import pwd
 import re
-import socket
-import ssl
 import struct
 import subprocess
 import time
@@ -22,10 +20,9 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.services.base import LOOPBACK
 from saltern.services.steps import Run, Step
 from saltern.system import files
-from saltern.tls import certificate
+from saltern.tls import served as certificates
 
 PORT = 5671
 UNIT = "rabbitmq-server"
@@ -33,8 +30,8 @@ HOME = "/var/lib/rabbitmq"
 COMMAND = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 # What the broker takes over is in this file meanwhile: a command line can be read by everybody.
 TOLD = "/run/saltern-rabbitmq.json"
-# Seconds in which the broker answers a question, or a TLS handshake; and for which its answer counts.
-ANSWER, HANDSHAKE, COUNTS = 120, 5, 10
+# Seconds in which the broker answers a question, and for which its answer counts.
+ANSWER, COUNTS = 120, 10
 
 # Whose a vhost is: its description, which an app cannot change.
 MARK = "Managed by Saltern for the app {}."
@@ -293,11 +290,9 @@ def served(run: Run, name: str) -> Step:
     if run.changed(UNIT) or run.host.ask("service_config.started", UNIT) is None:
         return Step(f"{UNIT} reads its certificate at its start")
     if not (run.host.is_dry and run.changed(name)) and os.path.exists(name):
-        with open(name, encoding="ascii") as stream:
-            text = certificate.parted(stream.read())[1]
-        its = ssl.PEM_cert_to_DER_cert(text[: text.index(ssl.PEM_FOOTER)] + ssl.PEM_FOOTER)
-        if _serves() == its:
-            return Step(f"{UNIT} serves its certificate")
+        with certificates.connected("RabbitMQ", PORT) as connection:
+            if certificates.is_of(connection, name):
+                return Step(f"{UNIT} serves its certificate")
     changes = {UNIT: {"old": "another certificate", "new": "served"}}
     return Step(f"{UNIT} serves its certificate", changes, forget)
 
@@ -305,17 +300,3 @@ def served(run: Run, name: str) -> Step:
 def forget() -> None:
     """Have the broker read its certificate again: Erlang keeps what it has read of such files."""
     ctl("eval", "ssl:clear_pem_cache().")
-
-
-def _serves() -> bytes | None:
-    # Which certificate it serves is the question: it may have expired, or be of an authority that nobody trusts.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection((LOOPBACK, PORT), HANDSHAKE) as plain,
-            context.wrap_socket(plain) as connection,
-        ):
-            return connection.getpeercert(binary_form=True)
-    except OSError as error:
-        raise CommandExecutionError(f"RabbitMQ at port {PORT} does not answer: {error.strerror or error}") from None
