@@ -4,22 +4,13 @@ import json
 
 import pytest
 
-# Sends lines to a memcached instance with the login of the URL, or of the parts of one, that a process has in its
-# environment, or another one.
-LINES = """
-import json, socket, ssl, sys, urllib.parse
-pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-with open(f"/proc/{pid}/environ", "rb") as stream:
-    environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
-if variable.encode() in environ:
-    url = urllib.parse.urlsplit(environ[variable.encode()].decode())
-    parts = {"HOST": url.hostname, "PORT": url.port, "USER": url.username}
-    parts["PASSWORD"] = urllib.parse.unquote(url.password)
-    parts |= {key.upper(): value for key, value in urllib.parse.parse_qsl(url.query)}
-else:
-    prefix = variable if variable == "PG" else variable + "_"
-    parts = {name.decode()[len(prefix):]: value.decode() for name, value in environ.items()
-             if name.startswith(prefix.encode())}
+from verify.attached import PARTS
+
+# Sends lines to a memcached instance as a process would, or with another login.
+LINES = (
+    PARTS
+    + """
+import socket, ssl
 login, password = changes.get("login", parts["USER"]), changes.get("password", parts["PASSWORD"])
 context = ssl.create_default_context(cafile=changes.get("authorities", parts["SSL_CA_CERTS"]))
 words = f"{login} {password}"
@@ -41,6 +32,7 @@ except OSError as error:
     answers.append(type(error).__name__)
 print(json.dumps(answers))
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,30 +7,23 @@ import re
 import pytest
 import yaml
 
+from verify.attached import PARTS
+
 SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem")
 
-# Connects with the URL, or the parts of one, that a process has in its environment, changed as the arguments say. No
-# password in a title.
-CONNECT = """
-import json, os, subprocess, sys, urllib.parse
-pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-with open(f"/proc/{pid}/environ", "rb") as stream:
-    environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
-if variable.encode() in environ:
-    url = urllib.parse.urlsplit(environ[variable.encode()].decode())
-    unquote, query = urllib.parse.unquote, dict(urllib.parse.parse_qsl(url.query))
-    access = {"PGHOST": url.hostname, "PGPORT": str(url.port or 5432), "PGUSER": unquote(url.username),
-              "PGPASSWORD": unquote(url.password), "PGDATABASE": unquote(url.path[1:]),
-              "PGSSLMODE": query["sslmode"], "PGSSLROOTCERT": query["sslrootcert"]}
-else:
-    prefix = variable if variable == "PG" else variable + "_"
-    names = ("HOST", "PORT", "USER", "PASSWORD", "DATABASE", "SSLMODE", "SSLROOTCERT")
-    access = {"PG" + name: environ[(prefix + name).encode()].decode() for name in names}
+# Connects as a process would, or with changes. No password is in a title.
+CONNECT = (
+    PARTS
+    + """
+import subprocess
+names = ("HOST", "PORT", "USER", "PASSWORD", "DATABASE", "SSLMODE", "SSLROOTCERT")
+access = {"PG" + name: str(parts[name]) for name in names} | {"PGPORT": str(parts["PORT"] or 5432)}
 access = {"PGCONNECT_TIMEOUT": "5"} | access | changes
 done = subprocess.run(["psql", "-XAtqc", "SELECT current_user || '@' || current_database()"], env=os.environ | access,
                       capture_output=True, text=True)
 print(json.dumps({"out": done.stdout.strip(), "error": done.stderr.strip()}))
 """
+)
 
 # Ends with the number of the error, or 0.
 CONNECT_LOCALLY = """

@@ -2,22 +2,13 @@
 
 import pytest
 
-# Sends commands to a Redis instance with the password of the URL, or of the parts of one, that a process has in its
-# environment, or another one.
-COMMANDS = """
-import json, socket, ssl, sys, urllib.parse
-pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-with open(f"/proc/{pid}/environ", "rb") as stream:
-    environ = dict(item.split(b"=", 1) for item in stream.read().split(bytes(1)) if b"=" in item)
-if variable.encode() in environ:
-    url = urllib.parse.urlsplit(environ[variable.encode()].decode())
-    parts = {"HOST": url.hostname, "PORT": url.port, "USER": url.username}
-    parts["PASSWORD"] = urllib.parse.unquote(url.password)
-    parts |= {key.upper(): value for key, value in urllib.parse.parse_qsl(url.query)}
-else:
-    prefix = variable if variable == "PG" else variable + "_"
-    parts = {name.decode()[len(prefix):]: value.decode() for name, value in environ.items()
-             if name.startswith(prefix.encode())}
+from verify.attached import PARTS
+
+# Sends commands to a Redis instance as a process would, or with another password.
+COMMANDS = (
+    PARTS
+    + """
+import socket, ssl
 user, password = parts["USER"], changes.get("password", parts["PASSWORD"])
 assert parts["SSL_CERT_REQS"] == "required"
 context = ssl.create_default_context(cafile=changes.get("authorities", parts["SSL_CA_CERTS"]))
@@ -40,6 +31,7 @@ except OSError as error:
     answers.append(type(error).__name__)
 print(json.dumps(answers))
 """
+)
 
 
 @pytest.fixture(scope="module")
