@@ -12,6 +12,7 @@ import re
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.apps import declared
 from saltern.web import tree
 
 __load__ = ["due", "gone", "issue", "pair", "refused", "remove"]
@@ -66,7 +67,7 @@ def due(app):
     """
     server = re.search(r"^server = (\S+)$", _read(f"{CONFIG}/renewal/{PREFIX}{app}.conf") or "", re.MULTILINE)
     wanted = __pillar__["nginx"]["tls"]["acme"]["server"]
-    return reason(pair(app), __pillar__["app"][app]["domains"], server and server[1], wanted, _now())
+    return reason(pair(app), _settings(app)["domains"], server and server[1], wanted, _now())
 
 
 def reason(text, domains, server, wanted, now):
@@ -141,7 +142,7 @@ def command(app):
     words += ["--key-type", "ecdsa", "--deploy-hook", HOOK]
     # It is asked for only where what is there does not do.
     words += ["--force-renewal", "--renew-with-new-domains"]
-    return [*words, *(word for domain in __pillar__["app"][app]["domains"] for word in ("--domain", domain))]
+    return [*words, *(word for domain in _settings(app)["domains"] for word in ("--domain", domain))]
 
 
 def failure(output):
@@ -242,3 +243,8 @@ def _read(path):
 
 def _now():
     return datetime.datetime.now(datetime.UTC)
+
+
+def _settings(app):
+    """Return the settings of an app, which an operator may have typed."""
+    return declared(__pillar__["app"], app)

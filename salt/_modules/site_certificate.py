@@ -12,6 +12,7 @@ import ssl
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.apps import declared
 from saltern.system import files
 from saltern.tls import certificate as hosts_own
 
@@ -164,7 +165,7 @@ def source(app):
 
         salt-call site_certificate.source tickets
     """
-    return "pillar" if __pillar__["app"][app]["site"].get("certificate") else __pillar__["nginx"]["tls"]["source"]
+    return "pillar" if _settings(app)["site"].get("certificate") else __pillar__["nginx"]["tls"]["source"]
 
 
 def by_acme():
@@ -198,9 +199,9 @@ def pair(app):
 
     CLI Example: none, it would print a private key.
     """
-    kind, there, domains = source(app), _read(path(app)), __pillar__["app"][app]["domains"]
+    kind, there, domains = source(app), _read(path(app)), _settings(app)["domains"]
     if kind == "pillar":
-        return joined(__pillar__["app"][app]["site"]["key"], __pillar__["app"][app]["site"]["certificate"])
+        return joined(_settings(app)["site"]["key"], _settings(app)["site"]["certificate"])
     if kind == "acme":
         # Whatever was there before the first one serves until then.
         issued = __salt__["acme.pair"](app)
@@ -251,9 +252,9 @@ def write(app, text):
     CLI Example: none, it serves the state ``certificate.site``.
     """
     if text is None and source(app) == "acme":
-        text = placeholder(__pillar__["app"][app]["domains"], _now())
+        text = placeholder(_settings(app)["domains"], _now())
     elif text is None:
-        domains = __pillar__["app"][app]["domains"]
+        domains = _settings(app)["domains"]
         text = hosts_own.issued_here(__opts__["id"], domains[0], domains)
     files.write(path(app), text, 0o600)
 
@@ -381,3 +382,8 @@ def _read(path):
 
 def _now():
     return datetime.datetime.now(datetime.UTC)
+
+
+def _settings(app):
+    """Return the settings of an app, which an operator may have typed."""
+    return declared(__pillar__["app"], app)

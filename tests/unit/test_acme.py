@@ -204,3 +204,8 @@ def test_only_our_own_lineages_are_gone(host, acme):
     assert acme.gone(["shop"]) == ["faq"]
     acme.remove(["faq"])
     assert host.commands == [["certbot", "delete", "--non-interactive", "--cert-name", "saltern-faq"]]
+
+
+def test_an_app_that_is_not_declared_is_told_by_its_name(host, acme):
+    with pytest.raises(CommandExecutionError, match=r"^tickets: no app of this host .*; expected one of shop$"):
+        acme.due("tickets")

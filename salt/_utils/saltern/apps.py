@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
+
 from saltern.attachments import parts
 
 App = Mapping[str, Any]
@@ -13,6 +15,20 @@ SLOT = 49
 
 # A variable's name is that of a file, too.
 LONGEST = 255
+
+
+def declared(apps: Mapping[str, Any], app: str) -> App:
+    """Return the settings of an app of this host.
+
+    :param apps: the settings of all apps.
+    :param app: the app's name, as somebody typed it.
+    :raises CommandExecutionError: when no app of the host has this name.
+    """
+    if app not in apps:
+        known = ", ".join(sorted(apps)) or "none"
+        raise CommandExecutionError(f"{app}: no app of this host has this name; expected one of {known}")
+    settings: App = apps[app]
+    return settings
 
 
 def web_ports(one: App) -> set[int]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import apps
 from saltern.attachments import host
 from saltern.builds import links, manifest, room, source, tarball, venv, wheels
 from saltern.builds.description import damage_of, describe
@@ -66,10 +67,7 @@ class Host:
 
         :raises CommandExecutionError: where none of this host has the name.
         """
-        if app not in self.pillar["app"]:
-            known = ", ".join(sorted(self.pillar["app"])) or "none"
-            raise CommandExecutionError(f"{app}: no app of this host has this name; expected one of {known}")
-        return dict(self.pillar["app"][app])
+        return dict(apps.declared(self.pillar["app"], app))
 
     def path(self, app: str, sha256: str | None = None) -> str:
         """Return the directory of an app's build: the declared one's where no digest is given."""

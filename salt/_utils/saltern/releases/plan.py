@@ -104,11 +104,7 @@ def declared(host: Host, app: str) -> Settings:
     :param app: the app's name.
     :raises CommandExecutionError: when no app of the host has this name.
     """
-    if app not in host.pillar["app"]:
-        known = ", ".join(sorted(host.pillar["app"])) or "none"
-        raise CommandExecutionError(f"{app}: no app of this host has this name; expected one of {known}")
-    settings: Settings = host.pillar["app"][app]
-    return settings
+    return apps.declared(host.pillar["app"], app)
 
 
 def in_force(host: Host, app: str, current: int | None, settings: Settings) -> Record:
