@@ -20,7 +20,7 @@ from lab.network import published_port
 from lab.podman import LabError, reason
 from lab.stand_in import read as pillar_file
 from lab.steps import Steps
-from lab.tree import DEFAULT, PILLAR, ROOT
+from lab.tree import DEFAULT, PILLAR, ROOT, inventory
 from saltern import environments
 
 # Vagrant reaches its machines by ssh, from a network that no pillar knows.
@@ -206,7 +206,7 @@ def status(options: argparse.Namespace) -> None:
     """List the lab's hosts."""
     hosts = Lab.of_tree(options.environment).hosts()
     if not hosts:
-        print("no host is up; make up boots one")
+        print(f"no host of {options.environment} is up; {boot_or_ask(options.environment)}")
     for host in hosts:
         port = published_port(host)
         state = host.run("systemctl", "is-system-running", check=False).stdout.strip() if host.alive else ""
@@ -221,14 +221,23 @@ def down(options: argparse.Namespace) -> None:
     elif options.host:
         host = Lab.of_tree(options.environment).host(options.host)
         if not host:
-            raise LabError(f"HOST: '{options.host}' is not there; make status lists the hosts that are")
+            listed = f"make status{given(options.environment)} lists the hosts that are"
+            raise LabError(f"HOST: '{options.host}' is not in the lab of {options.environment}; {listed}")
         host.remove()
         removed = [host.name]
     else:
         removed = Lab.of_tree(options.environment).remove()
     if options.images:
         removed += image.remove()
-    print(f"removed {' '.join(removed)}" if removed else "nothing to remove")
+    if removed:
+        print(f"removed {' '.join(removed)}")
+    else:
+        up = (
+            ""
+            if options.run
+            else "".join(f"; {one}'s are up: make down{given(one)}" for one in up_besides(options.environment))
+        )
+        print(f"nothing of {options.run or options.environment} to remove{up}")
 
 
 def agreed_suite(asked: str | None, hosts: list[Host]) -> str:
@@ -268,7 +277,7 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
     width = max((len(url) for _, url, _ in rows), default=0)
     for name, url, answer in rows:
         say(f"  {name:<10} {url:<{width}}  {answer}", markup=False, soft_wrap=True)
-    also = "" if this.environment == DEFAULT else f" ENV={this.environment}"
+    also = given(this.environment)
     if code:
         say(f"\nNot every app answered as it should. What its processes said: make logs{also}", markup=False)
     else:
@@ -303,8 +312,35 @@ def live(options: argparse.Namespace) -> tuple[Lab, list[Host]]:
     this = Lab.of_tree(options.environment)
     hosts = [host for host in this.hosts() if host.alive]
     if not hosts:
-        raise LabError("no host is up; run make up first")
+        raise LabError(f"no host of {this.environment} is up; {boot_or_ask(this.environment)}")
     return this, hosts
+
+
+def given(environment: str) -> str:
+    """Return what follows a make target that is for an environment: nothing for the one that needs no word."""
+    return "" if environment == DEFAULT else f" ENV={environment}"
+
+
+def up_besides(environment: str) -> list[str]:
+    """Return the other environments whose hosts are up.
+
+    :param environment: the one that was asked for.
+    """
+    found = []
+    for other in sorted({row["environment"] for row in inventory(ROOT).values()} - {environment}):
+        # A mistake in the rows of another environment is none of this command's.
+        with contextlib.suppress(LabError):
+            found += [other] if Lab.of_tree(other).hosts() else []
+    return found
+
+
+def boot_or_ask(environment: str) -> str:
+    """Say what to do where no host of an environment is up: boot them, or name another one whose hosts are up.
+
+    :param environment: the one that was asked for.
+    """
+    others = "".join(f", or give ENV={one}, whose hosts are up" for one in up_besides(environment))
+    return f"run make up{given(environment)} first{others}"
 
 
 def asked_for(hosts: list[Host], host_id: str | None) -> list[Host]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from lab.host import Host
 from lab.podman import LabError, exec_command
+from saltern.releases import process as processes
 from saltern.system import journal as trusted
 from saltern.system import terminal
 
@@ -19,9 +20,11 @@ from saltern.system import terminal
 PAST = 100
 NAME = r"[a-z][a-z0-9_-]*"
 SUPERVISOR = "supervisord"
-
-
 JOURNAL = trusted.COMMAND
+# Names that stand for no process of the formation: the release phase, and what root says of an app.
+WITHOUT_FORMATION = ("release", *trusted.ROOTS)
+# The first line of a process in supervisor's configuration.
+PROGRAM = re.compile(r"\[program:(?P<app>[^.]+)\.v[0-9]+\.(?P<process>[^]]+)\]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,12 @@ class Reader:
         """Ask the host again for its users."""
         self.users = trusted.users(self.host.run("getent", "passwd").stdout)
         self.seen |= self.users.keys()
+
+    def processes(self) -> set[str]:
+        """Return the names of the processes that supervisor is to run for the apps that are wanted."""
+        said = self.host.run("grep", "-hr", "^\\[program:", processes.CONFIG, check=False).stdout
+        programs = [match for line in said.splitlines() if (match := PROGRAM.fullmatch(line))]
+        return {match["process"] for match in programs if self.wanted.app in (None, match["app"])}
 
     def past(self) -> list[tuple[int, str]]:
         """Return the last lines that are there, each with its time."""
@@ -165,6 +174,7 @@ def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
     :param hosts: the hosts.
     :param wanted: which lines.
     :param follow: whether to go on with the lines to come, until interrupted.
+    :raises LabError: when the hosts have no such app, or the app has no such process and no line of one.
     """
     readers = [Reader(host, wanted) for host in hosts]
     apps = sorted({app for reader in readers for app in reader.users.values()})
@@ -173,6 +183,9 @@ def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
             f"APP: '{wanted.app}' is no app of these hosts; expected {', '.join(apps) or 'none: they have none'}"
         )
     past = [line for reader in readers for line in reader.past()]
+    # A process that is gone may have left lines.
+    if wanted.process and not past:
+        refuse_unknown(wanted, {name for reader in readers for name in reader.processes()})
     for _, line in sorted(past, key=lambda line: line[0])[-PAST:]:
         print(line, flush=True)
     if not past:
@@ -199,6 +212,21 @@ def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
             if entry and entry.get("__CURSOR") not in reader.shown:
                 for _, line in reader.lines(entry):
                     print(line, flush=True)
+
+
+def refuse_unknown(wanted: Wanted, known: set[str]) -> None:
+    """Refuse a process that no app has.
+
+    :param wanted: the lines that are wanted, of one process or one process type.
+    :param known: the names of the processes that there are, such as ``web.1``.
+    :raises LabError: when it is none of them.
+    """
+    types = {name.partition(".")[0] for name in known}
+    if wanted.process in {*known, *types, *WITHOUT_FORMATION}:
+        return
+    whose = wanted.app or "these apps"
+    expected = f"one of {', '.join(sorted({*known, *types}))}" if known else f"none: {whose} runs none"
+    raise LabError(f"PROCESS: '{wanted.process}' is no process of {whose}; expected {expected}")
 
 
 def forward(reader: Reader, stream: Iterable[str], lines: queue.Queue) -> None:

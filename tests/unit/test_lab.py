@@ -6,13 +6,12 @@ import resource
 import socket
 import subprocess
 import time
-import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from lab import elsewhere, image, inside, journal, machine, network, tree
+from lab import elsewhere, image, inside, machine, network, tree
 from lab.host import decoded, plain
 from lab.podman import LabError
 
@@ -241,102 +240,6 @@ def test_unified_control_groups_are_version_2(tmp_path):
 )
 def test_only_an_index_that_a_host_can_reach_is_passed_on(configuration, variables):
     assert machine.indexes(configuration) == variables
-
-
-def entry(name, uid, text, **fields):
-    at = str(1_767_323_045_000_000)
-    return {"SYSLOG_IDENTIFIER": name, "_UID": uid, "MESSAGE": text, "__REALTIME_TIMESTAMP": at} | fields
-
-
-SUPERVISOR_UNIT = {"_SYSTEMD_UNIT": "supervisor.service"}
-WORKER = {"_SYSTEMD_UNIT": "app-tickets-worker-1.v3.scope"}
-ENTRIES = [
-    entry("tickets[web.1]", "901", "one"),
-    entry("tickets[web.12]", "901", "two"),
-    entry("tickets[worker.1]", "901", "faq[web.1] three"),
-    entry("faq[web.1]", "902", "four"),
-    entry("faq[release]", "902", "five"),
-    entry("supervisord", "0", "six", **SUPERVISOR_UNIT),
-    # Under names that are not theirs.
-    entry("faq[web.1]", "901", "seven"),
-    entry("supervisord", "901", "eight", **SUPERVISOR_UNIT),
-    entry("tickets[web.1]", "1000", "nine"),
-    entry("tickets[contract]", "901", "ten"),
-    entry("tickets[contract]", "0", "eleven"),
-    entry("tickets[web.1]", "901", "twelve", **WORKER),
-    entry("sshd", "0", "thirteen"),
-]
-
-
-@pytest.fixture
-def reader():
-    """A function that returns what reads a host's journal, with the apps tickets and faq on it."""
-
-    def read(app=None, process=None):
-        said = (
-            "root:x:0:0::/root:/bin/sh\ntickets:x:901:901::/srv/apps/tickets:/bin/sh\nfaq:x:902:902::/srv/apps/faq:\n"
-        )
-        host = types.SimpleNamespace(id="dev", run=lambda *argv: types.SimpleNamespace(stdout=said))
-        return journal.Reader(host, journal.Wanted(app, process))
-
-    return read
-
-
-@pytest.mark.parametrize(
-    ("app", "process", "shown"),
-    [
-        (None, None, ["one", "two", "three", "four", "five", "six", "seven", "eight", "ten", "eleven", "twelve"]),
-        ("tickets", None, ["one", "two", "three", "seven", "eight", "ten", "eleven", "twelve"]),
-        ("tickets", "web", ["one", "two"]),
-        ("tickets", "web.1", ["one"]),
-        ("tickets", "worker", ["three", "twelve"]),
-        ("tickets", "contract", ["eleven"]),
-        (None, "web", ["one", "two", "four"]),
-        ("faq", "release", ["five"]),
-        ("ticket", None, []),
-    ],
-)
-def test_logs_are_filtered_by_who_wrote_a_line(reader, app, process, shown):
-    it = reader(app, process)
-    assert [line.split()[-1] for one in ENTRIES for _, line in it.lines(one)] == shown
-
-
-def test_a_line_under_a_name_that_is_not_its_own_says_whose_it_is(reader):
-    it = reader()
-    lines = {
-        line.split()[-1]: line.partition(" dev ")[2].rpartition(":")[0] for e in ENTRIES for _, line in it.lines(e)
-    }
-    assert lines["seven"] == "tickets (as faq[web.1])"
-    assert lines["eight"] == "tickets (as supervisord)"
-    assert lines["ten"] == "tickets (as tickets[contract])"
-    assert lines["twelve"] == "tickets[worker.1] (as tickets[web.1])"
-
-
-def test_where_launchers_are_roots_only_what_they_began_is_a_process(reader):
-    it = reader("tickets", "web.1")
-    stream = {"_STREAM_ID": "5f"}
-    said = [
-        *it.lines(entry("tickets[web.1]", "0", "v2 web.1 starts on port 8101", **stream)),
-        *it.lines(entry("tickets[web.1]", "901", "true", **stream)),
-        *it.lines(entry("tickets[web.1]", "901", "false", _STREAM_ID="60")),
-        *it.lines(entry("tickets[web.1]", "902", "false", **stream)),
-    ]
-    assert [line.split()[-1] for _, line in said] == ["8101", "true"]
-
-
-def test_no_line_of_a_process_commands_a_terminal_or_is_taken_for_two(reader):
-    text = "\x1b[2J\x9b31m \u202e\x7f\tend\r\n2026-01-02T03:04:05+0000 dev faq[web.1]: forged"
-    lines = [line.partition(" dev ")[2] for _, line in reader().lines(entry("tickets[web.1]", "901", text))]
-    assert lines == [
-        "tickets[web.1]: \\x1b[2J\\x9b31m \\u202e\\x7f\tend\\x0d",
-        "tickets[web.1]: 2026-01-02T03:04:05+0000 dev faq[web.1]: forged",
-    ]
-
-
-@pytest.mark.parametrize(("app", "process"), [("a b", None), ("Tickets", None), (None, "web.x"), (None, ".*")])
-def test_a_filter_that_is_no_name_is_refused(app, process):
-    with pytest.raises(LabError, match="expected one such as"):
-        journal.Wanted(app, process)
 
 
 @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "²"])

@@ -101,6 +101,23 @@ def test_the_build_of_an_app_that_is_removed_is_forgotten_and_the_others_stay(sh
     refused(run("--forget", "shop", "--declare", pillar), "expected a file that --declare wrote")
 
 
+def test_whoever_forgets_a_build_in_the_wrong_environment_is_told_the_right_one(shop, run, made, tmp_path):
+    builds = tmp_path / "pillar/builds"
+    production = builds / "production.sls"
+    made(shop, "--declare", production)
+    right = f"expected {production} (ENV=production)"
+    refused(run("--forget", "shop", "--declare", builds / "dev.sls"), f"dev.sls: no such file; {right}")
+    (builds / "dev.sls").write_text("app: {}\n")
+    refused(run("--forget", "shop", "--declare", builds / "dev.sls"), f"dev.sls: declares no build of shop; {right}")
+    assert list(yaml.safe_load(production.read_text())["app"]) == ["shop"]
+
+
+def test_the_file_that_declares_a_build_is_named(shop, run, tmp_path):
+    pillar = tmp_path / "pillar/builds/dev.sls"
+    done = run(shop, "--declare", pillar, "--version", "7")
+    assert done.stderr.splitlines()[-1] == f"build: {pillar} declares shop 7"
+
+
 @pytest.mark.parametrize("source", ["http://builds.example.com", "dist", "ftp://x", "https://a b"])
 def test_a_source_that_no_host_can_read_is_refused(shop, run, tmp_path, source):
     refused(run(shop, "--declare", tmp_path / "dev.sls", "--source", source), source, "--source")

@@ -170,6 +170,7 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
     if options.declare:
         declared = {"source": f"{base}/{file}", "sha256": digest, "processes": sorted(record["processes"])}
         declare(options.declare, app, declared, pattern, build_schema)
+        say(f"{options.declare} declares {app} {version}")
     return {"app": app, "version": version, "python": options.python, "path": path, "sha256": digest}
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import glob
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -107,15 +108,33 @@ def forget(path: str, app: str, tree: str) -> dict[str, str]:
     :raises Refusal: for a file that declares no build of it, or holds anything else.
     """
     pattern, _, schema = app_schema(tree)
+    build = schema["properties"]["build"]
     if not os.path.exists(path):
-        raise Refusal(f"{path}: no such file; expected the one that declares the build of {ascii_name(app)}")
-    with edited(path, pattern, schema["properties"]["build"]) as apps:
+        hint = _elsewhere(path, app, pattern, build) or f"the one that declares the build of {ascii_name(app)}"
+        raise Refusal(f"{path}: no such file; expected {hint}")
+    with edited(path, pattern, build) as apps:
         if app not in apps:
             known = ", ".join(sorted(apps))
             name = ascii_name(app) or "an app without a name"
-            raise Refusal(
-                f"{path}: declares no build of {name}{f'; expected one of {known}' if known else ' or another'}"
-            )
+            hint = _elsewhere(path, app, pattern, build) or (f"one of {known}" if known else "")
+            raise Refusal(f"{path}: declares no build of {name}{f'; expected {hint}' if hint else ' or another'}")
         source = apps.pop(app)["build"]["source"]
     say(f"{path} declares no build of {app} any more; the tarball stays where it is: {source}")
     return {"app": app, "forgotten": path, "source": source}
+
+
+def _elsewhere(path: str, app: str, pattern: str, build: Schema) -> str:
+    """Name the files beside a pillar file that declare a build of an app, empty where there is none.
+
+    :param path: the file that declares none.
+    :param app: the app's name.
+    :param pattern: what an app's name must fit.
+    :param build: the schema of one build.
+    """
+    found = []
+    for other in sorted(glob.glob(f"{glob.escape(os.path.dirname(path))}/*.sls")):
+        # A file that holds anything else is not one of builds.
+        with contextlib.suppress(Refusal):
+            found += [other] if app in declared_builds(other, pattern, build) else []
+    environments = [os.path.basename(other).removesuffix(".sls") for other in found]
+    return " or ".join(f"{other} (ENV={name})" for other, name in zip(found, environments, strict=True))
