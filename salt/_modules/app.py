@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.attachments import config
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import process as processes
 from saltern.releases import supervisor
 from saltern.system import deletion, terminal

@@ -5,7 +5,7 @@ import hashlib
 from saltern import services
 from saltern.attachments import config, earlier
 from saltern.attachments import users as users_
-from saltern.attachments.host import OPERATOR, Host
+from saltern.host import OPERATOR, Host
 
 __load__ = ["digest", "environ", "holders", "lent", "login", "operator_password", "password", "renewed", "replacing"]
 __load__ += ["requisites", "shared", "targets", "units", "users"]

@@ -7,7 +7,7 @@ import sys
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.system import terminal
 
 __load__ = ["of_app", "of_host", "tell"]

@@ -5,7 +5,7 @@ Whatever fails before the step ``switch`` leaves the serving release as it is; w
 the next converge, since each step first looks at what is there.
 """
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import deploy as deploying
 from saltern.releases import plan as planning
 from saltern.releases import report

@@ -2,7 +2,7 @@
 
 import logging
 
-from saltern.attachments import host
+from saltern import host
 from saltern.contracts import ask
 from saltern.releases import plan
 

@@ -5,7 +5,7 @@ import re
 import watching
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.web import in_flight, tree, workers
 
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}

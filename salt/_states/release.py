@@ -2,7 +2,7 @@
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments import host
+from saltern import host
 from saltern.releases import ends
 
 

@@ -4,7 +4,7 @@ import watching
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.services.steps import Run
 
 

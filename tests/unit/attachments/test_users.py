@@ -5,7 +5,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.attachments import users
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import process, store
 from tests.unit.rows import host
 

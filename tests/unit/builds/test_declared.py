@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
 from saltern.builds import declared, manifest, venv
 from saltern.contracts import judge
+from saltern.host import Host
 from saltern.releases import store, supervisor
 from tests.unit.builds import members
 from tests.unit.builds.members import LIMITS, member, unpacked

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
 from saltern.contracts import ask, openapi
+from saltern.host import Host
 from saltern.releases import plan
 
 ROOT = Path(__file__).parents[3]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
 from saltern.contracts import judge
+from saltern.host import Host
 from saltern.releases import process, store
 
 ROOT = Path(__file__).parents[3]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import ends, store, supervisor
 from saltern.system import journal
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import health, scopes, steps, store, supervisor
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal

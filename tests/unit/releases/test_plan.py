@@ -3,7 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import plan, store, supervisor
 
 

@@ -6,8 +6,8 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import config
-from saltern.attachments.host import Host
 from saltern.contracts import ask as asking
+from saltern.host import Host
 from saltern.releases import deploy, migration, plan, steps, store
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal

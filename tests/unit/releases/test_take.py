@@ -2,7 +2,7 @@
 
 import pytest
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import history, report, serving, store, take
 from saltern.releases.move import Move
 from saltern.web import in_flight

@@ -10,7 +10,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.attachments import parts
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.places import places
 from saltern.services import memcached
 from saltern.services.steps import Run

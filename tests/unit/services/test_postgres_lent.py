@@ -7,7 +7,7 @@ import re
 import pytest
 
 from saltern import services
-from saltern.attachments.host import Host, Lent
+from saltern.host import Host, Lent
 from saltern.releases import process, store
 from saltern.services import postgres_lent
 from saltern.services.sql import NO_POWERS, matches, scram

@@ -12,7 +12,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import process, store
 from saltern.services import rabbitmq_broker
 from saltern.services.steps import Run

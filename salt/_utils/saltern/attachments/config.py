@@ -5,7 +5,7 @@ from typing import Any
 
 from saltern import services
 from saltern.attachments import parts
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.services.base import Requisite, Target
 from saltern.services.resource import Resource
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from saltern import services
 from saltern.attachments import parts
 from saltern.attachments.config import targets, url
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import store
 from saltern.services.base import Target
 from saltern.services.resource import Resource

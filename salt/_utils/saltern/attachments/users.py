@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import parts
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import process, store
 from saltern.services.base import LOOPBACK
 from saltern.services.resource import Resource

@@ -14,8 +14,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import apps
-from saltern.attachments import host
+from saltern import apps, host
 from saltern.builds import links, manifest, room, source, tarball, venv, wheels
 from saltern.builds.description import damage_of, describe
 from saltern.builds.form import sha256_of

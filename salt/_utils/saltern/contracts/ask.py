@@ -12,9 +12,9 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
 from saltern.contracts import openapi
 from saltern.contracts.judge import path, text
+from saltern.host import Host
 from saltern.releases import store
 from saltern.releases.process import Ports
 from saltern.services.base import LOOPBACK

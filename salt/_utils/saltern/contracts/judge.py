@@ -9,8 +9,8 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import parts
 from saltern.attachments.derived import attached as declared
-from saltern.attachments.host import Host
 from saltern.contracts import compare, openapi
+from saltern.host import Host
 from saltern.releases import process, store
 from saltern.services.base import LOOPBACK
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments.host import Host
 from saltern.contracts import ask
+from saltern.host import Host
 from saltern.releases import migration, plan, staging, steps, store
 from saltern.releases.move import LOCKS, Move, locked
 from saltern.releases.refusal import shown

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import store, supervisor
 from saltern.releases.supervisor import Status
 from saltern.system import journal

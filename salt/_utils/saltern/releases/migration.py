@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 
 from saltern.attachments import config
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import store
 from saltern.releases.store import Record
 

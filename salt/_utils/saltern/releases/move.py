@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases.process import Ports
 
 LOCKS = "/run/saltern"

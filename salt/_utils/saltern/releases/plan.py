@@ -10,8 +10,8 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import apps
 from saltern.attachments import config, earlier
-from saltern.attachments.host import Host
 from saltern.contracts.judge import judge
+from saltern.host import Host
 from saltern.releases import health, history, hold, serving, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.process import Ports

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import config
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import history, plan, store
 from saltern.releases.move import Move
 from saltern.system import journal, terminal

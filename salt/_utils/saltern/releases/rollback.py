@@ -3,8 +3,8 @@
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import earlier
-from saltern.attachments.host import Host
 from saltern.contracts import judge
+from saltern.host import Host
 from saltern.releases import history, migration, plan, staging, store
 from saltern.releases import hold as holds
 from saltern.releases.move import Move, locked
@@ -17,20 +17,7 @@ from saltern.releases.take import take
 def rollback(host: Host, app: str, number: int | str | None = None, force: bool = False, declared: bool = False) -> str:
     """Go back to an earlier release, its config included, and hold the app there.
 
-    What it attaches it reaches as the release that serves does: the passwords of before may be closed by now. It holds
-    until the pillar asks for another build or config than the one that was left.
-
-    :param host: the host.
-    :param app: the app's name.
-    :param number: the release to go back to. Without it, the last one that served before the current one and was
-        not itself left for an earlier one.
-    :param force: go back across a migration, to a build without a version that is attached, or to a release that has
-        attached what is not there any more.
-    :param declared: go back from what is declared alone, as for a fleet: a host that has gone back already stays, and
-        one on which what is declared never came to serve stays too, and is held.
-    :return: what was done.
-    :raises CommandExecutionError: when there is no such release, a migration lies between, a version is not in it, or
-        what it has attached is not there any more.
+    The Salt function ``release.rollback`` says what the arguments are, what is returned and what is refused.
     """
     settings = plan.declared(host, app)
     with locked(app):

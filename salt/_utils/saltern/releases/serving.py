@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import history, supervisor
 from saltern.releases import process as processes
 from saltern.releases.move import Move

@@ -8,7 +8,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import config
-from saltern.attachments.host import Host
+from saltern.host import Host
 from saltern.releases import ends, plan, steps, store, supervisor
 from saltern.releases.errors import errors_in
 from saltern.releases.move import Move

@@ -13,8 +13,8 @@ import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from saltern.attachments.host import Host, Lent
 from saltern.attachments.users import holders
+from saltern.host import Host, Lent
 from saltern.services.base import LOOPBACK
 from saltern.services.resource import Resource
 from saltern.services.sql import NO_POWERS, POWERS, literal, matches, name_of, names, scram

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from saltern.attachments.host import Host
+    from saltern.host import Host
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
-from saltern.attachments.host import Host, derive_password
+from saltern.host import Host, derive_password
 from saltern.settings.check import check
 
 POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
