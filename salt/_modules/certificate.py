@@ -1,6 +1,6 @@
 """Certificates by which the hosts of an environment know each other."""
 
-from saltern.tls import certificate
+from saltern.tls import host as certificates
 
 __load__ = ["authorities", "expiring", "own"]
 
@@ -16,7 +16,7 @@ def authorities():
 
         salt-call certificate.authorities
     """
-    return certificate.authorities(certificate.Host.of(__pillar__, __opts__["id"]))
+    return certificates.authorities(certificates.Host.of(__pillar__, __opts__["id"]))
 
 
 def own():
@@ -28,7 +28,7 @@ def own():
 
         salt-call certificate.own
     """
-    return certificate.own()
+    return certificates.own()
 
 
 def expiring():
@@ -42,4 +42,4 @@ def expiring():
 
         salt-call certificate.expiring
     """
-    return certificate.expiring(__pillar__["hosts"][__opts__["id"]]["roles"], __pillar__["nginx"]["sites"])
+    return certificates.expiring(__pillar__["hosts"][__opts__["id"]]["roles"], __pillar__["nginx"]["sites"])

@@ -23,7 +23,7 @@ from saltern.settings.defaults import with_defaults
 from saltern.settings.files import doubled, is_plain, misplaced, missing, unreadable, unrendered
 from saltern.settings.messages import dotted
 from saltern.settings.schema import INVENTORY_KEY, confined, read_schemas
-from saltern.tls import certificate
+from saltern.tls import host as certificates
 from saltern.web import balance
 
 __load__ = ["compiled", "completed", "load", "loadable", "undeclared"]
@@ -122,7 +122,7 @@ def compiled(pillar, minion_id):
     mistakes += [message for message in twice if message.partition(": ")[0] not in named]
     settings, others = completed(schemas, declared, hosts, minion_id)
     if not others:
-        others += certificate.mistakes(settings["certificates"], hosts[minion_id], minion_id)
+        others += certificates.mistakes(settings["certificates"], hosts[minion_id], minion_id)
         others += __salt__["site_certificate.mistakes"](settings, hosts, minion_id)
     others = [located(message, roots, files, environment) for message in others]
     mistakes += [message for message in others if message.partition(": ")[0] not in named]

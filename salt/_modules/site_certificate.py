@@ -14,7 +14,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.apps import declared
 from saltern.system import files
-from saltern.tls import certificate as hosts_own
+from saltern.tls import host as hosts_own
 
 __load__ = ["by_acme", "hsts", "is_pair", "mistakes", "pair", "path", "retired"]
 __load__ += ["snippets", "source", "unused", "write"]

@@ -7,7 +7,7 @@ import pwd
 import watching
 from salt.exceptions import CommandExecutionError
 
-from saltern.tls import certificate
+from saltern.tls import host as certificates
 
 
 @watching.failure_counts
@@ -16,9 +16,9 @@ def authorities(name):
 
     :param name: the file.
     """
-    host = certificate.Host.of(__pillar__, __opts__["id"])
-    text = certificate.authorities(host)
-    return _written(name, text, "root", 0o644, lambda: certificate.write_authorities(host, name, text))
+    host = certificates.Host.of(__pillar__, __opts__["id"])
+    text = certificates.authorities(host)
+    return _written(name, text, "root", 0o644, lambda: certificates.write_authorities(host, name, text))
 
 
 @watching.failure_counts
@@ -31,9 +31,9 @@ def present(name, user):
     :param name: the file.
     :param user: the service's user.
     """
-    host = certificate.Host.of(__pillar__, __opts__["id"])
-    text = certificate.pair(host, name)
-    return _written(name, text, user, 0o600, lambda: certificate.write_pair(host, name, text, user))
+    host = certificates.Host.of(__pillar__, __opts__["id"])
+    text = certificates.pair(host, name)
+    return _written(name, text, user, 0o600, lambda: certificates.write_pair(host, name, text, user))
 
 
 @watching.failure_counts

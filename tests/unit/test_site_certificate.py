@@ -5,6 +5,7 @@ import datetime
 import pytest
 
 from saltern.tls import certificate
+from saltern.tls import host as certificates
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
 DOMAINS = ["shop.example.com", "www.example.com"]
@@ -160,14 +161,14 @@ def test_they_are_told_on_the_hosts_that_serve_it_alone(site_certificate):
 def host(site_certificate, dunders, monkeypatch, tmp_path):
     """A function that gives the module a host with a pillar; its own authority lies in a directory of the test."""
     monkeypatch.setattr(site_certificate, "DIRECTORY", str(tmp_path))
-    monkeypatch.setattr(certificate, "OWN", str(tmp_path / "authority"))
+    monkeypatch.setattr(certificates, "OWN", str(tmp_path / "authority"))
     monkeypatch.setattr(
-        certificate, "_replace", lambda path, text, user, mode: (tmp_path / "authority").write_text(text)
+        certificates, "_replace", lambda path, text, user, mode: (tmp_path / "authority").write_text(text)
     )
 
     def at(now=NOW, source="authority", site=None, acme=None, domains=DOMAINS):
-        for module in (site_certificate, certificate):
-            monkeypatch.setattr(module, "_now", lambda: now)
+        monkeypatch.setattr(site_certificate, "_now", lambda: now)
+        monkeypatch.setattr(certificate, "now", lambda: now)
         salt = {"acme.pair": lambda app: acme}
         app = {"shop": {"domains": domains, "site": site or {}}}
         nginx = {"sites": {"shop": {}}, "tls": {"source": source}}

@@ -431,5 +431,5 @@ def pid(host, unit):
 
 
 def serial(certificate):
-    (one,) = certificates._certificates(certificate)
+    (one,) = certificates.read(certificate)
     return one.serial_number

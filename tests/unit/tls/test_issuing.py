@@ -1,5 +1,6 @@
 """bin/issue-certificates as an operator types it, with real keys: who gets what, when anew, and every refusal."""
 
+import datetime
 import os
 import shutil
 import subprocess
@@ -125,7 +126,7 @@ def test_each_host_gets_its_own_key_which_it_and_the_operators_read(tree, issue,
         assert keys["alice"].decrypt(its["key"]) == keys["bob"].decrypt(its["key"]) == key
         assert keys[other].decrypt(its["key"]) is None
         names = certificate.names_of(host, HOSTS[host]["address"])
-        now = certificate._now()
+        now = certificate.now()
         assert certificate.amiss(key.decode(), its["certificate"], its["authorities"], names, now) == {}
     assert said(tree, DB1)["authorities"] == said(tree, APP1)["authorities"]
     assert "PRIVATE" not in "".join(texts(tree).values())
@@ -173,9 +174,9 @@ def test_it_renews_in_time_or_when_it_is_told(tree, issue):
 def test_a_third_of_its_life_is_when_it_renews(tree, issue, tmp_path, keys):
     issue()
     authority = (tmp_path / "data/saltern/authorities/production/authority.pem").read_text()
-    now = certificate._now()
+    now = certificate.now()
     for days, expected in ((100, "renewed: 99 days were left"), (200, "unchanged")):
-        begun = now - certificate.datetime.timedelta(days=365 - days)
+        begun = now - datetime.timedelta(days=365 - days)
         its = said(tree, DB1)
         its["certificate"] = certificate.parted(certificate.issue(authority, "db1", "10.0.0.1", begun))[1]
         (tree / DB1).write_text("#!yaml|gpg\n" + yaml.safe_dump({"certificates": its}))
@@ -248,7 +249,7 @@ def test_an_authority_is_replaced_in_three_steps_in_which_everybody_is_believed(
     assert set(words(issue()[0]).values()) == {"unchanged"}
     issue("production", "--replace-authority")
     assert said(tree, DB1)["authorities"] == [new, old]
-    now, names = certificate._now(), certificate.names_of("db1", "10.0.0.1")
+    now, names = certificate.now(), certificate.names_of("db1", "10.0.0.1")
     assert certificate.amiss(None, said(tree, DB1)["certificate"], [new], names, now) == {}
     assert set(words(issue()[0]).values()) == {"unchanged"}
     issue("production", "--replace-authority")
@@ -262,7 +263,7 @@ def test_devs_keys_are_in_clear(tree, issue):
     assert words(found) == {f"pillar/certificates/dev/dev{n}.sls": "issued" for n in (1, 2)}
     its = said(tree, "pillar/certificates/dev/dev2.sls")
     names = certificate.names_of("dev2", "10.0.2.2")
-    assert certificate.amiss(its["key"], its["certificate"], its["authorities"], names, certificate._now()) == {}
+    assert certificate.amiss(its["key"], its["certificate"], its["authorities"], names, certificate.now()) == {}
     assert words(issue("dev")[0]) == {f"pillar/certificates/dev/dev{n}.sls": "unchanged" for n in (1, 2)}
 
 

@@ -1,0 +1,13 @@
+"""When the certificates of these tests are issued."""
+
+import datetime
+
+NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+
+
+def after(**time):
+    """Return a later moment.
+
+    :param time: as ``datetime.timedelta`` takes it, such as ``days=2``.
+    """
+    return NOW + datetime.timedelta(**time)
