@@ -24,6 +24,7 @@ from saltern.settings.files import doubled, is_plain, misplaced, missing, unread
 from saltern.settings.messages import dotted
 from saltern.settings.schema import INVENTORY_KEY, confined, read_schemas
 from saltern.tls import host as certificates
+from saltern.tls import https
 from saltern.web import balance
 
 __load__ = ["compiled", "completed", "load", "loadable", "undeclared"]
@@ -123,7 +124,7 @@ def compiled(pillar, minion_id):
     settings, others = completed(schemas, declared, hosts, minion_id)
     if not others:
         others += certificates.mistakes(settings["certificates"], hosts[minion_id], minion_id)
-        others += __salt__["site_certificate.mistakes"](settings, hosts, minion_id)
+        others += https.mistakes(settings, hosts, minion_id)
     others = [located(message, roots, files, environment) for message in others]
     mistakes += [message for message in others if message.partition(": ")[0] not in named]
     if mistakes:

@@ -7,7 +7,9 @@ import pwd
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.host import Host
 from saltern.tls import host as certificates
+from saltern.tls import site as sites
 
 
 @watching.failure_counts
@@ -43,8 +45,8 @@ def site(name, app):
     :param name: the file.
     :param app: the app.
     """
-    text = __salt__["site_certificate.pair"](app)
-    return _written(name, text, "root", 0o600, lambda: __salt__["site_certificate.write"](app, text))
+    host, text = Host.of(__salt__, __pillar__, __opts__), sites.pair(__pillar__, app)
+    return _written(name, text, "root", 0o600, lambda: sites.write(host, app, text))
 
 
 @watching.failure_counts
@@ -54,14 +56,14 @@ def retired(name):
     :param name: the directory.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other key is there"}
-    unused = __salt__["site_certificate.unused"]()
+    unused = sites.unused(__pillar__)
     if not unused:
         return ret
     ret["changes"] = {path: {"old": "present", "new": None} for path in unused}
     if __opts__["test"]:
         return ret | {"result": None, "comment": f"{', '.join(unused)} would be removed"}
     try:
-        __salt__["site_certificate.retired"](unused)
+        sites.remove(unused)
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{', '.join(unused)} was removed"}

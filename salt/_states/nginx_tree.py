@@ -6,6 +6,7 @@ import watching
 from salt.exceptions import CommandExecutionError
 
 from saltern.host import Host
+from saltern.tls import site
 from saltern.web import in_flight, tree, workers
 
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
@@ -28,12 +29,9 @@ def current(name, template, apps):
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
     host = Host.of(__salt__, __pillar__, __opts__)
     try:
-        wanted = (
-            tree.rendered(host.ask, __pillar__["nginx"]["peers"], template, apps)
-            | __salt__["site_certificate.snippets"]()
-        )
+        wanted = tree.rendered(host.ask, __pillar__["nginx"]["peers"], template, apps) | site.snippets(__pillar__)
         changes = tree.changes(name, wanted)
-        certificates = [__salt__["site_certificate.path"](app) for app in sorted(__pillar__["nginx"]["sites"])]
+        certificates = [site.path(app) for app in sorted(__pillar__["nginx"]["sites"])]
         is_stale = not changes and workers.is_stale(name, [*wanted, *certificates])
         if not changes and not is_stale:
             return ret

@@ -78,8 +78,6 @@ watching = module("salt/_states/watching.py")
 service_config_module = module("salt/_modules/service_config.py")
 postgres_cluster = module("salt/_states/postgres_cluster.py")
 unit_states = module("salt/_states/unit.py")
-acme = module("salt/_modules/acme.py")
-site_certificate = module("salt/_modules/site_certificate.py")
 settings = module("salt/_modules/settings.py")
 pillar_settings = module("salt/_pillar/settings.py")
 

@@ -3,6 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.tls import site as certificates
 from saltern.web import in_flight, peers, tree, workers
 from tests.unit.web.sites import site
 
@@ -14,11 +15,8 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree_states, dunders, mo
     (tmp_path / "peers").mkdir()
     (tmp_path / "peers/shop.conf").write_text(peers.written(site()))
     waited = []
-    salt = {
-        "site_certificate.snippets": dict,
-        "site_certificate.path": str,
-        "drain.limits": lambda: {"requests": 90, "streams": 5},
-    }
+    salt = {"drain.limits": lambda: {"requests": 90, "streams": 5}}
+    monkeypatch.setattr(certificates, "snippets", lambda _: {})
     monkeypatch.setattr(tree, "rendered", lambda *_: {"peers/shop.conf": peers.written(now)})
     monkeypatch.setattr(tree, "promote", lambda *_: {})
     monkeypatch.setattr(workers, "is_stale", lambda *_: False)
@@ -54,8 +52,7 @@ def test_what_nginx_refuses_is_told_before_it_is_to_read_it(nginx_tree_states, d
     monkeypatch.setattr(workers, "is_stale", lambda *_: True)
     monkeypatch.setattr(workers, "runs", lambda: True)
     monkeypatch.setattr(workers, "reload", lambda: told.append(True))
-    salt = {"site_certificate.path": str, "site_certificate.snippets": dict}
-    dunders(nginx_tree_states, salt=salt, pillar={"nginx": {"sites": {}, "peers": {}}}, opts={"test": False})
+    dunders(nginx_tree_states, salt={}, pillar={"nginx": {"sites": {}, "peers": {}}}, opts={"test": False})
     name = "/etc/nginx"
     ret = nginx_tree_states.current(name, "", []) if of == "files" else nginx_tree_states.mod_watch(name)
     assert (ret["result"], ret["changes"], told) == (False, {}, [])

@@ -412,7 +412,6 @@ HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "pr
 @pytest.fixture
 def compiled(
     settings,
-    site_certificate,
     dunders,
     request,
     tmp_path,
@@ -423,7 +422,6 @@ def compiled(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     salt = {
-        "site_certificate.mistakes": site_certificate.mistakes,
         "slsutil.renderer": lambda path, default_renderer: yaml.safe_load(
             jinja2.Template(Path(path).read_text()).render()
         ),

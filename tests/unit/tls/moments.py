@@ -1,8 +1,9 @@
-"""When the certificates of these tests are issued."""
+"""When the certificates of these tests are issued, and for which domains."""
 
 import datetime
 
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)
+DOMAINS = ["shop.example.com", "www.example.com"]
 
 
 def after(**time):

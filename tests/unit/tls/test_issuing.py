@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from saltern.tls import certificate
+from saltern.tls import certificate, https
 from tests.copies import copy
 from tests.keyring import Keyring
 
@@ -298,7 +298,7 @@ SITE = ("production", "--site", f"tickets={','.join(DOMAINS)}")
 SECRETS, SETTINGS = "pillar/secrets/production.sls", "pillar/environments/production.sls"
 
 
-def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, site_certificate, tmp_path):
+def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, tmp_path):
     before = (tree / SETTINGS).read_text()
     done = run(*SITE)
     assert (done.returncode, done.stderr) == (0, "")
@@ -310,9 +310,9 @@ def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, site_cert
     message = yaml.safe_load((tree / SECRETS).read_text())["app"]["tickets"]["site"]["key"]
     for name in ("db1", "app1.example.com", "bob"):
         key = keys[name].decrypt(message).decode()
-        assert site_certificate.amiss(key, own, DOMAINS, site_certificate._now()) == {}
+        assert https.amiss(key, own, DOMAINS, certificate.now()) == {}
     authority = (tmp_path / "data/saltern/authorities/production/authority.pem").read_text()
-    assert certificate.amiss(None, own, [certificate.parted(authority)[1]], DOMAINS, site_certificate._now()) == {}
+    assert certificate.amiss(None, own, [certificate.parted(authority)[1]], DOMAINS, certificate.now()) == {}
     # The comments and all else stay.
     assert (tree / SETTINGS).read_text().startswith(before.splitlines()[0])
     assert set(before.splitlines()) <= set((tree / SETTINGS).read_text().splitlines())

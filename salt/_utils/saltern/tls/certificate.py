@@ -94,6 +94,28 @@ def issue_for(authority: str, subject: str, names: Iterable[str], now: datetime.
     return _pem(key) + _pem(certificate)
 
 
+def self_signed(name: str, domains: Iterable[str], now: datetime.datetime, until: datetime.datetime) -> str:
+    """Make a certificate that no authority has issued.
+
+    :param name: the certificate's common name.
+    :param domains: what it is for.
+    :param now: the time.
+    :param until: when it expires.
+    :return: a new key and its certificate in one text, in PEM.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, subject = ec.generate_private_key(ec.SECP256R1()), _named(name)
+    certificate = (
+        _builder(subject, subject, key.public_key(), now, until)
+        .add_extension(x509.SubjectAlternativeName([_general(domain) for domain in domains]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _pem(key) + _pem(certificate)
+
+
 def names_of(minion_id: str, address: str) -> list[str]:
     """Return the names and addresses by which a host is reached, from itself and from other hosts."""
     return ["localhost", minion_id, "127.0.0.1", "::1", address]
@@ -258,6 +280,18 @@ def domains_of(certificate: x509.Certificate) -> list[str]:
     except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
         return []
     return names.get_values_for_type(x509.DNSName)
+
+
+def responder_of(certificate: x509.Certificate) -> str | None:
+    """Return the address at which the authority tells whether a certificate was revoked (OCSP), or ``None``."""
+    from cryptography import x509
+
+    try:
+        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except (ValueError, x509.ExtensionNotFound):
+        return None
+    is_ocsp = (one for one in access if one.access_method == x509.oid.AuthorityInformationAccessOID.OCSP)
+    return next((one.access_location.value for one in is_ocsp), None)
 
 
 def _alternatives(certificate: x509.Certificate) -> list[object]:
