@@ -1,5 +1,7 @@
 """What a converge would change on this host."""
 
+from saltern.system import restarts
+
 __load__ = ["states"]
 
 
@@ -28,7 +30,7 @@ def states():
         return nothing
     # Where the pillar has a mistake, nothing is known of certificates.
     expiring = __salt__["certificate.expiring"]() if isinstance(answer, dict) else {}
-    return summary(answer, expiring, __salt__["service_config.restarting"]())
+    return summary(answer, expiring, restarts.restarting())
 
 
 def summary(answer, expiring, restarting):

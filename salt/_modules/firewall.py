@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError
 from saltern import firewall as decided
 from saltern import places
 from saltern.firewall import TABLE, before, shut_out
-from saltern.system import files
+from saltern.system import files, systemd
 
 __load__ = ["bound_rules", "confirm", "load", "plan", "rules"]
 
@@ -96,7 +96,7 @@ def plan(path, source):
         there, declared = _live(), _listed(text)
     else:
         # In a dry run, nft may be yet to come. What the unit has loaded is live without it.
-        is_loaded = not changes and __salt__["service_config.started"](UNIT)
+        is_loaded = not changes and systemd.started(UNIT)
         there, declared = text if is_loaded else "", text
     if there != declared:
         changes[TABLE] = _diff(there, declared)

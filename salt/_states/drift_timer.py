@@ -2,6 +2,8 @@
 
 import os
 
+from saltern.system import systemd
+
 
 def switched(name, enabled, status):
     """Run the timer, now and after each boot; or stop it, and remove the status that it would keep up to date.
@@ -14,8 +16,8 @@ def switched(name, enabled, status):
     """
     wanted = "running" if enabled else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-    is_right = __salt__["service_config.is_switched"](name, enabled, among=among)
+    among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+    is_right = systemd.is_switched(name, enabled, among=among)
     if not is_right:
         ret["changes"][name] = {"old": "off" if enabled else "running", "new": wanted}
     if not enabled and os.path.exists(status):

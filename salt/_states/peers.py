@@ -1,5 +1,7 @@
 """The service that asks a proxy's app hosts whether they are ready."""
 
+from saltern.system import systemd
+
 
 def watched(name):
     """Run the service, now and after each boot, where a site is balanced over app hosts. Elsewhere stop it.
@@ -9,8 +11,8 @@ def watched(name):
     is_wanted = bool(__pillar__["nginx"]["peers"])
     wanted = "running" if is_wanted else "off"
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is {wanted}"}
-    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-    if __salt__["service_config.is_switched"](name, is_wanted, among=among):
+    among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+    if systemd.is_switched(name, is_wanted, among=among):
         return ret
     ret["changes"][name] = {"old": "off" if is_wanted else "running", "new": wanted}
     if __opts__["test"]:

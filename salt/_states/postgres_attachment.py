@@ -3,6 +3,8 @@
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import systemd
+
 
 def present(name, owner, connections):
     """Make a database that only its app may use, and the app's login with the password of the attachment.
@@ -13,7 +15,7 @@ def present(name, owner, connections):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{owner} has the database {name}"}
     try:
-        among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+        among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
         changes, statements = __salt__["postgres_attachment.plan"](name, owner, connections, among)
         if not changes:
             return ret

@@ -9,6 +9,8 @@ import os
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import systemd
+
 
 @watching.failure_counts
 def present(name, version):
@@ -70,8 +72,8 @@ def _access_loaded(name, version, certificate, will_change):
     unit = f"postgresql@{version}-{name}"
     # A server that the run would restart has read its files by then.
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
-    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-    if __salt__["service_config.started"](unit, among=among) is None or (will_change and is_restarted):
+    among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+    if systemd.started(unit, among=among) is None or (will_change and is_restarted):
         return ret
     try:
         if not will_change and __salt__["postgres_attachment.access_is_read"](version, name, certificate, among):

@@ -10,7 +10,7 @@ import re
 import watching
 from salt.exceptions import CommandExecutionError
 
-from saltern.system import files
+from saltern.system import files, systemd
 
 MANAGED = "Managed by Saltern"
 USERS = "/etc/saltern/redis"
@@ -176,7 +176,7 @@ def _admitted(name, port, will_change):
             gone = sorted(admits.keys() - wanted.keys())
             __salt__["redis_connection.admit"](name, port, rules, gone)
         else:
-            __salt__["service_config.restart"](unit)
+            systemd.restart(unit)
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{name} admits other users"}
@@ -185,8 +185,8 @@ def _admitted(name, port, will_change):
 def _stays_up(unit):
     """Tell whether an instance runs and was not started in this run: a start reads the files."""
     is_restarted = any(one.get("name") == unit and one["changes"] for one in __running__.values())
-    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-    return __salt__["service_config.started"](unit, among=among) is not None and not is_restarted
+    among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+    return systemd.started(unit, among=among) is not None and not is_restarted
 
 
 def _closed(instances, directory):

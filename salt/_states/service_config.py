@@ -1,10 +1,11 @@
 """Services that must run with the configuration on the disk."""
 
-import os
 import time
 
 import watching
 from salt.exceptions import CommandExecutionError
+
+from saltern.system import systemd
 
 
 @watching.failure_counts
@@ -15,7 +16,7 @@ def asked(name):
     """
     among = _among()
     if among:
-        __salt__["service_config.begin"](among)
+        systemd.begin(among)
     return {"name": name, "changes": {}, "result": True, "comment": "systemd is asked"}
 
 
@@ -30,9 +31,9 @@ def loaded(name, files, package=None):
     :param files: what it reads at its start.
     :param package: the package that starts it when it is installed, before the files are written.
     """
-    started = __salt__["service_config.started"](name, among=_among())
-    is_older = started is not None and newer(files, started, time.time())
-    return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
+    started = systemd.started(name, among=_among())
+    is_older = started is not None and systemd.newer(files, started, time.time())
+    return _restarted(name, is_older)
 
 
 @watching.failure_counts
@@ -43,7 +44,7 @@ def unit_read(name, units):
     :param units: the units.
     """
     among = _among()
-    is_older = not all(__salt__["service_config.is_read"](unit, among=among) for unit in units)
+    is_older = not all(systemd.is_read(unit, among=among) for unit in units)
     return _read_again(name, is_older)
 
 
@@ -56,30 +57,35 @@ def mod_watch(name, sfun=None, files=(), package=None, **_):
         is_older = watching.would_write(__running__, files) and _would_run(name, package)
     else:
         is_older = _was_running(name, files)
-    return _done(name, is_older, {name: {"old": "older than its configuration", "new": "restarted"}}, "restart", name)
+    return _restarted(name, is_older)
 
 
 def _among():
-    return __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
+    return systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
 
 
 def _was_running(name, files):
     """Tell whether a service was started before its files were written, by the clock of this run alone."""
-    started = __salt__["service_config.started"](name, recorded=False)
-    return started is not None and newer(files, started, time.time())
+    started = systemd.started(name, recorded=False)
+    return started is not None and systemd.newer(files, started, time.time())
 
 
 def _would_run(name, package):
     """Tell in a dry run whether a service will run when its files are written."""
     is_to_come = package and not __salt__["pkg.version"](package)
-    return is_to_come or __salt__["service_config.started"](name) is not None
+    return is_to_come or systemd.started(name) is not None
+
+
+def _restarted(name, is_older):
+    changes = {name: {"old": "older than its configuration", "new": "restarted"}}
+    return _done(name, is_older, changes, lambda: systemd.restart(name))
 
 
 def _read_again(name, is_older):
-    return _done(name, is_older, {"systemd": {"old": f"older than {name}", "new": "reloaded"}}, "read")
+    return _done(name, is_older, {"systemd": {"old": f"older than {name}", "new": "reloaded"}}, systemd.read)
 
 
-def _done(name, is_due, changes, function=None, *arguments):
+def _done(name, is_due, changes, act):
     """Do what is due, or tell it in a dry run. Return what a state returns."""
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} was read"}
     if not is_due:
@@ -87,18 +93,7 @@ def _done(name, is_due, changes, function=None, *arguments):
     if __opts__["test"]:
         return ret | {"changes": changes, "result": None, "comment": f"{name} would be read"}
     try:
-        __salt__[f"service_config.{function}"](*arguments)
+        act()
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     return ret | {"changes": changes, "comment": f"{name} was read again"}
-
-
-def newer(files, started, now):
-    """Tell whether a file changed after a service started.
-
-    :param files: paths.
-    :param started: when, in seconds since 1970.
-    :param now: the time. A file from the future says nothing.
-    """
-    times = [os.stat(path).st_mtime for path in files if os.path.exists(path)]
-    return any(started < changed <= now for changed in times)

@@ -6,6 +6,8 @@ systemd eight times for what it tells at once.
 
 import os
 
+from saltern.system import systemd
+
 
 def enabled(name, package):
     """Enable a unit at boot.
@@ -32,8 +34,8 @@ def running(name, package=None, started_if=None, enable=True):
 
 def _right(name, active=False, enable=False):
     """Return the result for a unit that is as it should be; ``None`` where the unit is not."""
-    among = __salt__["service_config.among"](__instance_id__, __lowstate__, __running__)
-    shown = __salt__["service_config.shown"](name, "ActiveState", "UnitFileState", among=among)
+    among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+    shown = systemd.shown(name, "ActiveState", "UnitFileState", among=among)
     wanted = {"ActiveState": "active"} if active else {}
     wanted |= {"UnitFileState": "enabled"} if enable else {}
     if any(shown.get(key) != value for key, value in wanted.items()):

@@ -7,6 +7,8 @@ import types
 
 import pytest
 
+from saltern.system import systemd
+
 NOW = datetime.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=datetime.UTC)
 
 
@@ -56,7 +58,7 @@ def test_certificates_that_soon_end_are_told_with_the_day(drift):
 def test_a_dry_run_that_meets_a_converge_says_nothing_else(drift, dunders, running):
     answer = {"x": state(0, "a", None)}
     salt = {"state.running": lambda: running.pop(0), "state.apply": lambda **_: answer}
-    salt |= {"certificate.expiring": dict, "service_config.restarting": list}
+    salt |= {"certificate.expiring": dict}
     dunders(drift, salt=salt)
     nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": []}
     assert drift.states() == {"busy": True, "states": 0} | nothing
@@ -177,19 +179,16 @@ def test_the_status_is_a_file_that_everybody_may_read(drift_script, monkeypatch,
 
 
 @pytest.fixture
-def timer(drift_timer, dunders, tmp_path):
+def timer(drift_timer, dunders, monkeypatch, tmp_path):
     """``drift_timer.switched`` on a host whose timer is as given; what is done to it is noted."""
     status = tmp_path / "drift.json"
 
     def run(enabled, running, test=False, works=True):
-        done = []
-        functions = {
-            "service_config.among": lambda *run: None,
-            "service_config.is_switched": lambda name, on, among: running == on,
-        }
+        done, functions = [], {}
+        monkeypatch.setattr(systemd, "is_switched", lambda name, on, among: running == on)
         for word in ("start", "stop", "enable", "disable"):
             functions[f"service.{word}"] = lambda name, word=word: done.append(f"{word} {name}") or works
-        dunders(drift_timer, salt=functions, opts={"test": test}, instance_id="", lowstate=[], running={})
+        dunders(drift_timer, salt=functions, opts={"test": test}, context={}, instance_id="", lowstate=[], running={})
         return drift_timer.switched("saltern-drift.timer", enabled, str(status)), done
 
     return run, status

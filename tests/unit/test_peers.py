@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from saltern.system import systemd
+
 
 def records(peers_script, **answers):
     """Return a record for each host, after answers.
@@ -171,19 +173,16 @@ SWITCHED = {
 
 @pytest.mark.parametrize("test", [True, False], ids=["dry", "run"])
 @pytest.mark.parametrize("peers, runs, change, steps", SWITCHED.values(), ids=SWITCHED)
-def test_it_runs_where_there_is_one_to_choose(peers_states, dunders, peers, runs, change, steps, test):
+def test_it_runs_where_there_is_one_to_choose(peers_states, dunders, monkeypatch, peers, runs, change, steps, test):
     done = []
 
     def doing(word):
         return lambda name: done.append(word) or True
 
-    salt = {
-        "service_config.among": lambda *run: None,
-        "service_config.is_switched": lambda name, on, among: runs == on,
-    }
-    salt |= {f"service.{word}": doing(word) for word in ("enable", "start", "stop", "disable")}
+    monkeypatch.setattr(systemd, "is_switched", lambda name, on, among: runs == on)
+    salt = {f"service.{word}": doing(word) for word in ("enable", "start", "stop", "disable")}
     dunders(peers_states, salt=salt, pillar={"nginx": {"peers": peers}}, opts={"test": test})
-    dunders(peers_states, instance_id="", lowstate=[], running={})
+    dunders(peers_states, context={}, instance_id="", lowstate=[], running={})
     ret = peers_states.watched("saltern-peers")
     assert ret["changes"] == ({"saltern-peers": change} if change else {})
     assert ret["result"] is (None if change and test else True)

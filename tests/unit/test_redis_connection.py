@@ -10,6 +10,7 @@ import threading
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import systemd
 from saltern.tls import certificate
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -104,16 +105,16 @@ STATES = {
 
 
 @pytest.mark.parametrize("options, expected", STATES.values(), ids=STATES)
-def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, options, expected):
+def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, monkeypatch, options, expected):
     read, test = [], options.get("test", False)
     salt = {
-        "service_config.among": lambda *run: None,
-        "service_config.started": lambda unit, among: options.get("started", 1),
         "redis_connection.serves": lambda port, path: options.get("serves", True),
         "redis_connection.read_certificate": lambda *arguments: read.append(arguments),
     }
-    running = {"x": {"name": "redis-server@jobs", "changes": {"x": 1} if options.get("restarted") else {}}}
-    dunders(redis_instance, salt=salt, opts={"test": test}, running=running, instance_id="", lowstate=[])
+    monkeypatch.setattr(systemd, "started", lambda unit, among: options.get("started", 1))
+    changes = {"x": 1} if options.get("restarted") else {}
+    running = {"x": {"name": "redis-server@jobs", "changes": changes, "result": True}}
+    dunders(redis_instance, salt=salt, opts={"test": test}, running=running, context={}, instance_id="", lowstate=[])
     function = redis_instance.mod_watch if options.get("watch") else redis_instance.certificate_served
     state = function("jobs", 8199, "/a.pem")
     assert state["result"] is (None if expected == "would" else True)

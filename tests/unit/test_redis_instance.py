@@ -9,6 +9,8 @@ import os
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import systemd
+
 CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Saltern (formula redis).\n{1}\n"
 
 
@@ -185,14 +187,13 @@ def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monke
             "redis_connection.admit": admit,
             "redis_connection.connected": lambda name, port: connected or {},
             "redis_data.told": redis_data.told,
-            "service_config.among": lambda *run: None,
-            "service_config.started": lambda unit, among: 1,
-            "service_config.restart": lambda unit: asked.append(("restart", unit)),
         }
+        monkeypatch.setattr(systemd, "started", lambda unit, among: 1)
+        monkeypatch.setattr(systemd, "restart", lambda unit: asked.append(("restart", unit)))
         own = {"listen": list(listen), "overlap": overlap, "instances": {"jobs": {"owner": "shop", "port": 8199}}}
         pillar = {"redis": own, "hosts": {"one": {"address": "10.0.0.1"}}}
         dunders(redis_instance, salt=salt, pillar=pillar, opts={"test": test, "id": "one"})
-        dunders(redis_instance, running=more.get("running", {}), instance_id="", lowstate=[])
+        dunders(redis_instance, running=more.get("running", {}), context={}, instance_id="", lowstate=[])
         del asked[:]
         if function == "users":
             state = redis_instance.users("jobs", "shop", str(tmp_path))

@@ -2,11 +2,13 @@
 
 import pytest
 
+from saltern.system import systemd
+
 RIGHT = {"ActiveState": "active", "UnitFileState": "enabled"}
 
 
 @pytest.fixture
-def states(unit_states, dunders):
+def states(unit_states, dunders, monkeypatch):
     """The states on a host, as ``run(function, shown, …)``: what they return, and what Salt's own were asked."""
 
     def run(function, shown, test=False, packages=("stock",), **arguments):
@@ -15,15 +17,13 @@ def states(unit_states, dunders):
         def of_salt(word):
             return lambda name, **options: asked.append((word, name, options)) or {"comment": word}
 
+        monkeypatch.setattr(systemd, "shown", lambda name, *properties, among: shown)
         dunders(
             unit_states,
-            salt={
-                "service_config.shown": lambda name, *properties, among: shown,
-                "service_config.among": lambda run, chunks, running: None,
-                "pkg.version": lambda name: "1.0" if name in packages else "",
-            },
+            salt={"pkg.version": lambda name: "1.0" if name in packages else ""},
             states={f"service.{word}": of_salt(word) for word in ("running", "enabled")},
             opts={"test": test},
+            context={},
             instance_id="one",
             lowstate=[],
             running={},

@@ -7,6 +7,8 @@ import re
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.system import systemd
+
 from .conftest import ROOT
 
 # The fixtures of conftest.py that load the state modules with a mod_watch.
@@ -71,13 +73,21 @@ class Fails(dict):
 
 @pytest.mark.parametrize("module, function", sorted(watchers()), ids=map(".".join, sorted(watchers())))
 @pytest.mark.parametrize("error", [CommandExecutionError("refused"), RuntimeError("unforeseen")], ids=["told", "crash"])
-def test_a_failure_is_kept_when_what_is_watched_has_changed(request, dunders, tmp_path, module, function, error):
+def test_a_failure_is_kept_when_what_is_watched_has_changed(
+    request, dunders, monkeypatch, tmp_path, module, function, error
+):
     states = request.getfixturevalue(FIXTURES[module])
+
+    def among(*run):
+        raise error
+
+    monkeypatch.setattr(systemd, "among", among)
     dunders(
         states,
         salt=Fails(error),
         pillar={"nginx": {"sites": {}, "peers": {}}},
         opts={"test": False},
+        context={},
         running={},
         lowstate=[],
         instance_id="x",

@@ -14,6 +14,7 @@ from saltern.host import Host
 from saltern.places import places
 from saltern.services import memcached
 from saltern.services.steps import Run
+from saltern.system import systemd
 
 MEMCACHED = services.formulas()["memcached"]
 PASSWORD, BEFORE = "a/password:0123456789%@", "the-one-before-0123456789"
@@ -31,9 +32,10 @@ def on_a_host(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "kill", lambda pid, number: acts.append((pid, number.name)))
 
     def of(dry=False, releases=None, users=(), listen=(), running=True, instances=("shop",)):
+        monkeypatch.setattr(systemd, "started", lambda unit: 1 if running else None)
+        monkeypatch.setattr(systemd, "shown", lambda unit, name: {name: "4711" if running else "0"})
+        monkeypatch.setattr(systemd, "read", lambda: acts.append("daemon-reload"))
         answers = {
-            "service_config.started": lambda unit: 1 if running else None,
-            "service_config.shown": lambda unit, name: {name: "4711" if running else "0"},
             "file.group_to_gid": lambda group: os.getgid(),
             "attachment.holders": lambda kind, leaving, staying: releases or {},
             "attachment.users": lambda kind, port, staying: [*users],
@@ -198,7 +200,7 @@ def test_an_instance_that_nobody_has_is_gone_with_all_that_is_its(on_a_host):
     expected = {"old": {"old": "present", "new": None}}
     assert done(on_a_host(dry=True), "retired")[1] == expected
     assert done(on_a_host(), "retired")[1] == expected
-    acts = [("service.stop", "memcached@old"), ("service.disable", "memcached@old"), ("service_config.read",)]
+    acts = [("service.stop", "memcached@old"), ("service.disable", "memcached@old"), "daemon-reload"]
     assert on_a_host.acts == acts
     assert (kept.exists(), gone.exists(), (on_a_host.logins / "old.logins").exists()) == (True, False, False)
 

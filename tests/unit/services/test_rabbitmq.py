@@ -16,6 +16,7 @@ from saltern.host import Host
 from saltern.releases import process, store
 from saltern.services import rabbitmq_broker
 from saltern.services.steps import Run
+from saltern.system import systemd
 
 RABBITMQ = services.formulas()["rabbitmq"]
 SECRET = "correct-horse-battery"
@@ -158,6 +159,7 @@ def retired(tmp_path, monkeypatch):
 
     def run(found, vhosts, releases=(), connected=(), dry=False, listen=(), kept=(), act=True):
         asked, notes = [], []
+        monkeypatch.setattr(systemd, "started", lambda unit: 1.0)
         monkeypatch.setattr(rabbitmq_broker, "definitions", lambda: found)
         monkeypatch.setattr(rabbitmq_broker, "clients", lambda: {pair: {address} for pair, address in connected})
         monkeypatch.setattr(rabbitmq_broker, "ctl", lambda *arguments: asked.append(" ".join(arguments)))
@@ -166,7 +168,6 @@ def retired(tmp_path, monkeypatch):
         monkeypatch.setattr(store, "record", lambda app, number: {})
         monkeypatch.setattr(store, "environ", lambda app, number: environs[app, number])
         salt = {
-            "service_config.started": lambda unit: 1.0,
             "kept.of": lambda kind, name: {"app": name} if name in kept else {},
             "kept.note": lambda kind, name, app: notes.append((name, app)),
             "release.plan": lambda app: {"number": 2},
@@ -272,10 +273,10 @@ def on(tmp_path, monkeypatch):
                 raise CommandExecutionError("rabbitmqctl export_definitions: does not answer")
             return found
 
+        monkeypatch.setattr(systemd, "started", lambda unit: None if found is None else 1.0)
         monkeypatch.setattr(rabbitmq_broker, "definitions", answer)
         monkeypatch.setattr(rabbitmq_broker, "HOME", str(tmp_path))
         salt = {
-            "service_config.started": lambda unit: None if found is None else 1.0,
             "kept.of": lambda kind, name: kept or {},
             "settings.load": lambda formula: {"max_connections": 200, "vhosts": {}},
             "attachment.password": lambda kind, name: SECRET,

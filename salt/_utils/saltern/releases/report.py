@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.apps import limits
 from saltern.attachments import config
 from saltern.host import Host
 from saltern.releases import history, plan, store
@@ -79,7 +80,7 @@ def show(host: Host, app: str, number: int | str | None = None) -> dict[str, Any
     found = record | {"outcome": store.outcome(app, int(text)) or "interrupted"}
     # Of what runs: the limits are the app's, whichever release serves.
     is_current = int(text) == store.current(app)
-    return dict(terminal.shown(found | ({"limits": host.ask("app_limits.shown", app)} if is_current else {})))
+    return dict(terminal.shown(found | ({"limits": limits.shown(app)} if is_current else {})))
 
 
 def log(host: Host, app: str) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.services.base import AUTHORITIES, LOOPBACK, Ask, Requisite, Settings, Target
 from saltern.services.resource import Resource
 from saltern.services.steps import Run, Step, Work
-from saltern.system import files, sockets
+from saltern.system import files, sockets, systemd
 from saltern.tls import served
 
 # Its port among an app's hundred; see formulas/app/README.md. Those of Redis begin after it.
@@ -197,7 +197,7 @@ class Memcached(Resource):
         changes = {name: {"old": "another certificate", "new": "served"}}
         if run.host.is_dry:
             # One that would start or restart reads what is there by then.
-            if run.changed(unit) or run.host.ask("service_config.started", unit) is None:
+            if run.changed(unit) or systemd.started(unit) is None:
                 return Step(comment)
             return Step(comment, changes if run.changed(CERTIFICATE) or not _serves(port) else {})
         who = run.host.login(self, name), run.host.password(self, name)
@@ -289,7 +289,7 @@ def _write(run: Run, name: str, text: str, notes: str) -> None:
     os.makedirs(LOGINS, mode=0o755, exist_ok=True)
     files.write(_path(name, "logins"), text, 0o640, 0, run.host.ask("file.group_to_gid", USER))
     # One that does not run has the PID 0, and reads them at its start.
-    if pid := int(run.host.ask("service_config.shown", _unit(name), "MainPID").get("MainPID") or 0):
+    if pid := int(systemd.shown(_unit(name), "MainPID").get("MainPID") or 0):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGHUP)
     files.write(_path(name, "json"), notes, 0o600, 0, 0)
@@ -310,7 +310,7 @@ def _ended(run: Run, names: list[str]) -> Step:
             # Done last, so that the next run takes up an interrupted one.
             shutil.rmtree(f"{UNITS}/{unit}.service.d")
         if names:
-            run.host.ask("service_config.read")
+            systemd.read()
 
     return Step(f"No instance ends: {', '.join(names)}" if names else "No other instance is there", changes, act)
 

@@ -21,7 +21,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.services.steps import Run, Step
-from saltern.system import files
+from saltern.system import files, systemd
 from saltern.tls import served as certificates
 
 PORT = 5671
@@ -207,7 +207,7 @@ def definitions() -> Definitions:
 
 def state_of(run: Run) -> Definitions | None:
     """Return the broker's definitions; ``None`` where a dry run cannot ask, since it does not run."""
-    if run.host.is_dry and run.host.ask("service_config.started", UNIT) is None:
+    if run.host.is_dry and systemd.started(UNIT) is None:
         is_new = not os.path.exists(f"{HOME}/mnesia/rabbit@localhost")
         return {"users": [], "vhosts": [], "permissions": [], "parameters": []} if is_new else None
     return definitions()
@@ -287,7 +287,7 @@ def served(run: Run, name: str) -> Step:
 
     :param name: the file of its key and certificate.
     """
-    if run.changed(UNIT) or run.host.ask("service_config.started", UNIT) is None:
+    if run.changed(UNIT) or systemd.started(UNIT) is None:
         return Step(f"{UNIT} reads its certificate at its start")
     if not (run.host.is_dry and run.changed(name)) and os.path.exists(name):
         with certificates.connected("RabbitMQ", PORT) as connection:

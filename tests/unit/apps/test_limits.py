@@ -3,14 +3,18 @@
 import os
 
 import pytest
+from salt.exceptions import CommandExecutionError
+
+from saltern.apps import limits
+from saltern.system import systemd
 
 LIMITS = {"memory": "75%", "tasks": 1024, "processes": {}}
 PHYSICAL = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_systemd_is_told_by_the_names_of_its_units(app_limits):
+def test_systemd_is_told_by_the_names_of_its_units():
     kinds = {"send_mail-now": {"memory": "64m", "cpu": "50%"}, "web": {"tasks": 30}}
-    found = app_limits.units("my-shop", LIMITS | {"cpu": "150%", "processes": kinds})
+    found = limits.units("my-shop", LIMITS | {"cpu": "150%", "processes": kinds})
     own = found.pop("/etc/systemd/system/app-my\\x2dshop.slice")
     assert own.endswith("[Slice]\nMemoryMax=75%\nTasksMax=1024\nCPUQuota=150%\nCPUWeight=100\n")
     of = "/etc/systemd/system/app-my\\x2dshop-{}-.scope.d/20-saltern.conf"
@@ -20,14 +24,14 @@ def test_systemd_is_told_by_the_names_of_its_units(app_limits):
     }
 
 
-def test_only_a_systemd_that_knows_it_is_told_to_go_on_where_one_process_was_ended(app_limits):
-    assert ["OOMPolicy" in next(iter(app_limits.common(version).values())) for version in (252, 257)] == [False, True]
+def test_only_a_systemd_that_knows_it_is_told_to_go_on_where_one_process_was_ended():
+    assert ["OOMPolicy" in next(iter(limits.common(version).values())) for version in (252, 257)] == [False, True]
 
 
 @pytest.fixture
-def kernel(app_limits, monkeypatch, tmp_path):
+def kernel(monkeypatch, tmp_path):
     """A function that writes files in the place of the kernel's control groups."""
-    monkeypatch.setattr(app_limits, "GROUPS", str(tmp_path))
+    monkeypatch.setattr(limits, "GROUPS", str(tmp_path))
 
     def write(files):
         for name, text in files.items():
@@ -71,24 +75,24 @@ DECLARED = LIMITS | {"processes": {"send-mail": {"memory": "64m", "cpu": "50%"}}
 
 
 @pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
-def test_what_the_kernel_enforces_is_compared_with_what_is_declared(app_limits, kernel, files):
+def test_what_the_kernel_enforces_is_compared_with_what_is_declared(kernel, files):
     kernel(files)
-    assert app_limits.differences("shop", DECLARED) == {}
+    assert limits.differences("shop", DECLARED) == {}
     wanted = DECLARED | {"tasks": 2000, "processes": {"send-mail": {"memory": "1g", "cpu": "50%"}}}
     scope = "app-shop-send\\x2dmail-1.v3.scope"
-    assert app_limits.differences("shop", wanted) == {
+    assert limits.differences("shop", wanted) == {
         "app-shop.slice": "tasks 1024, expected 2000",
         scope: "memory 64 MiB, expected 1024 MiB",
     }
     unlimited = "memory 64 MiB, expected no limit; cpu 0.5 processors, expected no limit"
-    assert app_limits.differences("shop", LIMITS) == {scope: unlimited}
-    assert app_limits.differences("other", LIMITS) == {}
+    assert limits.differences("shop", LIMITS) == {scope: unlimited}
+    assert limits.differences("other", LIMITS) == {}
 
 
 @pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
-def test_what_an_app_takes_is_shown_beside_what_it_may(app_limits, kernel, files):
+def test_what_an_app_takes_is_shown_beside_what_it_may(kernel, files):
     kernel(files)
-    assert app_limits.shown("shop") == {
+    assert limits.shown("shop") == {
         "memory": f"50 MiB of {PHYSICAL * 3 / 4 / (1 << 20):.0f} MiB",
         "tasks": "7 of 1024",
         "processes": {
@@ -101,29 +105,31 @@ def test_what_an_app_takes_is_shown_beside_what_it_may(app_limits, kernel, files
     }
 
 
-def test_files_of_what_is_gone_are_found_and_those_of_others_are_not(app_limits, monkeypatch, tmp_path):
-    monkeypatch.setattr(app_limits, "UNITS", str(tmp_path))
-    wanted = app_limits.units("shop", DECLARED)
-    texts = wanted | app_limits.units("old", DECLARED) | {f"{tmp_path}/app-own.slice": "[Slice]\n"}
+def test_files_of_what_is_gone_are_found_and_those_of_others_are_not(monkeypatch, tmp_path):
+    monkeypatch.setattr(limits, "UNITS", str(tmp_path))
+    wanted = limits.units("shop", DECLARED)
+    texts = wanted | limits.units("old", DECLARED) | {f"{tmp_path}/app-own.slice": "[Slice]\n"}
     for path, text in texts.items():
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w") as stream:
             stream.write(text)
-    assert app_limits.stale(wanted) == sorted(app_limits.units("old", DECLARED))
+    assert limits.stale(wanted) == sorted(limits.units("old", DECLARED))
 
 
 @pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
-def test_systemd_is_told_also_what_is_not_limited(app_limits, kernel, files):
+def test_systemd_is_told_also_what_is_not_limited(kernel, files):
     kernel(files)
     scope = os.path.basename(SCOPE)
     own = {"MemoryMax": "64M", "TasksMax": "infinity", "CPUQuota": "50%"}
-    assert app_limits.properties(scope, "shop", DECLARED) == own
-    assert app_limits.properties(scope, "shop", LIMITS) == dict.fromkeys(own, "infinity") | {"CPUQuota": ""}
-    assert app_limits.properties("app-shop.slice", "shop", DECLARED)["TasksMax"] == str(LIMITS["tasks"])
+    assert limits.properties(scope, "shop", DECLARED) == own
+    assert limits.properties(scope, "shop", LIMITS) == dict.fromkeys(own, "infinity") | {"CPUQuota": ""}
+    assert limits.properties("app-shop.slice", "shop", DECLARED)["TasksMax"] == str(LIMITS["tasks"])
 
 
 @pytest.mark.parametrize("is_lazy", [True, False], ids=["257", "252"])
-def test_what_systemd_does_not_take_from_its_files_it_is_told(app_limits_states, dunders, tmp_path, is_lazy):
+def test_what_systemd_does_not_take_from_its_files_it_is_told(
+    app_limits_states, dunders, monkeypatch, tmp_path, is_lazy
+):
     kernel, did = {"app-shop.slice": "tasks 1024, expected 60"}, []
 
     def read():
@@ -135,18 +141,21 @@ def test_what_systemd_does_not_take_from_its_files_it_is_told(app_limits_states,
         did.append((unit, properties))
         del kernel[unit]
 
-    dunders(
-        app_limits_states,
-        salt={
-            "app_limits.units": lambda app, limits: {f"{tmp_path}/app-shop.slice": "[Slice]\nTasksMax=60\n"},
-            "app_limits.differences": lambda app, limits: dict(kernel),
-            "app_limits.properties": lambda unit, app, limits: {"TasksMax": "60"},
-            "service_config.read": read,
-            "service_config.enforce": enforce,
-        },
-        pillar={"app": {"shop": {"limits": {"tasks": 60}}}},
-        opts={"test": False},
-    )
+    monkeypatch.setattr(limits, "units", lambda app, own: {f"{tmp_path}/app-shop.slice": "[Slice]\nTasksMax=60\n"})
+    monkeypatch.setattr(limits, "differences", lambda app, own: dict(kernel))
+    monkeypatch.setattr(limits, "properties", lambda unit, app, own: {"TasksMax": "60"})
+    monkeypatch.setattr(systemd, "read", read)
+    monkeypatch.setattr(systemd, "enforce", enforce)
+    dunders(app_limits_states, pillar={"app": {"shop": {"limits": {"tasks": 60}}}}, opts={"test": False})
     ret = app_limits_states.enforced("shop")
     assert (ret["result"], list(ret["changes"])) == (True, [f"{tmp_path}/app-shop.slice"])
     assert did == (["read", ("app-shop.slice", {"TasksMax": "60"}), "read"] if is_lazy else ["read"])
+
+
+def test_the_limits_of_an_app_that_is_not_declared_are_not_shown(app_limits, dunders, kernel):
+    dunders(app_limits, pillar={"app": {"shop": {}}})
+    assert app_limits.shown("shop") == {"processes": {}}
+    with pytest.raises(
+        CommandExecutionError, match=r"^nosuch: no app of this host has this name; expected one of shop$"
+    ):
+        app_limits.shown("nosuch")
