@@ -1,195 +1,16 @@
-"""What follows from all that apps attach, and what is refused."""
+"""What is derived from the attachments of all apps."""
 
 import copy
 import json
 
 import pytest
 
-from saltern import firewall, services
-from saltern.attachments.derived import attached, derive, passwords
-from saltern.settings.check import check
-from saltern.settings.defaults import with_defaults
+from saltern import firewall
+from saltern.attachments.derived import attached, passwords
+from tests.unit.attachments.declared import BOTH, ONE, SPLIT, STOCK, app
 from tests.unit.rows import ALL, host
 
 PASSWORD = "correct-horse-battery"
-
-
-ONE = {"one": host()}
-SPLIT = {
-    "db": host("database", address="10.0.0.2"),
-    "cache": host("cache", address="10.0.0.3"),
-    "web1": host("app", address="10.0.0.4"),
-    "web2": host("app", address="10.0.0.5"),
-    "front": host("proxy", address="10.0.0.6"),
-    "elsewhere": host(environment="production", address="10.0.0.7"),
-}
-
-
-def app(port=8000, **settings):
-    return {"port": port, "build": {"source": "/a.tar.gz", "sha256": "0" * 64}} | settings
-
-
-@pytest.fixture(scope="session")
-def derived(schemas):
-    """Return a function that derives from apps and what is said of resources, for one host of an inventory."""
-
-    def of(apps, hosts=ONE, minion_id="one", **more):
-        declared = {"app": apps} | more
-        assert check(schemas, declared) == []
-        complete = {name: with_defaults(schema, declared.get(name, {})) for name, schema in schemas.items()}
-        return derive(complete, hosts, minion_id)
-
-    return of
-
-
-*MOST, LAST = services.listed()
-KINDS = f"{', '.join(MOST)} or {LAST}"
-MISTAKES = {
-    "nothing to attach": (
-        {"shop": app(attach={"X": {}})},
-        [f"app.shop.attach.X: expected one of {KINDS}"],
-    ),
-    "two things in one": (
-        {"shop": app(attach={"X": {"postgres": "shop", "redis": "shop"}})},
-        [f"app.shop.attach.X: expected one of {KINDS}"],
-    ),
-    "a version without a service": (
-        {"shop": app(attach={"X": {"url": "https://faq.example.com/v1", "version": "v1"}})},
-        ["app.shop.attach.X.version: is a service's; expected it beside service"],
-    ),
-    "a service that there is not": (
-        {"shop": app(attach={"X": {"service": "fqa", "version": "v1"}}), "faq": app(8100)},
-        ["app.shop.attach.X.service: no app has this name; expected one of faq, shop"],
-    ),
-    "a service that provides nothing": (
-        {"shop": app(attach={"X": {"service": "faq", "version": "v1"}}), "faq": app(8100)},
-        ["app.shop.attach.X.version: faq does not provide it; expected one of none (app.faq.provides)"],
-    ),
-    "a version that is not provided": (
-        {
-            "shop": app(attach={"X": {"service": "faq", "version": "v3"}}),
-            "faq": app(8100, provides={"v2": {"path": "/v2"}, "v1": {"path": "/v1"}}),
-        },
-        ["app.shop.attach.X.version: faq does not provide it; expected one of v1, v2 (app.faq.provides)"],
-    ),
-    "no version": (
-        {"shop": app(attach={"X": {"service": "faq"}}), "faq": app(8100, provides={"v1": {"path": "/v1"}})},
-        ["app.shop.attach.X.version: faq does not provide it; expected one of v1 (app.faq.provides)"],
-    ),
-    "a database of two apps": (
-        {"a": app(attach={"X": {"postgres": "shop"}}), "b": app(8100, attach={"Y": {"postgres": "shop"}})},
-        ["app.b.attach.Y.postgres: belongs to a, which attaches it too; expected one of its own"],
-    ),
-    "a Redis instance of two apps": (
-        {"a": app(attach={"X": {"redis": "shop"}}), "b": app(8100, attach={"Y": {"redis": "shop"}})},
-        ["app.b.attach.Y.redis: belongs to a, which attaches it too; expected one of its own"],
-    ),
-    "a database that is PostgreSQL's own": (
-        {"shop": app(attach={"X": {"postgres": "template1"}})},
-        ["app.shop.attach.X.postgres: is PostgreSQL's own database; expected another name"],
-    ),
-    "two Redis instances of one app at one port": (
-        {"shop": app(attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}})},
-        [
-            "redis.instances.pages.offset: 99 is the offset of jobs too, and shop attaches both; expected another for "
-            "the newer of the two, such as 98"
-        ],
-    ),
-    "web processes at the port of a Redis instance": (
-        {
-            "faq": app(8100, formation={"web": 48}, attach={"X": {"redis": "faq"}}),
-            "shop": app(formation={"web": 49}, attach={"A": {"redis": "jobs"}, "B": {"redis": "pages"}}),
-        },
-        [
-            "app.shop.formation.web: 49 processes need the port 8098, which redis pages has; expected at most 48",
-        ],
-    ),
-    "a variable in config and in attach": (
-        {"shop": app(config={"X": "1"}, attach={"X": {"postgres": "shop"}})},
-        ["app.shop.config.X: is also in app.shop.attach; expected it in one of them"],
-    ),
-    "a part that is in config too": (
-        {"shop": app(config={"PGHOST": "x", "PG": "x"}, attach={"PG": {"postgres": "shop", "as": "parts"}})},
-        [
-            "app.shop.attach.PG: would give PGHOST, which is app.shop.config.PGHOST too; expected it in one of them",
-        ],
-    ),
-    "a part that is another attachment too": (
-        {"shop": app(attach={"X": {"redis": "shop", "as": "parts"}, "X_HOST": {"postgres": "shop"}})},
-        [
-            "app.shop.attach.X_HOST: would give X_HOST, which is app.shop.attach.X too; expected it in one of them",
-        ],
-    ),
-    "a part that is supervisor's": (
-        {
-            "faq": app(8100, provides={"v1": {"path": "/v1"}}),
-            "shop": app(attach={"SUPERVISOR": {"service": "faq", "version": "v1", "as": "parts", "url": "http://x"}}),
-        },
-        [
-            "app.shop.attach.SUPERVISOR: would give SUPERVISOR_HOST, which is no app's variable; expected another name",
-        ],
-    ),
-    "parts of a URL alone": (
-        {"shop": app(attach={"X": {"url": "https://faq.example.com/v1", "as": "parts"}})},
-        ["app.shop.attach.X.as: a URL alone tells no parts; expected the service that it replaces beside it"],
-    ),
-    "a URL that has no parts": (
-        {"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://h:port/shop", "as": "parts"}})},
-        [
-            "app.shop.attach.X.url: its parts cannot be told; expected a URL such as postgres://shop@db:5432/shop",
-        ],
-    ),
-    "a value too long for execve": (
-        {"shop": app(config={"X": "é" * 65535})},
-        ["app.shop.config.X: 131072 bytes with its name; expected less than 131072"],
-    ),
-    "a value that is no Unicode text": (
-        {"shop": app(config={"X": "\ud800"})},
-        ["app.shop.config.X: expected text that UTF-8 can encode"],
-    ),
-    "an app with the name of Redis's own user": (
-        {"default": app(attach={"X": {"redis": "shop"}})},
-        ["app.default.attach.X.redis: default is Redis's own user; expected an app of another name"],
-    ),
-    "no connections for all": (
-        {f"a{n}": app(8000 + 100 * n, attach={"X": {"postgres": f"d{n}"}}) for n in range(4)},
-        [
-            "postgres.max_connections: 4 databases would need 11 connections, 3 for operators and at least 2 for each "
-            "that says nothing among them; expected at most the 10 of postgres.max_connections"
-        ],
-    ),
-    "more connections than there are": (
-        {"a": app(attach={"X": {"postgres": "a"}}), "b": app(8100, attach={"X": {"postgres": "b"}})},
-        [
-            "postgres.databases.b.connections: 2 databases would need 11 connections, 3 for operators and at least 2 "
-            "for each that says nothing among them; expected at most the 10 of postgres.max_connections"
-        ],
-    ),
-    "a wait that is over before an answer may be": (
-        {"shop": app(site={"timeout": 120}, in_flight={"requests": 119})},
-        [
-            "app.shop.in_flight.requests: 119 s would cut off answers that app.shop.site.timeout allows; "
-            "expected at least 120"
-        ],
-    ),
-    "one port for two apps": (
-        {"a": app(), "b": app(), "c": app()},
-        [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],
-    ),
-    "one domain for two apps": (
-        {"a": app(domains=["a.example.com", "b.example.com"]), "b": app(8100, domains=["b.example.com"])},
-        ["app.b.domains[0]: is also a domain of a; expected it once"],
-    ),
-}
-
-
-@pytest.mark.parametrize("apps, expected", MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_told_by_path(derived, apps, expected):
-    postgres = {"max_connections": 10} if "max_connections" in expected[0] else {}
-    if "databases.b.connections" in expected[0]:
-        postgres["databases"] = {"b": {"connections": 6}}
-    redis = {"instances": {"pages": {"offset": 98}}} if "redis pages" in expected[0] else {}
-    assert derived(apps, postgres=postgres, redis=redis)[1] == expected
 
 
 def test_an_app_may_have_several_databases_and_redis_instances(derived):
@@ -206,93 +27,6 @@ def test_an_app_may_have_several_databases_and_redis_instances(derived):
         "pages": ("shop", 8097),
     }
     assert found["app"]["shop"]["attach"]["D"]["port"] == 8097
-
-
-@pytest.mark.parametrize(
-    "offsets, told",
-    [
-        ({"a": 98, "b": 98}, ["b.offset: 98 is the offset of a too", "such as 99"]),
-        ({"a": None, "b": 99}, ["a.offset: 99 is the offset of b too", "such as 98"]),
-        ({"a": None, "b": None, "c": 98}, ["b.offset: 99 is the offset of a too", "such as 97"]),
-    ],
-    ids=["both say it", "one says it", "neither says it, and there is a third"],
-)
-def test_a_port_of_two_instances_is_told_with_what_to_write(derived, offsets, told):
-    attach = {name.upper(): {"redis": name} for name in offsets}
-    instances = {name: {"offset": offset} for name, offset in offsets.items() if offset}
-    (found,) = derived({"shop": app(attach=attach)}, redis={"instances": instances})[1]
-    assert found.startswith(f"redis.instances.{told[0]}")
-    assert found.endswith(told[1])
-
-
-STOCK = {"B": {"postgres": "stock"}, "C": {"redis": "jobs"}}
-SHARED = {
-    "not shared": (
-        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"postgres": "stock", "access": "read"}})},
-        {},
-        ["app.a.attach.X.postgres: shop does not share it; expected postgres.databases.stock.share: {a: read}"],
-    ),
-    "to read alone": (
-        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"redis": "jobs", "access": "whole"}})},
-        {"a": "read"},
-        [
-            "app.a.attach.X.access: shop shares it to read; expected read, or redis.instances.jobs.share.a: whole",
-        ],
-    ),
-    "whole, where it is to be read": (
-        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"postgres": "stock", "access": "read"}})},
-        {"a": "whole"},
-        [
-            "app.a.attach.X.access: shop shares it to whole; expected whole, or postgres.databases.stock.share.a: read",
-        ],
-    ),
-    "the owner is gone": (
-        {"a": app(8100, attach={"X": {"postgres": "stock", "access": "read"}, "Y": {"redis": "jobs"}})},
-        {"a": "read"},
-        [
-            "app.a.attach.X.postgres: no app has the database stock as its own; expected one that its app shares",
-            "redis.instances.jobs.share.a: no other app has this name; expected one of none",
-        ],
-    ),
-    "a resource that nobody has": (
-        {"a": app(8100, attach={"X": {"redis": "jbos", "access": "read"}})},
-        {},
-        ["app.a.attach.X.redis: no app has the Redis instance jbos as its own; expected one that its app shares"],
-    ),
-    "its own": (
-        {"shop": app(attach=STOCK | {"X": {"postgres": "stock", "access": "read"}}), "a": app(8100)},
-        {"a": "read"},
-        ["app.shop.attach.X.access: the database stock is the app's own; expected no access"],
-    ),
-    "an app that there is not": (
-        {"shop": app(attach=STOCK), "a": app(8100)},
-        {"b": "read"},
-        [
-            f"{setting}.share.b: no other app has this name; expected one of a"
-            for setting in ("postgres.databases.stock", "redis.instances.jobs")
-        ],
-    ),
-    "one of a service that lends none": (
-        {
-            "shop": app(attach=STOCK),
-            "a": app(8100, attach={"X": {"memcached": "shop", "access": "read"}}),
-        },
-        {"a": "read"},
-        ["app.a.attach.X.access: a memcached instance is of one app alone; expected one of its own, without an access"],
-    ),
-    "an access to a service": (
-        {"shop": app(attach=STOCK | {"X": {"service": "shop", "version": "v1", "access": "read"}}), "a": app(8100)},
-        {"a": "read"},
-        ["app.shop.attach.X.access: is of a resource of another app; expected it beside one, such as postgres"],
-    ),
-}
-
-
-@pytest.mark.parametrize("apps, share, expected", SHARED.values(), ids=SHARED)
-def test_what_is_not_shared_so_is_told_by_path(derived, apps, share, expected):
-    more = {"postgres": {"databases": {"stock": {"share": share}}}, "redis": {"instances": {"jobs": {"share": share}}}}
-    # Of what nobody shares nothing need be said.
-    assert derived(apps, **(more if share else {}))[1] == expected
 
 
 def test_who_borrows_has_where_it_is_and_the_resource_stays_its_owners(derived):
@@ -312,14 +46,6 @@ def test_who_borrows_has_where_it_is_and_the_resource_stays_its_owners(derived):
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_database_with_too_long_a_name_is_not_shared(derived):
-    name = "d" * 58
-    apps = {"shop": app(attach={"X": {"postgres": name}}), "a": app(8100)}
-    assert derived(apps, postgres={"databases": {name: {"share": {"a": "read"}}}})[1] == [
-        f"postgres.databases.{name}.share: its name is too long for that; expected 57 characters at most"
-    ]
-
-
 def test_each_database_has_its_share_of_the_connections(derived):
     apps = {name: app(8000 + 100 * n, attach={"X": {"postgres": name}}) for n, name in enumerate("abc")}
     found = derived(copy.deepcopy(apps))[0]["postgres"]["databases"]
@@ -330,45 +56,6 @@ def test_each_database_has_its_share_of_the_connections(derived):
 
 def test_a_longest_value_is_accepted(derived):
     assert derived({"shop": app(config={"X": "v" * (131071 - len("X="))})})[1] == []
-
-
-def test_a_resource_that_no_app_attaches_is_a_mistake(derived):
-    _, found = derived(
-        {"shop": app(attach={"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}})},
-        postgres={"databases": {"shop": {}, "stock": {}}},
-        redis={"instances": {"shop": {}}},
-    )
-    assert found == [
-        "postgres.databases.stock: no app attaches it; expected the name of an attached postgres",
-        "redis.instances.shop: no app attaches it; expected the name of an attached redis",
-    ]
-
-
-@pytest.mark.parametrize(
-    "target, role", [({"postgres": "shop"}, "database"), ({"redis": "shop"}, "cache"), ({"service": "shop"}, "app")]
-)
-def test_an_environment_without_the_host_for_it_is_a_mistake(derived, target, role):
-    hosts = {"one": host("proxy"), "two": host(environment="production")}
-    if "service" in target:
-        target["version"] = "v1"
-    apps = {"shop": app(attach={"X": target}, provides={"v1": {"path": "/v1"}})}
-    assert derived(apps, hosts)[1] == [
-        f"app.shop.attach.X: no host of dev has the role {role}; expected one in pillar/hosts.yaml"
-    ]
-
-
-BOTH = {"shop": app(attach={"A": {"postgres": "shop"}, "B": {"redis": "shop"}})}
-
-
-@pytest.mark.parametrize("minion_id", ["db", "cache", "web1", "front"])
-def test_several_hosts_must_be_told_a_password(derived, minion_id):
-    expected = (
-        "missing; expected text, in pillar/secrets: several hosts must know it, so that none can make it for itself"
-    )
-    assert derived(copy.deepcopy(BOTH), SPLIT, minion_id)[1] == [
-        f"postgres.databases.shop.password: {expected}",
-        f"redis.instances.shop.password: {expected}",
-    ]
 
 
 @pytest.mark.parametrize(
