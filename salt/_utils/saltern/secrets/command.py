@@ -4,11 +4,9 @@ import argparse
 import getpass
 import glob
 import os
-import signal
-import sys
 from collections.abc import Collection, Mapping, Sequence
 
-from saltern import environments
+from saltern import commands, environments
 from saltern.refusal import Refusal
 from saltern.secrets.keys import (
     Gpg,
@@ -40,12 +38,6 @@ examples:
   secret check
 
 Exit codes: 0, 1 for what was refused, with the reason, 2 for a command line that cannot be read."""
-
-
-def say(text: object) -> None:
-    """Tell the operator, line by line."""
-    for line in str(text).splitlines():
-        print(f"secret: {line}", file=sys.stderr, flush=True)
 
 
 def read_value(name: str) -> str:
@@ -217,26 +209,20 @@ def check(tree: Tree, options: argparse.Namespace) -> None:
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read a command line; the process ends where it cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="secret",
-        description=DESCRIPTION,
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    setter = commands.add_parser("set", help="encrypt a value and write it", allow_abbrev=False)
+    parser = commands.parser("secret", DESCRIPTION, HELP)
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+    setter = subcommands.add_parser("set", help="encrypt a value and write it", allow_abbrev=False)
     setter.add_argument("name", metavar="NAME", help="a setting's path, such as app.tickets.config.SECRET_KEY")
     setter.add_argument("--environment", required=True, metavar="ENV", help="staging or production")
     setter.set_defaults(command=set_value)
-    remover = commands.add_parser("remove", help="remove a value, or all below a path", allow_abbrev=False)
+    remover = subcommands.add_parser("remove", help="remove a value, or all below a path", allow_abbrev=False)
     remover.add_argument("name", metavar="NAME", help="a path, such as app.shop.config.KEY, or app.shop for all of it")
     remover.add_argument("--environment", required=True, metavar="ENV", help="staging or production")
     remover.set_defaults(command=remove_value)
-    anew = commands.add_parser("rekey", help="encrypt anew, after who may read has changed", allow_abbrev=False)
+    anew = subcommands.add_parser("rekey", help="encrypt anew, after who may read has changed", allow_abbrev=False)
     anew.add_argument("--environment", metavar="ENV", help="only this one's")
     anew.set_defaults(command=rekey)
-    checker = commands.add_parser("check", help="refuse what others can read than should", allow_abbrev=False)
+    checker = subcommands.add_parser("check", help="refuse what others can read than should", allow_abbrev=False)
     checker.set_defaults(command=check, environment=None)
     return parser.parse_args(arguments)
 
@@ -249,8 +235,8 @@ def main(arguments: Sequence[str], root: str) -> int:
     :return: an exit code: 0, or 1 for a refusal.
     """
     options, tree = parse_arguments(arguments), Tree(root)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
+
+    def work() -> None:
         asked, kept = options.environment, environments.kept(tree.pillar)
         if asked in environments.names(tree.pillar) and asked not in kept:
             raise Refusal(
@@ -259,13 +245,5 @@ def main(arguments: Sequence[str], root: str) -> int:
         if asked not in (None, *kept):
             raise Refusal(f"ENV: no environment has this name; expected one of {', '.join(kept)}")
         options.command(tree, options)
-    except Refusal as refusal:
-        say(refusal)
-        return 1
-    except OSError as error:
-        say(f"{error.filename or 'a file'}: {error.strerror or error}; nothing was changed, mend that")
-        return 1
-    except (KeyboardInterrupt, EOFError):
-        say("interrupted; nothing was changed")
-        return 128 + signal.SIGINT
-    return 0
+
+    return commands.run("secret", work, "nothing was changed, mend that", "interrupted; nothing was changed")

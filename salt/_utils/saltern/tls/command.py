@@ -1,11 +1,9 @@
 """The command ``bin/issue-certificates``."""
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 
-from saltern import environments
+from saltern import commands, environments
 from saltern.refusal import Refusal
 from saltern.secrets.tree import Tree
 from saltern.tls import certificate
@@ -30,13 +28,7 @@ Exit codes: 0, 1 for what was refused, with the reason, 2 for a command line tha
 
 def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read a command line; the process ends where it cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="issue-certificates",
-        description=DESCRIPTION,
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = commands.parser("issue-certificates", DESCRIPTION, HELP)
     parser.add_argument("environment", metavar="ENV", help="dev, staging or production")
     parser.add_argument("--authority", metavar="DIR", help="where the authority's key is; outside the tree")
     parser.add_argument("--days", metavar="N", type=int, default=certificate.DAYS, help="how long new ones are valid")
@@ -44,12 +36,6 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--replace-authority", action="store_true", help="go one step on to a new authority")
     parser.add_argument("--site", metavar="APP=DOMAIN,…", help="issue for an app's domains, and for no host")
     return parser.parse_args(arguments)
-
-
-def say(text: object) -> None:
-    """Tell the operator, line by line."""
-    for line in str(text).splitlines():
-        print(f"issue-certificates: {line}", file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str], root: str) -> int:
@@ -60,21 +46,13 @@ def main(arguments: Sequence[str], root: str) -> int:
     :return: an exit code: 0, or 1 for a refusal.
     """
     options, tree = parse_arguments(arguments), Tree(root)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
+
+    def work() -> None:
         known = environments.names(tree.pillar)
         if options.environment not in known:
             raise Refusal(f"ENV: no environment has this name; expected one of {', '.join(known)}")
         if not 1 <= options.days <= certificate.AUTHORITY_DAYS:
             raise Refusal(f"--days: expected 1 to {certificate.AUTHORITY_DAYS}")
         issue_for_site(tree, options) if options.site else issue(tree, options)
-    except Refusal as refusal:
-        say(refusal)
-        return 1
-    except OSError as error:
-        say(f"{error.filename or 'a file'}: {error.strerror or error}; mend that and run this again")
-        return 1
-    except KeyboardInterrupt:
-        say("interrupted; run this again")
-        return 128 + signal.SIGINT
-    return 0
+
+    return commands.run("issue-certificates", work, "mend that and run this again", "interrupted; run this again")

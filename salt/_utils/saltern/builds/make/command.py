@@ -5,13 +5,12 @@ import json
 import os
 import platform
 import re
-import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from saltern import commands
 from saltern.builds.form import FORMAT, sha256_of
 from saltern.builds.make import targets
 from saltern.builds.make.code import judge_code, read_processes, read_text
@@ -54,13 +53,7 @@ def parse_arguments(arguments: Sequence[str], pythons: Iterable[str]) -> argpars
     """
     pythons = list(pythons)
     machine = {"arm64": "aarch64", "amd64": "x86_64"}.get(platform.machine().lower(), platform.machine())
-    parser = argparse.ArgumentParser(
-        prog="build",
-        description=DESCRIPTION,
-        epilog=HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = commands.parser("build", DESCRIPTION, HELP)
     add = parser.add_argument
     add("app_dir", metavar="APP_DIR", nargs="?", help="the app's directory, in a git work tree")
     which = parser.add_mutually_exclusive_group()
@@ -191,8 +184,8 @@ def main(arguments: Sequence[str], tree: str) -> int:
     :return: an exit code: 0, or 1 for a refusal.
     """
     options = parse_arguments(arguments, targets.read(tree))
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
+
+    def work() -> None:
         with tempfile.TemporaryDirectory(prefix="build-") as scratch:
             made = (
                 forget(options.declare, options.forget, tree)
@@ -204,13 +197,6 @@ def main(arguments: Sequence[str], tree: str) -> int:
             print(line, flush=True)
         except OSError as error:
             raise Refusal(f"standard output: {error.strerror}; expected to print the build's one line there") from error
-    except Refusal as refusal:
-        say(refusal)
-        return 1
-    except OSError as error:
-        place = error.filename or options.output
-        say(f"{place}: {error.strerror}; mend that, or choose another place with --output, TMPDIR or XDG_CACHE_HOME")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    return 0
+
+    cure = "mend that, or choose another place with --output, TMPDIR or XDG_CACHE_HOME"
+    return commands.run("build", work, cure, place=options.output)

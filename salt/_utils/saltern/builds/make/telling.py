@@ -1,17 +1,16 @@
 """What whoever builds is told."""
 
-import sys
 import time
 
-from saltern.system import terminal
+from saltern import commands
 
 
 def say(text: object) -> None:
-    """Tell whoever builds. What an app's files and its wheels are called may be anybody's, and commands no terminal.
+    """Tell whoever builds; see ``commands.say``.
 
     :param text: one line.
     """
-    print(f"build: {terminal.escaped(str(text))}", file=sys.stderr, flush=True)
+    commands.say("build", text)
 
 
 def elapsed(since: float) -> str:
