@@ -287,7 +287,7 @@ def orphans():
     """
     host, found = Host.of(__salt__, __pillar__, __opts__), {}
     for service in services.resources():
-        kept = service.kept(__salt__["settings.load"](service.kind), host.ask)
+        kept = service.kept(host)
         found |= {f"{service.kind}:{name}": what for name, what in kept.items()}
     found |= _homes()
     if not found:

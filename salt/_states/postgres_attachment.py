@@ -3,6 +3,9 @@
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
+from saltern.host import Host
+from saltern.services import postgres_closing, postgres_database, postgres_server
 from saltern.system import systemd
 
 
@@ -16,13 +19,14 @@ def present(name, owner, connections):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{owner} has the database {name}"}
     try:
         among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
-        changes, statements = __salt__["postgres_attachment.plan"](name, owner, connections, among)
+        service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
+        changes, statements = postgres_database.plan(service, host, name, owner, connections, among)
         if not changes:
             return ret
         ret["changes"] = changes
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"{owner} would be given the database {name}"}
-        __salt__["postgres_attachment.run"](statements)
+        postgres_server.run(statements)
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{owner} was given the database {name}"}
@@ -31,8 +35,8 @@ def present(name, owner, connections):
 def retired(name, databases, owners):
     """Close databases that no app attaches any more, and the logins of replaced passwords. The data stays.
 
-    Only what Saltern made is closed. What the config of a running release names stays open: its app is held, or its new
-    release was refused.
+    Only what Saltern made is closed. What the config of a running release names stays open: the app is held, or its
+    new release was refused.
 
     :param name: the server's access list, ``pg_hba.conf``.
     :param databases: the databases that are attached.
@@ -41,8 +45,10 @@ def retired(name, databases, owners):
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other database is open"}
     try:
         staying = watching.staying(__running__)
-        changes, used = __salt__["postgres_attachment.close"](name, dict(zip(databases, owners, strict=True)), staying)
-        replaced, valid = __salt__["postgres_attachment.close_logins"](staying)
+        service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
+        attached = dict(zip(databases, owners, strict=True))
+        changes, used = postgres_closing.close(service, host, name, attached, staying)
+        replaced, valid = postgres_closing.close_logins(service, host, staying)
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     said = [f"{database} stays open for {', '.join(by)}" for database, by in used.items()]

@@ -9,6 +9,9 @@ import os
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
+from saltern.host import Host
+from saltern.services import postgres_access, postgres_server
 from saltern.system import systemd
 
 
@@ -49,8 +52,8 @@ def present(name, version):
 def access_loaded(name, version, certificate):
     """Reload a running cluster whose access list or certificate is newer than what the cluster has read.
 
-    Where a run is interrupted after it wrote a file, the next one finds the file as it should be, and the server would
-    keep the old one for good.
+    A run may be interrupted after it wrote a file. The next run then finds the file as it should be, and without this
+    state the server would keep the old one for good.
 
     :param name: the cluster's name.
     :param version: PostgreSQL's major version.
@@ -76,12 +79,13 @@ def _access_loaded(name, version, certificate, will_change):
     if systemd.started(unit, among=among) is None or (will_change and is_restarted):
         return ret
     try:
-        if not will_change and __salt__["postgres_attachment.access_is_read"](version, name, certificate, among):
+        service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
+        if not will_change and postgres_access.is_read(service, host, version, name, certificate, among):
             return ret
         ret["changes"] = {"access": {"old": "older than pg_hba.conf", "new": "loaded"}}
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"Cluster {version}/{name} would read its access list"}
-        __salt__["postgres_attachment.run"](["SELECT pg_reload_conf();"])
+        postgres_server.run(["SELECT pg_reload_conf();"])
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"Cluster {version}/{name} has read its access list"}

@@ -13,7 +13,8 @@ import sys
 import pytest
 from salt.exceptions import CommandExecutionError
 
-from saltern.services import redis
+from saltern import services
+from saltern.services import postgres_closing, redis
 from saltern.system.sizes import size_of
 
 
@@ -27,11 +28,12 @@ def orphaned(app, kept, dunders, monkeypatch, tmp_path):
     def orphans(*databases, owner="faq"):
         attached = {"faq": {"owner": owner}}
         salt = {
-            "settings.load": lambda formula: {"databases": attached, "instances": attached},
             "kept.list": kept.list_,
-            "postgres_attachment.kept": lambda attached: list(databases),
         }
-        dunders(app, salt=salt, pillar={}, opts={})
+        monkeypatch.setattr(postgres_closing, "kept", lambda host, attached: list(databases))
+        pillar = {kind: {service.plural: {}} for kind, service in services.formulas().items()}
+        pillar |= {"postgres": {"databases": attached}, "redis": {"instances": attached}}
+        dunders(app, salt=salt, pillar=pillar, opts={})
         return app.orphans()
 
     return orphans, tmp_path

@@ -47,3 +47,14 @@ def test_a_command_is_run_without_a_shell_and_without_a_word_in_the_log():
     assert Host.of(salt, {}, {}).run(["journalctl", "--sync"]) == "said"
     options = {"python_shell": False, "ignore_retcode": True, "output_loglevel": "quiet"}
     assert ran == [(["journalctl", "--sync"], options)]
+
+
+def test_what_no_app_of_the_host_has_is_told_by_its_name(on_a_host):
+    for ask, what in (
+        (lambda: on_a_host.attach("nosuch"), "app of this host has this name"),
+        (lambda: on_a_host.login(POSTGRES, "nosuch"), "database that an app attaches has this name"),
+        (lambda: on_a_host.password(REDIS, "nosuch"), "Redis instance that an app attaches has this name"),
+    ):
+        with pytest.raises(CommandExecutionError) as refused:
+            ask()
+        assert str(refused.value) == f"nosuch: no {what}; expected one of shop"

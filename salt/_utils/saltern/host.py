@@ -9,9 +9,10 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import services
+from saltern import apps, services
 from saltern.services.base import Ask, Target
 from saltern.services.resource import Resource
+from saltern.settings import load
 
 # The user of a resource by which the host itself asks it. No app can have this name.
 OPERATOR = "operator"
@@ -84,13 +85,36 @@ class Host:
         options = {"python_shell": False, "ignore_retcode": True, "output_loglevel": "quiet"}
         return str(self.ask("cmd.run_stdout", command, **options))
 
+    def app(self, app: str) -> dict[str, Any]:
+        """Return the settings of an app.
+
+        :raises CommandExecutionError: when no app of this host has the name.
+        """
+        return dict(apps.declared(self.pillar["app"], app))
+
     def attach(self, app: str) -> dict[str, Target]:
-        """Return what an app attaches, by variable."""
-        return dict(self.pillar["app"][app]["attach"])
+        """Return what an app attaches, by variable.
+
+        :raises CommandExecutionError: when no app of this host has the name.
+        """
+        return dict(self.app(app)["attach"])
+
+    def settings(self, formula: str) -> dict[str, Any]:
+        """Return the settings of a formula, without the resources that a URL replaces."""
+        return load.settings(self.pillar, formula)
 
     def resource(self, service: Resource, name: str) -> dict[str, Any]:
-        """Return the settings of a resource."""
-        return dict(self.pillar[service.kind][service.plural][name])
+        """Return the settings of a resource.
+
+        :raises CommandExecutionError: when no resource of the service has this name.
+        """
+        known = self.pillar[service.kind][service.plural]
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise CommandExecutionError(
+                f"{name}: no {service.noun} that an app attaches has this name; expected one of {names}"
+            )
+        return dict(known[name])
 
     def password(self, service: Resource, name: str) -> str:
         """Return the password of a resource: the pillar's, or this host's own.

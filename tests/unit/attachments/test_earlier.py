@@ -7,6 +7,7 @@ import pytest
 from saltern import services
 from saltern.attachments import config, earlier
 from saltern.releases import store
+from saltern.services import postgres_database, postgres_server
 
 POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
 
@@ -43,17 +44,17 @@ def test_what_a_release_of_before_has_attached_is_read_from_its_urls(value, expe
 def going_back(on_a_host, monkeypatch):
     """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
 
-    def renewed(attached, environ, serving=None, ready=True, now=None, more=()):
+    def renewed(attached, environ, serving=None, ready=True, now=None):
         records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
         now = now or {name: f"{name} of v2" for name in serving or {}}
         environs = {1: environ, 2: {name: value.encode() for name, value in now.items()}}
         monkeypatch.setattr(store, "record", lambda app, number: records[number])
         monkeypatch.setattr(store, "environ", lambda app, number: environs[number])
+        plan = ({} if ready else {"login": 1}, [])
+        monkeypatch.setattr(postgres_database, "plan", lambda *database: plan)
         salt = {
-            "postgres_attachment.plan": lambda *database: ({} if ready else {"login": 1}, []),
             "redis_connection.admitted": lambda name, port: [on_a_host.login(REDIS, "shop")] if ready else [],
         }
-        salt |= dict(more)
         on_a_host.pillar["postgres"]["databases"]["shop"]["connections"] = 97
         on_a_host.pillar["app"]["faq"] = {"port": 8100, "provides": {"v1": {"path": "/v1"}}}
         host = dataclasses.replace(on_a_host, ask=lambda name, *arguments: salt[name](*arguments))
@@ -131,7 +132,7 @@ GONE = {
 }
 
 
-def test_what_is_borrowed_is_another_attachment_than_ones_own(going_back, on_a_host):
+def test_what_is_borrowed_is_another_attachment_than_ones_own(going_back, on_a_host, monkeypatch):
     borrowed = {"postgres": "shop", "access": "read"}
     assert going_back({"X": borrowed}, {"X": b"of v1"}) == (
         {},
@@ -140,12 +141,12 @@ def test_what_is_borrowed_is_another_attachment_than_ones_own(going_back, on_a_h
     attach = on_a_host.pillar["app"]["shop"]["attach"]
     attach["DATABASE_URL"] |= {"access": "read"}
     asked = []
-    run = {"postgres_attachment.run": lambda statements: asked.append(statements[0]) or "1"}
-    values, missing = going_back({"X": borrowed}, {"X": b"of v1"}, more=run)
+    monkeypatch.setattr(postgres_server, "run", lambda statements: asked.append(statements[0]) or "1")
+    values, missing = going_back({"X": borrowed}, {"X": b"of v1"})
     assert (list(values), missing) == (["X"], [])
     assert "rolname = 'shop_" in asked[0]
-    run = {"postgres_attachment.run": lambda statements: "0"}
-    assert going_back({"X": borrowed}, {"X": b"of v1"}, more=run)[1] == [
+    monkeypatch.setattr(postgres_server, "run", lambda statements: "0")
+    assert going_back({"X": borrowed}, {"X": b"of v1"})[1] == [
         "the database shop is not as declared yet, which it has as X"
     ]
 

@@ -34,11 +34,11 @@ def on_a_host(tmp_path, monkeypatch):
     def of(dry=False, releases=None, users=(), listen=(), running=True, instances=("shop",)):
         monkeypatch.setattr(systemd, "started", lambda unit: 1 if running else None)
         monkeypatch.setattr(systemd, "shown", lambda unit, name: {name: "4711" if running else "0"})
+        monkeypatch.setattr(memcached, "holders", lambda host, service, leaving, staying: releases or {})
+        monkeypatch.setattr(memcached, "users", lambda host, service, port, staying: [*users])
         monkeypatch.setattr(systemd, "read", lambda: acts.append("daemon-reload"))
         answers = {
             "file.group_to_gid": lambda group: os.getgid(),
-            "attachment.holders": lambda kind, leaving, staying: releases or {},
-            "attachment.users": lambda kind, port, staying: [*users],
         }
 
         def ask(name, *arguments):
@@ -223,4 +223,4 @@ def test_an_instance_that_does_not_answer_is_named_with_where_it_says_why(on_a_h
     run.host.pillar["memcached"]["instances"]["shop"]["port"] = 1
     with pytest.raises(CommandExecutionError, match=r"shop: memcached at port 1 does not answer: .*journalctl -u"):
         done(run, "served")
-    assert not MEMCACHED.is_ready("shop", {"port": 1}, lambda: LOGIN, lambda *_: PASSWORD)
+    assert not MEMCACHED.is_ready(run.host, "shop", lambda: LOGIN)

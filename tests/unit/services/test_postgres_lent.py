@@ -9,7 +9,7 @@ import pytest
 from saltern import services
 from saltern.host import Host, Lent
 from saltern.releases import process, store
-from saltern.services import postgres_lent
+from saltern.services import postgres_lent, postgres_server
 from saltern.services.sql import NO_POWERS, matches, scram
 from saltern.services.steps import Run
 from tests.unit.rows import host
@@ -137,7 +137,7 @@ def returned(tmp_path, monkeypatch):
     """A function that has logins closed, and returns the step and what was asked."""
     path = tmp_path / "pg_hba.conf"
     (tmp_path / "host.key").write_text("key")
-    monkeypatch.setattr(postgres_lent.shutil, "which", lambda name: name)
+    monkeypatch.setattr(postgres_server, "is_installed", lambda: True)
 
     def run(logins, running=(), borrowers=(), listen=(), dry=False):
         path.write_text(ACCESS)
@@ -147,10 +147,8 @@ def returned(tmp_path, monkeypatch):
             asked.append(statements)
             return json.dumps({"databases": ["shop"], "groups": ["shop:read", "shop:whole"], "logins": logins})
 
-        salt = {
-            "postgres_attachment.run": sql,
-            "release.plan": lambda app: {"number": 2},
-        }
+        monkeypatch.setattr(postgres_server, "run", sql)
+        salt = {"release.plan": lambda app: {"number": 2}}
         monkeypatch.setattr(process, "releases", lambda: [(app, 1) for app, _ in running])
         monkeypatch.setattr(store, "environ", lambda app, number: {"X": dict(running)[app].encode()})
         monkeypatch.setattr(store, "record", lambda app, number: {})
@@ -236,7 +234,7 @@ def test_nothing_is_asked_where_nothing_is_lent(returned, tmp_path, monkeypatch)
 
 def test_a_dry_run_on_a_bare_host_plans_everything(tmp_path, monkeypatch):
     (tmp_path / "host.key").write_text("key")
-    monkeypatch.setattr(postgres_lent.shutil, "which", lambda name: None)
+    monkeypatch.setattr(postgres_server, "is_installed", lambda: False)
     database = {"owner": "shop-app", "connections": 40, "borrowers": {"reports": "read"}}
     pillar = {"postgres": {"databases": {"shop": database}}, "hosts": {"one": host()}}
     on = Host.of({}, pillar, {"test": True, "id": "one", "conf_file": str(tmp_path / "minion")})
@@ -251,7 +249,8 @@ def test_a_dry_run_on_a_bare_host_plans_everything(tmp_path, monkeypatch):
         login = ITS | {"name": on.lent(POSTGRES, "shop")[0].login, "verifier": verifier}
         return json.dumps(READS | {"logins": [login]})
 
-    there = dataclasses.replace(on, is_dry=False, ask=lambda name, statements: answers(statements))
+    monkeypatch.setattr(postgres_server, "run", answers)
+    there = dataclasses.replace(on, is_dry=False)
     step = postgres_lent.lent(POSTGRES, Run(there, [], lambda name: False), "shop")
     assert (step.changes, step.comment) == ({}, "shop is lent to reports")
     assert asked[0][:3] == ['\\connect "shop"', *postgres_lent.INSIDE]

@@ -278,8 +278,6 @@ def on(tmp_path, monkeypatch):
         monkeypatch.setattr(rabbitmq_broker, "HOME", str(tmp_path))
         salt = {
             "kept.of": lambda kind, name: kept or {},
-            "settings.load": lambda formula: {"max_connections": 200, "vhosts": {}},
-            "attachment.password": lambda kind, name: SECRET,
         }
         (tmp_path / "host.key").write_text("key\n")
         pillar = {"hosts": {"one": {"address": "10.0.0.1"}}, "rabbitmq": {"vhosts": SHOP, "max_connections": 200}}
@@ -329,7 +327,7 @@ def test_a_broker_that_starts_in_the_run_reads_its_certificate_then(on):
 @pytest.mark.parametrize("found, ready", [(MADE, True), (NOTHING, False), (None, False)])
 def test_a_vhost_is_ready_as_declared_alone(on, found, ready):
     run = on(found)
-    assert RABBITMQ.is_ready("shop", {"owner": "shop"}, lambda: LOGIN, run.host.ask) is ready
+    assert RABBITMQ.is_ready(run.host, "shop", lambda: LOGIN) is ready
 
 
 def test_what_the_broker_takes_over_is_on_no_command_line_and_gone_after(tmp_path, monkeypatch):
@@ -360,7 +358,11 @@ def test_what_is_kept_is_listed_with_its_size_as_long_as_it_is_there(monkeypatch
     )
     note = {"app": "shop", "since": "2026-11-28T00:00:00+00:00", "notes": ["/var/lib/saltern/kept/rabbitmq/shop.kept"]}
     notes = {"shop": note, "gone": note}
-    assert RABBITMQ.kept({"vhosts": {}}, lambda name, kind: notes) == {
+
+    def on(vhosts, noted):
+        return Host("one", {"rabbitmq": {"vhosts": vhosts}}, "", False, lambda name, kind: noted)
+
+    assert RABBITMQ.kept(on({}, notes)) == {
         "shop": {
             "app": "shop",
             "size": "7.5 MB",
@@ -368,7 +370,7 @@ def test_what_is_kept_is_listed_with_its_size_as_long_as_it_is_there(monkeypatch
             "remove": "rabbitmqctl delete_vhost shop && rm /var/lib/saltern/kept/rabbitmq/shop.kept",
         }
     }
-    assert RABBITMQ.kept({"vhosts": {"shop": {"owner": "shop"}}}, lambda name, kind: notes) == {}
+    assert RABBITMQ.kept(on({"shop": {"owner": "shop"}}, notes)) == {}
     # A host without a broker has no notes, and asks nothing.
     monkeypatch.setattr(rabbitmq_broker, "definitions", None)
-    assert RABBITMQ.kept({"vhosts": {}}, lambda name, kind: {}) == {}
+    assert RABBITMQ.kept(on({}, {})) == {}

@@ -1,7 +1,6 @@
 """What an app has of its attachments on a host: variables of its config, and the states that come first."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from saltern import services
 from saltern.attachments import parts
@@ -29,7 +28,7 @@ def environ(host: Host, app: str) -> dict[str, str]:
     :param app: the app's name.
     :return: value by variable.
     """
-    variables = dict(host.pillar["app"][app]["config"])
+    variables = dict(host.app(app)["config"])
     for variable, target in host.attach(app).items():
         variables |= parts.variables(variable, target, url(target, app, host.secret(target, app)))
     return variables
@@ -97,6 +96,5 @@ def units(host: Host) -> list[str]:
     """
     found: list[str] = []
     for service in services.resources():
-        settings: dict[str, Any] = host.ask("settings.load", service.kind)
-        found += service.units(settings)
+        found += service.units(host.settings(service.kind))
     return found

@@ -124,7 +124,5 @@ def _unready(host: Host, target: Target, app: str) -> str:
         return ""
     name = target[service.kind]
     is_there = service.lends if "access" in target else service.is_ready
-    is_ready = is_there(
-        name, host.resource(service, name), lambda: service.login(app, host.secret(target, app)), host.ask
-    )
+    is_ready = is_there(host, name, lambda: service.login(app, host.secret(target, app)))
     return "" if is_ready else f"the {service.noun} {name} is not as declared yet"

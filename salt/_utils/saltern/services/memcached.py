@@ -15,7 +15,9 @@ from urllib.parse import SplitResult
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.services.base import AUTHORITIES, LOOPBACK, Ask, Requisite, Settings, Target
+from saltern.attachments.users import holders, users
+from saltern.host import Host
+from saltern.services.base import AUTHORITIES, LOOPBACK, Requisite, Settings, Target
 from saltern.services.resource import Resource
 from saltern.services.steps import Run, Step, Work
 from saltern.system import files, sockets, systemd
@@ -125,10 +127,10 @@ class Memcached(Resource):
         ports = {one["port"]: name for name, one in self.owned(settings).items() if one["owner"] == app}
         return str(ports.get(url.port, f"at port {url.port}"))
 
-    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether the instance lets the app in."""
-        who = login(), ask("attachment.password", self.kind, name)
-        with contextlib.suppress(CommandExecutionError), _session(resource["port"], *who):
+        who = login(), host.password(self, name)
+        with contextlib.suppress(CommandExecutionError), _session(host.resource(self, name)["port"], *who):
             return True
         return False
 
@@ -150,7 +152,7 @@ class Memcached(Resource):
         """Return the unit of each instance."""
         return [f"{_unit(name)}.service" for name in sorted(self.owned(settings))]
 
-    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+    def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List nothing: a cache is not kept."""
         return {}
 
@@ -209,9 +211,9 @@ class Memcached(Resource):
         gone, said = self._gone(run), []
         ending = []
         for one, (_, port) in gone.items():
-            users = run.host.ask("attachment.users", self.kind, port, run.staying)
-            if users := users or _remote(int(port), run.host.address):
-                said.append(f"{one} runs on for {', '.join(users)}")
+            used = users(run.host, self, port, run.staying)
+            if used := used or _remote(int(port), run.host.address):
+                said.append(f"{one} runs on for {', '.join(used)}")
             else:
                 ending.append(one)
         closing, stays = self._closing(run)
@@ -232,15 +234,15 @@ class Memcached(Resource):
         stays: dict[str, list[str]] = {}
         settings = run.host.pillar[self.kind]
         hours, today = settings["overlap"] if settings["listen"] else 0, datetime.datetime.now(datetime.UTC)
-        holders: dict[str, list[str]] | None = None
+        held: dict[str, list[str]] | None = None
         for name, instance in sorted(self.owned(settings).items()):
             others, since = self._others(name, instance["owner"], run.host.login(self, name))
             for login in others:
-                if holders is None:
-                    holders = run.host.ask("attachment.holders", self.kind, not run.host.is_dry, run.staying)
+                if held is None:
+                    held = holders(run.host, self, not run.host.is_dry, run.staying)
                 until = datetime.datetime.fromisoformat(since[login]) + datetime.timedelta(hours=hours)
                 waits = [f"other app hosts until {until.isoformat(timespec='minutes')}"] if until > today else []
-                if by := holders.get(login) or waits:
+                if by := held.get(login) or waits:
                     stays[login] = by
                 else:
                     closing[login] = name

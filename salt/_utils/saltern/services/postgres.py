@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
-from saltern.services import postgres_lent
-from saltern.services.base import AUTHORITIES, Ask, Requisite, Settings, Target
+from saltern.host import Host
+from saltern.services import postgres_closing, postgres_database, postgres_lent, postgres_server
+from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
 from saltern.services.resource import Resource, is_attached
 from saltern.services.sql import literal
 from saltern.services.steps import Work
@@ -116,14 +117,15 @@ class Postgres(Resource):
         super().reach(settings, listen, clients)
         settings["clients"] = clients
 
-    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether a converge would change the database or its owner."""
-        return not ask("postgres_attachment.plan", name, resource["owner"], resource["connections"])[0]
+        resource = host.resource(self, name)
+        return not postgres_database.plan(self, host, name, resource["owner"], resource["connections"])[0]
 
-    def lends(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def lends(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether the borrower's login is there."""
         question = f"SELECT count(*) FROM pg_roles WHERE rolcanlogin AND rolname = {literal(login())};"
-        return bool(ask("postgres_attachment.run", [question]) == "1")
+        return postgres_server.run([question]) == "1"
 
     def steps(self) -> Mapping[str, Work]:
         """Return what concerns other apps than the owner."""
@@ -148,12 +150,13 @@ class Postgres(Resource):
         """Return the unit that starts every cluster at boot."""
         return ["postgresql.service"]
 
-    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+    def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List the databases that are closed. One that another app attaches is refused to that app, and so is kept."""
+        attached = host.settings(self.kind)[self.plural]
         return {
             one["name"]: _orphan(one)
-            for one in ask("postgres_attachment.kept", [])
-            if one["since"] and not is_attached(settings[self.plural], one["name"], one["app"])
+            for one in postgres_closing.kept(host, [])
+            if one["since"] and not is_attached(attached, one["name"], one["app"])
         }
 
 

@@ -9,12 +9,12 @@ import datetime
 import json
 import os
 import re
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from saltern.attachments.users import holders
 from saltern.host import Host, Lent
+from saltern.services import postgres_server as server
 from saltern.services.base import LOOPBACK
 from saltern.services.resource import Resource
 from saltern.services.sql import NO_POWERS, POWERS, literal, matches, name_of, names, scram
@@ -135,22 +135,20 @@ def lent(service: Resource, run: Run, name: str) -> Step:
     statements = [*outside, *([f"\\connect {name_of(name)}", *INSIDE, *inside] if inside else [])]
 
     def act() -> None:
-        host.ask("postgres_attachment.run", statements)
+        server.run(statements)
 
     return Step(f"{name} {'would be' if host.is_dry else 'was'} lent to {who}", changes, act)
 
 
 def _state(host: Host, name: str, owner: str) -> dict[str, Any]:
-    if host.is_dry and not shutil.which("psql"):
+    if host.is_dry and not server.is_installed():
         return NOTHING
     there = f"SELECT count(*) FROM pg_database WHERE datname = {literal(name)};"
-    if host.is_dry and host.ask("postgres_attachment.run", [there]) == "0":
+    if host.is_dry and server.run([there]) == "0":
         return NOTHING
     ways = {access: literal(group(name, access)) for access in WAYS}
     question = STATE.format(owner=literal(owner), **ways)
-    found: dict[str, Any] = json.loads(
-        host.ask("postgres_attachment.run", [f"\\connect {name_of(name)}", *INSIDE, question])
-    )
+    found: dict[str, Any] = json.loads(server.run([f"\\connect {name_of(name)}", *INSIDE, question]))
     return found
 
 
@@ -264,15 +262,11 @@ def returned(service: Resource, run: Run, path: str) -> Step:
     databases = {name: one for name, one in host.pillar["postgres"]["databases"].items() if one["owner"]}
     declared, let_in = _declared(databases), listed(path)
     groups = declared | let_in
-    if not groups or not shutil.which("psql"):
+    if not groups or not server.is_installed():
         return Step("No database is lent to others")
     valid = {one.login: one for name in databases for one in host.lent(service, name)}
-    state = json.loads(
-        host.ask(
-            "postgres_attachment.run",
-            [RETURNED.format(groups=names(groups), databases=names({one.partition(":")[0] for one in groups}))],
-        )
-    )
+    question = RETURNED.format(groups=names(groups), databases=names({one.partition(":")[0] for one in groups}))
+    state = json.loads(server.run([question]))
     apps = {(one.app, group(name, one.access)) for name in databases for one in host.lent(service, name)}
     others = [one for one in state["logins"] if one["name"] not in valid]
     stays = _reasons(service, run, others, apps) if others else {}
@@ -288,10 +282,10 @@ def returned(service: Resource, run: Run, path: str) -> Step:
     statements += [line for one in gone if one in state["groups"] for line in _dropping(one, one, None, state)]
 
     def act() -> None:
-        host.ask("postgres_attachment.run", statements)
+        server.run(statements)
         if gone:
             _forget(path, gone)
-            host.ask("postgres_attachment.run", ["SELECT pg_reload_conf();"])
+            server.run(["SELECT pg_reload_conf();"])
 
     return Step("; ".join(said) or "No other app has a database that is lent", changes, act)
 

@@ -12,8 +12,9 @@ from urllib.parse import SplitResult, quote, unquote
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import users
+from saltern.host import Host
 from saltern.services import rabbitmq_broker as broker
-from saltern.services.base import LOOPBACK, Ask, Requisite, Settings, Target
+from saltern.services.base import LOOPBACK, Requisite, Settings, Target
 from saltern.services.rabbitmq_broker import PORT, UNIT, Definitions
 from saltern.services.resource import Resource, is_attached
 from saltern.services.steps import Run, Step, Work
@@ -81,12 +82,12 @@ class RabbitMQ(Resource):
         """Return the vhost."""
         return self.identity(url)
 
-    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether a converge would change the vhost or who may come."""
-        most = connections(ask("settings.load", self.kind), name)
+        most, owner = connections(host.settings(self.kind), name), host.resource(self, name)["owner"]
         with contextlib.suppress(CommandExecutionError):
-            secret, found = str(ask("attachment.password", self.kind, name)), broker.definitions()
-            return not broker.planned(name, resource["owner"], login(), secret, most, found, set())[0]
+            secret, found = host.password(self, name), broker.definitions()
+            return not broker.planned(name, owner, login(), secret, most, found, set())[0]
         return False
 
     def made(self, name: str) -> Requisite:
@@ -105,13 +106,13 @@ class RabbitMQ(Resource):
         """Return what is done to the broker; see ``Resource.steps``."""
         return {"certificate": broker.served, "guest": broker.guest, "vhost": self._vhost, "retired": self._retired}
 
-    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+    def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List the vhosts that are closed. One that another app attaches is refused to that app, and so is kept."""
-        notes = ask("kept.list", self.kind)
+        notes, attached = host.ask("kept.list", self.kind), host.settings(self.kind)[self.plural]
         there = {vhost["name"] for vhost in broker.definitions()["vhosts"]} if notes else set()
         found = {}
         for name, what in notes.items():
-            if name in there and not is_attached(settings[self.plural], name, what["app"]):
+            if name in there and not is_attached(attached, name, what["app"]):
                 note = " ".join(map(shlex.quote, what["notes"]))
                 found[name] = {
                     "app": what["app"],

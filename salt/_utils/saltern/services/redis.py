@@ -9,7 +9,8 @@ from urllib.parse import SplitResult
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.services.base import AUTHORITIES, Ask, Requisite, Settings, Target
+from saltern.host import Host
+from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
 from saltern.services.resource import Resource, is_attached
 from saltern.system.sizes import megabytes, size_of
 
@@ -102,10 +103,10 @@ class Redis(Resource):
         ports = {one["port"]: name for name, one in settings[self.plural].items() if one["owner"] == app}
         return str(ports.get(url.port, f"at port {url.port}"))
 
-    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether the instance lets the app in."""
         with contextlib.suppress(CommandExecutionError):
-            return login() in ask("redis_connection.admitted", name, resource["port"])
+            return login() in host.ask("redis_connection.admitted", name, host.resource(self, name)["port"])
         return False
 
     def made(self, name: str) -> Requisite:
@@ -124,11 +125,11 @@ class Redis(Resource):
         """Return the unit of each instance."""
         return [f"redis-server@{name}.service" for name in sorted(settings[self.plural])]
 
-    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
+    def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List the files of the instances that were stopped."""
-        found = {}
-        for name, what in ask("kept.list", self.kind).items():
-            if is_attached(settings[self.plural], name, what["app"]):
+        found, attached = {}, host.settings(self.kind)[self.plural]
+        for name, what in host.ask("kept.list", self.kind).items():
+            if is_attached(attached, name, what["app"]):
                 continue
             # The notes last: they are what says that the rest is ours.
             data = [path for path in glob.glob(f"{DATA}/{glob.escape(name)}.*") if path not in what["notes"]]

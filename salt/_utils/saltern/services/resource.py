@@ -1,14 +1,19 @@
 """A service that makes something of a name for one app, such as a database."""
 
+from __future__ import annotations
+
 import abc
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import SplitResult, quote, unquote, urlencode
 
-from saltern.services.base import AUTHORITIES, LOOPBACK, Ask, Hosts, Requisite, Service, Settings, Target
+from saltern.services.base import AUTHORITIES, LOOPBACK, Hosts, Requisite, Service, Settings, Target
 from saltern.services.steps import Work
+
+if TYPE_CHECKING:
+    from saltern.host import Host
 
 # The digits of the tag that tells an app's logins apart, in hexadecimal, and what it costs to make one.
 TAG = 6
@@ -249,24 +254,22 @@ class Resource(Service):
         return next(one for one in today if self._is_same(target, one) and "url" not in one)
 
     @abc.abstractmethod
-    def is_ready(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Tell whether a resource of this host is as declared.
 
+        :param host: the host.
         :param name: the resource's name.
-        :param resource: its settings, complete.
-        :param login: by which its app comes in as declared.
-        :param ask: calls a function of Salt.
+        :param login: returns the login by which the app comes in as declared.
         """
 
-    def lends(self, name: str, resource: Settings, login: Callable[[], str], ask: Ask) -> bool:
+    def lends(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Tell whether a resource of this host lets a borrower in.
 
+        :param host: the host.
         :param name: the resource's name.
-        :param resource: its settings, complete.
-        :param login: by which the borrower comes in as declared.
-        :param ask: calls a function of Salt.
+        :param login: returns the login by which the borrower comes in as declared.
         """
-        return self.is_ready(name, resource, login, ask)
+        return self.is_ready(host, name, login)
 
     # --- States -------------------------------------------------------------------------------------------------------
 
@@ -300,13 +303,12 @@ class Resource(Service):
     # --- What is kept -------------------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def kept(self, settings: Mapping[str, Any], ask: Ask) -> dict[str, dict[str, Any]]:
-        """List the data that is kept though its app does not attach it.
+    def kept(self, host: Host) -> dict[str, dict[str, Any]]:
+        """List the data that a host keeps though the data's app does not attach it.
 
-        :param settings: the formula's, without what a URL replaces.
-        :param ask: calls a function of Salt.
-        :return: by name, the ``app`` that it was of, its ``size``, ``since`` when it is kept, and the command that
-            ``remove``s it for good.
+        :param host: the host.
+        :return: for each name, whose data it was (``app``), its ``size``, ``since`` when the host keeps it, and the
+            command that ``remove``s it for good.
         """
 
 

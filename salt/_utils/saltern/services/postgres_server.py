@@ -1,0 +1,73 @@
+"""The PostgreSQL of this host: how its operator asks it."""
+
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Collection, Sequence
+
+from salt.exceptions import CommandExecutionError
+
+from saltern.system.systemd import SETTLED, Among
+
+OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "-d", "postgres", "-f", "-")
+
+
+def is_installed() -> bool:
+    """Tell whether PostgreSQL can be asked here."""
+    return bool(shutil.which("psql"))
+
+
+def run(statements: Sequence[str]) -> str:
+    """Run SQL as PostgreSQL's operator, through standard input, so that no process title shows it.
+
+    :param statements: SQL, each statement with its semicolon.
+    :return: the answer's text.
+    :raises CommandExecutionError: with PostgreSQL's message.
+    """
+    # Debian's psql is a script that looks for a version, which takes longer than the program itself.
+    newest = max(glob.glob("/usr/lib/postgresql/*/bin/psql"), key=lambda path: int(path.split("/")[4]), default="psql")
+    try:
+        user = pwd.getpwnam("postgres")
+        done = subprocess.run(
+            [newest, *OPTIONS],
+            input="\n".join(statements),
+            capture_output=True,
+            text=True,
+            check=False,
+            user=user.pw_uid,
+            group=user.pw_gid,
+            extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
+            cwd="/",
+            # Other processes of PostgreSQL's user may control psql, so it must not have root's terminal.
+            start_new_session=True,
+            env={"PATH": os.defpath, "HOME": user.pw_dir, "LC_ALL": "C.UTF-8"},
+        )
+    except (OSError, KeyError) as error:
+        raise CommandExecutionError(f"psql: {error}") from None
+    if done.returncode:
+        raise CommandExecutionError(f"psql: {done.stderr.strip() or 'failed'}")
+    return done.stdout.strip()
+
+
+def answer(question: str, among: Among | None, others: Collection[str]) -> str:
+    """Return PostgreSQL's answer to a question.
+
+    A login takes longer than a question. So one login asks what all states of a run ask, as long as none of them has
+    changed anything.
+
+    :param question: SQL that is answered by one line.
+    :param among: what the states of the run ask about; ``None`` where the question is to be asked as it is now.
+    :param others: the questions of the other states.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+    """
+    if not among:
+        return run([question])
+    known = among.others.setdefault("postgres", {"until": 0, "answers": {}})
+    if time.monotonic() > known["until"] or question not in known["answers"]:
+        questions = [question, *set(others) - {question}]
+        known["until"] = time.monotonic() + SETTLED
+        known["answers"] = dict(zip(questions, run(questions).split("\n"), strict=True))
+    return str(known["answers"][question])
