@@ -1,11 +1,15 @@
 """A client outside the hosts: what a person's browser or another company's program would do."""
 
+import http.client
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 
 import requests
 from requests.adapters import HTTPAdapter
+
+from lab import Host
 
 TIMEOUT = 30
 
@@ -32,6 +36,31 @@ def streams(address: str, domain: str, tls: bool = False, accept: str = "*/*") -
                 return False
             said += part
         return b"data: 2" not in said
+
+
+def asked(
+    host: Host, target: str, headers: Sequence[tuple[str, str]] = (), port: int = 80, domain: str | None = None
+) -> tuple[int, bytes]:
+    """Ask for a target exactly as it is written; return the status and the body.
+
+    :param host: the host whose nginx is asked.
+    :param target: the request's target, such as ``/`` or ``http://shop.example.com/``.
+    :param headers: the request's only headers, each a name and a value.
+    :param port: the port.
+    :param domain: the domain to ask for by TLS, whatever its certificate; without it the request is plain HTTP.
+    """
+    connection = http.client.HTTPConnection(host.address, port, timeout=10)
+    connection.connect()
+    if domain:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection.sock = context.wrap_socket(connection.sock, server_hostname=domain)
+    connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers:
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, answer.read()
 
 
 class OfDomain(HTTPAdapter):

@@ -1,32 +1,25 @@
-"""An app of one's own, added to a host that serves others: its config, its formation, its builds, its end.
+"""An app of one's own, added to a host that serves others: its config, its formation, its site, its end.
 
 ``mirror`` (tests/apps/mirror) shows what reaches it.
 """
 
 import base64
 import contextlib
-import http.client
-import http.server
-import io
 import json
 import re
-import shutil
 import socket
-import ssl
-import tarfile
 import threading
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
 
 import hypothesis
 import pytest
-import trustme
 import yaml
 from hypothesis import strategies
 from websockets.sync.client import connect
 
 from tests.hosts.applied import apply
-from tests.hosts.client import Client, streams
+from tests.hosts.client import Client, asked, streams
 from tests.hosts.conftest import ROOT
 
 DOMAIN = "mirror.localhost"
@@ -66,18 +59,6 @@ MIRROR = {
 
 
 @pytest.fixture(scope="module")
-def pids(host):
-    """A function that returns the PIDs of an app's processes by supervisor's name."""
-
-    def of(app):
-        lines = host.run("supervisorctl", "status", check=False).stdout.splitlines()
-        words = [line.split() for line in lines if line.startswith(f"{app}.") and " pid " in line]
-        return {one[0]: int(one[3].rstrip(",")) for one in words}
-
-    return of
-
-
-@pytest.fixture(scope="module")
 def added(host, lab, pillar, pids):
     """The converge that added mirror, and the PIDs of the other apps before it."""
     before = pids("faq") | pids("tickets")
@@ -89,12 +70,6 @@ def added(host, lab, pillar, pids):
 @pytest.fixture
 def mirror(added, host):
     return Client(host.address, DOMAIN)
-
-
-@pytest.fixture
-def release(host):
-    """A function that returns the number of mirror's current release."""
-    return lambda: int(host.sh("readlink /srv/apps/mirror/current").stdout.strip().removeprefix("releases/"))
 
 
 def test_the_other_apps_go_on_as_they_were(added, pids):
@@ -175,22 +150,6 @@ def test_what_only_nginx_may_say_reaches_the_app_from_nobody_else(mirror):
         headers = dict(answer.json()["headers"])
         assert "evil" not in headers.values()
         assert headers["x-own"] == "passes"
-
-
-def asked(host, target, headers=(), port=80, domain=None):
-    """Ask for a target as it is written, by TLS where a domain is given for it; return the status and the body."""
-    connection = http.client.HTTPConnection(host.address, port, timeout=10)
-    connection.connect()
-    if domain:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection.sock = context.wrap_socket(connection.sock, server_hostname=domain)
-    connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
-    for name, value in headers:
-        connection.putheader(name, value)
-    connection.endheaders()
-    answer = connection.getresponse()
-    return answer.status, answer.read()
 
 
 def test_the_host_that_an_app_is_told_is_the_one_that_nginx_went_by(mirror, host):
@@ -377,196 +336,6 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     assert re.match(f"refused: v{failed} was refused at the step {reason}", outcome)
     pillar.merge(app={"mirror": {"config": {"FAIL": None, "SECRET": None}}})
     apply(host).changed_nothing()
-
-
-def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, pillar, pids):
-    before = pids("mirror")
-    pillar.merge(app={"mirror": {"formation": {"clock": 1}}})
-    # Where the declaration names the build's process types, nothing is compiled.
-    done = host.run("salt-call", "state.apply", check=False)
-    assert done.returncode != 0
-    said = "app.mirror.formation.clock: the declared build has no such process type; expected one of web, worker"
-    assert said in done.stdout
-    assert "Result:" not in done.stdout
-    # One from before it named them is asked once it is there.
-    path = tree / "pillar/builds/dev.sls"
-    text = path.read_text()
-    builds = yaml.safe_load(text)
-    assert builds["app"]["mirror"]["build"].pop("processes") == ["release", "web", "worker"]
-    path.write_text(yaml.safe_dump(builds))
-    applied = apply(host)
-    path.write_text(text)
-    assert "app.mirror.formation.clock: the Procfile of build" in applied.failed["app-release-mirror"]
-    assert applied.failed["app-release-mirror"].endswith("expected one of web, worker")
-    assert pids("mirror") == before
-    pillar.merge(app={"mirror": {"formation": {"clock": None}}})
-    apply(host).changed_nothing()
-
-
-@pytest.fixture
-def declared(tree):
-    """The declared build of mirror, and a function that declares another one until the test is over."""
-    path = tree / "pillar/builds/dev.sls"
-    text = path.read_text()
-
-    def declare(**changes):
-        builds = yaml.safe_load(text)
-        builds["app"]["mirror"]["build"] |= changes
-        path.write_text(yaml.safe_dump(builds))
-
-    yield yaml.safe_load(text)["app"]["mirror"]["build"], declare
-    path.write_text(text)
-
-
-@pytest.mark.alike("bookworm")
-def test_a_build_with_another_sha256_is_refused(host, mirror, declared, release):
-    number = release()
-    _, declare = declared
-    declare(sha256="0" * 64)
-    applied = apply(host)
-    assert "app.mirror.build.sha256: " in applied.failed["app-build-mirror"]
-    assert "expected the declared one" in applied.failed["app-build-mirror"]
-    assert release() == number
-    assert mirror.get("/healthz").status_code == 200
-    assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
-
-
-@pytest.mark.alike("bookworm")
-def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
-    _, declare = declared
-    declare(source="/srv/saltern/dist/absent.tar.gz", sha256="0" * 64)
-    assert apply(host).failed["app-build-mirror"] == (
-        "app.mirror.build.source: /srv/saltern/dist/absent.tar.gz: no such file; put the build there that was declared"
-    )
-
-
-@pytest.mark.alike("bookworm")
-def test_a_build_for_another_python_is_refused(host, lab, mirror, declared):
-    other = {"3.11": "3.13", "3.13": "3.11"}[host.python]
-    lab.build(ROOT / "tests/apps/mirror", other)
-    assert f"is for Python {other}, this host has {host.python}" in apply(host).failed["app-build-mirror"]
-
-
-@pytest.mark.alike("bookworm")
-def test_a_truncated_build_is_refused(host, tree, mirror, declared):
-    build, declare = declared
-    whole = (tree / build["source"].removeprefix("/srv/saltern/")).read_bytes()
-    (tree / "dist/half.tar.gz").write_bytes(whole[: len(whole) // 2])
-    sha256 = host.sh("sha256sum /srv/saltern/dist/half.tar.gz").stdout.split()[0]
-    declare(source="/srv/saltern/dist/half.tar.gz", sha256=sha256)
-    assert "damaged" in apply(host).failed["app-build-mirror"]
-
-
-def packed(tree, name, *members):
-    """Put a tarball into the tree's builds.
-
-    :param members: of each a name and its text, or a tarfile.TarInfo.
-    """
-    with tarfile.open(tree / "dist" / name, "w:gz") as tar:
-        for member, text in members:
-            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
-            info.size = len(text)
-            tar.addfile(info, io.BytesIO(text.encode()))
-
-
-def link(name, target):
-    info = tarfile.TarInfo(name)
-    info.type, info.linkname = tarfile.SYMTYPE, target
-    return info
-
-
-OUTSIDE = "expected members that stay inside the build"
-HOSTILE = {
-    "a member that climbs out": ([("../evil", "x")], f"../evil leaves the build; {OUTSIDE}"),
-    "an absolute member": ([("/tmp/evil", "x")], f"/tmp/evil leaves the build; {OUTSIDE}"),
-    "a link that leaves": ([(link("evil", "/etc"), "")], f"evil links out of the build; {OUTSIDE}"),
-    "a member behind a link": (
-        [(link("a", "b"), ""), ("a/evil", "x")],
-        f"a/evil lies behind a symbolic link; {OUTSIDE}",
-    ),
-    "a deep path": ([("/".join(["evil"] * 3000), "x")], "expected what a host can keep; build it again"),
-    "no build.json": ([("Procfile", "web: x")], "has no valid build.json; make it with bin/build"),
-}
-
-
-@pytest.mark.alike
-@pytest.mark.parametrize("what", HOSTILE)
-def test_a_tarball_is_refused_that_has(what, host, tree, mirror, declared, release):
-    members, reason = HOSTILE[what]
-    number = release()
-    packed(tree, "hostile.tar.gz", *members)
-    _, declare = declared
-    sha256 = host.sh("sha256sum /srv/saltern/dist/hostile.tar.gz").stdout.split()[0]
-    declare(source="/srv/saltern/dist/hostile.tar.gz", sha256=sha256)
-    assert apply(host).failed["app-build-mirror"].endswith(reason)
-    assert release() == number
-    assert host.sh("find / -xdev -name evil -not -path '/proc/*'").stdout == ""
-    assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
-
-
-@pytest.mark.alike("bookworm")
-def test_a_build_without_a_procfile_is_refused(host, tree, mirror, declared):
-    build, declare = declared
-    source = tree / build["source"].removeprefix("/srv/saltern/")
-    with tarfile.open(source) as whole, tarfile.open(tree / "dist/no-procfile.tar.gz", "w:gz") as without:
-        for member in whole:
-            if member.name != "Procfile":
-                without.addfile(member, whole.extractfile(member) if member.isfile() else None)
-    sha256 = host.sh("sha256sum /srv/saltern/dist/no-procfile.tar.gz").stdout.split()[0]
-    declare(source="/srv/saltern/dist/no-procfile.tar.gz", sha256=sha256)
-    assert apply(host).failed["app-build-mirror"] == "app.mirror.build: has no Procfile; make it with bin/build"
-
-
-@pytest.mark.alike("bookworm")
-def test_a_source_that_cannot_be_reached_is_told(host, mirror, declared):
-    _, declare = declared
-    declare(source="https://127.0.0.1:9/mirror.tar.gz", sha256="0" * 64)
-    assert apply(host).failed["app-build-mirror"] == (
-        "app.mirror.build.source: the server cannot be reached (ConnectionError); expected the tarball"
-    )
-
-
-def test_a_build_can_come_from_the_file_roots(host, tree, mirror, declared):
-    build, declare = declared
-    shutil.copy(tree / build["source"].removeprefix("/srv/saltern/"), tree / "formulas/mirror.tar.gz")
-    declare(source="salt://mirror.tar.gz")
-    host.sh(f"rm -r /srv/apps/mirror/builds/{build['sha256'][:12]}")
-    # The processes' directory is gone with the build, so that a release takes their place.
-    assert apply(host).succeeded().changed == {"app-build-mirror", "app-release-mirror"}
-    (tree / "formulas/mirror.tar.gz").unlink()
-
-
-def test_a_build_can_come_over_https_from_an_authority_of_the_site(host, lab, tree, mirror, declared, pillar):
-    build, declare = declared
-    gateway = str(lab.subnet[1])
-    authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(gateway).configure_cert(context)
-
-    class Files(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=tree / "dist")
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer((gateway, 0), Files) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        declare(source=f"https://{gateway}:{server.server_port}/{build['source'].rpartition('/')[2]}")
-        host.sh(f"rm -r /srv/apps/mirror/builds/{build['sha256'][:12]}")
-        refused = apply(host).failed["app-build-mirror"]
-        assert refused == "app.mirror.build.source: the server cannot be reached (SSLError); expected the tarball"
-        certificate = authority.cert_pem.bytes().decode()
-        pillar.merge(base={"ca_certificates": {"test": certificate}})
-        assert {"app-build-mirror", "base-ca-certificate-test"} <= apply(host).succeeded().changed
-        apply(host).changed_nothing()
-        server.shutdown()
-    # An authority that is no longer declared is no longer trusted.
-    pillar.merge(base={"ca_certificates": None})
-    declare()
-    assert apply(host).succeeded().changed == {"base-ca-retired", "base-ca-certificates"}
-    assert certificate.strip() not in host.sh("cat /etc/ssl/certs/ca-certificates.crt").stdout
 
 
 def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):

@@ -1,9 +1,6 @@
-"""Releases: the switch under load, interruptions, going back."""
+"""Releases: the switch under load, interruptions, what is refused."""
 
-import base64
-import json
 import re
-import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,25 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lab.podman import podman
-from lab.worktree import commit
 from tests.hosts.applied import apply
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.load import Load
+from tests.hosts.mirrored import DOMAIN, MIRROR, colour, nothing_is_left
 from tests.hosts.slow_client import Socket, download, held_upload, slow
 
 pytestmark = pytest.mark.alike
-
-DOMAIN = "mirror.localhost"
-MIRROR = {
-    "port": 8300,
-    "domains": [DOMAIN],
-    "formation": {"web": 2, "worker": 1},
-    "health": {"grace": 30},
-    # Less than an answer may take: a process is told to end when it has answered.
-    "grace": {"web": 5},
-    "config": {"COLOUR": "red", "SECRET": "canary-0123456789"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -39,36 +25,6 @@ def mirror(host, lab, pillar):
     pillar.merge(app={"mirror": MIRROR})
     apply(host).succeeded()
     return Client(host.address, DOMAIN)
-
-
-@pytest.fixture
-def release(host):
-    """A function that returns the number of mirror's current release."""
-    return lambda: int(host.sh("readlink /srv/apps/mirror/current").stdout.strip().removeprefix("releases/"))
-
-
-@pytest.fixture
-def new_build(host, lab, tmp_path):
-    """A function that declares a build of mirror whose code is another."""
-
-    def make(text: str, **files: str) -> None:
-        code = tmp_path / re.sub(r"\W", "-", text) / "mirror"
-        shutil.copytree(ROOT / "tests/apps/mirror", code)
-        with (code / "mirror.py").open("a") as stream:
-            stream.write(f"\n# {text}\n")
-        for name, content in files.items():
-            path = code / name.replace("__", "/")
-            path.parent.mkdir(exist_ok=True)
-            path.with_suffix(".py").write_text(content)
-        commit(code)
-        lab.build(code, host.python)
-
-    return make
-
-
-def colour(mirror):
-    """Return the value of a variable, as the app has it."""
-    return base64.b64decode(mirror.get("/environ").json()["environ"]["COLOUR"]).decode()
 
 
 # The first port of the second of the two slots, of which each release has one.
@@ -248,61 +204,6 @@ def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pill
     apply(host).succeeded()
 
 
-ROTATED = {
-    "postgres": {"databases": {"tickets": {"password": "rotated-0123456789-abcdef"}}},
-    "redis": {"instances": {"tickets": {"password": "rotated-redis-0123456789"}}},
-}
-
-
-def test_no_job_is_lost_during_a_switch_to_other_passwords_and_back(host, pillar):
-    tickets, faq = Client(host.address, "tickets.localhost"), Client(host.address, "faq.localhost")
-    before = int(host.sh("readlink /srv/apps/tickets/current").stdout.strip().removeprefix("releases/"))
-    numbers, stop = [], threading.Event()
-
-    def answer():
-        while not stop.is_set():
-            path = tickets.submit("/tickets/new", "/tickets/new", question=f"Job {len(numbers)}?")
-            tickets.submit(path, f"{path}/answer", answer="Done.")
-            numbers.append(path.rpartition("/")[2])
-
-    with ThreadPoolExecutor() as pool:
-        answering = pool.submit(answer)
-        try:
-            time.sleep(2)
-            pillar.merge(app={"tickets": {"config": {"WEB_THREADS": "5"}}}, **ROTATED)
-            states = {f"redis-{state}-tickets" for state in ("users", "admitted")} | {"postgres-attachment-tickets"}
-            assert apply(host).succeeded().changed == states | {
-                "app-release-tickets",
-                "postgres-retired",
-                "redis-retired",
-            }
-            time.sleep(2)
-            # The release of before has passwords that are closed by now, and is given those of today.
-            host.salt("release.rollback", "tickets")
-            apply(host).changed_nothing()
-            time.sleep(1)
-            host.salt("release.unhold", "tickets")
-            apply(host).succeeded()
-        finally:
-            stop.set()
-        answering.result()
-    after = int(host.sh("readlink /srv/apps/tickets/current").stdout.strip().removeprefix("releases/"))
-    assert after == before + 2
-    assert len(numbers) > 5
-    wanted = {f"tickets:{number}" for number in numbers}
-    deadline = time.monotonic() + 120
-    while wanted:
-        assert time.monotonic() < deadline, f"{len(wanted)} of {len(numbers)} jobs are not done"
-        for offset in range(0, len(numbers) + 100, 100):
-            page = faq.get(f"/v1/questions?limit=100&offset={offset}").json()["questions"]
-            wanted -= {question["source"] for question in page}
-        time.sleep(0.2)
-    pillar.merge(
-        app={"tickets": {"config": {"WEB_THREADS": None}}}, postgres={"databases": None}, redis={"instances": None}
-    )
-    apply(host).succeeded()
-
-
 # --- Interruption -----------------------------------------------------------------------------------------------------
 
 STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "running", "point")
@@ -323,17 +224,6 @@ def test_the_steps_are_the_ones_that_are_interrupted_here(tree):
     assert tuple(re.findall(r'^    "(\w+)": ', table, re.MULTILINE)) == STEPS
     taking = (tree / RELEASES / "take.py").read_text()
     assert (taking.count(STEP), taking.count(IMPORTS)) == (1, 1)
-
-
-def nothing_is_left(host):
-    """Be sure that a converge completes, and that it and the run before it left nothing behind."""
-    apply(host).succeeded()
-    apply(host).changed_nothing()
-    assert host.sh("find /srv/apps /etc/supervisor /etc/nginx -name '*.new' -o -path '*/releases/.*'").stdout == ""
-    confs = host.sh("ls /etc/supervisor/conf.d | grep -c '^mirror'").stdout.strip()
-    assert confs == "1"
-    outcomes = host.sh("for n in /srv/apps/mirror/releases/*; do cat $n/outcome || echo none; done").stdout.split("\n")
-    assert "none" not in outcomes
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -417,23 +307,6 @@ def test_of_two_converges_at_once_one_says_that_the_other_runs(host, mirror, pil
     nothing_is_left(host)
 
 
-HOLD = "import fcntl, time; file = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(file, 2); time.sleep({})"
-
-
-def test_a_run_that_waits_for_apt_says_for_whom(host, mirror):
-    host.sh("apt-get -qq remove less >/dev/null 2>&1")
-    host.sh(f'python3 -c "{HOLD.format(8)}" >/dev/null 2>&1 & sleep 1')
-    applied = apply(host).succeeded()
-    assert applied.changed == {"base-packages"}
-    held = r"PID \d+ \(python3\) holds /var/lib/dpkg/lock-frontend"
-    assert re.search(rf"^apt: {held}; this run waits for it, 300 s at most$", applied.output, re.MULTILINE)
-    assert re.fullmatch(rf"It was waited for: {held}", applied.states["base-apt-free"]["comment"])
-    # A run that installs nothing does not wait.
-    host.sh(f'python3 -c "{HOLD.format(60)}" >/dev/null 2>&1 & sleep 1')
-    assert apply(host).changed_nothing().states["base-apt-free"]["comment"] == "No package is to be installed"
-    host.sh("pkill -f '[l]ock-frontend'")
-
-
 # --- Refusal ----------------------------------------------------------------------------------------------------------
 
 
@@ -465,168 +338,4 @@ def test_a_full_disk_leaves_the_serving_release_as_it_is(directory, host, mirror
     nothing_is_left(host)
 
 
-# --- Going back -------------------------------------------------------------------------------------------------------
-
-
-def test_a_rollback_restores_the_config_too_and_holds(host, mirror, pillar, release):
-    for shade in ("blue", "black"):
-        pillar.merge(app={"mirror": {"config": {"COLOUR": shade, "ONLY_NEW": "1" if shade == "black" else None}}})
-        apply(host).succeeded()
-    bad = release()
-    assert host.salt("release.rollback", "mirror") == f"mirror: v{bad - 1} serves and is held; v{bad} was left"
-    assert (release(), colour(mirror)) == (bad - 1, "blue")
-    assert "ONLY_NEW" not in mirror.get("/environ").json()["environ"]
-    # It holds, and says so plainly.
-    applied = apply(host).changed_nothing()
-    said = applied.states["app-release-mirror"]["comment"]
-    what = f"mirror is held at v{bad - 1}, and what the pillar declares does not serve"
-    assert re.match(rf"{what}: v{bad} was rolled back by \S+ at \d{{4}}-", said)
-    # Beside what a program reads, and in the report, whatever that shows.
-    assert f"\nnote: {said}\n" in applied.output
-    assert applied.states["base-notes"]["warnings"] == [said]
-    for options in ([], ["--state-output=terse", "--state-verbose=False", "--no-color"]):
-        report = host.run("salt-call", "--retcode-passthrough", *options, "state.apply", "test=True").stdout
-        assert report.endswith(f"\nnote: {said}\n")
-        assert report.count("is held") == 1
-    assert re.search(rf"(?m)^ +v{bad - 1} +serving, held ", host.run("salt-call", "release.list", "mirror").stdout)
-    assert colour(mirror) == "blue"
-    # Another config ends the hold.
-    pillar.merge(app={"mirror": {"config": {"COLOUR": "white"}}})
-    apply(host).succeeded()
-    assert (release(), colour(mirror)) == (bad + 1, "white")
-    assert apply(host).changed_nothing().states["app-release-mirror"]["comment"] == f"v{bad + 1} serves"
-    # The one that was left is not what the next rollback goes to.
-    host.salt("release.rollback", "mirror")
-    assert release() == bad - 1
-    host.salt("release.rollback", "mirror", str(bad))
-    assert (release(), colour(mirror)) == (bad, "black")
-    # What the pillar asks for is compared with the release that it asked for, however often one goes back.
-    apply(host).changed_nothing()
-    assert release() == bad
-    host.salt("release.unhold", "mirror")
-    apply(host).succeeded()
-    assert colour(mirror) == "white"
-    nothing_is_left(host)
-
-
-def test_a_rollback_across_a_migration_needs_force(host, mirror, new_build, release):
-    new_build("with a migration", migrations__0001="# a table")
-    apply(host).succeeded()
-    number = release()
-    new_build("with two migrations", migrations__0002="# another")
-    apply(host).succeeded()
-    new_build("with two migrations and more", migrations__0002="# another")
-    apply(host).succeeded()
-    # The same migrations: nothing is crossed.
-    host.salt("release.rollback", "mirror")
-    assert release() == number + 1
-    done = host.run("salt-call", "release.rollback", "mirror", check=False)
-    assert done.returncode != 0
-    said = done.stdout + done.stderr
-    assert (
-        f"mirror: v{number + 1} has run migrations of its code that v{number} does not have. If v{number} works with"
-        in said
-    )
-    assert "Traceback" not in said
-    host.salt("release.rollback", "mirror", "force=True")
-    assert release() == number
-    host.salt("release.unhold", "mirror")
-    apply(host).succeeded()
-
-
-def test_a_release_that_is_not_there_cannot_be_gone_back_to(host, mirror):
-    for number, word in (("999", "999"), ("v0", "v0"), ("x", "x")):
-        done = host.run("salt-call", "release.rollback", "mirror", number, check=False)
-        assert done.returncode != 0
-        assert f"mirror: {word}: no release to go back to; expected one of v" in done.stdout + done.stderr
-    done = host.run("salt-call", "release.rollback", "miror", check=False)
-    assert "miror: no app of this host has this name; expected one of faq, mirror, tickets" in done.stdout + done.stderr
-
-
-def test_hold_and_unhold(host, mirror, pillar, release):
-    number = release()
-    assert host.salt("release.hold", "mirror") == f"mirror: v{number} is held until release.unhold mirror"
-    pillar.merge(app={"mirror": {"config": {"COLOUR": "grey"}}})
-    said = apply(host).changed_nothing().states["app-release-mirror"]["comment"]
-    assert said.startswith(f"mirror is held at v{number}, and what the pillar declares does not serve: it is held by ")
-    host.salt("release.unhold", "mirror")
-    apply(host).succeeded()
-    assert (release(), colour(mirror)) == (number + 1, "grey")
-
-
-def test_what_happened_can_be_read_and_no_value_with_it(host, mirror, pillar, release):
-    number = release()
-    # As the README has it, they are tables.
-    table = host.run("salt-call", "release.list", "mirror").stdout.splitlines()
-    assert table[1].split()[:5] == ["release", "state", "version", "build", "created"]
-    assert host.run("salt-call", "release.log", "mirror").stdout.splitlines()[1].split()[:2] == ["time", "who"]
-    listed = host.salt("release.list", "mirror")
-    assert len(table) == len(listed) + 2
-    assert listed[0] | {"version": "", "build": "", "created": ""} == {
-        **{"release": f"v{number}", "state": "serving", "version": "", "build": "", "created": "", "reason": ""}
-    }
-    shown = host.salt("release.show", "mirror")
-    assert shown["number"] == number
-    assert shown["variables"] == sorted(shown["variables"])
-    assert "COLOUR" in shown["variables"]
-    log = host.salt("release.log", "mirror")
-    assert log[-1]["event"].startswith("serves (from v")
-    assert log[-1]["what"] == "changed COLOUR"
-    for command in ("release.list", "release.show", "release.log"):
-        table = host.run("salt-call", command, "mirror").stdout
-        assert f"v{number}" in table or command == "release.show"
-        assert "canary" not in table
-    assert "canary" not in host.sh("cat /srv/apps/mirror/release.log").stdout
-    assert "canary" not in json.dumps([listed, shown, log])
-
-
-def test_a_dry_run_tells_exactly_what_the_run_does(host, mirror, pillar, release):
-    pillar.merge(app={"mirror": {"config": {"COLOUR": "gold", "MORE": "1"}}})
-    number = release()
-    dry = apply(host, "test=True").succeeded().states["app-release-mirror"]["changes"]
-    real = apply(host).succeeded().states["app-release-mirror"]["changes"]
-    assert dry == real
-    assert real["release"] == {"old": f"v{number}", "new": f"v{number + 1}"}
-    assert real["variables"] == {"added": ["MORE"], "changed": ["COLOUR"]}
-    assert real["processes"]["start"] == [f"mirror.v{number + 1}.{name}" for name in ("web.1", "web.2", "worker.1")]
-    assert real["processes"]["stop"] == [f"mirror.v{number}.{name}" for name in ("web.1", "web.2", "worker.1")]
-
-
 # --- Processes --------------------------------------------------------------------------------------------------------
-
-
-def test_a_process_that_keeps_dying_is_told(host, mirror):
-    for _ in range(3):
-        pid = host.sh('supervisorctl status | awk \'/^mirror.*worker.1/ {sub(",", "", $4); print $4}\'').stdout.strip()
-        host.sh(f"kill -9 $(pgrep -o -P {pid}); sleep 4")
-    applied = apply(host)
-    assert applied.failed.keys() == {"app-release-mirror"}
-    said = applied.failed["app-release-mirror"]
-    assert re.search(
-        r"mirror\.v\d+\.worker\.1 ended 3 times in the last 10 minutes, at last with terminated by SIGKILL", said
-    )
-    host.sh("journalctl --rotate -q; journalctl --vacuum-time=1s -q")
-
-
-def test_one_off_processes_run_as_the_app_does(host, mirror):
-    said = host.run(
-        "mirror-run", "python", "-c", "import os; print(os.environ['COLOUR'], os.getcwd(), os.getuid())"
-    ).stdout
-    shade, directory, user = said.split()
-    assert shade == "gold"
-    assert directory.startswith("/srv/apps/mirror/builds/")
-    assert user == host.sh("id -u mirror").stdout.strip()
-    assert host.run("mirror-run", "sh", "-c", "exit 7", check=False).returncode == 7
-    assert host.run("mirror-run", "cat", input="as it is\n").stdout == "as it is\n"
-    assert host.run("mirror-run", "printf", "%s|", "a b", '"$HOME"', "*").stdout == 'a b|"$HOME"|*|'
-    missing = host.run("mirror-run", "absent", check=False)
-    assert (missing.returncode, missing.stderr) == (127, "mirror-run: absent: No such file or directory\n")
-    assert host.run("mirror-run", check=False).stderr == "usage: mirror-run COMMAND [ARGUMENT ...]\n"
-    other = host.run("runuser", "-u", "faq", "--", "mirror-run", "id", check=False)
-    assert (other.returncode, other.stderr) == (1, "mirror-run: not root: run it with sudo\n")
-    # With a terminal it has one of its own, and root's is out of its reach; tests/unit/test_terminal.py has more ways.
-    ways = ("", " | cat", " </dev/null 2>&1 | cat")
-    script = "; ".join(["tty", *(f"mirror-run sh -c 'ls -l /proc/self/fd; tty </dev/tty'{way}" for way in ways)])
-    roots, shown = host.run("script", "-qec", script, "/dev/null").stdout.split("\n", 1)
-    assert roots.startswith("/dev/pts/") and "/dev/pts/" in shown
-    assert f"{roots.strip()}\r" not in shown

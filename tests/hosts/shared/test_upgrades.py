@@ -1,6 +1,8 @@
-"""What changes under a host: a new lock of Salt, a new PostgreSQL."""
+"""What changes under a host: a new lock of Salt, a new PostgreSQL, and packages while something else holds apt."""
 
 import re
+
+import pytest
 
 from lab import machine
 from tests.hosts.applied import apply
@@ -37,3 +39,22 @@ def test_an_empty_cluster_is_never_made_beside_an_older_populated_one(host):
     host.sh("systemctl start supervisor")
     apply(host).succeeded()
     apply(host).changed_nothing()
+
+
+# Holds apt's lock for some seconds.
+HOLD = "import fcntl, time; file = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(file, 2); time.sleep({})"
+
+
+@pytest.mark.alike
+def test_a_run_that_waits_for_apt_says_for_whom(host):
+    host.sh("apt-get -qq remove less >/dev/null 2>&1")
+    host.sh(f'python3 -c "{HOLD.format(8)}" >/dev/null 2>&1 & sleep 1')
+    applied = apply(host).succeeded()
+    assert applied.changed == {"base-packages"}
+    held = r"PID \d+ \(python3\) holds /var/lib/dpkg/lock-frontend"
+    assert re.search(rf"^apt: {held}; this run waits for it, 300 s at most$", applied.output, re.MULTILINE)
+    assert re.fullmatch(rf"It was waited for: {held}", applied.states["base-apt-free"]["comment"])
+    # A run that installs nothing does not wait.
+    host.sh(f'python3 -c "{HOLD.format(60)}" >/dev/null 2>&1 & sleep 1')
+    assert apply(host).changed_nothing().states["base-apt-free"]["comment"] == "No package is to be installed"
+    host.sh("pkill -f '[l]ock-frontend'")

@@ -1,0 +1,34 @@
+"""The app mirror (tests/apps/mirror) as the tests of releases deploy it, and what they ask of it."""
+
+import base64
+
+from lab import Host
+from tests.hosts.applied import apply
+from tests.hosts.client import Client
+
+DOMAIN = "mirror.localhost"
+MIRROR = {
+    "port": 8300,
+    "domains": [DOMAIN],
+    "formation": {"web": 2, "worker": 1},
+    "health": {"grace": 30},
+    # Less than an answer may take: a process is told to end when it has answered.
+    "grace": {"web": 5},
+    "config": {"COLOUR": "red", "SECRET": "canary-0123456789"},
+}
+
+
+def colour(mirror: Client) -> str:
+    """Return the value of a variable, as the app has it."""
+    return base64.b64decode(mirror.get("/environ").json()["environ"]["COLOUR"]).decode()
+
+
+def nothing_is_left(host: Host) -> None:
+    """Be sure that a converge completes, and that it and the run before it left nothing behind."""
+    apply(host).succeeded()
+    apply(host).changed_nothing()
+    assert host.sh("find /srv/apps /etc/supervisor /etc/nginx -name '*.new' -o -path '*/releases/.*'").stdout == ""
+    confs = host.sh("ls /etc/supervisor/conf.d | grep -c '^mirror'").stdout.strip()
+    assert confs == "1"
+    outcomes = host.sh("for n in /srv/apps/mirror/releases/*; do cat $n/outcome || echo none; done").stdout.split("\n")
+    assert "none" not in outcomes
