@@ -9,6 +9,8 @@ import time
 
 # Each third one is sent with POST.
 POSTS = 3
+# The seconds within which a host that takes no connections is out.
+OUT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,3 +84,34 @@ class Stream:
         for thread in self.threads:
             thread.join()
         return sorted(self.sent, key=lambda one: one.number)
+
+
+class Seen:
+    """What became of the requests of a stream, and when something happened meanwhile."""
+
+    def __init__(self, what):
+        self.what, self.at, self.sent = what, None, []
+
+    def happens(self):
+        """Take note of the time."""
+        self.at = time.time()
+
+    @property
+    def failed(self):
+        return [one for one in self.sent if one.failed]
+
+    def since(self, seconds):
+        """Return those that failed and began so many seconds after it happened, or later."""
+        return [one for one in self.failed if one.start >= self.at + seconds]
+
+    def told(self, suite):
+        methods = {method: sum(one.method == method for one in self.failed) for method in ("GET", "POST")}
+        at = self.at or 0
+        flight = sum(one.start < at for one in self.failed)
+        slowest = max(one.seconds for one in self.sent)
+        return (
+            f"{suite}: {self.what:<42} {len(self.sent):>5} requests, failed: {len(self.failed)} "
+            f"({methods['GET']} GET, {methods['POST']} POST; {flight} in flight when it happened, "
+            f"{len(self.since(0)) if self.at else 0} later, {len(self.since(OUT)) if self.at else 0} after {OUT} s); "
+            f"slowest {slowest:.1f} s"
+        )

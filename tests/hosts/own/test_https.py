@@ -20,8 +20,7 @@ import pytest
 import requests
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 
 from lab import Lab
 from lab.pillar import declare
@@ -31,46 +30,14 @@ from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.load import Load
+from tests.hosts.pebble import AUTHORITY, DAYS, PEBBLE, names_of, with_responder
 
 pytestmark = pytest.mark.alike("trixie")
 
 DOMAIN, SECOND, NOBODYS = "mirror.example.com", "www.mirror.example.com", "nowhere.mirror.example.com"
 APP = {"port": 8300, "formation": {"web": 1}, "domains": [DOMAIN], "health": {"grace": 30}}
-# Days for which pebble's certificates are valid.
-DAYS = 20
 PEM = "/etc/ssl/saltern/sites/mirror.pem"
 RENEWAL = "/etc/letsencrypt/renewal/saltern-mirror.conf"
-
-AUTHORITY = """
-set -e
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update </dev/null >/dev/null
-apt-get -qq install --no-install-recommends pebble openssl python3 </dev/null >/dev/null 2>&1
-mkdir /etc/pebble
-cd /etc/pebble
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=authority \
-    -addext "subjectAltName=IP:$1" -addext keyUsage=critical,digitalSignature,keyCertSign \
-    -keyout key.pem -out cert.pem 2>/dev/null
-cat >config.json
-unit() { name=$1; shift; printf '[Service]\\n%s\\nExecStart=%s\\n' "$ENVIRON" "$*" >/etc/systemd/system/$name.service; }
-ENVIRON= unit names /usr/bin/pebble-challtestsrv -defaultIPv4 $2 -defaultIPv6 '""' -http01 '""' -https01 '""' \
-    -tlsalpn01 '""'
-ENVIRON='Environment=PEBBLE_VA_NOSLEEP=1 PEBBLE_WFE_NONCEREJECT=0 PEBBLE_AUTHZREUSE=0' \
-    unit pebble /usr/bin/pebble -config /etc/pebble/config.json -dnsserver 127.0.0.1:8053
-systemctl daemon-reload
-systemctl start names
-"""
-PEBBLE = {
-    "listenAddress": "0.0.0.0:14000",
-    "managementListenAddress": "0.0.0.0:15000",
-    "certificate": "/etc/pebble/cert.pem",
-    "privateKey": "/etc/pebble/key.pem",
-    "httpPort": 80,
-    "tlsPort": 443,
-    "ocspResponderURL": "",
-    "externalAccountBindingRequired": False,
-    "certificateValidityPeriod": DAYS * 86400,
-}
 
 
 class World:
@@ -125,11 +92,6 @@ class World:
     def orders(self):
         """Return how many certificates the authority was asked for."""
         return self.authority.sh("journalctl -u pebble --no-pager | grep -c 'POST /order-plz' || true").stdout
-
-
-def names_of(certificate):
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {*names.get_values_for_type(x509.DNSName)}
 
 
 @pytest.fixture(scope="module")
@@ -370,23 +332,7 @@ def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
 def test_a_certificate_that_can_be_asked_about_is_stapled(world, issued):
     """With a responder of OpenSSL's own on the authority's host."""
     key, own = certificates.parted(BOUGHT)
-    issuer = x509.load_pem_x509_certificate(own.encode())
-    signer = serialization.load_pem_private_key(key.encode(), None)
-    private = ec.generate_private_key(ec.SECP256R1())
-    where = x509.UniformResourceIdentifier(f"http://{world.authority.address}:2560")
-    ocsp = x509.AccessDescription(x509.oid.AuthorityInformationAccessOID.OCSP, where)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, DOMAIN)]))
-        .issuer_name(issuer.subject)
-        .public_key(private.public_key())
-        .serial_number(0x1001)
-        .not_valid_before(NOW - datetime.timedelta(days=1))
-        .not_valid_after(NOW + datetime.timedelta(days=90))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(DOMAIN), x509.DNSName(SECOND)]), critical=False)
-        .add_extension(x509.AuthorityInformationAccess([ocsp]), critical=False)
-        .sign(signer, hashes.SHA256())
-    )
+    private, certificate = with_responder(key, own, [DOMAIN, SECOND], f"http://{world.authority.address}:2560", NOW)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
     for name, text in (("ca.key", key), ("ca.pem", own)):
         world.authority.run("tee", f"/etc/pebble/{name}", input=text)

@@ -28,6 +28,7 @@ from tests.hosts.applied import apply, converged
 from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
+from tests.hosts.connect import CONNECT, STARTUP
 from tests.hosts.examples import EXAMPLES, answered_ticket, published
 from tests.hosts.load import Load
 from tests.keyring import Keyring
@@ -44,27 +45,6 @@ SECRETS = {
 }
 OURS = "/etc/ssl/saltern/ca.pem"
 OTHERS = "/etc/ssl/certs/ca-certificates.crt"
-
-# With the library and in the place of the app itself. What changes is given by name; the rest is its own URL's.
-CONNECT = """
-import json, os, sys
-from urllib.parse import unquote, urlsplit
-changes = json.loads(sys.argv[2])
-try:
-    if sys.argv[1] == "postgres":
-        import psycopg
-        with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=5, **changes) as connection:
-            print(connection.execute("SELECT current_user || '@' || current_database()").fetchone()[0])
-    else:
-        import redis
-        where = urlsplit(os.environ["REDIS_URL"])
-        url = os.environ["REDIS_URL"] if not changes.pop("plain", False) else f"redis://{where.netloc}/0"
-        pool = redis.ConnectionPool.from_url(url)
-        pool.connection_kwargs |= changes
-        print(redis.Redis(connection_pool=pool, retry=None).ping())
-except Exception as error:
-    print(type(error).__name__, error)
-"""
 
 
 class Network:
@@ -266,21 +246,6 @@ REDIS = {
 def test_redis_lets_an_app_in_over_tls_alone(what, live):
     changes, expected = REDIS[what]
     assert expected in live.connect("tickets", "redis", **changes)
-
-
-# What PostgreSQL answers to whom comes over TLS as tickets: R asks for its password, E is a refusal.
-STARTUP = """
-import json, socket, ssl, struct, sys
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-with socket.create_connection((sys.argv[1], 5432), 10) as plain:
-    plain.sendall(struct.pack("!ii", 8, 80877103))
-    assert plain.recv(1) == b"S"
-    with context.wrap_socket(plain) as connection:
-        said = b"user" + bytes(1) + b"tickets" + bytes(1) + b"database" + bytes(1) + b"tickets" + bytes(2)
-        connection.sendall(struct.pack("!ii", len(said) + 8, 196608) + said)
-        print(connection.recv(1000).decode(errors="replace").replace(chr(0), " "))
-"""
 
 
 def test_postgres_lets_in_no_host_but_the_app_hosts(live):

@@ -20,7 +20,7 @@ from tests.hosts.applied import apply, converged
 from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client, streams
 from tests.hosts.conftest import ROOT
-from tests.hosts.stream import Stream
+from tests.hosts.stream import Seen, Stream
 
 pytestmark = pytest.mark.alike("trixie")
 
@@ -40,8 +40,6 @@ SETTINGS = {
     "postgres": {"databases": {"faq": {"password": "faq-0123456789-0123456789"}}},
 }
 PEERS = "/etc/nginx/peers/faq.conf"
-# The seconds within which a host that takes no connections is out.
-OUT = 3
 
 
 class Fleet:
@@ -106,37 +104,6 @@ class Fleet:
         rows = dict(line.split("|") for line in lines)
         assert set(rows.values()) == {"1"}
         assert {f"stream:{one.number}" for one in posts if one.status == 201} <= rows.keys()
-
-
-class Seen:
-    """What became of the requests of a stream, and when something happened meanwhile."""
-
-    def __init__(self, what):
-        self.what, self.at, self.sent = what, None, []
-
-    def happens(self):
-        """Take note of the time."""
-        self.at = time.time()
-
-    @property
-    def failed(self):
-        return [one for one in self.sent if one.failed]
-
-    def since(self, seconds):
-        """Return those that failed and began so many seconds after it happened, or later."""
-        return [one for one in self.failed if one.start >= self.at + seconds]
-
-    def told(self, suite):
-        methods = {method: sum(one.method == method for one in self.failed) for method in ("GET", "POST")}
-        at = self.at or 0
-        flight = sum(one.start < at for one in self.failed)
-        slowest = max(one.seconds for one in self.sent)
-        return (
-            f"{suite}: {self.what:<42} {len(self.sent):>5} requests, failed: {len(self.failed)} "
-            f"({methods['GET']} GET, {methods['POST']} POST; {flight} in flight when it happened, "
-            f"{len(self.since(0)) if self.at else 0} later, {len(self.since(OUT)) if self.at else 0} after {OUT} s); "
-            f"slowest {slowest:.1f} s"
-        )
 
 
 @pytest.fixture(scope="module")

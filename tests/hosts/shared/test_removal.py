@@ -11,6 +11,7 @@ from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
+from tests.hosts.kept import HOG, LEAVE, OTHERS, asked, environ, in_environ, kept, redis, sql, value
 
 pytestmark = pytest.mark.alike("trixie")
 
@@ -42,39 +43,9 @@ def mirror(host, lab, pillar):
     return Client(host.address, DOMAIN)
 
 
-def sql(host, statement):
-    """Run SQL as the app would."""
-    return host.run("mirror-run", "sh", "-c", 'psql -XAtq "$DATABASE_URL" -c "$0"', statement).stdout.strip()
-
-
-def redis(host, command):
-    """Send a command to Redis as the app would."""
-    options = "--raw --tls --cacert /etc/ssl/saltern/ca.pem -p 8399"
-    user = "user=${REDIS_URL#*//} && user=${user%%:*}"
-    script = (
-        f'{user} && REDISCLI_AUTH=$(echo "$REDIS_URL" | sed "s,.*:\\(.*\\)@.*,\\1,") redis-cli --user $user {options} '
-    )
-    script += command
-    return host.run("mirror-run", "sh", "-c", script).stdout.strip()
-
-
-def asked(host, statement):
-    """Run SQL as PostgreSQL's operator."""
-    command = ("psql", "-XAtq", "-d", "mirror_data", "-c", statement)
-    return host.run("sh", "-c", 'cd / && exec runuser -u postgres -- "$@"', "sh", *command).stdout.strip()
-
-
-def value(host, variable):
-    return host.sh(f"cat /srv/apps/mirror/current/env/{variable}").stdout
-
-
 def pids(host, *apps):
     lines = host.run("supervisorctl", "status", check=False).stdout.splitlines()
     return {line.split()[0]: line.split()[3] for line in lines if line.startswith(apps) and " pid " in line}
-
-
-def kept(host):
-    return host.salt("app.orphans")["kept"]
 
 
 def test_a_domain_that_leaves_is_served_no_more(host, mirror, pillar):
@@ -147,21 +118,6 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
     host.sh(f"cd / && {kept(host)['postgres:mirror_new']['remove']}")
     assert kept(host) == {}
     apply(host).changed_nothing()
-
-
-def environ(host, app, variable):
-    """Return the environment of a process of an app that has a variable."""
-    for pid in host.run("pgrep", "-u", app).stdout.split():
-        text = host.run("cat", f"/proc/{pid}/environ", check=False).stdout
-        found = dict(item.split("=", 1) for item in text.split("\0") if "=" in item)
-        if variable in found:
-            return found
-    raise AssertionError(f"no process of {app} has {variable}")
-
-
-def in_environ(host, variables, *command):
-    """Run a command in an environment."""
-    return host.run("env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command, check=False)
 
 
 def test_an_app_has_several_resources_in_parts_and_another_app_reads_one(host, mirror, pillar, verify):
@@ -303,54 +259,6 @@ def test_a_password_that_is_replaced_is_valid_until_no_release_has_it(host, mirr
     assert has_both()
 
 
-# Clients that ask for much, over and over, and read nothing; and one that is served meanwhile.
-HOG = """
-import json, os, socket, ssl, time, urllib.parse
-url = urllib.parse.urlsplit(os.environ["REDIS_URL"])
-context = ssl.create_default_context(cafile="/etc/ssl/saltern/ca.pem")
-def encoded(*words):
-    return b"*%d\\r\\n" % len(words) + b"".join(b"$%d\\r\\n%s\\r\\n" % (len(word), word) for word in words)
-def connected():
-    plain = socket.create_connection((url.hostname, url.port), 10)
-    connection = context.wrap_socket(plain, server_hostname=url.hostname)
-    words = (url.username, urllib.parse.unquote(url.password))
-    connection.sendall(encoded(b"AUTH", *(word.encode() for word in words)))
-    assert connection.recv(100).startswith(b"+OK")
-    return connection
-good = connected()
-keys = [b"hog-%d" % number for number in range(8)]
-for key in keys:
-    good.sendall(encoded(b"SET", key, bytes(1_000_000)))
-    assert good.recv(100).startswith(b"+OK")
-def hog():
-    connection = connected()
-    connection.settimeout(0.5)
-    for _ in range(40):
-        try:
-            connection.sendall(encoded(b"MGET", *keys) * 3)
-        except TimeoutError:
-            continue
-        except OSError:
-            os._exit(7)
-        time.sleep(0.05)
-hogs = []
-for _ in range(6):
-    hogs.append(os.fork())
-    if not hogs[-1]:
-        hog()
-        os._exit(0)
-most, end = 0, time.monotonic() + 4
-while time.monotonic() < end:
-    good.sendall(encoded(b"INFO", b"memory"))
-    most = max(most, int(good.recv(65536).decode().partition("used_memory:")[2].split()[0]))
-    time.sleep(0.01)
-ended = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in hogs]
-good.sendall(encoded(b"DEL", *keys))
-assert good.recv(100).startswith(b":8")
-print(json.dumps({"most": most, "ended": ended}))
-"""
-
-
 def test_clients_that_do_not_read_take_no_more_memory_than_they_may(host, mirror):
     found = json.loads(host.run("mirror-run", "python", "-c", HOG).stdout)
     print(found)
@@ -456,21 +364,6 @@ def test_an_app_that_is_declared_again_has_its_data(host, mirror, lab, pillar):
     host.sh("for name in one two three; do userdel filler-$name; done")
 
 
-# What an app's user leaves, what others have put into its directories, and what an operator has mounted there.
-LEAVE = """
-echo photo >"$HOME/photo"
-for each in /var/tmp /tmp "$TMPDIR"; do echo it >$each/of-mirror; done
-mkdir -m 777 "$HOME/shared" "$TMPDIR/shared" "$TMPDIR/mounted" && ln -s /etc "$TMPDIR/link"
-"""
-OTHERS = """
-cd /srv/apps/mirror
-for each in home tmp; do echo theirs >$each/shared/of-another && chown www-data: $each/shared/of-another; done
-mkdir -p /root/own /root/media /var/spool/cron/crontabs && echo mine >/root/own/file && echo mine >/root/media/file
-chown mirror: /root/own/file
-mkdir current/build/media && mount --bind /root/own tmp/mounted && mount --bind /root/media current/build/media
-touch /var/lib/systemd/linger/mirror
-echo '* * * * * id' >/var/spool/cron/crontabs/mirror && chown mirror: /var/spool/cron/crontabs/mirror
-"""
 MOUNTED = "/srv/apps/mirror/tmp/mounted", "/srv/apps/mirror/builds/*/media"
 
 
