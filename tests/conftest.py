@@ -1,9 +1,9 @@
-"""Salt, in the process of the tests: some of them load its modules, or ours that import it."""
+"""Some tests load Salt's modules, or our modules that import Salt: it is prepared here."""
 
 import pytest
 
 from verify.salt_in_process import settle
 
-# So that its assertions tell what they found.
+# pytest rewrites this module's assertions, so that a failed one shows its values.
 pytest.register_assert_rewrite("tests.hosts.applied")
 settle()

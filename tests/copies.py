@@ -4,16 +4,16 @@ import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What of a pillar is that of whoever runs the tests.
+# The parts of a pillar that belong to whoever runs the tests: a copy leaves them out.
 OWN = ("builds", "secrets")
 
 
 def copy(directory, *parts, own=OWN):
     """Copy parts of the tree.
 
-    :param directory: where to.
-    :param parts: such as ``pillar``, of which what is the developer's own is left out.
-    :param own: names of that.
+    :param directory: the directory to copy to.
+    :param parts: files and directories of the tree, such as ``pillar``.
+    :param own: names below ``pillar`` that are the developer's own and are left out.
     """
     for part in parts:
         names = ("__pycache__", *(own if part == "pillar" else ()))

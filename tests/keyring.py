@@ -1,4 +1,4 @@
-"""gpg directories of hosts and of operators, with keys that are theirs alone."""
+"""gpg directories of hosts and operators, each with one key."""
 
 import shutil
 import subprocess
@@ -9,12 +9,13 @@ from pathlib import Path
 class Keyring:
     """A directory of gpg with one key, without a passphrase.
 
-    It lies directly in the directory for temporary files: the path of its agent's socket may have 107 bytes.
+    It lies directly in the directory for temporary files, since the path of its agent's socket may have 107 bytes at
+    most.
 
     :param name: whose key it is.
-    :param usage: what gpg calls that; ``sign`` makes one that nothing can be encrypted to.
-    :param expires: when it does, as gpg writes that.
-    :param made: when it seems to have been made, as gpg writes that; now where it is not given.
+    :param usage: the key's usage as gpg writes it; nothing can be encrypted to a key that is for ``sign`` alone.
+    :param expires: when the key expires, as gpg writes it.
+    :param made: the key's creation time, as gpg writes it; the default is now.
     """
 
     def __init__(self, name: str, usage: str = "default", expires: str = "never", made: str | None = None):
@@ -68,5 +69,5 @@ class Keyring:
     def close(self) -> None:
         """End the agent and remove the directory."""
         self.stop_agent()
-        # The agent removes its sockets meanwhile.
+        # The agent may remove its sockets at the same time.
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Unmistakable values, and the search for them: in files, in processes, in the journal."""
+"""Canaries: values that occur nowhere else. A search finds them in files, in processes and in the journal."""
 
 import ast
 import base64
@@ -15,7 +15,7 @@ from lab import Host
 from lab.host import PRIVATE
 from lab.podman import exec_command
 
-# Runs on the host, as root. What it searches for comes by standard input: a command line can be read by everybody.
+# Runs on the host as root. It reads what to search for from standard input, since everybody can read a command line.
 SEARCH = r"""
 import json, os, pwd, re, stat, sys
 
@@ -70,7 +70,7 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
 print(json.dumps({"places": places, "files": read}))
 """
 
-# Runs on the host until its standard input ends: prints the titles of processes that hold what is searched for.
+# Runs on the host until its standard input ends: prints the titles of processes that contain a canary.
 WATCH = r"""
 import json, os, re, select, sys
 
@@ -92,9 +92,9 @@ print(json.dumps({"rounds": rounds, "titles": sorted(seen)}))
 
 
 def settings_with_one() -> set[str]:
-    """Return the secret settings that have a canary on a host of the tests: those that a module names in ``SETTINGS``.
+    """Return the secret settings that have a canary on some host: those that a test module names in ``SETTINGS``.
 
-    A service that the shared host does not have has its canary in the module of its own hosts.
+    The canary of a service that the shared host lacks is in the module of that service's own hosts.
     """
     found = set()
     for path in sorted(Path(__file__).parent.glob("*/test_*.py")):
@@ -106,7 +106,7 @@ def settings_with_one() -> set[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where canaries were found.
+    """A place where canaries were found.
 
     :param path: a file, or one of /proc.
     :param canaries: which ones.
@@ -119,9 +119,9 @@ class Place:
 
 
 class Canaries:
-    """Values of secret settings that are nowhere else in the world.
+    """Values for secret settings that occur nowhere else.
 
-    Each is told from the others by its first word, and all from everything else by what they have in common.
+    Each begins with a word of its own. All share a mark that nothing else contains.
 
     :param names: the canaries' names, of lower-case letters.
     """
@@ -137,12 +137,12 @@ class Canaries:
 
     @property
     def needles(self) -> list[str]:
-        """What is searched for: the values, and what base64 makes of what they have in common."""
+        """What the search looks for: the values, and the shared mark as base64 writes it."""
         encoded = [base64.b64encode(b"\0" * shift + self.mark.encode()).decode()[4:-4] for shift in range(3)]
         return [self.value(name) for name in self.names] + encoded + [self.mark]
 
     def named(self, found: list[str]) -> frozenset[str]:
-        """Return the names of the canaries that a search has found; what has no name is left as it is."""
+        """Return the names of the canaries that a search has found. A finding without a name is returned as it is."""
         return frozenset(next((name for name in self.names if self.value(name) == one), one) for one in found)
 
     def places(self, host: Host) -> tuple[list[Place], int]:
@@ -152,12 +152,12 @@ class Canaries:
         return places, found["files"]
 
     def in_text(self, text: str) -> list[str]:
-        """Return the lines of a text that hold one, or a part of one that tells it from everything else."""
+        """Return the lines of a text that contain a canary, or the shared mark."""
         return [line for line in text.splitlines() if any(needle in line for needle in self.needles)]
 
     @contextlib.contextmanager
     def watched(self, host: Host) -> Iterator[list[str]]:
-        """Watch the titles of a host's processes; after it the list holds those that showed one."""
+        """Watch the titles of a host's processes; yield a list that ends up with those that contained a canary."""
         titles: list[str] = []
         command, environ = exec_command(host.name, ["python3", "-c", WATCH], stdin=True)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -173,10 +173,10 @@ class Canaries:
         titles += answer["titles"]
 
     def strays(self, host: Host, belongs: Mapping[str, set[str]]) -> list[Place]:
-        """Search a host, and return the places where none belongs, or where others can read it.
+        """Search a host; return the places where no canary belongs, and those that the wrong users can read.
 
-        :param host: the host. What it sees of this machine's tree is not its own.
-        :param belongs: by pattern of a path, the users who may read it there beside root.
+        :param host: the host. This machine's tree, which is mounted there, is not searched.
+        :param belongs: users who may read a canary there, besides root, by pattern of a path.
         """
         places, files = self.places(host)
         assert files > 10_000
@@ -185,7 +185,7 @@ class Canaries:
         def may_read(path: str) -> set[str]:
             return set().union(*(users for pattern, users in belongs.items() if re.fullmatch(pattern, path)))
 
-        # A search that finds nothing where they belong proves nothing elsewhere.
+        # A search that misses the canaries where they belong would prove nothing elsewhere.
         for pattern in belongs:
             assert any(re.fullmatch(pattern, place.path) for place in own), pattern
         return [

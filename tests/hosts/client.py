@@ -15,12 +15,12 @@ TIMEOUT = 30
 
 
 def streams(address: str, domain: str, tls: bool = False, accept: str = "*/*") -> bool:
-    """Ask for events, by HTTP/1.1; tell whether the first of three comes before the last.
+    """Ask for three events by HTTP/1.1; tell whether the first arrives before the last is sent.
 
     :param address: the host's.
-    :param domain: whose ``/events`` is asked for.
-    :param tls: whether by HTTPS, whosever the certificate is.
-    :param accept: what is asked for: as ``fetch`` and curl say it, or ``text/event-stream`` as a browser's EventSource.
+    :param domain: the app's domain, whose ``/events`` is asked for.
+    :param tls: ask by HTTPS; any certificate is accepted.
+    :param accept: the header Accept: ``*/*`` as ``fetch`` and curl send, or ``text/event-stream`` as EventSource sends.
     """
     with socket.create_connection((address, 443 if tls else 80), timeout=TIMEOUT) as connection:
         if tls:
@@ -64,7 +64,7 @@ def asked(
 
 
 class OfDomain(HTTPAdapter):
-    """Reaches a host by its address, and asks by TLS for one domain and believes that one's certificate alone."""
+    """Connects to a host by its address, names one domain by TLS, and accepts that domain's certificate alone."""
 
     def __init__(self, domain: str):
         self.domain = domain
@@ -77,12 +77,12 @@ class OfDomain(HTTPAdapter):
 class Client:
     """An HTTP client that reaches a host's proxy by its address and asks for one domain.
 
-    Each request has a connection of its own. One that is kept ends where nginx reloads or a host is rebooted: a browser
-    would repeat a GET that met that, and not a POST.
+    Each request has a connection of its own. nginx closes kept connections when it reloads, and so does a reboot: a
+    browser would then repeat a GET, but not a POST.
 
     :param address: the host's.
     :param domain: what goes into the header Host.
-    :param authority: a file with the certificate of whom it believes, by HTTPS; without one it asks by HTTP.
+    :param authority: a file with the certificate of the authority to trust; without one the client uses HTTP.
     """
 
     def __init__(self, address: str, domain: str, authority: str | None = None):
@@ -96,15 +96,15 @@ class Client:
             self.session.mount("https://", OfDomain(domain))
 
     def get(self, path: str, **options) -> requests.Response:
-        """Ask for a path."""
+        """Send a GET request."""
         return self.session.get(self.base + path, timeout=TIMEOUT, **options)
 
     def post(self, path: str, **options) -> requests.Response:
-        """Send to a path, without following where the answer leads."""
+        """Send a POST request; a redirect is not followed."""
         return self.session.post(self.base + path, timeout=TIMEOUT, allow_redirects=False, **options)
 
     def submit(self, page: str, action: str, **fields: str) -> str:
-        """Fill in the form of a page of a Django app and send it; return the path to which the answer leads.
+        """Fill in and send the form of a page of a Django app; return the path that the answer redirects to.
 
         :param page: the path of the page with the form.
         :param action: the path that the form is sent to.
@@ -113,7 +113,7 @@ class Client:
         form = self.get(page)
         form.raise_for_status()
         token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', form.text)[1]
-        # By HTTPS, Django asks whose page it was.
+        # Over HTTPS, Django checks the header Referer.
         headers = {"Referer": self.origin + page}
         answer = self.post(action, data=fields | {"csrfmiddlewaretoken": token}, headers=headers)
         assert answer.status_code == 302, answer.text

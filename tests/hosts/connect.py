@@ -1,6 +1,6 @@
 """Scripts that connect to PostgreSQL and to Redis, and print what came of it."""
 
-# With the library and in the place of the app itself. What changes is given by name; the rest is its own URL's.
+# Runs as the app, with the library that the app uses. Arguments change parts of its URL; the rest stays as it is.
 CONNECT = """
 import json, os, sys
 from urllib.parse import unquote, urlsplit
@@ -20,7 +20,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-# What PostgreSQL answers to whom comes over TLS as tickets: R asks for its password, E is a refusal.
+# Connects over TLS as the user tickets and prints PostgreSQL's answer: R asks for the password, E is a refusal.
 STARTUP = """
 import json, socket, ssl, struct, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""The example apps, as their users see them, and what hosts with them are told."""
+"""The example apps as their users see them, and the settings of hosts that run them."""
 
 import re
 import time
@@ -7,9 +7,9 @@ from lab import Host
 from tests.hosts.client import Client
 
 EXAMPLES = ("faq", "tickets")
-# All that a host of theirs may be, in an order in which a host may become it.
+# Their roles, in an order in which a host can get one after the other.
 ROLES = ("proxy", "cache", "database", "app")
-# What two hosts must know. With all roles on one host its own key gives them.
+# Passwords that two hosts must share. A host with all roles derives them from its own key.
 PASSWORDS = {
     "postgres": {"databases": {app: {"password": f"{app}-0123456789-0123456789"} for app in EXAMPLES}},
     "redis": {"instances": {"tickets": {"password": "tickets-0123456789-0123456789"}}},
@@ -17,7 +17,7 @@ PASSWORDS = {
 
 
 def serves(host: Host) -> bool:
-    """Whether both apps answer through nginx."""
+    """Tell whether both apps answer through nginx."""
     return all(Client(host.address, f"{app}.localhost").get("/healthz").status_code == 200 for app in EXAMPLES)
 
 

@@ -41,18 +41,18 @@ def parse(output: str) -> Answers:
     return Answers(statuses, errors, quantiles.get("50", 0.0), quantiles.get("99", 0.0))
 
 
-# Requests that others make meanwhile.
+# Requests that health checks and the tests may add to nginx's log meanwhile.
 OTHERS = 200
 
 
 class Load:
-    """A load on one page, from the moment of its making until ``finish``.
+    """A load on one page. It starts when the object is made and ends with ``finish``.
 
     :param host: the host.
     :param domain: what goes into the header Host.
     :param path: the page.
-    :param requests: how many requests there must be before ``finish`` comes back.
-    :param rate: requests a second that each of the two generators aims at.
+    :param requests: ``finish`` returns only after this many requests.
+    :param rate: requests a second, for each of the two generators.
     :param scheme: ``http`` or ``https``; hey believes any certificate.
     """
 
@@ -66,7 +66,7 @@ class Load:
         scheme: str = "http",
     ):
         workers = 10
-        # hey takes a number of requests or a time; a time is cut short by an interrupt, and it still sums up.
+        # hey takes a number of requests or a time. An interrupt ends it early, and hey still prints its summary.
         command = ["hey", "-z", "600s", "-c", str(workers), "-q", str(rate // workers), "-host", domain]
         url = f"{scheme}://{host.address}{path}"
         self.host, self.requests = host, requests + OTHERS
@@ -75,7 +75,7 @@ class Load:
             subprocess.Popen([*command, *extra, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             for extra in ([], ["-disable-keepalive"])
         ]
-        # Steady before anything happens.
+        # The load is steady before the test goes on.
         time.sleep(2)
 
     def logged(self) -> int:
@@ -83,7 +83,7 @@ class Load:
         return int(self.host.sh("wc -l </var/log/nginx/access.log").stdout)
 
     def finish(self) -> list[Answers]:
-        """End the load once there were enough requests; return what was counted with keep-alive, and without."""
+        """End the load after enough requests; return the counts with keep-alive and those without."""
         try:
             time.sleep(2)
             deadline = time.monotonic() + 300

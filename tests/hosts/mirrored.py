@@ -12,19 +12,19 @@ MIRROR = {
     "domains": [DOMAIN],
     "formation": {"web": 2, "worker": 1},
     "health": {"grace": 30},
-    # Less than an answer may take: a process is told to end when it has answered.
+    # Shorter than an answer may take: a process gets SIGTERM only after it has answered.
     "grace": {"web": 5},
     "config": {"COLOUR": "red", "SECRET": "canary-0123456789"},
 }
 
 
 def colour(mirror: Client) -> str:
-    """Return the value of a variable, as the app has it."""
+    """Return the variable COLOUR as the app's process has it."""
     return base64.b64decode(mirror.get("/environ").json()["environ"]["COLOUR"]).decode()
 
 
 def nothing_is_left(host: Host) -> None:
-    """Be sure that a converge completes, and that it and the run before it left nothing behind."""
+    """Converge twice: the first run succeeds, the second changes nothing, and nothing half-made is left."""
     apply(host).succeeded()
     apply(host).changed_nothing()
     assert host.sh("find /srv/apps /etc/supervisor /etc/nginx -name '*.new' -o -path '*/releases/.*'").stdout == ""

@@ -1,4 +1,4 @@
-"""An authority that speaks ACME: pebble, with a DNS of its own, on a host of its own."""
+"""pebble, an ACME authority for tests, on a host of its own, which also answers as its DNS."""
 
 import datetime
 from collections.abc import Sequence

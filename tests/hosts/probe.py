@@ -1,11 +1,11 @@
-"""Connections between hosts: each port of each host, tried from each other one."""
+"""Connections between hosts: every port of every host, tried from every other host and from this machine."""
 
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 OUTSIDE = "outside"
-# sshd is at the first; at the others there is a listener on every host, which nobody declared.
+# sshd listens at the first. At each of the others every host has a listener that nobody declared.
 PORTS = (22, 80, 443, 5432, 6379, 8100, 8101, 8199, 8200, 9100, 9999)
 LISTEN = """
 import asyncio, sys
@@ -21,7 +21,7 @@ ExecStart=/usr/bin/python3 /root/listen.py {" ".join(map(str, PORTS[1:]))}
 [Install]
 WantedBy=multi-user.target
 """
-# Prints what becomes of a connection to each address and port. Nothing is sent.
+# Prints the outcome of a connection to each address and port. Nothing is sent.
 PROBE = """
 import asyncio, json, sys
 async def outcome(address, port):
@@ -46,10 +46,10 @@ def link_local(host):
 
 
 def connected(hosts, ipv6=False):
-    """Try every port of every host, from every other host and from outside: the outcomes, by target and port.
+    """Try every port of every host, from every other host and from this machine; return the outcomes.
 
-    :param hosts: by id.
-    :param ipv6: whether to try IPv6, which this machine has no address of in the lab's networks.
+    :param hosts: the hosts, by id.
+    :param ipv6: try IPv6, and not from this machine, which has no IPv6 address in the lab's networks.
     """
     targets = [(name, port) for name in hosts for port in PORTS]
     addresses = {name: link_local(host) if ipv6 else host.address for name, host in hosts.items()}
@@ -74,7 +74,7 @@ def connected(hosts, ipv6=False):
 
 
 def told(found):
-    """Write outcomes as a table: for each target and port, who may connect."""
+    """Return the outcomes as a table: who can connect to each host and port."""
     lines = [f"{'to':<12} {'open to':<44} dropped"]
     for (name, port), by in found.items():
         some = {word: " ".join(sorted(one for one in by if by[one] == word)) for word in set(by.values())}

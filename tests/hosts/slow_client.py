@@ -1,4 +1,4 @@
-"""Requests that take long, and what became of them: uploads, downloads, answers that are slow, WebSockets."""
+"""Slow uploads, downloads, answers and WebSockets, and how each ended."""
 
 import dataclasses
 import http.client
@@ -16,12 +16,12 @@ CHUNK = 1 << 16
 
 @dataclasses.dataclass(frozen=True)
 class Exchange:
-    """What became of a request.
+    """How a request ended.
 
     :param status: of the answer, or 0 where there was none.
-    :param count: the bytes that came through: of the request as the app counted them, or of the answer.
+    :param count: bytes: for an upload those that the app received, or else those of the answer.
     :param seconds: until the answer was there, or was cut off.
-    :param port: of the process that answered, where it says so.
+    :param port: the port of the process that answered; 0 where the answer does not say.
     """
 
     status: int
@@ -31,7 +31,7 @@ class Exchange:
 
 
 def paced(size: int, seconds: float) -> Iterator[bytes]:
-    """Give so many bytes, over so many seconds."""
+    """Yield ``size`` bytes, spread over ``seconds`` seconds."""
     started, sent = time.monotonic(), 0
     while sent < size:
         chunk = min(CHUNK, size - sent)
@@ -41,12 +41,12 @@ def paced(size: int, seconds: float) -> Iterator[bytes]:
 
 
 def upload(address: str, domain: str, size: int, seconds: float, extra: dict | None = None) -> Exchange:
-    """Send a body to the app mirror, slowly; it says how much of it came.
+    """Send a body slowly to the app mirror, which answers with the bytes that it received.
 
     :param address: the host's.
     :param domain: the app's.
     :param size: bytes.
-    :param seconds: that it is to take.
+    :param seconds: how long to take.
     :param extra: further headers.
     """
     headers = {"Host": domain, "Content-Length": str(size)} | (extra or {})
@@ -54,16 +54,16 @@ def upload(address: str, domain: str, size: int, seconds: float, extra: dict | N
 
 
 def held_upload(address: str, domain: str, size: int, until: threading.Event) -> Exchange:
-    """Send a body to the app mirror of which a byte comes twice a second until something happens, and then the rest.
+    """Send a body to the app mirror: two bytes a second until an event is set, and then the rest.
 
     :param address: the host's.
     :param domain: the app's.
     :param size: bytes.
-    :param until: what is to happen.
+    :param until: the event.
     """
 
     def body():
-        # More than nginx keeps in memory.
+        # More than nginx buffers in memory.
         yield bytes(CHUNK)
         sent = CHUNK
         while not until.wait(0.5):
@@ -81,7 +81,7 @@ def slow(address: str, domain: str, seconds: float) -> Exchange:
 
 
 def download(address: str, domain: str, megabytes: int, rate: float = 0) -> Exchange:
-    """Ask the app mirror for an answer of so many megabytes, of which it sends ten a second, and read that.
+    """Ask the app mirror for an answer of ``megabytes``, of which it sends ten a second, and read it.
 
     :param rate: the megabytes a second that are read at most; 0 for all that come.
     """
@@ -131,7 +131,7 @@ class Socket:
         self._opened.__exit__(*reason)
 
     def echoes(self, text: str) -> bool:
-        """Tell whether it still brings back what it is sent."""
+        """Send a text; tell whether it comes back."""
         try:
             self.connection.send(text)
             return self.connection.recv(timeout=10) == text

@@ -1,4 +1,4 @@
-"""A steady stream of requests from outside, each with what became of it."""
+"""A steady stream of requests from outside, with the outcome of each."""
 
 import dataclasses
 import http.client
@@ -7,9 +7,9 @@ import json
 import threading
 import time
 
-# Each third one is sent with POST.
+# Every third request is a POST.
 POSTS = 3
-# The seconds within which a host that takes no connections is out.
+# Seconds after which a host that takes no connections must be out.
 OUT = 3
 
 
@@ -17,11 +17,11 @@ OUT = 3
 class Sent:
     """One request.
 
-    :param number: its own.
+    :param number: the request's number.
     :param method: ``GET`` or ``POST``.
     :param start: when it began, in seconds since 1970.
     :param seconds: how long it took.
-    :param status: of the answer, 0 where there was none.
+    :param status: the answer's status; 0 where there was no answer.
     """
 
     number: int
@@ -32,14 +32,14 @@ class Sent:
 
     @property
     def failed(self) -> bool:
-        """Whether it was not answered as it should be. A question that was there already was sent twice."""
+        """Whether it failed. 200 to a POST is a failure: the question existed, so the request was sent twice."""
         return self.status != (201 if self.method == "POST" else 200)
 
 
 class Stream:
-    """Requests to the app faq, one question each or a list of them, from the making until ``finish``.
+    """Requests to the app faq: POST makes a question, GET lists questions. Begins at once and ends with ``finish``.
 
-    :param address: of the proxy.
+    :param address: the proxy's address.
     :param domain: what goes into the header Host.
     :param first: the number of the first one.
     """
@@ -50,7 +50,7 @@ class Stream:
         self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(threads)]
         for thread in self.threads:
             thread.start()
-        # Steady before anything happens.
+        # The stream is steady before the test goes on.
         time.sleep(1.5)
 
     def run(self):
@@ -79,7 +79,7 @@ class Stream:
         return Sent(number, method, start, time.time() - start, status)
 
     def finish(self) -> list[Sent]:
-        """End it, once all are answered, and return the requests."""
+        """End the stream after the last answer, and return the requests."""
         self.over.set()
         for thread in self.threads:
             thread.join()
@@ -87,13 +87,13 @@ class Stream:
 
 
 class Seen:
-    """What became of the requests of a stream, and when something happened meanwhile."""
+    """The requests of a stream, and the time of an event during it."""
 
     def __init__(self, what):
         self.what, self.at, self.sent = what, None, []
 
     def happens(self):
-        """Take note of the time."""
+        """Note that the event happens now."""
         self.at = time.time()
 
     @property
@@ -101,7 +101,7 @@ class Seen:
         return [one for one in self.sent if one.failed]
 
     def since(self, seconds):
-        """Return those that failed and began so many seconds after it happened, or later."""
+        """Return the failed requests that began at least ``seconds`` seconds after the event."""
         return [one for one in self.failed if one.start >= self.at + seconds]
 
     def told(self, suite):

@@ -1,7 +1,7 @@
-"""What root writes and reads on a host in a converge, as Python itself tells it.
+"""The files that root writes and reads during a converge, as Python's audit hook reports them.
 
-A hook in salt-call's interpreter looks at each path before it is written: who could have put something else in its
-place, or in that of a directory above it?
+The hook in salt-call's interpreter looks at each path before it is opened: could another user have replaced the file,
+or a directory above it?
 """
 
 from lab import Host
@@ -95,13 +95,13 @@ PACKAGES = "/opt/saltern/current/lib/python3.*/site-packages"
 
 
 def watch(host: Host) -> None:
-    """Have each salt-call from now on tell what it writes."""
+    """Make each salt-call from now on log the files that it writes."""
     host.run("sh", "-c", f'cat >"$(echo {PACKAGES})/written.py"', input=HOOK)
     host.sh(f"echo 'import written' >\"$(echo {PACKAGES})/zz_written.pth\"; rm -f {LOG}")
 
 
 def watched(host: Host) -> tuple[set[str], list[str]]:
-    """Stop that; return all paths that were written, and what was done where others than root can write."""
+    """Stop the log; return the written paths, and each use of a path that users other than root could replace."""
     lines = host.sh(f'rm "$(echo {PACKAGES})/zz_written.pth" "$(echo {PACKAGES})/written.py"; cat {LOG}').stdout
     found = [line.split("\t") for line in lines.splitlines()]
     doubts = sorted({"\t".join(words) for words in found if words[3]})

@@ -1,4 +1,4 @@
-"""The firewall: real connections from every host to every other one, and mistakes that must lock nobody out."""
+"""The firewall: connections between all hosts, and mistakes in the pillar that must lock nobody out."""
 
 import contextlib
 import socket
@@ -20,14 +20,14 @@ from tests.hosts.probe import LISTEN, OUTSIDE, PORTS, UNIT, connected, told
 pytestmark = pytest.mark.alike("bookworm")
 
 ROLES = {"front": ["proxy"], "web1": ["app"], "web2": ["app"], "data": ["database", "cache"]}
-# Of another environment, on the same network.
+# A host of another environment, on the same network.
 OTHER = "other"
 ALL = {*ROLES, OTHER, OUTSIDE}
 
-# Who may connect to which port of which host, by hand. All else is dropped.
+# Who may connect to which port of which host, written by hand. Everything else is dropped.
 OPEN = {
     "front": {22: ALL, 80: ALL, 443: ALL, 9100: {"data"}},
-    # tickets at 8100; faq at 8200, which tickets attaches.
+    # tickets listens at 8100, and faq at 8200: tickets attaches faq.
     "web1": {22: ALL, 8100: {"front"}, 8200: {"front", "web2"}, 9100: {"data"}},
     "web2": {22: ALL, 8100: {"front"}, 8200: {"front", "web1"}, 9100: {"data"}},
     "data": {22: ALL, 5432: {"web1", "web2"}, 8199: {"web1", "web2"}},
@@ -62,7 +62,7 @@ def fleet(suite):
         first.run("tee", "/etc/systemd/system/listen.service", input=UNIT)
         first.sh("systemctl -q enable --now listen")
         first.snapshot(image)
-        # After the hosts that are booted from it.
+        # The image is removed after the hosts that use it.
         stack.callback(podman, "rmi", "--force", image)
 
         def booted(name):
@@ -73,13 +73,13 @@ def fleet(suite):
         with ThreadPoolExecutor(2) as pool:
             hosts = {"front": first} | dict(pool.map(booted, [name for name in rows if name != "front"]))
         yield lab, hosts
-        # One after the other: of several at once, podman does not end all in time on a busy machine.
+        # One host at a time: on a busy machine podman does not remove several in time.
         for host in hosts.values():
             host.remove()
 
 
 def assert_as_declared(hosts):
-    """Compare what becomes of every connection with the table above."""
+    """Compare each connection's outcome with the table OPEN."""
     found = connected(hosts)
     print(told(found))
     expected = {
@@ -90,7 +90,7 @@ def assert_as_declared(hosts):
 
 
 def wait_until_reached(host):
-    """Wait until this machine knows the new hardware address of a host that was rebooted."""
+    """Wait until this machine has learned the hardware address that a host got when it was rebooted."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection((host.address, 22), 2):
@@ -99,7 +99,7 @@ def wait_until_reached(host):
 
 
 def rules(host):
-    """Return the rules that are live. Who has connected since, which sets of them count, is not of the rules."""
+    """Return the rules that are loaded, without the addresses that their sets have collected since."""
     return host.sh("nft --stateless --terse list table inet saltern").stdout
 
 
@@ -194,7 +194,7 @@ def ssh(fleet, tmp_path_factory):
 
 
 def lets_in(ssh):
-    """Whether a new session by ssh comes about."""
+    """Tell whether a new ssh session can be opened."""
     with ssh("true") as session:
         session.communicate()
         return session.returncode == 0
@@ -202,7 +202,7 @@ def lets_in(ssh):
 
 @pytest.fixture
 def pillar(fleet):
-    """A function that lays settings of the firewall over those of dev; all is put back after the test."""
+    """A function that changes settings of the firewall in dev; the pillar is put back after the test."""
     lab, hosts = fleet
     path = lab.tree / "pillar/environments/dev.sls"
     before = path.read_text()
@@ -238,7 +238,7 @@ def test_rules_that_would_shut_out_who_is_connected_by_ssh_are_refused(fleet, ss
         ]
         assert rules(host) == before
         assert lets_in(ssh)
-        # One that lets this machine in, and nobody else.
+        # A rule that lets this machine in, and nobody else, is accepted.
         pillar(ssh=[f"{own}/32"], ssh_port=22)
         apply(host, "firewall").succeeded()
         session.stdin.write("still here\n")
@@ -248,7 +248,7 @@ def test_rules_that_would_shut_out_who_is_connected_by_ssh_are_refused(fleet, ss
         session.stdin.close()
     found = connected(hosts)["front", 22]
     assert {one for one in found if found[one] == "open"} == {OUTSIDE}
-    # Nobody is connected any more.
+    # Once nobody is connected, a rule that shuts everybody out is accepted too.
     pillar(ssh=["192.0.2.0/24"])
     deadline = time.monotonic() + 10
     while apply(host, "firewall").failed:
@@ -272,7 +272,7 @@ KILLED = f'{LOADED}        __import__("os").kill(__import__("os").getpid(), 9)\n
 
 @pytest.fixture
 def locks_out(edited):
-    """A function that makes rules drop everything, ssh too, in the next run."""
+    """A function that makes the next run load rules that drop everything, even ssh."""
 
     def lock():
         edited("formulas/firewall/files/firewall.nft.jinja", '        iifname "lo" accept\n', "        drop\n")
@@ -281,7 +281,7 @@ def locks_out(edited):
 
 
 def kill_after_load(host):
-    """Converge, and have the run killed right after the rules are loaded."""
+    """Converge; the run is killed right after it has loaded the rules."""
     done = host.run("salt-call", "--retcode-passthrough", "state.apply", "firewall", check=False)
     assert done.returncode == 137
     assert "iifname" not in rules(host)

@@ -1,4 +1,4 @@
-"""A fleet: hosts that converge from the tree of one master, and what is done with several of them at once."""
+"""A fleet: hosts that converge from one master's tree, and orchestrations over several of them."""
 
 import concurrent.futures
 import json
@@ -23,7 +23,7 @@ from tests.hosts.readme import COMMANDS
 from tests.hosts.stream import Stream
 
 pytestmark = pytest.mark.alike("bookworm")
-# What `make fleet` has time for, and `make test` has not.
+# `make fleet` runs these cases too; `make test` has no time for them.
 whole = pytest.mark.skipif(os.environ.get("FLEET") != "whole", reason="needs FLEET=whole, and time: make fleet")
 
 ROLES = {
@@ -36,7 +36,7 @@ ROLES = {
 MINIONS = [name for name in ROLES if name != "master1"]
 DEV = {"environment": "dev"}
 FAQ = DEV | {"app": "faq"}
-# As docs/how-to/fleet.md says it.
+# The commands of docs/how-to/fleet.md.
 SAID = {
     "converge": "salt-run state.orchestrate orch.converge pillar='{environment: production}'",
     "release": "salt-run state.orchestrate orch.release pillar='{app: shop, environment: production}'",
@@ -93,7 +93,7 @@ class Fleet:
 
 
 def said_of(name, pillar):
-    """Return the arguments of salt-run for an orchestration as the page has it, with another pillar."""
+    """Return salt-run's arguments for an orchestration, as the page has them, with another pillar."""
     assert SAID[name] in COMMANDS
     _, *arguments, given = shlex.split(SAID[name])
     assert set(yaml.safe_load(given.removeprefix("pillar="))) <= set(pillar)
@@ -166,7 +166,7 @@ def test_the_fleet_converges_in_order_and_then_has_nothing_to_do(fleet):
     by_run = sorted(states.values(), key=lambda state: state["__run_num__"])
     converged = [state["__id__"] for state in by_run if state["__sls__"] == "orch.converge" and state["changes"]]
     assert converged == [f"orch-converge-{name}" for name in ("db1", "app1", "app2", "proxy1")]
-    # The rules of the firewalls, which are there now, have cut off no minion.
+    # The firewalls' rules are loaded now, and every minion still answers.
     code, states = fleet.orchestrate("converge", **DEV)
     assert code == 0, {name: state["comment"] for name, state in states.items()}
     assert {name: state["changes"] for name, state in states.items() if state["changes"]} == {}
@@ -174,7 +174,7 @@ def test_the_fleet_converges_in_order_and_then_has_nothing_to_do(fleet):
 
 
 def streamed(fleet, orchestration, **pillar):
-    """Run an orchestration under load, and return its exit code, its states, and what was sent."""
+    """Run an orchestration under load; return its exit code, its states and the requests."""
     stream = fleet.stream()
     started = time.monotonic()
     code, states = fleet.orchestrate(orchestration, **pillar)
@@ -187,7 +187,7 @@ def streamed(fleet, orchestration, **pillar):
 
 
 def wrong(states):
-    """Return what the states that have failed say, by their IDs."""
+    """Return the comments of failed states, by ID."""
     return {name: state["comment"] for name, state in states.items() if state["result"] is False}
 
 
@@ -273,19 +273,19 @@ def test_a_rollback_rolls_too_and_holds_until_another_build_is_declared(fleet):
     assert all(gone_back[name] != before[name] for name in before)
     notes = states["orch-rollback-noted"]["warnings"]
     assert {note.partition(" is held at ")[0] for note in notes} == {"app1: faq", "app2: faq"}
-    # Run again it goes back no further.
+    # A second run does not go back any further.
     code, states = fleet.orchestrate("rollback", **FAQ)
     assert (code, wrong(states), fleet.serving()) == (0, {}, gone_back)
     code, states = fleet.orchestrate("release", **FAQ)
     assert code
-    # Each host is asked, before any has the build and one its migrations.
+    # Each host is asked before any host has the build, and before one runs the migrations.
     assert "Function release.movable" in wrong(states)["orch-release-movable"]
     assert "orch-release-build" not in states
     answers = states["orch-release-movable"]["changes"]["ret"]
     assert all("is held" in answers[name] for name in ("app1", "app2"))
 
 
-# Which of the passwords each minion is told, by hand.
+# The passwords that each minion gets, written by hand.
 TOLD = {
     "proxy1": set(),
     "app1": {"a database's", "a Redis instance's"},

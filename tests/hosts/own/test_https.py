@@ -1,7 +1,7 @@
-"""HTTPS from outside: placeholder, ACME from the first certificate to renewal, given certificates, and the host's own.
+"""HTTPS from outside: the placeholder certificate, ACME, certificates in the pillar, and the host's own authority.
 
-One host of dev with an app that needs no database. The authority that speaks ACME is Debian's pebble, on a second host,
-with a DNS of its own in which each domain is the first host.
+One host of dev runs an app that needs no database. A second host runs pebble, an ACME authority for tests, and a DNS in
+which each domain has the first host's address.
 """
 
 import concurrent.futures
@@ -41,7 +41,7 @@ RENEWAL = "/etc/letsencrypt/renewal/saltern-mirror.conf"
 
 
 class World:
-    """The host, the authority, and what people of the outside see of them."""
+    """The host and the authority, as clients outside see them."""
 
     def __init__(self, lab, host, authority, directory):
         self.lab, self.host, self.authority, self.directory = lab, host, authority, directory
@@ -55,13 +55,13 @@ class World:
         self.declare(nginx={"tls": settings})
 
     def file(self, name, text):
-        """Return a file with a certificate, for clients that believe it."""
+        """Return a file with a certificate, for clients to trust."""
         path = self.directory / f"{name}.pem"
         path.write_text(text)
         return str(path)
 
     def root(self):
-        """Return a file with pebble's root, which is another one after each of its starts."""
+        """Return a file with pebble's root certificate. pebble makes a new one at each start."""
         answer = self.session.get(f"https://{self.authority.address}:15000/roots/0", timeout=10, verify=self.api)
         return self.file("pebble", answer.text)
 
@@ -90,7 +90,7 @@ class World:
         return self.host.sh("cat /run/nginx.pid").stdout
 
     def orders(self):
-        """Return how many certificates the authority was asked for."""
+        """Return how many orders the authority has got."""
         return self.authority.sh("journalctl -u pebble --no-pager | grep -c 'POST /order-plz' || true").stdout
 
 
@@ -147,7 +147,7 @@ def test_an_authority_that_is_not_reached_fails_one_state_and_https_has_a_placeh
     assert world.certificate().issuer.rfc4514_string() == "CN=Saltern: no certificate yet"
     answer = Client(world.host.address, DOMAIN).get("/a?b=c", allow_redirects=False)
     assert (answer.status_code, answer.headers["Location"]) == (308, f"https://{DOMAIN}/a?b=c")
-    # It is asked again at once: nothing has come of it there.
+    # The next run asks again at once, since the authority never got the first request.
     assert apply(world.host).failed == real.failed
 
 
@@ -168,7 +168,7 @@ def test_the_next_converge_has_the_certificate(world, issued):
     assert answer.headers["Strict-Transport-Security"] == "max-age=86400"
     headers = dict(answer.json()["headers"])
     assert (headers["x-forwarded-proto"], headers["host"]) == ("https", DOMAIN)
-    # The challenge alone is not led away, and nothing else is there.
+    # A request for a challenge is not redirected to HTTPS; an unknown challenge gets 404.
     asked = Client(world.host.address, DOMAIN).get("/.well-known/acme-challenge/none", allow_redirects=False)
     assert asked.status_code == 404
 
@@ -183,17 +183,17 @@ def test_the_suite_of_make_verify_agrees(world, issued):
 
 def test_certbots_own_timer_renews_and_no_request_fails(world, issued):
     before, pid = world.certificate().serial_number, world.masters_pid()
-    # As with one that is near its end: that is when certbot renews.
+    # certbot renews a certificate that is near its end: this one counts as near now.
     world.host.sh(f"sed -i '/renew_before_expiry/d; 1i renew_before_expiry = {DAYS + 5} days' {RENEWAL}")
     load = Load(world.host, DOMAIN, requests=2_000, rate=100, scheme="https")
     assert world.certificate().serial_number == before
     world.host.sh("systemctl start certbot.service")
-    # nginx has been told to reload by then, and no more: its new workers are yet to come.
+    # By then nginx has only been told to reload: its new workers may not have started yet.
     deadline = time.monotonic() + 20
     while world.certificate().serial_number == before:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    # hey says of a connection that nginx closes while it is idle that it failed; see formulas/nginx/README.md.
+    # hey counts an idle connection that nginx closes as an error; see formulas/nginx/README.md.
     kept, fresh = load.finish()
     print(f"{world.host.suite}: {kept.requests + fresh.requests} requests while it was renewed")
     assert {*kept.statuses, *fresh.statuses} == {200}
@@ -239,7 +239,7 @@ def test_a_domain_that_comes_is_in_the_next_certificate(world, issued):
 
 
 def test_the_challenge_of_another_proxy_is_passed_on_to_it(world, issued):
-    """The authority's host stands for the other proxy, with a web server of Python's own."""
+    """The authority's host plays the other proxy, with Python's own web server."""
     path = "/.well-known/acme-challenge/elsewhere"
     world.authority.sh(f"mkdir -p /root/web{path[:-10]}; echo there >/root/web{path}")
     world.authority.sh("systemd-run -q --unit web python3 -m http.server --directory /root/web 80")
@@ -251,7 +251,7 @@ def test_the_challenge_of_another_proxy_is_passed_on_to_it(world, issued):
     apply(world.host, "nginx").succeeded()
     client = Client(world.host.address, DOMAIN)
     assert client.get(path).text == "there\n"
-    # It has been passed on once already.
+    # A request that was passed on once is not passed on again.
     assert client.get(path, headers={"X-Asked-By-Proxy": "1"}).status_code == 404
     assert client.get(path + "-not").status_code == 404
     inventory.write_text(before)
@@ -279,7 +279,7 @@ BOUGHT = certificates.new_authority("bought", NOW - datetime.timedelta(days=500)
 
 
 def bought(*domains, days_ago=0):
-    """Return the settings of an app with a certificate that somebody has sold."""
+    """Return an app's settings with a certificate that was bought."""
     issued = NOW - datetime.timedelta(days=days_ago)
     key, certificate = certificates.parted(certificates.issue_for(BOUGHT, domains[0], domains, issued))
     return {"certificate": certificate, "key": key}
@@ -330,7 +330,7 @@ def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
 
 
 def test_a_certificate_that_can_be_asked_about_is_stapled(world, issued):
-    """With a responder of OpenSSL's own on the authority's host."""
+    """OpenSSL's own OCSP responder runs on the authority's host."""
     key, own = certificates.parted(BOUGHT)
     private, certificate = with_responder(key, own, [DOMAIN, SECOND], f"http://{world.authority.address}:2560", NOW)
     pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
@@ -349,7 +349,7 @@ def test_a_certificate_that_can_be_asked_about_is_stapled(world, issued):
     world.declare(app={"mirror": {"site": {"certificate": pem + own, "key": text.decode()}}})
     assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config"}
     asked = f"openssl s_client -connect 127.0.0.1:443 -servername {DOMAIN} -status </dev/null 2>/dev/null"
-    # nginx asks after the first handshake, and staples from then on.
+    # nginx asks the responder after the first handshake, and staples its answer from then on.
     assert any("OCSP Response Status: successful" in world.host.sh(f"{asked}; sleep 1").stdout for _ in range(10))
 
 

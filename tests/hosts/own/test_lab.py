@@ -1,4 +1,4 @@
-"""A command on a lab host is what ``podman exec`` would make it, and never one on this machine."""
+"""A command on a lab host runs as ``podman exec`` would run it, and never on this machine itself."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from lab import Host, Lab, LabError, inside
 from lab.network import port_to_publish
 from lab.podman import exec_command, podman
 
-# What a process can see of itself. The soft limit of open files is not among it: runc 1.1 takes the hard one at times.
+# What a process sees of itself. The soft limit of open files is left out: runc 1.1 sometimes sets it to the hard limit.
 SEEN = """
 tr '\\0' '\\n' </proc/$$/environ | sort
 sed -E 's/^(Max open files) +[0-9]+ +/\\1 /' /proc/$$/limits
@@ -82,7 +82,7 @@ def test_a_command_ends_as_podmans_does(bare, argv):
 @pytest.mark.alike
 @pytest.mark.parametrize(("script", "characters"), [("cat", None), ("head -c 1", 1)])
 def test_a_command_reads_as_much_as_it_likes(bare, script, characters):
-    """podman 4.3 at times loses the output of a command that reads no more than a part: it is not asked."""
+    """podman 4.3 sometimes loses the output of a command that reads only part of its input: it is not compared."""
     text = "0123456789\n" * 100_000
     assert by_lab(bare, "sh", "-c", script, input=text) == (0, text[:characters])
 
@@ -92,14 +92,14 @@ def test_a_command_reads_as_much_as_it_likes(bare, script, characters):
     [("TasksMax=3", "sleep 1 & sleep 1 & sleep 1 & wait"), ("MemoryMax=50M", "perl -e '$x = q(x) x 200_000_000'")],
 )
 def test_a_hosts_systemd_enforces_limits(bare, limit, script):
-    """Without control groups of its own it says yes to each, and none holds."""
+    """A host without control groups of its own accepts each limit and enforces none."""
     scope = ("systemd-run", "--quiet", "--scope", "--property=MemorySwapMax=0")
     assert by_lab(bare, *scope, "sh", "-c", script)[0] == 0
     assert by_lab(bare, *scope, f"--property={limit}", "sh", "-c", script)[0] != 0
 
 
 def test_a_hosts_units_are_among_those_of_no_other_host(bare):
-    """Otherwise the end of one host would remove the groups that another one's commands are to join."""
+    """Otherwise one host's end would remove the control groups that another host's commands join."""
     assert "/.." not in by_lab(bare, "cat", "/proc/1/cgroup", "/proc/self/cgroup")[1]
 
 
@@ -117,7 +117,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one_and_by_no_other(suite
         with pytest.raises(LabError, match=f"{left.name}: another run in .* has this lab; wait for its end"):
             Lab.temporary(f"left-{suite}")
         assert podman("network", "exists", left.network, check=False).returncode == 0
-        # As the kernel does when a process ends.
+        # The kernel removes a lock when its process ends.
         left.lock.close()
         with Lab.temporary(f"left-{suite}") as lab:
             assert (lab.name, lab.network) == (left.name, left.network)
@@ -157,7 +157,7 @@ def test_a_host_that_was_started_again_is_entered_anew_and_one_that_is_off_not_a
     assert not before.open
     with pytest.raises(LabError, match=bare.name):
         bare.run("true", check=False)
-    # Nor by a way that was known before: what it leads to is gone, whoever has the number now.
+    # A way that was known before is not used either: its process is gone, and its number may be another process's.
     for way in (before, dataclasses.replace(before, groups=())):
         late = subprocess.run(way.command(["hostname"]), capture_output=True, text=True, check=False)
         assert late.returncode != 0

@@ -23,7 +23,7 @@ APPS = {
     for app, port in (("pages", 8000), ("stock", 8100))
 }
 
-# Where the canary of each secret setting belongs, and who may read it there beside root.
+# Where the canary of each secret setting belongs, and who may read it there besides root.
 SETTINGS = {"memcached.instances.stock.password": "memcached"}
 BELONGS = {
     r"/etc/saltern/memcached/stock\.logins": {"memcache"},
@@ -33,18 +33,18 @@ BELONGS = {
 
 
 def declare(lab, apps, **more):
-    """Declare apps, and nothing of the examples."""
+    """Declare apps, and take out the example apps."""
     (lab.tree / "pillar/common.sls").write_text(yaml.safe_dump({"app": apps}))
     (lab.tree / "pillar/environments/dev.sls").write_text(yaml.safe_dump(DEV | more))
 
 
 @pytest.fixture(scope="module")
 def served(suite, tmp_path_factory):
-    """A host of both apps: its lab, itself, and what its first dry run and its first run said."""
+    """The lab, a host with both apps, and the results of its first dry run and its first converge."""
     with Lab.temporary(f"memcached-{suite}") as lab:
         row = {"environment": "dev", "roles": ["memcached", "app"], "address": str(lab.subnet[10])}
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"dev": row}))
-        # Whoever runs the tests may have secrets of the examples.
+        # The developer's tree may have secrets of the example apps.
         (lab.tree / "pillar/secrets/dev.sls").unlink(missing_ok=True)
         declare(lab, APPS, memcached={"instances": {"pages": {"memory": "16mb"}}})
         host = lab.boot("dev", suite, image_name=bootstrapped(suite))
@@ -59,7 +59,7 @@ def served(suite, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ask(served):
-    """A function that asks a cache as a process of an app, maybe with another URL."""
+    """A function that asks a cache as an app's process would, with the app's URL or another one."""
 
     def asked(app, *words, url=""):
         change = ["env", f"CACHE_URL={url}"] if url else []
@@ -93,7 +93,7 @@ def test_a_dry_run_tells_what_the_run_does_and_a_second_one_changes_nothing(serv
 def test_an_apps_process_reads_and_writes_through_its_url(served, ask):
     assert ask("pages", "django", "set", "greeting", "Größe") is None
     assert ask("pages", "django", "get", "greeting") == "Größe"
-    # The worker has stored its PID, which only Django's client wrote and reads.
+    # The worker stored its PID with Django's client; only that client can read it.
     assert ask("pages", "django", "get", "worker") > 1
     assert ask("pages", "pymemcache", "set", "plain", "text") is True
     assert ask("pages", "pymemcache", "get", "plain") == "text"
@@ -119,14 +119,14 @@ def test_an_instance_holds_no_more_than_its_limit(ask):
     assert limit == 16 << 20
     assert size <= limit
     assert evictions > 0
-    # What was stored last is there.
+    # The value that was stored last is still there.
     assert there > 10
 
 
 def test_an_app_that_lifts_its_limit_takes_no_memory_of_others(served, ask):
     other = pid(served.host, "stock")
     assert ask("pages", "pymemcache", "limit", "4000") is True
-    # It is ended at its ceiling, and begins again.
+    # It is killed at its memory limit, and systemd starts it again.
     assert isinstance(ask("pages", "pymemcache", "fill", "600"), str)
     wait_until_it_answers(ask, "pages")
     assert ask("pages", "pymemcache", "get", "page-0") is None
@@ -171,6 +171,6 @@ def test_an_instance_that_is_killed_comes_back_and_one_that_nobody_attaches_is_g
     gone = "/etc/saltern/memcached/stock.* /etc/systemd/system/memcached@stock* /etc/systemd/system/*/memcached@stock*"
     assert host.sh(f"ls -d {gone} 2>/dev/null || true").stdout == ""
     assert host.sh("systemctl is-active memcached@stock || true").stdout.strip() == "inactive"
-    # Of a cache nothing is kept.
+    # A cache has no data to keep.
     orphans = json.loads(host.run("salt-call", "--out", "json", "app.orphans").stdout)["local"]
     assert not [name for name in orphans if "memcached" in str(name)]

@@ -1,7 +1,7 @@
-"""Several hosts in one environment: what apps attach over the network, who is let in, and its certificates.
+"""Several hosts in one environment: attachments over the network, who is let in, and the hosts' certificates.
 
-Two hosts of staging, with its secrets and certificates encrypted to them: db1 has the databases, app1 the apps. A third
-host and this machine are in the same network and of no environment.
+Two hosts of staging, with secrets and certificates encrypted to their keys: db1 has the databases, app1 the apps. A
+third host and this machine are on the same network but not in staging.
 """
 
 import concurrent.futures
@@ -48,7 +48,7 @@ OTHERS = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class Network:
-    """The hosts, and what an operator of theirs does."""
+    """The hosts, and an operator's commands."""
 
     def __init__(self, lab, suite, operator):
         self.lab, self.tree, self.operator = lab, lab.tree, operator
@@ -82,7 +82,7 @@ class Network:
         return done.stdout.splitlines()[-1]
 
     def connect(self, app, kind, **changes):
-        """Connect from the app host as an app, with changes; return what came of it."""
+        """Connect from the app host as an app, with parts of its URL changed; return the outcome."""
         script = ("python", "-c", CONNECT, kind, json.dumps(changes))
         return self.app1.run(f"{app}-run", *script).stdout.strip()
 
@@ -95,7 +95,7 @@ class Network:
         return self.db1.run("sh", "-c", 'cd / && exec runuser -u postgres -- "$@"', "sh", *command).stdout.strip()
 
     def serial(self, port=None):
-        """Return the serial number of the certificate that db1 serves: Redis's at a port, or else PostgreSQL's."""
+        """Return the serial number of db1's certificate: Redis's where a port is given, or else PostgreSQL's."""
         context = ssl.create_default_context(cadata=self.said("db1")["authorities"][0])
         with open_to_all(self.db1), socket.create_connection((self.db1.address, port or 5432), 10) as plain:
             if not port:
@@ -112,12 +112,12 @@ class Network:
         return yaml.safe_load(self.path(host_id).read_text())["certificates"]
 
     def age(self, host_id, days):
-        """Give a host a certificate that was issued so many days ago."""
+        """Give a host a certificate that was issued ``days`` days ago."""
         authority = (self.tree.parent / f"{self.tree.name}-authority/authority.pem").read_text()
         issued = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
         text = certificates.issue(authority, host_id, self.db1.address, issued)
         key, certificate = certificates.parted(text)
-        # As whoever can write the file but is no operator would find it: only rekey gives it to the host.
+        # The key is encrypted to the operator alone at first; ``bin/secret rekey`` then encrypts it to the host.
         its = self.said(host_id) | {"certificate": certificate, "key": self.operator.encrypt(key.rstrip("\n").encode())}
         self.path(host_id).write_text("#!yaml|gpg\n" + yaml.safe_dump({"certificates": its}))
         self.secret("rekey", "--environment", "staging")
@@ -151,7 +151,7 @@ def network(suite):
                 network.encrypt(name, value)
             for app in EXAMPLES:
                 lab.build(ROOT / "examples" / app, network.app1.python)
-            # Asked for by HTTP, as in dev.
+            # Served over plain HTTP, as in dev.
             declare(lab.tree / "pillar", "staging", {"nginx": {"tls": {"redirect": False}}})
             yield network
     finally:
@@ -184,7 +184,7 @@ def test_the_apps_work_over_the_network(live):
     number = answered_ticket(live.tickets, "Over the network?")
     assert published(live.faq, f"tickets:{number}")["question"] == "Over the network?"
     assert live.sql("faq", f"SELECT count(*) FROM questions_question WHERE source = 'tickets:{number}'") == "1"
-    # And nothing of it is on the app host.
+    # Neither PostgreSQL nor Redis listens on the app host.
     assert live.app1.run("sh", "-c", "ss -Hltn | grep -E ':(5432|8199) '", check=False).stdout == ""
 
 
@@ -194,7 +194,7 @@ def test_both_hosts_are_what_was_declared(live):
 
 
 def test_each_host_has_its_own_private_key_and_no_others(live):
-    # The authority of a host's own sites is none of the environment's.
+    # authority.pem is left out: it signs the host's own sites and is not the environment's.
     cat = "cat /etc/ssl/saltern/[!a]*.pem"
     keys = {host.id: host.sh(cat).stdout for host in (live.db1, live.app1)}
     assert certificates.parted(keys["app1"])[0] == ""
@@ -251,7 +251,7 @@ def test_redis_lets_an_app_in_over_tls_alone(what, live):
 def test_postgres_lets_in_no_host_but_the_app_hosts(live):
     live.other.sh("apt-get -qq update; apt-get -qq install --no-install-recommends python3 >/dev/null 2>&1")
     command = [sys.executable, "-c", STARTUP, live.db1.address]
-    # Behind the firewall, which lets none of them in, PostgreSQL does not either.
+    # The firewall would drop these connections. With it open, PostgreSQL refuses them itself.
     with open_to_all(live.db1):
         for host in (live.db1, live.other):
             answer = host.run("python3", "-c", STARTUP, live.db1.address).stdout
@@ -266,13 +266,13 @@ def test_a_password_is_replaced_on_the_database_host_first_and_nobody_is_shut_ou
     for name in ("postgres.databases.tickets.password", "redis.instances.tickets.password"):
         live.encrypt(name, "rotated-0123456789-abcdef")
     assert converged(live.db1) == {"postgres-attachment-tickets", "redis-users-tickets", "redis-admitted-tickets"}
-    # The release of the app host has the old ones yet.
+    # The app host's release still has the old passwords.
     assert (live.connect("tickets", "postgres"), live.connect("tickets", "redis")) == ("tickets@tickets", "True")
     answered_ticket(live.tickets, "With the old password?")
     assert converged(live.app1) == {"app-release-tickets"}
     assert live.url("tickets", "DATABASE_URL").username != old.username
     answered_ticket(live.tickets, "With the new password?")
-    # Another app host that is not connected now may have it yet.
+    # The old login stays open: an app host that is not connected now may still use it.
     states = apply(live.db1).changed_nothing().states
     for kind in ("postgres", "redis"):
         assert re.search(r"the login tickets_\w{6} stays open for ", states[f"{kind}-retired"]["comment"]), kind
@@ -305,10 +305,10 @@ def test_a_database_of_somebody_else_is_attached_and_the_old_one_left_untouched(
     before = live.sql("faq", "SELECT json_agg(q ORDER BY id) FROM questions_question AS q")
     live.encrypt(setting, f"postgres://managed:managed-0123456789@{live.other.address}/managed?sslmode=require")
 
-    # The database host converges first: the app is connected, and is not cut off.
+    # The database host converges first. The app is connected and stays connected.
     live.faq.get("/v1/questions").raise_for_status()
     applied = apply(live.db1).succeeded()
-    # It has all the connections that no other database is declared for.
+    # Its limit is every connection that no declared database takes.
     assert applied.changed == {"postgres-attachment-tickets"}
     comment = applied.states["postgres-retired"]["comment"]
     assert comment == f"faq stays open for {live.app1.address}, which is connected"
@@ -321,7 +321,7 @@ def test_a_database_of_somebody_else_is_attached_and_the_old_one_left_untouched(
     assert live.db1.salt("app.orphans")["kept"].keys() == {"postgres:faq"}
     assert live.sql("faq", "SELECT json_agg(q ORDER BY id) FROM questions_question AS q") == before
 
-    # And back, which the database host must know first.
+    # Back again: the database host converges first.
     path = live.tree / "pillar/secrets/staging.sls"
     said = yaml.safe_load(path.read_text())
     del said["app"]["faq"]["attach"]

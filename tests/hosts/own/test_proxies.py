@@ -1,4 +1,4 @@
-"""A proxy over two app hosts: what becomes of requests when one of them dies, is cut off, hangs, or is drained."""
+"""A proxy over two app hosts: what happens to requests when an app host dies, is cut off, hangs or is drained."""
 
 import concurrent.futures
 import contextlib
@@ -43,7 +43,7 @@ PEERS = "/etc/nginx/peers/faq.conf"
 
 
 class Fleet:
-    """The hosts, their lab, and what is asked of them."""
+    """The hosts, their lab, and questions to them."""
 
     def __init__(self, lab, hosts):
         self.lab, self.hosts, self.last = lab, hosts, 0
@@ -51,7 +51,7 @@ class Fleet:
         self.mirror = Client(self.proxy1.address, "mirror.localhost")
 
     def inventory(self, drained=()):
-        """Write the inventory, with hosts that are drained."""
+        """Write the inventory; the hosts of ``drained`` are set to drain."""
         rows = {
             name: {"environment": "dev", "roles": roles, "address": self.hosts[name].address}
             for name, roles in ROLES.items()
@@ -60,12 +60,12 @@ class Fleet:
         (self.lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
 
     def peers(self):
-        """Return what the proxy sends to which app host: ``in``, ``drained``, ``out`` or both."""
+        """Return each app host's state in the proxy's files: ``in``, ``drained``, ``out`` or ``drained out``."""
         lines = re.findall(r"; # (\S+)( is drained)?( is out)?$", self.proxy1.sh(f"cat {PEERS}").stdout, re.MULTILINE)
         return {name: " ".join(f"{a} {b}".replace(" is", "").split()) or "in" for name, a, b in lines}
 
     def await_peers(self, seconds=60, **expected):
-        """Wait until the proxy has its app hosts so."""
+        """Wait until the proxy has its app hosts in these states."""
         deadline = time.monotonic() + seconds
         while (found := self.peers()) != expected:
             assert time.monotonic() < deadline, (found, expected, self.journal())
@@ -76,12 +76,12 @@ class Fleet:
         return self.proxy1.sh("journalctl -q -o cat -u saltern-peers | tail -n 20").stdout
 
     def served(self, host):
-        """How many requests the front of an app host has answered."""
+        """Return how many requests the nginx of an app host has answered."""
         return int(host.sh("grep -c /v1/ /var/log/nginx/access.log || true").stdout)
 
     @contextlib.contextmanager
     def stream(self, what):
-        """Send requests meanwhile; check them, and print what became of them."""
+        """Send requests while the block runs, check them afterwards, and print how many failed."""
         stream = Stream(self.proxy1.address, "faq.localhost", self.last + 1)
         seen = Seen(what)
         try:
@@ -95,7 +95,7 @@ class Fleet:
 
     def assert_none_was_sent_twice(self, sent):
         posts = [one for one in sent if one.method == "POST"]
-        # It would have been there already.
+        # 200 to a POST: the question was there already, so it was sent twice.
         assert [one for one in posts if one.status == 200] == []
         sources = ", ".join(f"'stream:{one.number}'" for one in posts)
         query = f"SELECT source, count(*) FROM questions_question WHERE source IN ({sources}) GROUP BY 1"
@@ -116,7 +116,7 @@ def fleet(suite):
         }
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
         declare(lab.tree / "pillar", "dev", SETTINGS)
-        # Its config goes with it.
+        # tickets is not declared here, so its secrets must go too.
         path = lab.tree / "pillar/secrets/dev.sls"
         secrets = yaml.safe_load(path.read_text())
         del secrets["app"]["tickets"]
@@ -133,13 +133,13 @@ def fleet(suite):
             for app in APPS:
                 lab.build(ROOT / app, hosts["app1"].python)
             fleet = Fleet(lab, hosts)
-            # What apps attach first. Both app hosts migrate the one database at the same time.
+            # The hosts that apps attach come first. Both app hosts migrate the same database at the same time.
             for names in (("db1", "proxy1"), ("app1", "app2")):
                 for applied in pool.map(apply, [hosts[name] for name in names]):
                     applied.succeeded()
             fleet.await_peers(app1="in", app2="in")
         yield fleet
-        # One after the other, since podman does not end several in time.
+        # One host at a time: podman does not remove several in time.
         for host in hosts.values():
             host.remove()
 
@@ -178,7 +178,7 @@ def test_what_the_proxy_says_of_a_request_reaches_the_app(fleet):
         assert got["host"] == "mirror.localhost"
         assert re.fullmatch("[1-9a-f][0-9a-f]{31}|0[0-9a-f]{31}", got["x-request-id"])
         assert got["x-request-id"] != "0" * 32
-        # One id at the client, at both hops, and in the app.
+        # The request has the same id at the client, at both hops and in the app.
         assert answer.headers["X-Request-ID"] == got["x-request-id"]
         assert answer.json()["query"] == "a=%2Fb"
     logs = [
@@ -195,11 +195,11 @@ def test_a_front_believes_none_but_the_proxies(fleet):
     got = dict(json.loads(said)["headers"])
     assert (got["x-forwarded-for"], got["x-forwarded-proto"]) == ("127.0.0.1", "http")
     assert got["x-request-id"] != "1" * 32
-    # Nor has anybody else's host a way to the app, by way of a proxy's address neither.
+    # A foreign Host header never reaches the app, not even in a request from a proxy's address.
     told = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Host: evil")
     assert fleet.app1.run(*told, "http://127.0.0.1:8300/request").stdout == "421"
     assert fleet.proxy1.run(*told, f"http://{fleet.app1.address}:8300/request").stdout == "421"
-    # Whether it is ready is for the proxies to ask, and for nobody who comes through them.
+    # Only the proxies may ask whether a host is ready; a client that comes through them may not.
     assert fleet.mirror.get("/.saltern/ready").status_code == 404
     ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}")
     assert fleet.app1.run(*ask, "http://127.0.0.1:8300/.saltern/ready").stdout == "404"
@@ -238,7 +238,7 @@ def test_an_app_that_is_slow_takes_no_host_out(fleet):
         while time.monotonic() < deadline:
             assert fleet.mirror.get("/request").status_code == 200
             time.sleep(0.1)
-        # Asked once, of one host, and given up there.
+        # Each request goes to one host only and times out there.
         assert {one.result().status_code for one in slow} == {504}
     assert fleet.peers() == {"app1": "in", "app2": "in"}
 
@@ -248,7 +248,7 @@ def test_a_host_that_loses_its_power_takes_along_what_it_was_doing_and_no_more(f
         podman("kill", "--signal", "KILL", fleet.app1.name)
         seen.happens()
         time.sleep(6)
-    # Nothing but what was in flight on it and may not be sent twice.
+    # Only requests in flight on that host that may not be repeated are lost.
     assert {one.method for one in seen.failed} <= {"POST"}
     assert seen.since(0) == []
     assert fleet.peers() == {"app1": "out", "app2": "in"}
@@ -256,7 +256,7 @@ def test_a_host_that_loses_its_power_takes_along_what_it_was_doing_and_no_more(f
 
 
 def test_the_proxy_boots_and_serves_while_a_host_is_down(fleet):
-    # Who is out is no drift.
+    # A host that is out counts as no drift.
     apply(fleet.proxy1).changed_nothing()
     assert fleet.proxy1.reboot() == "running"
     for _ in range(20):
@@ -292,7 +292,7 @@ def test_a_host_that_is_cut_off_is_out_within_three_seconds(fleet):
         assert fleet.peers() == {"app1": "out", "app2": "in"}
         fleet.app1.sh("nft delete table inet cut")
         fleet.await_peers(app1="in", app2="in")
-    # What it had acknowledged is its own, and it was cut off from its database too.
+    # Requests that it had begun may fail, since it was cut off from its database too; later ones may not.
     assert seen.since(0) == []
 
 
@@ -308,7 +308,7 @@ def test_a_host_whose_processes_hang_is_out(fleet):
     print(f"{fleet.proxy1.suite}: out after {gone - seen.at:.1f} s")
     assert [one for one in seen.failed if one.start > gone] == []
     assert "faq: app1 is out: it does not answer within 3 s; in: app2" in fleet.journal()
-    # The other app of the host goes on there.
+    # The host's other app stays in.
     assert "mirror: app1" not in fleet.journal().rpartition("faq: app1 is out")[2]
 
 
@@ -316,13 +316,14 @@ def test_a_host_without_a_process_is_out_and_says_so_itself(fleet):
     program = "faq.v1.web.1 faq.v1.web.2"
     with fleet.stream("app1 has no process") as seen:
         seen.happens()
-        # One dies with requests in flight, the other ends in order: what may be sent again is asked of the other host.
+        # One process is killed with requests in flight, the other one is stopped. The proxy repeats on the other host
+        # what it may.
         fleet.app1.sh(f"pkill -KILL -u faq -f :8201; supervisorctl stop {program}")
         fleet.await_peers(5, app1="out", app2="in")
         gone = time.time()
         fleet.app1.sh(f"supervisorctl start {program}")
         fleet.await_peers(app1="in", app2="in")
-    # What had been passed to a process as it stopped, and what came before the host was out.
+    # Only POST requests may fail: those in flight, and those that came before the host was out.
     assert {one.method for one in seen.failed} <= {"POST"}
     assert [one for one in seen.failed if one.start > gone] == []
 
@@ -339,7 +340,7 @@ def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet)
         apply(fleet.app1).changed_nothing()
         assert fleet.served(fleet.app1) == before
         fleet.inventory()
-        # The proxy first: until the host itself says that it is ready, it stays out.
+        # The proxy converges first. The host stays out until it says itself that it is ready.
         assert apply(fleet.proxy1).succeeded().changed == {"nginx-config"}
         assert fleet.peers() == {"app1": "out", "app2": "in"}
         assert apply(fleet.app1).succeeded().changed == {"nginx-config"}

@@ -1,6 +1,6 @@
-"""RabbitMQ: jobs of a Celery worker outlive a release, a reboot and the broker's end; who is let in, and what is kept.
+"""RabbitMQ: a Celery worker's jobs survive a release, a reboot and a killed broker; who is let in; what is kept.
 
-A host with two apps, each with a vhost of its own: ``courier`` (tests/apps/courier), and ``express``, which is the same
+A host with two apps, each with its own vhost: ``courier`` (tests/apps/courier), and ``express``, which has the same
 code.
 """
 
@@ -27,7 +27,7 @@ APPS = {
     for app, port in {"courier": 8000, "express": 8300}.items()
 }
 
-# Where the canary of each secret setting belongs, and who may read it there beside root. The broker has digests alone.
+# Where the canary of each secret setting belongs, and who may read it there besides root. The broker has only digests.
 SETTINGS = {"rabbitmq.vhosts.courier.password": "rabbitmq"}
 BELONGS = {
     r"/srv/apps/courier/releases/\d+/env/CELERY_BROKER_URL": {"courier"},
@@ -36,7 +36,7 @@ BELONGS = {
 CANARIES = Canaries(*SETTINGS.values())
 PASSWORD = f"{CANARIES.value('rabbitmq')}/:%@"
 
-# In the place of the app, by the library that Celery uses. What changes is given by name; the rest is its own URL's.
+# Runs as the app, with the library that Celery uses. Arguments change parts of its URL; the rest stays as it is.
 CONNECT = """
 import json, os, ssl, sys
 from kombu import Connection
@@ -55,7 +55,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-# As the URL alone has it.
+# Connects with the app's URL and no other option.
 AS_IT_IS = """
 import os
 from kombu import Connection
@@ -69,7 +69,7 @@ except Exception as error:
 
 
 class Broker:
-    """The host, and what its operator does."""
+    """The host, and its operator's commands."""
 
     def __init__(self, lab, host, pillar):
         self.lab, self.host, self.pillar = lab, host, pillar
@@ -80,11 +80,11 @@ class Broker:
         return self.host.run(f"{app}-run", "env", *script).stdout.strip()
 
     def connect(self, **changes):
-        """Connect as courier, with changes; return what came of it."""
+        """Connect as courier, with parts of its URL changed; return the outcome."""
         return self.python(CONNECT, json.dumps(changes))
 
     def queue(self, *jobs):
-        """Have courier queue jobs: name and seconds of each, one after the other."""
+        """Have courier queue jobs, given as name, seconds, name, seconds."""
         self.host.run("courier-run", "python", "courier.py", *map(str, jobs))
 
     def said(self, line, app="courier"):
@@ -108,7 +108,7 @@ class Broker:
         return f"{app}.v{self.host.sh(f'basename $(readlink /srv/apps/{app}/current)').stdout.strip()}.worker.1"
 
     def orphans(self):
-        """Return what is kept."""
+        """Return the data that is kept; see ``app.orphans``."""
         return self.host.salt("app.orphans")["kept"]
 
     def verify(self):
@@ -135,7 +135,7 @@ def broker(suite, tmp_path_factory):
         commit(express)
         for code in (ROOT / "tests/apps/courier", express):
             lab.build(code, host.python)
-        # Those of the example apps, which the host does not have.
+        # The host does not have the example apps, so their secrets must go.
         (lab.tree / "pillar/secrets/dev.sls").unlink()
         pillar = Pillar(lab.tree)
         pillar.merge(app={"faq": None, "tickets": None, **APPS})
@@ -161,7 +161,7 @@ def test_another_app_and_no_login_are_refused_and_so_is_what_the_app_cannot_trus
     for changes, expected in (
         ({own.password: other.password}, "ACCESS_REFUSED"),
         ({f"{own.username}:{own.password}": "guest:guest"}, "ACCESS_REFUSED"),
-        # Its own login, to the vhost of another app.
+        # The app's own login, with another app's vhost.
         ({":5671/courier": ":5671/express"}, "access to vhost 'express' refused"),
         ({"ca": "/etc/ssl/certs/ca-certificates.crt"}, "certificate verify failed"),
         ({"@127.0.0.1": "@mq.localhost"}, "certificate is not valid for 'mq.localhost'"),
@@ -191,10 +191,10 @@ def test_a_job_that_was_queued_before_the_broker_is_killed_is_done_once(live):
     live.queue("kill-1", 5, "kill-2", 0)
     live.wait("kill-1 begins")
     live.host.sh("kill -9 $(pgrep -u rabbitmq beam.smp)")
-    # The worker finds its way back by itself.
+    # The worker reconnects by itself.
     live.wait("kill-2 is done")
     assert live.said("kill-2 is done") == 1
-    # It was killed while the worker was at work, which it could not be told of: such a job must bear to be done again.
+    # The broker was killed during a job, so it never learned that the job was done, and hands it out again.
     assert live.said("kill-1 is done") in (1, 2)
     assert live.host.sh("systemctl show -p NRestarts --value rabbitmq-server").stdout.strip() == "1"
 
@@ -250,7 +250,7 @@ def test_a_vhost_that_nobody_attaches_is_kept_told_and_removed_for_good(live):
     assert not {user for user in live.users() if user.startswith("express")}
     kept = live.orphans()["rabbitmq:express"]
     assert (kept["app"], kept["size"]) == ("express", "0.0 MB")
-    # Another app would find somebody else's jobs.
+    # Another app must not get it: it would find somebody else's jobs.
     before = {"vhosts": {"courier": {"password": PASSWORD}}}
     live.pillar.merge(
         app={"courier": {"attach": {"CELERY_BROKER_URL": {"rabbitmq": "express"}}}}, rabbitmq={"vhosts": None}
@@ -260,7 +260,7 @@ def test_a_vhost_that_nobody_attaches_is_kept_told_and_removed_for_good(live):
         "app.courier.attach: the vhost express holds the data of express; expected a name of its own. "
     )
     live.pillar.merge(app={"courier": {"attach": APPS["courier"]["attach"]}}, rabbitmq=before)
-    # Attached again, its job is there.
+    # After it is attached again, the job is still there.
     live.pillar.merge(app={"express": APPS["express"]})
     apply(live.host).succeeded()
     live.wait("kept is done", "express")

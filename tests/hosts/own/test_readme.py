@@ -20,7 +20,7 @@ OWN_APP = "docs/how-to/own-app.md"
 PLACES = ("common.sls", "environments/dev.sls", "environments/production.sls")
 PILLAR = [yaml.safe_load(text) for language, text in blocks(OWN_APP, "docs/how-to/https.md") if language == "yaml"]
 
-# Of its own: the developer's own lab may be up beside it.
+# A lab of its own: the developer's lab may be up at the same time.
 LAB = "readme"
 SUBNET = ("10.77.0.", "10.79.0.")
 
@@ -60,7 +60,7 @@ def type_in(clone, reader):
 
 @pytest.fixture(scope="module")
 def port(type_in):
-    """Where the proxy of the README's host is on this machine."""
+    """The URL of the README host's proxy on this machine."""
     shown = type_in("make up")
     assert "http://tickets.localhost:" in shown
     return re.search(r"http://tickets\.localhost:(\d+)", shown)[1]
@@ -143,7 +143,7 @@ def test_a_build_for_production_is_declared(type_in, clone):
 
 
 def test_an_app_is_removed(port, type_in, clone, reader):
-    # The third is of production, and says nothing of the app.
+    # The third file is production's and does not declare the app.
     for path in PLACES[:2]:
         file = clone / "pillar" / path
         said = yaml.safe_load(file.read_text())

@@ -1,4 +1,4 @@
-"""Production in the lab, as a reader of the pages has it: up, and a host removed, added, lost and rebuilt."""
+"""Production in the lab, with the commands of the pages: up, and a host removed, added, lost and rebuilt."""
 
 import json
 import re
@@ -21,7 +21,7 @@ PROXY = f"{SUBNET[1]}30"
 
 
 class Production:
-    """A clone of the tree, and what its reader types in it."""
+    """A clone of the tree, and the commands that its reader types."""
 
     def __init__(self, directory, suite):
         self.suite, self.tree = suite, readme.clone(directory, *SUBNET)
@@ -47,7 +47,7 @@ class Production:
         path.write_text(yaml.safe_dump(said))
 
     def client(self, domain):
-        """Return a client of an app, which believes the proxy's own authority."""
+        """Return a client of an app that trusts the proxy's own authority."""
         command = ["podman", "exec", f"{LAB}-proxy1", "salt-call", "--out=json", "certificate.own"]
         own = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         self.authority.write_text(json.loads(own)["local"])
@@ -55,7 +55,7 @@ class Production:
 
     @property
     def hosts(self):
-        """The ids of the hosts that there are."""
+        """The ids of the hosts that exist."""
         names = subprocess.run(["podman", "ps", "--format={{.Names}}"], capture_output=True, text=True, check=True)
         return sorted(name.removeprefix(f"{LAB}-") for name in names.stdout.split() if name.startswith(f"{LAB}-"))
 
@@ -97,7 +97,7 @@ def test_a_host_is_removed_or_added_by_its_row_and_one_that_is_lost_comes_back(p
     said = production.type_in("make up ENV=production")
     assert "remove app2: no longer in the inventory" in said
     assert production.hosts == ["app1", "db1", "proxy1"]
-    # Its data is gone with the database host; the apps have their tables again.
+    # The data was lost with the database host; the apps have made their tables again.
     works(production, "On a new database?")
 
     production.edit(app2=row)

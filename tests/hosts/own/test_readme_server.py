@@ -87,7 +87,7 @@ def test_a_server(tmp_path, operator, monkeypatch):
             assert command in COMMANDS
             host.sh(command)
         assert "v2" in host.sh("salt-call release.list tickets").stdout
-        # It is no longer held.
+        # The rollback's hold has ended.
         host.sh("salt-call state.apply")
         on_the_host(DRIFT)
         assert "nothing would change" in on_the_host(JOURNAL)

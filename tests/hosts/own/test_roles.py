@@ -1,4 +1,4 @@
-"""Each role, in each environment: what a dry run says is done, and a second converge has nothing to do."""
+"""Each role in each environment: a converge does what the dry run said, and a second one changes nothing."""
 
 import shutil
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.alike
 
 OTHERS = ("staging", "production")
 SECRETS = {"app": {app: {"config": {"SECRET_KEY": f"{app}-0123456789" * 5}} for app in EXAMPLES}}
-# Asked for by HTTP, as in dev.
+# Served over plain HTTP, as in dev.
 PLAIN = {"nginx": {"tls": {"redirect": False}}}
 
 
 @pytest.fixture(scope="module")
 def server(suite):
-    """A bootstrapped host whose roles and environment are yet to be said, and its lab."""
+    """A bootstrapped host without roles or environment yet, and its lab."""
     with Lab.temporary(f"roles-{suite}") as lab:
         host = lab.boot("dev", suite, image_name=bootstrapped(suite))
         for app in EXAMPLES:
@@ -37,10 +37,10 @@ def server(suite):
 
 
 def converged(server, environment, roles):
-    """Converge with another row in the inventory, as a dry run says, and once more with nothing to do."""
+    """Change the host's row in the inventory and converge: as the dry run said, and then with nothing to do."""
     lab, host = server
     hosts = {"dev": {"environment": environment, "roles": [*roles], "address": host.address}}
-    # A host that is not there, for what the apps attach.
+    # A host that does not exist: the apps' attachments point to it.
     if len(roles) < len(ROLES):
         others = [role for role in ROLES if role not in roles]
         hosts["other"] = {"environment": environment, "roles": others, "address": str(lab.subnet[99])}

@@ -1,6 +1,6 @@
 """An app of one's own, added to a host that serves others: its config, its formation, its site, its end.
 
-``mirror`` (tests/apps/mirror) shows what reaches it.
+``mirror`` (tests/apps/mirror) answers with what it has received.
 """
 
 import base64
@@ -24,7 +24,7 @@ from tests.hosts.conftest import ROOT
 
 DOMAIN = "mirror.localhost"
 
-# What mangles config elsewhere.
+# Values that other tools damage.
 CONFIG = {
     "PERCENT": "100% %(here)s %% %d %",
     "DOLLAR": "$HOME ${HOME} $(id) $$ `id`",
@@ -45,7 +45,7 @@ CONFIG = {
     "lower_case": "1",
 }
 
-# As long as a domain may be.
+# A domain of the greatest length.
 LONG = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 51, "localhost"])
 
 MIRROR = {
@@ -79,7 +79,7 @@ def test_the_other_apps_go_on_as_they_were(added, pids):
 
 def test_config_reaches_every_process_byte_for_byte(host, mirror, pids):
     own = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
-    # Of the process that the launcher, which supervisor knows, has started.
+    # supervisor knows the launcher's PID; the app's process is its first child.
     read = "base64 -w0 /proc/$(pgrep -o -P $0)/environ"
     for name, pid in pids("mirror").items():
         raw = base64.b64decode(host.run("sh", "-c", read, str(pid)).stdout)
@@ -88,7 +88,7 @@ def test_config_reaches_every_process_byte_for_byte(host, mirror, pids):
         assert environ.keys() == {key.encode() for key in names}
         for variable, value in CONFIG.items():
             assert environ[variable.encode()] == value.encode(), f"{variable} of {name}"
-    # And as the app itself sees it.
+    # The app itself sees the same.
     seen = mirror.get("/environ").json()["environ"]
     assert {name: base64.b64decode(seen[name]).decode() for name in CONFIG} == CONFIG
 
@@ -104,12 +104,12 @@ nasty = strategies.text("%$'\"\\#= \t\n\r;`{}[]&*!|>~,:@-\u00e9\u2028\U0001f9c2\
 
 @pytest.fixture
 def as_before(host):
-    """Apply the pillar as a test leaves it."""
+    """Converge with the pillar that the test leaves."""
     yield
     apply(host).succeeded()
 
 
-# Each example is a converge of the host, so that they are few, each is large, and none is made smaller.
+# Each example needs a converge: so there are few examples, each is large, and a failed one is not made smaller.
 @pytest.mark.alike("trixie")
 @hypothesis.settings(
     max_examples=4,
@@ -254,13 +254,13 @@ def test_a_config_change_is_a_new_release_and_nothing_else(host, mirror, pillar,
         lines = host.sh(f"journalctl -q -o cat -t 'mirror[{process}]'").stdout.splitlines()
         assert sum(line.startswith(f"v{number + 1} {process} starts") for line in lines) == 1
     assert pids("faq") | pids("tickets") == others
-    # The release before keeps what it had.
+    # The earlier release keeps its config.
     old = f"/srv/apps/mirror/releases/{number}"
     assert host.sh(f"cat {old}/env/PERCENT; test -e {old}/env/EMPTY").stdout == CONFIG["PERCENT"]
     apply(host).changed_nothing()
 
 
-# What systemd does when it reads the files differs between the two Debians.
+# The two Debians differ in what systemd does when it reads the files again.
 def test_limits_hold_at_once_and_without_a_restart(host, mirror, pillar, pids, release):
     before, number = pids("mirror"), release()
     pillar.merge(app={"mirror": {"limits": {"memory": "900m", "processes": {"web": {"memory": "300m"}}}}})
@@ -292,7 +292,7 @@ FAILURES = {
 
 @contextlib.contextmanager
 def said_meanwhile(mirror, text):
-    """Have the processes that serve log a line again and again."""
+    """Have the serving processes log a line again and again while the block runs."""
     over = threading.Event()
 
     def say():
@@ -324,7 +324,7 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     assert f"v{number} goes on serving" in comment
     assert logged in comment
     assert secret not in applied.output
-    # What it logged is that release's own, and commands no terminal.
+    # Only the refused release's own lines are shown, without characters that command a terminal.
     said = comment.partition("logged last:\n")[2]
     assert "the one that serves" not in said
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", comment)
@@ -339,11 +339,11 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
 
 
 def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
-    # With another domain its certificate is written in the same run, and nginx-config watches that: salt#43008.
+    # A new domain writes the certificate in the same run, and nginx-config watches the certificate: salt#43008.
     mirrors = {"site": {"extra": "nonsense on;"}, "domains": [*MIRROR["domains"], "shop.localhost"]}
     pillar.merge(app={"mirror": mirrors, "faq": {"site": {"body_size": "1m"}}})
     applied = apply(host)
-    # What comes after nginx waits: a certificate may still be in use.
+    # The states after nginx-config do not run: a certificate may still be in use.
     waiting = {"nginx-certificates-retired", "nginx-acme-retired", "nginx-peers", "nginx-peers-loaded"}
     assert applied.failed.keys() == {"nginx-config"} | waiting
     assert "nginx-certificate-mirror" in applied.changed

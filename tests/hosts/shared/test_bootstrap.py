@@ -1,4 +1,4 @@
-"""bootstrap.sh on a bare host: what it refuses, in one line and with the host as it was."""
+"""bootstrap.sh on a bare host: each refusal is one line and leaves the host as it was."""
 
 import pytest
 
@@ -9,7 +9,7 @@ SCRIPT = "/srv/saltern/bootstrap.sh"
 
 
 def refused(host: Host, *arguments: str, **environment: str) -> str:
-    """Run bootstrap.sh, which must refuse, and return the one line that it says."""
+    """Run bootstrap.sh, which must refuse; return its one line."""
     done = host.run(SCRIPT, *arguments, check=False, env=environment)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
@@ -20,14 +20,14 @@ def refused(host: Host, *arguments: str, **environment: str) -> str:
 
 @pytest.fixture
 def untouched(bare):
-    """Fails the test where it leaves a trace of Salt on the host."""
+    """Fail the test if it leaves any file of Salt on the host."""
     yield
     found = bare.sh("find /opt/saltern /etc/salt /usr/local/bin /usr/local/lib -mindepth 1 2>/dev/null || true").stdout
     assert [path for path in found.splitlines() if "dist-packages" not in path and "/python3" not in path] == []
 
 
 def test_it_refuses_another_user_than_root(bare, untouched):
-    # Who may not read the tree runs a copy.
+    # Other users cannot read the tree, so this user runs a copy.
     bare.sh(f"install -m 755 {SCRIPT} /tmp/copy.sh")
     done = bare.run("runuser", "-u", "nobody", "--", "/tmp/copy.sh", check=False)
     bare.sh("rm /tmp/copy.sh")

@@ -49,13 +49,13 @@ def mirror(deployed, host):
 def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, pillar, pids):
     before = pids("mirror")
     pillar.merge(app={"mirror": {"formation": {"clock": 1}}})
-    # Where the declaration names the build's process types, nothing is compiled.
+    # The declaration names the build's process types, so the run stops before any state.
     done = host.run("salt-call", "state.apply", check=False)
     assert done.returncode != 0
     said = "app.mirror.formation.clock: the declared build has no such process type; expected one of web, worker"
     assert said in done.stdout
     assert "Result:" not in done.stdout
-    # One from before it named them is asked once it is there.
+    # An older declaration does not name them: the build itself is asked once it is on the host.
     path = tree / "pillar/builds/dev.sls"
     text = path.read_text()
     builds = yaml.safe_load(text)
@@ -127,7 +127,7 @@ def test_a_truncated_build_is_refused(host, tree, mirror, declared):
 def packed(tree, name, *members):
     """Put a tarball into the tree's builds.
 
-    :param members: of each a name and its text, or a tarfile.TarInfo.
+    :param members: pairs of a name or a tarfile.TarInfo, and a text.
     """
     with tarfile.open(tree / "dist" / name, "w:gz") as tar:
         for member, text in members:
@@ -220,7 +220,7 @@ def test_a_build_can_come_over_https_from_an_authority_of_the_site(host, lab, tr
         assert refused == "app.mirror.build.source: the server cannot be reached (SSLError); expected the tarball"
         certificate = authority.cert_pem.bytes().decode()
         pillar.merge(base={"ca_certificates": {"test": certificate}})
-        # The processes' directory is gone with the build, so that a release takes their place.
+        # The running processes lost their directory with the build, so a new release replaces them.
         authority_states = {"base-ca-certificate-test", "base-ca-certificates"}
         assert apply(host).succeeded().changed == {"app-build-mirror", "app-release-mirror"} | authority_states
         apply(host).changed_nothing()

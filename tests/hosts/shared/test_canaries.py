@@ -1,4 +1,4 @@
-"""Secrets stay where they belong: canaries in every secret setting of a production host, searched for everywhere."""
+"""Secrets stay where they belong: a production host has a canary in every secret setting, and is searched for them."""
 
 import datetime
 import json
@@ -38,24 +38,24 @@ SETTINGS = {
     "app.mirror.attach.MAIL_URL.url": "url",
     "postgres.databases.mirror.password": "postgres",
     "redis.instances.mirror.password": "redis",
-    # Both are keys, in which only base64 shows it.
+    # Both are private keys, which contain the mark as base64.
     "certificates.key": "certificate",
     "app.mirror.site.key": "certificate",
 }
 DOMAIN = "mirror.example.com"
 
-# Where they belong, and who may read them there besides root.
+# The files where canaries belong, and the users besides root who may read them.
 RELEASE = r"/srv/apps/{app}/releases/\d+/env/\w+"
 PLACES = {
     RELEASE.format(app="faq"): ({"faq"}, {"faq"}),
     RELEASE.format(app="tickets"): ({"tickets"}, {"tickets"}),
     RELEASE.format(app="mirror"): ({"config", "url", "postgres", "redis"}, {"mirror"}),
-    # Redis has its passwords' digests alone.
+    # Redis has only digests of its passwords.
     r"/etc/ssl/saltern/postgres\.pem": ({"certificate"}, {"postgres"}),
     r"/etc/ssl/saltern/redis\.pem": ({"certificate"}, {"redis"}),
     r"/etc/ssl/saltern/sites/mirror\.pem": ({"certificate"}, set()),
 }
-# The environments of an app's processes are its config.
+# An app's processes have its config as their environment.
 OWNERS = {"faq": {"faq"}, "tickets": {"tickets"}, "mirror": {"config", "url", "postgres", "redis"}}
 
 
@@ -67,7 +67,7 @@ def canaries():
 
 @pytest.fixture(scope="module")
 def production(host, lab, tree, pillar, canaries):
-    """The host, declared to be production's, with a canary in each secret setting, and its pillar."""
+    """The host, moved to production, with a canary in each secret setting; and its pillar."""
     operator = Keyring("operator")
     row = yaml.safe_load((tree / "pillar/hosts.yaml").read_text())["dev"]
     hosts = {"dev": row | {"environment": "production"}, "web1": row | {"address": str(lab.subnet[99])}}
@@ -96,9 +96,9 @@ def production(host, lab, tree, pillar, canaries):
 
 
 def certified(mark, address):
-    """Return a private key that holds the mark, in one line of its PEM, and what the pillar says beside it.
+    """Return a private key with the mark in one line of its PEM, and the pillar's text beside it.
 
-    That is of the host, and the certificate of a domain with the same key.
+    The key is the host's own and also a domain's: that text is the domain's certificate.
     """
     now = datetime.datetime.now(datetime.UTC)
     authority = certificate.new_authority("production", now)
@@ -122,7 +122,7 @@ def write(tree, setting, value):
 
 
 def declare(tree, **config):
-    """Lay config variables of mirror over those of production."""
+    """Set config variables of mirror in production."""
     path = tree / "pillar/environments/production.sls"
     now = overlaid(yaml.safe_load(path.read_text()), {"app": {"mirror": {"config": config}}})
     path.write_text(yaml.safe_dump(now))
@@ -130,7 +130,7 @@ def declare(tree, **config):
 
 @pytest.fixture(scope="module")
 def ran(production, tree, canaries):
-    """All that was printed, by what was run, and the titles of processes that showed a canary meanwhile."""
+    """Each command's output, and the titles of processes that contained a canary meanwhile."""
     host, printed = production, {}
 
     def run(what, command, code=0):
@@ -163,7 +163,7 @@ def ran(production, tree, canaries):
 
 @pytest.fixture(scope="module")
 def found(ran, production, canaries):
-    """Where they are on the host after all that."""
+    """The places on the host where canaries are after those commands."""
     places, files = canaries.places(production)
     assert files > 10_000
     print(f"{files} files read; canaries in {len(places)} places: {sorted({place.path for place in places})}")
@@ -183,7 +183,7 @@ def test_every_secret_setting_has_a_canary():
 
     for file in (ROOT / "formulas").glob("*/settings.yaml"):
         walk(yaml.safe_load(file.read_text()), (file.parent.name,))
-    # Config is not marked: not every variable is a secret.
+    # The schema does not mark config as secret, since not every variable is one.
     marked.add("app.*.config.*")
     named = settings_with_one()
     assert named >= SETTINGS.keys()
@@ -192,7 +192,7 @@ def test_every_secret_setting_has_a_canary():
 
 
 def test_the_canaries_are_in_use(found):
-    # A search that finds nothing where they belong proves nothing elsewhere.
+    # A search that misses the canaries where they belong would prove nothing elsewhere.
     seen = {name for place in found if belongs(place) for name in named(place)}
     assert seen == set(SETTINGS.values())
     assert "/etc/ssl/saltern/sites/mirror.pem" in {place.path for place in found}
@@ -218,12 +218,12 @@ def test_a_canary_is_in_no_file_but_where_it_belongs(found):
 
 
 def named(place):
-    """Return which canaries are in a place: the one that only base64 shows is the certificate's."""
+    """Return the names of the canaries in a place. The one found as base64 is the certificate's."""
     return {name if name in SETTINGS.values() else "certificate" for name in place.canaries}
 
 
 def belongs(place):
-    """Return whether a file is one of the places, holds only what belongs there, and is read by none but its own."""
+    """Tell whether a file may hold canaries, holds only its own, and can be read only by its own users."""
     for pattern, (names, readers) in PLACES.items():
         if re.fullmatch(pattern, place.path):
             return named(place) <= names and place.readers <= readers | {"root"}

@@ -1,6 +1,6 @@
-"""Contracts: what one app provides and others attach, and which builds of it are refused for that.
+"""Contracts: an app provides an API, other apps attach it, and a build that would break them is refused.
 
-faq provides v1 and v2. tickets attaches v1, survey v2, each with nothing but a URL in its config.
+faq provides v1 and v2. tickets attaches v1 and survey v2; each gets a URL in its config and nothing else.
 """
 
 import json
@@ -23,7 +23,7 @@ SURVEY = {
     "attach": {"FAQ_API": {"service": "faq", "version": "v2"}},
 }
 
-# As a consumer's code says it, in the place of the app itself.
+# Runs as an app and calls the API as that app's code would.
 POST = """
 import os, requests, sys
 answer = requests.post(os.environ['FAQ_API'] + '/create', data={"question": sys.argv[1], "source": sys.argv[2]})
@@ -56,7 +56,7 @@ def new_build(host, lab, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def faq(host, lab, pillar, new_build):
-    """A client of faq, which others use in both versions; all is as it was after the module."""
+    """A client of faq, whose two versions other apps attach; the pillar and faq are put back after the module."""
     lab.build(ROOT / "tests/apps/survey", host.python)
     pillar.merge(app={"survey": SURVEY})
     apply(host).succeeded()
@@ -80,7 +80,7 @@ def rows(host):
 
 
 def checked(host):
-    """Return what was logged of the checks of faq's releases."""
+    """Return the log lines about the contract checks of faq's releases."""
     return host.sh("journalctl -q -o cat -t 'faq[contract]'").stdout.splitlines()
 
 
@@ -96,7 +96,7 @@ def test_two_apps_use_two_versions_at_once(host, faq):
     assert "related" not in faq.get(f"/v1/questions/{made['id']}").json()
 
 
-# Which control groups the command that asks is in, once its user is the app's.
+# Prints the control groups of the checking command once it runs as the app's user.
 ASKER = "until pid=$(pgrep -u faq -f lib/saltern/contract); do sleep 0.05; done; cat /proc/$pid/cgroup >/tmp/asker"
 
 
@@ -108,10 +108,10 @@ def test_the_check_is_made_once_for_a_release(host, faq, release, rows, pillar):
     pillar.merge(app={"faq": {"config": {"WEB_THREADS": "5"}}})
     host.sh(f"timeout 60 sh -c '{ASKER}' >/dev/null 2>&1 &")
     applied = apply(host).succeeded()
-    # What asks was started before the states whose turn is before the release's, and has ended with the run.
+    # The checking command was started before the states that come before the release, and ended with the run.
     assert applied.states["app-contracts-begun"]["comment"] == "faq will be asked"
     assert host.run("pgrep", "-f", "lib/saltern/contract", check=False).stdout == ""
-    # It has the limits of the app: whose processes may have it do anything.
+    # It runs within the app's limits, since the app's answers decide how much work it has.
     assert re.search(
         r":/app\.slice/app-faq\.slice/app-faq-contract-[0-9.]+\.scope$", host.sh("cat /tmp/asker").stdout, re.M
     )
@@ -120,7 +120,7 @@ def test_the_check_is_made_once_for_a_release(host, faq, release, rows, pillar):
     assert said == [f"v{number} openapi/v{n}.yaml: calls, answered as it says" for n in (1, 2)]
     lines = host.sh("journalctl -q -o cat -n 1000 -t 'faq[web.1]'").stdout
     asked = re.findall(r'"([A-Z]+) \S+ HTTP', lines.rpartition(f"v{number} web.1 starts")[2])
-    # Of what creates a question none was called.
+    # No operation that creates a question was called.
     assert set(asked) == {"GET"}
     assert rows() == before
 
@@ -179,7 +179,7 @@ REFUSED = {
 
 @pytest.fixture
 def declared(tree):
-    """The build that is declared, which is declared again after the test."""
+    """The declared build, which is declared again after the test."""
     path = tree / "pillar/builds/dev.sls"
     text = path.read_text()
     yield
@@ -190,14 +190,14 @@ def declared(tree):
 def test_a_build_is_refused_that(what, host, faq, new_build, declared, release, rows):
     changes, state, message = REFUSED[what]
     number, before, serving = release(), rows(), faq.get("/v1/questions").json()
-    # What was refused has a number too.
+    # A refused release has a number too.
     new = 1 + max(map(int, host.sh("ls /srv/apps/faq/releases").stdout.split()))
     builds = host.sh("ls -A /srv/apps/faq/builds").stdout
     new_build(changes)
     if state == "build":
         applied = apply(host)
         assert applied.failed[STATE[state]] == message
-        # A dry run says the same, since the tarball is at hand; and nothing was touched.
+        # A dry run refuses it too, since it can read the tarball, and changes nothing.
         assert apply(host, "test=True").failed == applied.failed
         assert applied.changed == set()
         assert host.sh("ls -A /srv/apps/faq/builds").stdout == builds
@@ -233,7 +233,7 @@ def test_a_version_that_nobody_attaches_may_go_and_come_again(host, faq, lab, ne
     pillar.merge(app={"faq": {"provides": {"v2": None}}})
     apply(host).succeeded()
     without = release()
-    # And one that keeps v1 and adds v2.
+    # A build that keeps v1 and adds v2 is accepted.
     pillar.merge(app={"faq": {"provides": {"v2": {"path": "/v2"}}}})
     assert lacking.match(apply(host).failed[STATE["release"]])
     lab.build(ROOT / "examples/faq", host.python)

@@ -1,4 +1,4 @@
-"""Drift: whatever is changed on a host by hand, the next converge puts right."""
+"""Drift: the next converge mends what somebody changed on a host by hand."""
 
 import time
 
@@ -7,14 +7,13 @@ import pytest
 from tests.hosts.applied import apply
 from tests.hosts.examples import serves, wait_until_served
 
-# What the scripts below have.
+# Names that the scripts below use.
 SHELL = """
 export DEBIAN_FRONTEND=noninteractive
 psql() { cd / && runuser -u postgres -- psql -q "$@"; }
 """
 
-# What happened on the host, and the states that put it right. No others: what the converge before left to do, or did
-# wrong, would be among those that the next dry run names.
+# Each edit, and exactly the states that mend it. Another state in a dry run would be a fault of the converge before it.
 EDITS = {
     "nginx.conf was edited": ("echo '# edited' >>/etc/nginx/nginx.conf", {"nginx-config"}),
     "a site was removed": ("rm /etc/nginx/sites/tickets.conf; systemctl reload nginx", {"nginx-config"}),
@@ -73,7 +72,7 @@ EDITS = {
     ),
     "the terminal was edited": ("echo '# edited' >>/usr/local/lib/saltern/terminal", {"app-terminal"}),
     "the check of contracts was edited": ("echo '# edited' >>/usr/local/lib/saltern/contract", {"app-contract"}),
-    # Its processes were in there.
+    # Its processes ran in that directory.
     "a build was removed": ("rm -r /srv/apps/faq/builds/*", {"app-build-faq", "app-release-faq"}),
     "a build's environment was removed": ("rm -r /srv/apps/tickets/builds/*/.venv", {"app-build-tickets"}),
     "a build's directory was opened": ("chmod 777 /srv/apps/tickets/builds", {"app-build-tickets"}),
@@ -116,7 +115,7 @@ EDITS = {
     ),
     "an operator's tool was removed": ("apt-get -qq remove less", {"base-packages"}),
 }
-# Others notice these, or put them right by the way: they restart, stop or remove what others need. One at a time.
+# Made one at a time: each restarts, stops or removes something that other states need and would notice.
 ALONE = {
     "nginx did not read the upstreams": ("touch /etc/nginx/upstreams/faq.conf", {"app-release-faq"}),
     "PostgreSQL did not read its configuration": (
@@ -159,7 +158,7 @@ ALONE = {
 
 
 def together(edits):
-    """Put edits together that different states put right, and return these groups: one converge does each of them.
+    """Group edits that different states mend, so that one converge mends a group; return the groups.
 
     :param edits: names of ``EDITS``.
     """
@@ -174,7 +173,7 @@ def together(edits):
 
 
 def put_right(host, edits):
-    """Make edits, and converge: exactly what is to put them right does."""
+    """Make edits and converge: exactly their states change something."""
     expected = set()
     for what in edits:
         script, states = (EDITS | ALONE)[what]
@@ -215,7 +214,7 @@ done
 """
 KILLED = {
     "all of them": "pkill -9 -x nginx; pkill -9 -x redis-server; pkill -9 -x supervisord; pkill -9 -x postgres || true",
-    # Their children hold the ports, and PostgreSQL's its shared memory.
+    # Child processes hold the ports, and PostgreSQL's also hold its shared memory.
     "nginx's master and PostgreSQL's": "kill -9 $(cat /run/nginx.pid) $(cat /run/postgresql/*-main.pid)",
     "nginx's master once more": "kill -9 $(cat /run/nginx.pid)",
 }
@@ -234,7 +233,7 @@ def test_a_service_that_ends_again_and_again_is_told(host):
     said = host.run("/usr/local/lib/saltern/drift", check=False)
     assert said.returncode == 2
     assert "1 service ended again and again: nginx.service (3 times, active)" in said.stdout
-    # By hand, and so from the beginning.
+    # Started by hand, so that systemd counts its starts from zero.
     host.sh("systemctl restart nginx")
     assert host.run("/usr/local/lib/saltern/drift").stdout.startswith("nothing would change in ")
 

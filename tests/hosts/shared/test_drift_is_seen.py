@@ -1,4 +1,4 @@
-"""Drift is seen: what is changed on a host by hand stands in its journal and its status file, by the states' IDs."""
+"""Drift is seen: the journal and the status file name the states that would undo a change by hand."""
 
 import json
 import threading
@@ -13,13 +13,13 @@ from tests.hosts.examples import wait_until_served
 pytestmark = pytest.mark.alike("bookworm")
 
 TIMER = "systemctl show saltern-drift.timer --value --property"
-# Never by itself while the tests run.
+# So late that it never runs by itself during the tests.
 INTERVAL = 10080
 
 
 @pytest.fixture(scope="module")
 def watched(host, pillar):
-    """The host, with the timer on."""
+    """The host, with the drift timer turned on."""
     pillar.merge(drift={"interval": INTERVAL})
     assert apply(host, "test=True").succeeded().changed == {"drift-schedule", "drift-unit-read", "drift-timer"}
     assert apply(host).succeeded().changed == {"drift-schedule", "drift-unit-read", "drift-timer"}
@@ -35,14 +35,14 @@ def secrets(watched):
 
 
 def seen(host):
-    """Start the service and return its exit code, the lines that it wrote to the journal, and its status file."""
+    """Start the service; return its exit code, its lines in the journal, and its status file."""
     before = len(written(host))
     code = host.run("systemctl", "start", "saltern-drift", check=False).returncode
     return code, written(host)[before:], json.loads(host.sh("cat /var/lib/saltern/drift.json").stdout)
 
 
 def written(host):
-    """Return priority and text of the lines of drift in the journal."""
+    """Return the priority and the text of each drift line in the journal."""
     entries = host.sh("journalctl --sync; journalctl -q -o json -t saltern-drift _UID=0 || true").stdout
     return [(one["PRIORITY"], one["MESSAGE"]) for one in map(json.loads, entries.splitlines())]
 
@@ -93,7 +93,7 @@ def test_exactly_the_states_that_would_change_are_named_when(what, watched, secr
 
 
 def test_a_state_that_fails_in_the_dry_run_is_told_as_failed(watched):
-    # usermod would not, while its processes run.
+    # usermod refuses while the user's processes run.
     watched.sh("sed -i '/^faq:/s,:/srv/apps/faq:,:/nowhere:,' /etc/passwd")
     code, ((priority, line),), status = seen(watched)
     watched.sh("sed -i '/^faq:/s,:/nowhere:,:/srv/apps/faq:,' /etc/passwd")
@@ -163,7 +163,7 @@ def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
     pillar.restore()
     expected = {"drift-schedule", "drift-unit-read", "drift-timer"}
     assert apply(watched, "test=True").succeeded().changed == expected
-    # One that is under way would wait for the converge, and write its status after it.
+    # A run of the service that is under way would wait for the converge and then write its status.
     watched.sh("systemctl start --no-block saltern-drift")
     assert apply(watched).succeeded().changed == expected
     assert watched.run("systemctl", "is-active", "saltern-drift", check=False).stdout.strip() == "inactive"

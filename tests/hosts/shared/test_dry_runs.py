@@ -1,4 +1,4 @@
-"""Dry runs: what ``state.apply test=True`` says would change is what changes, state by state."""
+"""Dry runs: a converge changes exactly the states that ``state.apply test=True`` named."""
 
 import pytest
 import trustme
@@ -12,7 +12,7 @@ MIRROR = {
     "domains": ["mirror.localhost"],
     "formation": {"web": 1, "worker": 1},
     "health": {"settle": 1},
-    # Names of their own: of what other tests kept, another state has something to say.
+    # Names that no other test uses: another state would speak of data that an earlier test kept.
     "attach": {"DATABASE_URL": {"postgres": "mirror_dry"}, "REDIS_URL": {"redis": "mirror-dry"}},
 }
 
@@ -20,11 +20,11 @@ CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
 
 SUPERVISORS_UNIT = {"supervisor-unit", "supervisor-unit-read"}
 
-# Of PostgreSQL's connections each database has an equal share.
+# The databases share PostgreSQL's connections equally.
 SHARES = {"postgres-attachment-faq", "postgres-attachment-tickets"}
 
-# In this order: each is laid over those before it. With the states that it changes, and no others: what the converge
-# before left to do, or did wrong, would be among those that the next dry run names.
+# In this order, each on top of those before it, with exactly the states that it changes. Another state in a dry run
+# would be a fault of the converge before it.
 CHANGES = {
     "a config value": ({"app": {"faq": {"config": {"WEB_THREADS": "3"}}}}, {"app-release-faq"}),
     "a formation": ({"app": {"tickets": {"formation": {"web": 1, "worker": 2}}}}, {"app-release-tickets"}),

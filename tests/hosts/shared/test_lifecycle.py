@@ -1,4 +1,4 @@
-"""From a bare Debian host to running apps: the claims of the README, in the order in which a host lives."""
+"""From a bare Debian host to running apps: the README's claims, in the order of a host's life."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from tests.hosts.applied import apply
 from tests.hosts.client import Client
 from tests.hosts.examples import answered_ticket, published
 
-# What people write, and what programs trip over.
+# Text that people write and that programs often damage.
 QUESTION = """Why doesn't "100 %" of $PATH & <b>\\n</b> fit? — Größe ß, 日本, 🧂 'quoted' #1=2;"""
 
 
@@ -105,7 +105,7 @@ def test_the_logs_are_one_stream_in_the_journal(host, tickets, monkeypatch):
         assert f" dev {process}: " in "".join(lines)
 
 
-# Writes to the journal under each name, by each way that anybody may, as fields that no client can give too.
+# Writes to the journal under each name in each way that is open to every user, and tries to set journald's own fields.
 FORGE = """
 import ctypes, os, sys
 lib = ctypes.CDLL("libsystemd.so.0")
@@ -136,13 +136,13 @@ def test_nobody_is_believed_to_be_another_in_the_journal(host):
     assert len(forged) > 3 * len(NAMES)
     assert {line.partition("(")[0] for line in forged if " (as " in line} == {"tickets "}
     assert {line.partition(":")[0] for line in forged if " (as " not in line} <= {"tickets[web.1]", "tickets"}
-    # One entry of two lines: each with who wrote it, and without what a terminal would obey.
+    # An entry of two lines: each line names its writer, and characters that command a terminal are escaped.
     assert "\\x1b[2J\\x9b31m\\u202e\\x9b forged" in "".join(forged)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", "".join(lines).replace("\t", ""))
     faqs = [line for _, line in journal.Reader(host, journal.Wanted("faq")).past()]
     assert not [line for line in faqs if "forged" in line]
     assert "forged" not in host.sh("journalctl -q -t saltern-drift _UID=0 || true").stdout
-    # What a refused release shows, and what says that a process keeps dying.
+    # The log of a refused release, and the lines by which a process that keeps dying is found, have none of it.
     stream = host.salt("journal.stream", "faq", "1", "web.1", "0")
     assert "forged" not in json.dumps(host.salt("journal.lines", f"['_STREAM_ID={stream}']"))
     own = "[_UID=0, _SYSTEMD_UNIT=supervisor.service, SYSLOG_IDENTIFIER=supervisord]"

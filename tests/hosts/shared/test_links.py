@@ -1,4 +1,4 @@
-"""What a service's or an app's user puts in the way leads root nowhere."""
+"""A link that a service's or an app's user leaves never leads root to another file."""
 
 import json
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.alike("bookworm")
 
 CANARY = "/root/canary"
 SERVICES = ("postgres", "redis", "www-data")
-# As each user, in each directory that it may write: a link in place of each file that a converge writes.
+# Runs as a user: in each directory that the user may write, it makes a link for each file name that a converge writes.
 PLANT = """
 import json, os, sys
 canary, names = sys.argv[1], json.load(sys.stdin)
@@ -35,7 +35,7 @@ print(json.dumps(planted))
 
 @pytest.fixture
 def canary(host):
-    """A function that says whether a file of root's is as it was."""
+    """A function that tells whether root's canary file is as it was."""
     host.sh(f"echo as it is >{CANARY}; chmod 600 {CANARY}")
     look = f"cat {CANARY}; stat -c '%a %U %G %h %Y' {CANARY}"
     before = host.sh(look).stdout
@@ -45,7 +45,7 @@ def canary(host):
 
 @pytest.fixture
 def other(pillar):
-    """Other settings, with which each service's files and each app's release are written anew."""
+    """A function that changes settings, so that each service's files and a release are written again."""
 
     def merge(number):
         pillar.merge(
@@ -74,7 +74,7 @@ def test_root_writes_and_reads_only_where_nobody_else_can_have_put_what_is_there
     for user in (*SERVICES, "faq", "tickets"):
         plant = ("runuser", "-u", user, "--", "python3", "-IS", "-c", PLANT, CANARY)
         planted += json.loads(host.run("sh", "-c", 'cd / && exec "$@"', "sh", *plant, input=json.dumps(names)).stdout)
-    # It is sure that it was tried.
+    # The attack was tried in these directories.
     assert {"/tmp", "/var/lib/redis", "/var/lib/postgresql", "/srv/apps/faq/home"} <= {
         path.rsplit("/", 1)[0] for path in planted
     }
@@ -84,7 +84,7 @@ def test_root_writes_and_reads_only_where_nobody_else_can_have_put_what_is_there
     assert canary()
 
 
-# By state: whose directory a package had made it, and what that user put a link in place of.
+# By state: the user to whom a package had given the directory, and the file that the user replaced with a link.
 GIVEN_AWAY = {
     "redis-directory": ("redis", "/etc/redis/redis-tickets.conf"),
     "postgres-directories": ("postgres", "/etc/postgresql/*/main/conf.d/saltern.conf"),

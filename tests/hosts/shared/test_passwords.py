@@ -40,7 +40,7 @@ def test_no_job_is_lost_during_a_switch_to_other_passwords_and_back(host, pillar
                 "redis-retired",
             }
             time.sleep(2)
-            # The release of before has passwords that are closed by now, and is given those of today.
+            # The earlier release's passwords no longer work, so the rollback gives it today's.
             host.salt("release.rollback", "tickets")
             apply(host).changed_nothing()
             time.sleep(1)

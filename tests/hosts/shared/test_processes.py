@@ -1,6 +1,6 @@
-"""Processes: SIGTERM means the same for each line of a Procfile, and whatever a process started ends with it.
+"""Processes: each line of a Procfile gets SIGTERM in the same way, and everything that a process started ends with it.
 
-``lines`` (tests/apps/lines) has a process type for each way to write a line; each writes down what it is told.
+``lines`` (tests/apps/lines) has a process type for each way to write a line. Each writes down the signals that it gets.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.alike
 
 DOMAIN = "lines.localhost"
 TYPES = [line.partition(":")[0] for line in (ROOT / "tests/apps/lines/Procfile").read_text().splitlines()]
-# A job takes longer than whatever would have been its bound but for the declared grace.
+# A job takes longer than any time limit except the declared grace.
 JOB = 3
 LINES = {
     "port": 8400,
@@ -37,7 +37,7 @@ LINES = {
     },
 }
 TOLD = "/var/tmp/lines.log"
-# Connects, says how many connections it got, and holds them.
+# Opens connections, prints how many it got, and keeps them open.
 HOLD = """
 import socket, sys, time
 held = []
@@ -49,13 +49,13 @@ for number in range(int(sys.argv[1])):
 print(len(held), flush=True)
 time.sleep(600)
 """
-# Asks both services by new connections.
+# Asks PostgreSQL and Redis over new connections.
 ASK = """
 import os, psycopg, redis
 print(psycopg.connect(os.environ["DATABASE_URL"]).execute("SELECT 1").fetchone(),
       redis.Redis.from_url(os.environ["REDIS_URL"]).ping())
 """
-# What does not write down anything: it waits for a signal, and has no job.
+# Types that write nothing down: they wait for a signal and have no job.
 SILENT = {"web", "asleep", "stubborn", "hungry", "many", "chain"}
 EACH = {f"{kind} job": 1 for kind in TYPES if kind not in SILENT | {"pool"}}
 EACH |= {"pool parent": 1, "pool child 0": 1, "pool child 1": 1}
@@ -72,13 +72,13 @@ def lines(host, lab, pillar):
 
 
 def begun(host):
-    """Wait until each job has begun, and forget what was told before."""
+    """Wait until each job has begun, and delete what was written down before."""
     wanted = sum(EACH.values()) - 1
     host.sh(f"timeout 60 sh -c 'until [ $(grep -c begins {TOLD}) -ge {wanted} ]; do sleep 0.2; done'; rm {TOLD}")
 
 
 def told(host):
-    """Count what each process wrote down since, by what it was told and how it ended."""
+    """Count the signals and the finished jobs that each process has written down since."""
     said = Counter(line for line in host.sh(f"cat {TOLD}").stdout.splitlines() if not line.endswith("begins"))
     return {
         "told": {who: said[f"{who}: SIGTERM 1"] for who in EACH},
@@ -101,7 +101,7 @@ def log(host, kind, lines=20):
 
 
 def supervisor_dies(host, client):
-    """Kill supervisord while a release waits for a request, once it has told the workers of the one before to end."""
+    """Kill supervisord during a release, after the old workers got SIGTERM and while a request is still in flight."""
     held = threading.Thread(target=lambda: client.session.get(f"{client.base}/held", timeout=120))
     try:
         held.start()
@@ -140,7 +140,7 @@ def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, p
     assert told(host) == ONCE
 
 
-# Whom SIGKILL takes, by the process's launcher.
+# Which process gets SIGKILL, given the PID of the launcher.
 ENDS = {"its parent": "$(pgrep -o -P {})", "its launcher": "{}", "both": "$(pgrep -o -P {}) {}"}
 
 
@@ -148,7 +148,7 @@ ENDS = {"its parent": "$(pgrep -o -P {})", "its launcher": "{}", "both": "$(pgre
 def test_what_a_killed_process_leaves_is_ended_before_it_starts_again(end, host, lines):
     name = program(host, "web")
     host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.1; done'")
-    # Supervisor calls a launcher running that is about to start the process.
+    # supervisor reports RUNNING before the launcher has started the process.
     deadline = time.monotonic() + 30
     while lines.get("/").status_code != 200:
         assert time.monotonic() < deadline, "it does not answer"
@@ -162,10 +162,10 @@ def test_what_a_killed_process_leaves_is_ended_before_it_starts_again(end, host,
         assert time.monotonic() < deadline, "it answers as before"
         time.sleep(0.2)
     assert host.sh(f"ps -o pid= --ppid {before}", check=False).stdout == ""
-    # One end, and no attempt that found the port taken.
+    # The process ended once, and no start failed because the port was taken.
     said = host.run("journalctl", "-q", "-o", "cat", "-t", "supervisord", "--since", f"@{int(started)}").stdout
     assert len(re.findall(f"exited: {re.escape(name)} ", said)) == 1
-    # Or the third of these would be one that keeps dying.
+    # Otherwise the third case would count as a process that keeps dying.
     host.sh("journalctl --rotate -q; journalctl --vacuum-time=1s -q")
     apply(host).changed_nothing()
 
@@ -177,7 +177,7 @@ def others(host):
 
 
 def signalled(host, kind):
-    """Have a process take more than its share; what is handed on to its line is handed on to its program."""
+    """Have a process take more than its share. A signal to its shell is passed on to its program."""
     host.run("supervisorctl", "signal", "USR1", program(host, kind))
 
 
@@ -210,14 +210,14 @@ def test_a_chain_of_processes_that_fork_and_end_ends(host, lines):
     signalled(host, "chain")
     told = f"journalctl -q -o cat --since {begun} -t lines[chain.1] | grep -q killed"
     host.sh(f"timeout 30 sh -c 'until {told}; do sleep 0.2; done'")
-    # One of them was killed; none is left beside the process that was started since.
+    # One of the chain was killed, and none is left beside the newly started process.
     host.sh(f"timeout 30 sh -c 'until supervisorctl status {name} | grep -q RUNNING; do sleep 0.2; done'")
     assert len(host.salt("process.pids", "lines", name.split(".")[1].removeprefix("v"), "chain.1")) <= 4
 
 
 @pytest.fixture
 def holding(host):
-    """A function that has the user of lines hold silent connections, and returns how many it got."""
+    """A function that opens silent connections as the user of lines, and returns how many it got."""
 
     def hold(count, port):
         run = ("systemd-run", "-q", "--collect", "--unit=holding", "-p", "User=lines", "-p", "LimitNOFILE=4096")
@@ -231,7 +231,7 @@ def holding(host):
 @pytest.mark.parametrize("port, allowed", [(5432, 100), (8199, 1000)], ids=["PostgreSQL", "Redis"])
 def test_an_app_that_connects_and_says_nothing_keeps_nobody_out(host, lines, holding, port, allowed):
     assert holding(allowed + 500, port) == allowed
-    # Neither another app, nor the operator, nor the next converge.
+    # Other apps, the operator and the next converge still get in.
     assert host.run("tickets-run", "python", "-c", ASK).stdout == "(1,) True\n"
     assert host.run("runuser", "-u", "postgres", "--", "psql", "-XAtc", "SELECT 1").stdout == "1\n"
     assert Client(host.address, "tickets.localhost").get("/").status_code == 200
@@ -245,7 +245,7 @@ def test_a_supervisor_whose_restart_is_called_off_leaves_no_process(host, lines)
     host.sh(f'timeout 90 sh -c "while {left}; do sleep 0.2; done"')
     host.run("systemctl", "start", "supervisor")
     host.sh("timeout 90 sh -c 'while supervisorctl status | grep -v RUNNING; do sleep 0.5; done'")
-    # A process may run before it listens.
+    # A running process may not listen yet.
     ask = f"curl -sf -o /dev/null -H 'Host: {DOMAIN}' http://127.0.0.1/"
     host.sh(f'timeout 90 sh -c "until {ask}; do sleep 0.5; done"')
 
@@ -263,7 +263,7 @@ def test_clients_that_do_not_read_hold_no_process(host, lines):
             client.connect((host.address, 80))
             client.sendall(f"GET /large HTTP/1.1\r\nHost: {DOMAIN}\r\n\r\n".encode())
             assert client.recv(1)
-        # Twice as many as there are processes that can answer.
+        # Twice as many clients as processes that can answer.
         assert lines.get("/").status_code == 200
 
 

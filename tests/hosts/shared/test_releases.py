@@ -27,17 +27,17 @@ def mirror(host, lab, pillar):
     return Client(host.address, DOMAIN)
 
 
-# The first port of the second of the two slots, of which each release has one.
+# An app has two slots of ports, and each release uses one of them: the first port of the second slot.
 SECOND = MIRROR["port"] + 50
 
 
 def colour_slot(mirror):
-    """Tell whether the release that serves has its ports in the second slot."""
+    """Tell whether the serving release uses the second slot."""
     return mirror.get("/healthz").json()["port"] >= str(SECOND)
 
 
 def served(loads) -> None:
-    """Be sure that each request was answered, and show the load generator's figures."""
+    """Check that every request was answered with 200, and print the load generator's figures."""
     for kind, answers in zip(("keep-alive", "no keep-alive"), loads, strict=True):
         print(f"{kind}: {answers.requests} requests, {answers.statuses}, {answers.errors}, ", end="")
         print(f"p50 {answers.p50} s, p99 {answers.p99} s")
@@ -48,12 +48,12 @@ def served(loads) -> None:
 
 # --- The switch -------------------------------------------------------------------------------------------------------
 
-# The config change ends processes that have outlived their supervisor.
+# The config change comes after supervisor's death: it ends processes that have outlived their supervisor.
 EVENTS = ("the death of supervisor", "a config change", "a new build", "a rollback", "scaling", "another grace")
 EVENTS += ("a reload of nginx", "repairs")
 # The processes of mirror, without its launchers.
 PIDS = "pgrep -u mirror | sort"
-# What is broken by hand of an app that serves, all of it at once, so that it is put right where it is.
+# Breaks everything of a serving app that a converge can mend without a new release.
 BROKEN = """
 cd /srv/apps/mirror
 rm -r builds/*/.venv
@@ -63,7 +63,7 @@ head -c 100 /dev/urandom >$(ls /etc/supervisor/conf.d/mirror.v*.conf)
 echo 'server 127.0.0.1:9;' >/etc/nginx/upstreams/mirror.conf
 chmod -x /usr/local/lib/saltern/process
 """
-# And what only another release can put right.
+# Breaks what only a new release can mend.
 LOST = """
 cd /srv/apps/mirror
 rm -r builds releases
@@ -142,7 +142,7 @@ def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, p
     over = threading.Event()
 
     def switched():
-        """Let the upload end some seconds after the new release serves."""
+        """Let the upload end 12 s after the new release serves."""
         deadline = time.monotonic() + 120
         while colour_slot(mirror) == second and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -169,7 +169,7 @@ def test_what_takes_long_is_answered_by_the_release_that_took_it(host, mirror, p
     assert applied.states["app-release-mirror"]["comment"] == f"v{number + 1} serves\nv{number}: {cut}"
     logged = [line for line in host.salt("release.log", "mirror") if line["event"] == "cut off"]
     assert (logged[-1]["release"], logged[-1]["what"]) == (f"v{number}", cut)
-    # Meanwhile the other processes have ended long ago.
+    # The worker did not wait for those requests: it ended long before web.1.
     ends = {
         name: float(when)
         for when, name in re.findall(
@@ -214,7 +214,7 @@ IMPORTS = "import contextlib\nimport time\n"
 
 
 def with_line(text, line):
-    """Return the module that takes the steps with a line before each; the line may call os."""
+    """Return the module that takes the steps, with a line added before each step; the line may use os."""
     return text.replace(IMPORTS, f"import os\n{IMPORTS}").replace(STEP, line + STEP)
 
 
@@ -255,7 +255,7 @@ def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirr
     module.write_text(text)
     podman("start", host.name)
     host.wait()
-    # The processes of the release that serves start, and no others.
+    # Only the processes of the serving release start.
     alone = f"mirror.v{release()}.conf"
     assert host.sh("ls /etc/supervisor/conf.d | grep ^mirror").stdout.split() == [alone]
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""What leaves the pillar leaves the host, but data: it is kept, closed, listed, and there again when asked for."""
+"""What leaves the pillar leaves the host, except data: it is kept, closed, listed, and back when declared again."""
 
 import json
 import shutil
@@ -26,15 +26,15 @@ MIRROR = {
     "config": {"SECRET": "canary-removal-0123456789"},
 }
 UNITS = {"supervisor-unit", "supervisor-unit-read"}
-# Of the connections each has an equal share.
+# The databases share the connections equally.
 SHARES = {"postgres-attachment-faq", "postgres-attachment-tickets"}
-# Another database is let in to.
+# pg_hba.conf changes when a database comes or goes.
 ACCESS = {"postgres-access", "postgres-access-loaded"}
 
 
 @pytest.fixture(scope="module")
 def mirror(host, lab, pillar):
-    """A client of the app, whose database and Redis instance hold something."""
+    """A client of the app mirror, with data in its database and in its Redis instance."""
     lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     apply(host).succeeded()
@@ -86,7 +86,7 @@ def test_a_database_that_is_attached_no_more_is_closed_and_kept_and_there_again(
 
 def test_an_instance_that_is_attached_no_more_is_stopped_and_kept_and_there_again(host, mirror, pillar):
     both = "redis.call('SET','queued','job') redis.call('SET','other','job')"
-    # It stands in the append-only file as a transaction.
+    # Redis writes it to the append-only file as a transaction.
     redis(host, f'EVAL "{both}" 0')
     pillar.merge(app={"mirror": {"attach": {"REDIS_URL": None}}})
     assert converged(host) == {"app-release-mirror", "redis-retired"} | UNITS
@@ -110,7 +110,7 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
     other = 'psql "$(echo "$DATABASE_URL" | sed s/mirror_new/mirror_data/)" -c "SELECT 1"'
     refused = host.run("mirror-run", "sh", "-c", other, check=False)
     assert "no pg_hba.conf entry" in refused.stderr
-    # It owns another one.
+    # The role owns another database, so that only the database is dropped.
     assert kept(host)["postgres:mirror_data"]["remove"] == "setsid --wait runuser -u postgres -- dropdb mirror_data"
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}})
     assert converged(host) == states | {"postgres-attachment-mirror_data"}
@@ -146,7 +146,7 @@ def test_an_app_has_several_resources_in_parts_and_another_app_reads_one(host, m
     converged(host)
     verify(host, "postgres", "redis")
     own, faqs = environ(host, "mirror", "PGHOST"), environ(host, "faq", "MIRROR_URL")
-    # libpq reads the parts by itself.
+    # libpq reads these variables by itself.
     who = "SELECT current_user || '@' || current_database()"
     assert in_environ(host, own, "psql", "-XAtqc", who).stdout.strip() == "mirror@mirror_archive"
     assert sql(host, who) == "mirror@mirror_data"
@@ -170,12 +170,13 @@ def test_an_app_has_several_resources_in_parts_and_another_app_reads_one(host, m
         assert "permission denied" in read(statement).stderr
     sql(host, "CREATE SCHEMA later; CREATE TABLE later.made AS SELECT 7 AS n")
     assert read("SELECT n FROM later.made").stdout.strip() == "7"
-    # Whole, what it makes is its owner's; and the owner's other database lets it in by the other login alone.
+    # With access ``whole``, the tables that faq makes belong to the owner. This login does not open the owner's other
+    # database.
     assert read("CREATE TABLE made (n int)", "ARCHIVE_URL").returncode == 0
     assert in_environ(host, own, "psql", "-XAtqc", "INSERT INTO made VALUES (1)").returncode == 0
     other = faqs["ARCHIVE_URL"].replace("/mirror_archive", "/mirror_data")
     assert "pg_hba.conf rejects connection" in in_environ(host, faqs, "psql", other, "-c", "SELECT 1").stderr
-    # Its owner cannot go meanwhile.
+    # The owner cannot give the database up while faq attaches it.
     pillar.merge(app={"mirror": {"attach": {"DATABASE_URL": None}}})
     assert apply(host).mistakes == [
         "app.faq.attach.MIRROR_URL.postgres: no app has the database mirror_data as its own; expected one that its app "
@@ -242,11 +243,11 @@ def test_a_password_that_is_replaced_is_valid_until_no_release_has_it(host, mirr
     assert converged(host) == {"app-release-mirror", "postgres-retired", "redis-retired"}
     assert has_both()
     assert host.run("psql", old, "-c", "SELECT 1", check=False).returncode != 0
-    # The one before has today's passwords, not its own.
+    # The earlier release gets today's passwords, not its own.
     host.salt("release.rollback", "mirror")
     assert has_both()
     host.salt("release.unhold", "mirror")
-    # What it needs and is not there any more is named, and nothing moves.
+    # The rollback names the attachment that is gone, and nothing changes.
     pillar.merge(app={"mirror": {"attach": {"REDIS_URL": None}}}, redis={"instances": None})
     converged(host)
     before = pids(host, "mirror.")
@@ -263,7 +264,7 @@ def test_clients_that_do_not_read_take_no_more_memory_than_they_may(host, mirror
     found = json.loads(host.run("mirror-run", "python", "-c", HOG).stdout)
     print(found)
     assert found["ended"] == [7] * 6
-    # Data and clients may have 64 MB each.
+    # Data may take 64 MB and clients 64 MB.
     assert found["most"] < 140 << 20
 
 
@@ -289,7 +290,7 @@ def test_an_app_that_is_renamed_goes_on_where_what_takes_its_place_is_refused(ho
     lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
     assert "app-retired" in converged(host)
-    # A worker is beside them again.
+    # The worker runs again too.
     assert before.items() <= pids(host, "mirror.").items()
 
 
@@ -308,7 +309,7 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     slow.join()
     gone = {"app-retired", "app-limits-retired", "postgres-retired", "redis-retired", "nginx-certificates-retired"}
     assert dry == {"nginx-config", "app-dbus", "app-dbus-read"} | gone | UNITS | SHARES
-    # The request in flight had its answer.
+    # The request in flight was answered.
     assert answers == [200]
     assert mirror.get("/healthz").text == "No app has this domain.\n"
     assert pids(host, "mirror.") == {}
@@ -352,7 +353,7 @@ def test_a_removal_that_was_interrupted_goes_on(host, mirror):
 
 
 def test_an_app_that_is_declared_again_has_its_data(host, mirror, lab, pillar):
-    # Its user is another one.
+    # The app's new user gets another UID.
     host.sh("for name in one two three; do useradd --system filler-$name; done")
     lab.build(ROOT / "tests/apps/mirror", host.python)
     pillar.merge(app={"mirror": MIRROR})
@@ -370,7 +371,7 @@ MOUNTED = "/srv/apps/mirror/tmp/mounted", "/srv/apps/mirror/builds/*/media"
 def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirror, pillar):
     host.run("mirror-run", "sh", "-c", LEAVE)
     host.sh(OTHERS)
-    # Of the next app of this name the first release is v1 too, and has not ended three times.
+    # The next app of this name begins with v1 again, and must not inherit these three ends.
     assert host.sh("readlink /srv/apps/mirror/current").stdout == "releases/1\n"
     for _ in range(3):
         runs = "supervisorctl status mirror.v1.worker.1 | grep -q RUNNING"
@@ -381,7 +382,8 @@ def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirro
     uid = host.sh("id -u mirror").stdout.strip()
     pillar.restore()
     apply(host).succeeded()
-    # Also a directory of the same disk is none of its own where it is mounted, and no link leads root anywhere.
+    # A directory that is mounted in the app's is not deleted, even one of the same disk, and no link leads root
+    # elsewhere.
     assert host.sh(f"cat /root/own/file /root/media/file {' '.join(f'{path}/file' for path in MOUNTED)}").stdout == (
         "mine\n" * 4
     )
@@ -395,7 +397,7 @@ def test_files_of_an_app_are_data_and_its_user_id_is_given_to_nobody(host, mirro
     user = host.sh("getent passwd mirror").stdout.split(":")
     assert (user[2], user[5], user[6].strip()) == (uid, "/nonexistent", "/usr/sbin/nologin")
     found = kept(host)["files:mirror"]
-    # In the builds something was mounted, and in the TMPDIR another user has a file.
+    # builds is kept because of the mount, and tmp because of another user's file.
     directories = [f"/srv/apps/mirror/{name}" for name in ("builds", "home", "tmp")]
     assert found["paths"] == [*directories, "/var/tmp/of-mirror"]
     apply(host).changed_nothing()

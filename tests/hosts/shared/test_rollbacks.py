@@ -29,12 +29,12 @@ def test_a_rollback_restores_the_config_too_and_holds(host, mirror, pillar, rele
     assert host.salt("release.rollback", "mirror") == f"mirror: v{bad - 1} serves and is held; v{bad} was left"
     assert (release(), colour(mirror)) == (bad - 1, "blue")
     assert "ONLY_NEW" not in mirror.get("/environ").json()["environ"]
-    # It holds, and says so plainly.
+    # The hold is reported.
     applied = apply(host).changed_nothing()
     said = applied.states["app-release-mirror"]["comment"]
     what = f"mirror is held at v{bad - 1}, and what the pillar declares does not serve"
     assert re.match(rf"{what}: v{bad} was rolled back by \S+ at \d{{4}}-", said)
-    # Beside what a program reads, and in the report, whatever that shows.
+    # The note follows the JSON that a program reads, and ends the report with any output options.
     assert f"\nnote: {said}\n" in applied.output
     assert applied.states["base-notes"]["warnings"] == [said]
     for options in ([], ["--state-output=terse", "--state-verbose=False", "--no-color"]):
@@ -43,17 +43,17 @@ def test_a_rollback_restores_the_config_too_and_holds(host, mirror, pillar, rele
         assert report.count("is held") == 1
     assert re.search(rf"(?m)^ +v{bad - 1} +serving, held ", host.run("salt-call", "release.list", "mirror").stdout)
     assert colour(mirror) == "blue"
-    # Another config ends the hold.
+    # A changed config ends the hold.
     pillar.merge(app={"mirror": {"config": {"COLOUR": "white"}}})
     apply(host).succeeded()
     assert (release(), colour(mirror)) == (bad + 1, "white")
     assert apply(host).changed_nothing().states["app-release-mirror"]["comment"] == f"v{bad + 1} serves"
-    # The one that was left is not what the next rollback goes to.
+    # The next rollback skips the release that was left.
     host.salt("release.rollback", "mirror")
     assert release() == bad - 1
     host.salt("release.rollback", "mirror", str(bad))
     assert (release(), colour(mirror)) == (bad, "black")
-    # What the pillar asks for is compared with the release that it asked for, however often one goes back.
+    # The hold stays however often one goes back: the pillar is compared with the release that it last made.
     apply(host).changed_nothing()
     assert release() == bad
     host.salt("release.unhold", "mirror")
@@ -70,7 +70,7 @@ def test_a_rollback_across_a_migration_needs_force(host, mirror, new_build, rele
     apply(host).succeeded()
     new_build("with two migrations and more", migrations__0002="# another")
     apply(host).succeeded()
-    # The same migrations: nothing is crossed.
+    # Both releases have the same migrations, so this rollback needs no force.
     host.salt("release.rollback", "mirror")
     assert release() == number + 1
     done = host.run("salt-call", "release.rollback", "mirror", check=False)
@@ -109,7 +109,7 @@ def test_hold_and_unhold(host, mirror, pillar, release):
 
 def test_what_happened_can_be_read_and_no_value_with_it(host, mirror, pillar, release):
     number = release()
-    # As the README has it, they are tables.
+    # By default these commands print tables.
     table = host.run("salt-call", "release.list", "mirror").stdout.splitlines()
     assert table[1].split()[:5] == ["release", "state", "version", "build", "created"]
     assert host.run("salt-call", "release.log", "mirror").stdout.splitlines()[1].split()[:2] == ["time", "who"]
@@ -174,7 +174,7 @@ def test_one_off_processes_run_as_the_app_does(host, mirror):
     assert host.run("mirror-run", check=False).stderr == "usage: mirror-run COMMAND [ARGUMENT ...]\n"
     other = host.run("runuser", "-u", "faq", "--", "mirror-run", "id", check=False)
     assert (other.returncode, other.stderr) == (1, "mirror-run: not root: run it with sudo\n")
-    # With a terminal it has one of its own, and root's is out of its reach; tests/unit/test_terminal.py has more ways.
+    # With a terminal, the command gets one of its own and cannot reach root's; tests/unit/test_terminal.py tries more.
     ways = ("", " | cat", " </dev/null 2>&1 | cat")
     script = "; ".join(["tty", *(f"mirror-run sh -c 'ls -l /proc/self/fd; tty </dev/tty'{way}" for way in ways)])
     roots, shown = host.run("script", "-qec", script, "/dev/null").stdout.split("\n", 1)

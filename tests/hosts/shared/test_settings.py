@@ -1,4 +1,4 @@
-"""Mistakes in the pillar stop a run before anything is touched, with all of them in one message."""
+"""Mistakes in the pillar stop a run before it changes anything, and one message lists them all."""
 
 import pytest
 
