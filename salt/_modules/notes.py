@@ -7,6 +7,7 @@ import sys
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.fleet import drain
 from saltern.host import Host
 from saltern.system import terminal
 
@@ -68,7 +69,7 @@ def of_host(for_a_while=True):
         # Of an app whose config cannot be made its own states say why.
         with contextlib.suppress(CommandExecutionError):
             found += of_app(app)
-    found += drained(hosts, own, __salt__["drain.since"]() if for_a_while else 0)
+    found += drained(hosts, own, drain.since() if for_a_while else 0)
     found += ending(__salt__["certificate.expiring"](), hosts[own]["environment"])
     return terminal.shown(found)
 

@@ -5,6 +5,7 @@ import re
 import watching
 from salt.exceptions import CommandExecutionError
 
+from saltern.fleet import drain as draining
 from saltern.host import Host
 from saltern.tls import site
 from saltern.web import in_flight, tree, workers
@@ -62,7 +63,7 @@ def _drained(addresses):
     """Wait for the requests on app hosts that were drained, and return those that did not end in their time."""
     if not addresses:
         return []
-    limits = __salt__["drain.limits"]()
+    limits = draining.limits(__pillar__["app"])
     left = in_flight.drain(workers.old, addresses, None, limits["requests"], limits["streams"], "drained hosts")
     return in_flight.left_there(left, limits)
 

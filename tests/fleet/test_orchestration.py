@@ -54,3 +54,20 @@ def test_a_mistake_in_the_pillar_of_a_host_stops_it_before_anything_is_touched(m
     assert "Nothing else was touched" in said
     assert "orch-converge-staging1" not in said
     assert "Traceback" not in said
+
+
+SILENT = ["staging1: no answer within 10 s; nothing was touched. Start salt-minion there, and run this again"]
+PLANS = {
+    "converge": {"mistakes": [], "hosts": ["staging1"], "order": [["staging1"]]},
+    "verify": {"mistakes": [], "hosts": ["staging1"], "own": None},
+    "release": {"mistakes": [], "apps": ["staging1"], "batches": [["staging1"]], "proxies": []},
+    "reboot": {"mistakes": SILENT},
+}
+
+
+@pytest.mark.parametrize("name, expected", PLANS.items(), ids=PLANS)
+def test_a_plan_can_be_looked_at_before_it_is_carried_out(master, name, expected):
+    asked = {"environment": "staging"} | ({"app": "tickets"} if name == "release" else {})
+    done = master.salt_run_cli().run("salt.cmd", f"fleet.{name}", json.dumps(asked), _timeout=180)
+    assert done.returncode == 0
+    assert {word: done.data[word] for word in expected} == expected

@@ -15,7 +15,6 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree_states, dunders, mo
     (tmp_path / "peers").mkdir()
     (tmp_path / "peers/shop.conf").write_text(peers.written(site()))
     waited = []
-    salt = {"drain.limits": lambda: {"requests": 90, "streams": 5}}
     monkeypatch.setattr(certificates, "snippets", lambda _: {})
     monkeypatch.setattr(tree, "rendered", lambda *_: {"peers/shop.conf": peers.written(now)})
     monkeypatch.setattr(tree, "promote", lambda *_: {})
@@ -29,7 +28,8 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree_states, dunders, mo
 
     monkeypatch.setattr(in_flight, "drain", drain)
     pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}, "peers": {}}}
-    dunders(nginx_tree_states, salt=salt, pillar=pillar, opts={"test": True})
+    pillar["app"] = {"shop": {"in_flight": {"requests": 90, "streams": 5}}}
+    dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": True})
     assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)
     assert waited == []
     dunders(nginx_tree_states, opts={"test": False})

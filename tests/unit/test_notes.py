@@ -3,6 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.fleet import drain
 from saltern.releases import plan
 
 ROLLED = {"release": 1, "from": 2, "until": "another", "time": "12:00", "who": "ann", "declared": False}
@@ -78,9 +79,9 @@ def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes,
         return ROLLED if app == "faq" else {}
 
     monkeypatch.setattr(plan, "held", held)
-    salt = {"drain.since": lambda: 1_700_000_000, "certificate.expiring": dict}
+    monkeypatch.setattr(drain, "since", lambda: 1_700_000_000)
     pillar = {"hosts": HOSTS, "app": dict.fromkeys(["broken", "faq", "shop"])}
-    dunders(notes, salt=salt, pillar=pillar, opts={"id": "app2"})
+    dunders(notes, salt={"certificate.expiring": dict}, pillar=pillar, opts={"id": "app2"})
     assert notes.of_host() == [HOLDS["a rollback"][1], AWHILE]
     assert notes.of_host(for_a_while=False) == [HOLDS["a rollback"][1]]
 

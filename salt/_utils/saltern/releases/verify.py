@@ -8,6 +8,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import config
+from saltern.fleet import drain
 from saltern.host import Host
 from saltern.releases import ends, plan, steps, store, supervisor
 from saltern.releases.errors import errors_in
@@ -65,7 +66,7 @@ def _errors(host: Host, app: str, number: int) -> list[str]:
     They count since the processes were started, or since the host was drained, where that is later.
     """
     up = max((one["up"] for one in supervisor.info(app, number).values()), default=0)
-    since = max(time.time() - up - 1, host.ask("drain.since"))
+    since = max(time.time() - up - 1, drain.since())
     own = [f"_UID={pwd.getpwnam(app).pw_uid}"]
     lines = journal.texts(journal.lines(host.run, own, raw=True, since=f"@{int(since)}", lines=LOG_READ))
     return errors_in(lines)

@@ -1,10 +1,12 @@
-"""Which hosts get requests that should not."""
+"""Draining: which hosts get requests that should not, and what becomes of a drained host."""
 
 import re
 
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.fleet import drain
+from saltern.host import Host
 from saltern.releases import store
 from saltern.web import in_flight, tree, workers
 
@@ -27,12 +29,12 @@ DRAINED = OUT.replace("app2 is out", "app2 is drained is out")
         (SERVING, ["app9"], False, {}),
     ],
 )
-def test_who_gets_requests(drain, text, hosts, out, expected):
+def test_who_gets_requests(text, hosts, out, expected):
     assert drain.contrary({"tickets": text}, hosts, out) == expected
 
 
 @pytest.mark.parametrize("age, is_over", [(1, True), (-1, False)])
-def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, dunders, monkeypatch, tmp_path, age, is_over):
+def test_a_host_is_out_when_nginx_has_read_that_it_is(monkeypatch, tmp_path, age, is_over):
     (tmp_path / "peers").mkdir()
     path = tmp_path / "peers/tickets.conf"
     path.write_text(OUT)
@@ -48,20 +50,20 @@ def test_a_host_is_out_when_nginx_has_read_that_it_is(drain, dunders, monkeypatc
     monkeypatch.setattr(workers, "old", lambda: [7])
     drains = {"tickets": {"requests": 90, "streams": 5}, "faq": {"requests": 60, "streams": 9}}
     pillar = {"app": {app: {"in_flight": limits} for app, limits in drains.items()}}
-    dunders(drain, salt={}, opts={"id": "proxy1"}, pillar=pillar)
+    proxy = Host.of({}, pillar, {"id": "proxy1"})
     monkeypatch.setattr(tree, "ROOT", str(tmp_path))
     monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))
     monkeypatch.setattr(workers, "_workers", lambda: {1: "nginx: worker process"})
     monkeypatch.setattr(workers, "_started", lambda _: written + age)
     if is_over:
-        assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(["app2"]))
+        assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(proxy, ["app2"]))
         assert waited == [(["10.0.0.2:8100"], None, 90, 9, "app2")]
     else:
         with pytest.raises(CommandExecutionError, match=r"proxy1 still sends .*nginx has not read"):
-            drain.wait(["app2"], timeout=0.3)
+            drain.wait(proxy, ["app2"], timeout=0.3)
 
 
-def test_a_file_that_is_just_written_is_no_site(drain, monkeypatch, tmp_path):
+def test_a_file_that_is_just_written_is_no_site(monkeypatch, tmp_path):
     monkeypatch.setattr(drain, "PEERS", str(tmp_path))
     for name in ("tickets.conf", "tickets.conf.new"):
         (tmp_path / name).write_text(SERVING)
@@ -69,7 +71,7 @@ def test_a_file_that_is_just_written_is_no_site(drain, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def releases(drain, dunders, monkeypatch, tmp_path):
+def releases(monkeypatch, tmp_path):
     """Which release serves, by app, on a host that is not drained."""
     found = {"faq": 3, "tickets": 7}
     monkeypatch.setattr(drain, "MARK", str(tmp_path / "mark"))
@@ -77,32 +79,32 @@ def releases(drain, dunders, monkeypatch, tmp_path):
     monkeypatch.setattr(store, "current", found.get)
     monkeypatch.setattr(store, "created", lambda app, number: found.get("created", 1_700_000_000.0))
     salt = {"saltutil.is_running": lambda fun: found.get(fun, [])}
-    dunders(drain, pillar=pillar, opts={"id": "app1"}, salt=salt)
+    found["host"] = Host.of(salt, pillar, {"id": "app1"})
     return found
 
 
-def test_a_host_that_is_as_it_was_is_put_back(drain, releases):
-    assert drain.undo() == "takes requests"
-    assert drain.begin() == "takes no requests"
-    assert drain.begin() == "takes no requests already"
-    assert drain.undo() == "takes requests again, with the releases from before"
+def test_a_host_that_is_as_it_was_is_put_back(releases):
+    assert drain.undo(releases["host"]) == "takes requests"
+    assert drain.begin(releases["host"]) == "takes no requests"
+    assert drain.begin(releases["host"]) == "takes no requests already"
+    assert drain.undo(releases["host"]) == "takes requests again, with the releases from before"
     assert not drain.is_drained()
 
 
 @pytest.mark.parametrize("run", ["state.*", "release.*"])
-def test_a_host_whose_run_goes_on_stays_out(drain, releases, run):
-    drain.begin()
+def test_a_host_whose_run_goes_on_stays_out(releases, run):
+    drain.begin(releases["host"])
     releases[run] = [{"pid": 1}]
-    assert drain.undo().startswith("takes no requests, and its run is still under way")
+    assert drain.undo(releases["host"]).startswith("takes no requests, and its run is still under way")
     assert drain.is_drained()
 
 
 @pytest.mark.parametrize("other", [{"faq": 4}, {"created": 1_700_000_100.0}], ids=["number", "release of that number"])
-def test_a_host_with_another_release_stays_out_until_somebody_puts_it_back(drain, releases, other):
-    drain.begin()
+def test_a_host_with_another_release_stays_out_until_somebody_puts_it_back(releases, other):
+    drain.begin(releases["host"])
     releases |= other
     # Drained a second time, by the next attempt, it is still known what served when all was well.
-    drain.begin()
-    assert drain.undo() == "takes no requests; drain.end has it take them as it is"
+    drain.begin(releases["host"])
+    assert drain.undo(releases["host"]) == "takes no requests; drain.end has it take them as it is"
     assert drain.is_drained()
     assert (drain.end(), drain.end()) == ("takes requests again", "takes requests already")
