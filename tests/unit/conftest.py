@@ -29,7 +29,7 @@ def module(path):
     def loaded():
         spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
         it = importlib.util.module_from_spec(spec)
-        # As Salt does while it loads a module, which may share something with those beside it.
+        # Salt does this while it loads a module, since modules of a directory may share state.
         beside = str((ROOT / path).parent)
         sys.path.append(beside)
         try:

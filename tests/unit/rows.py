@@ -4,5 +4,5 @@ ALL = ["database", "cache", "app", "proxy"]
 
 
 def host(*roles, environment="dev", address="10.0.0.1"):
-    """Return a row: of a host with all roles, where none is given."""
+    """Return the row of a host; without roles it has all of them."""
     return {"environment": environment, "roles": list(roles or ALL), "address": address}

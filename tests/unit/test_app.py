@@ -1,6 +1,6 @@
 """Apps that are no longer declared, and the data that is kept of them.
 
-That all of an app goes is asked of whole hosts, in the converge tests.
+The tests of whole hosts, tests/hosts, check that all of an app is removed.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from saltern.system.sizes import size_of
 
 @pytest.fixture
 def orphaned(app, kept, dunders, monkeypatch, tmp_path):
-    """``app.orphans`` where PostgreSQL has these databases of ours; Redis's directory is given too."""
+    """``app.orphans`` on a host with these databases and this directory of Redis."""
     monkeypatch.setattr(redis, "DATA", str(tmp_path))
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "notes"))
     monkeypatch.setattr(kept, "BEFORE", {"redis": str(tmp_path)})
@@ -55,7 +55,7 @@ def test_where_nothing_is_kept_it_says_so(orphaned):
     (directory / "faq.rdb").write_text("data of an instance that is attached, or nobody's")
     nothing = {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
     assert orphans() == nothing
-    # It is closed by the next converge, and is not kept until then.
+    # The next converge closes it; until then it does not count as kept.
     assert orphans(DATABASE | {"since": None}) == nothing
 
 
@@ -130,7 +130,7 @@ SHOP = pwd.struct_passwd(("shop", "x", 4_000_000, 4_000_000, "", "/srv/apps/shop
 
 @pytest.fixture
 def leaving(app, kept, dunders, monkeypatch, tmp_path):
-    """A function that lets an app's user go, whose files these are; it returns what was done, and what is noted."""
+    """A function that removes an app's user with these files; it returns what was done and noted."""
     monkeypatch.setattr(app, "ROOT", str(tmp_path / "apps"))
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "notes"))
     (tmp_path / "apps/shop/home").mkdir(parents=True)
@@ -170,7 +170,7 @@ def test_files_that_are_kept_are_listed_with_the_command_that_removes_them(leavi
     let_go([str(home)])
     found = {"shop": SHOP}
     monkeypatch.setattr(app.pwd, "getpwnam", found.__getitem__)
-    # Declared again, it has its files again.
+    # An app that is declared again gets its files back.
     assert app._homes() == {}
     found["shop"] = pwd.struct_passwd((*SHOP[:5], "/nonexistent", SHOP[6]))
     listed = app._homes()["files:shop"]
@@ -202,18 +202,18 @@ def test_many_files_of_a_directory_are_counted(leaving, app, monkeypatch):
     assert listed["paths"] == [f"{directory}/photo", f"{directory}/many/: 500 files and directories"]
 
 
-# Of no user, and of no other run of these tests on this machine, which may have left its directories.
+# An id that no user has, and no earlier run of these tests, which may have left directories behind.
 NOBODY = 5_000_000 + os.getpid()
 
 
 def test_all_disks_are_looked_at_for_a_users_files(app, tmp_path):
-    # Of no other test either.
+    # And an id that no other test uses.
     owner = NOBODY + 10_000_000
     (tmp_path / "of nobody").mkdir()
     (tmp_path / "of nobody/inside").write_text("")
     for path in (tmp_path / "of nobody/inside", tmp_path / "of nobody"):
         os.chown(path, owner, owner)
-    # A file of another user that its group may read would be another app's with the group's id.
+    # A file with the app's group counts too: the next app with the group's id could read it.
     (tmp_path / "of its group").write_text("")
     os.chown(tmp_path / "of its group", 0, owner)
     assert app._files(owner, owner) == [str(tmp_path / "of its group"), str(tmp_path / "of nobody")]
@@ -243,7 +243,7 @@ def test_memory_queues_and_semaphores_of_an_app_go_with_it(app, monkeypatch):
     child = os.fork()
     if not child:
         os.setuid(uid)
-        # Of no key, and for all to read and write.
+        # Without a key, and open for all to read and write.
         for make, given in ((libc.shmget, (0, 4096)), (libc.semget, (0, 1)), (libc.msgget, (0,))):
             make(*given, 0o666)
         os._exit(0)
@@ -270,13 +270,13 @@ def test_directories_however_deep_are_removed_and_counted(app, tmp_path):
 
 @pytest.fixture
 def erasing(leaving, app, dunders, monkeypatch, tmp_path):
-    """``app.erase`` of shop, whose files are kept; its user's ids are nobody's."""
+    """``app.erase`` of shop, whose files are kept; its user and group ids belong to nobody else."""
     let_go, directory = leaving
     user = pwd.struct_passwd(("shop", "x", NOBODY, NOBODY, "", "/nonexistent", "/usr/sbin/nologin"))
     let_go([str(directory / "apps/shop/home")])
     noted = {"app": "shop", "uid": NOBODY, "since": None}
     monkeypatch.undo()
-    # All disks are looked at elsewhere.
+    # Another test covers the search of all disks.
     monkeypatch.setattr(app.deletion, "mounts", lambda: {str(directory): "ext4"})
     monkeypatch.setattr(app, "ROOT", str(directory / "apps"))
     monkeypatch.setattr(app.pwd, "getpwnam", {"shop": user}.__getitem__)

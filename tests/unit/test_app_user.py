@@ -1,4 +1,4 @@
-"""An app's user has no other owner, but the app that it was kept for."""
+"""The user of an app belongs to that app, or was kept for it."""
 
 import pwd
 

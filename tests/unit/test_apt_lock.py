@@ -16,7 +16,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def lock(tmp_path):
-    """A lock that nobody holds, and a function that starts a process which does."""
+    """A free lock, and a function that starts a process that holds it."""
     path = tmp_path / "lock-frontend"
     path.touch()
     started = []

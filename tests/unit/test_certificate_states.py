@@ -27,7 +27,7 @@ def test_a_bundle_that_could_not_be_made_is_made_by_the_next_run(certificate_sta
     made = ask("bundled")
     assert (made["result"], made["changes"] != {}, bundle.read_text()) == (True, True, "public\nown\n")
     assert ask("bundled")["changes"] == ask("mod_watch")["changes"] == {}
-    # One that is gone leaves a link, as update-ca-certificates does.
+    # An authority that is gone leaves a dangling link, as update-ca-certificates makes them.
     (bundle.parent / "own.pem").symlink_to(directory / "own.crt")
     (directory / "own.crt").unlink()
     assert ask("bundled")["changes"] != {}

@@ -21,7 +21,7 @@ ENDS = {
 
 @pytest.fixture
 def run():
-    """A function that has a command raise an error, or none. The test's own signal handler stays."""
+    """A function that runs a command that raises an error or none. The test's own signal handler stays."""
     before = signal.getsignal(signal.SIGTERM)
 
     def call(error, interrupted="interrupted"):

@@ -1,4 +1,4 @@
-"""Drift: what a dry run says, told in one line, by the states' IDs alone."""
+"""Drift: one line tells the result of a dry run, with the states' IDs alone."""
 
 import datetime
 import json
@@ -109,7 +109,7 @@ def test_what_was_found_is_one_line_and_a_result(drift_script, said, result, lin
 
 @pytest.fixture
 def asked(drift_script, monkeypatch):
-    """``drift.asked`` with a clock of its own and these answers; it returns the answer and how many were used."""
+    """``drift.asked`` with a fake clock and these answers; it returns its answer and how many it used."""
 
     def ask(*answers):
         given = iter(answers)
@@ -180,7 +180,7 @@ def test_the_status_is_a_file_that_everybody_may_read(drift_script, monkeypatch,
 
 @pytest.fixture
 def timer(drift_timer, dunders, monkeypatch, tmp_path):
-    """``drift_timer.switched`` on a host whose timer is as given; what is done to it is noted."""
+    """``drift_timer.switched`` on a host with a timer in this state; what it does is recorded."""
     status = tmp_path / "drift.json"
 
     def run(enabled, running, test=False, works=True):
@@ -196,7 +196,7 @@ def timer(drift_timer, dunders, monkeypatch, tmp_path):
 
 SWITCHES = {
     "on": (True, False, ["enable saltern-drift.timer", "start saltern-drift.timer"]),
-    # With what it has started, which would write its status yet.
+    # The service's run is stopped too, or it would still write its status.
     "off": (False, True, ["stop saltern-drift.timer", "disable saltern-drift.timer", "stop saltern-drift.service"]),
     "on already": (True, True, []),
     "off already": (False, False, []),

@@ -1,4 +1,4 @@
-"""The environments: which there are, and whose hosts are thrown away."""
+"""The environments: their names, and which are ephemeral."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from saltern import environments
 
 @pytest.fixture
 def roots(tmp_path):
-    """A pillar of two directories, the first of which comes before the other."""
+    """A pillar of two directories; a file of the first hides the same file of the second."""
     files = {
         "own/environments/qa.sls": "app: {}\n",
         "own/environments/dev.sls": "# ephemeral: True\nephemeral: True  # thrown away\n",

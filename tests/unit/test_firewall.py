@@ -1,4 +1,4 @@
-"""The firewall: what is open to whom, how nft is told, and whom new rules would shut out."""
+"""The firewall: what is open to whom, the text for nft, and who would be shut out by new rules."""
 
 import pytest
 
@@ -30,7 +30,7 @@ OPEN = {
     "web2": [SSH, "tcp 8100 app faq: 10.0.0.4/32 10.0.0.17/32", "tcp 8000 app shop: 10.0.0.17/32"],
     "db": [SSH, "tcp 5432 postgres: 10.0.0.4/32 10.0.0.6/32"],
     "cache": [SSH, "tcp 8099 redis shop: 10.0.0.4/32 10.0.0.6/32"],
-    # With all roles, and nobody else in its environment.
+    # It has all roles and is alone in its environment.
     "all": [SSH, "tcp 80 http: 0.0.0.0/0 ::/0", "tcp 443 https: 0.0.0.0/0 ::/0"],
     "elsewhere": [SSH, "tcp 80 http: 0.0.0.0/0 ::/0", "tcp 443 https: 0.0.0.0/0 ::/0"],
 }
@@ -38,7 +38,7 @@ OPEN = {
 
 @pytest.fixture(scope="session")
 def opened(settings, schemas):
-    """Return a function that tells what is open on a host, in a line each."""
+    """Return a function that lists a host's openings, one a line."""
 
     def lines(minion_id, **declared):
         assert settings.check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
@@ -134,7 +134,7 @@ def test_a_network_that_is_none_is_told_by_path(settings, schemas, network):
         "ssh": ["192.0.2.0/24", network],
         "allow": {"metrics": {"port": 1, "networks": [network]}},
     }
-    # What follows is for networks that look like some.
+    # The following are networks only by their looks.
     assert settings.check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
     found = firewall.mistakes(declared)
     if not MISTAKES[network]:

@@ -1,4 +1,4 @@
-"""What one host knows of its attachments: the passwords that it derives, and those that it is given."""
+"""What a host knows of its attachments: passwords that it derives, and passwords that the pillar gives it."""
 
 import pytest
 from salt.exceptions import CommandExecutionError

@@ -51,7 +51,7 @@ def test_each_module_of_hosts_says_by_its_directory_whose_hosts_it_asks():
     assert sorted(path.name for path in (ROOT / "tests/hosts").glob("test_*")) == []
 
 
-# What would be a second list of environments, or of Debians, or knows one environment by its name.
+# Text that would be a second list of environments or Debians, or that names one environment.
 LISTS = re.compile(
     r"staging\W{1,9}production|production\W{1,9}staging"
     r"|bookworm\W.{0,15}trixie|trixie\W.{0,15}bookworm"
@@ -70,7 +70,7 @@ def test_environments_and_debians_are_listed_in_one_place():
     assert found == []
 
 
-# What else says for itself that a file is on the disk, and why it is none of the package's writing.
+# The other files that call fsync, and why each does not use the package's function.
 WRITERS = {
     "salt/_utils/saltern/system/files.py": "the one way",
     "salt/_utils/saltern/builds/description.py": "stays the same file, so that no time of its directory changes",

@@ -1,4 +1,4 @@
-"""The inventory: who is who, and what cannot be."""
+"""The inventory: what a host knows of the others, and mistakes in it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Notes of data that is kept lie where root alone writes; what lies where they were before is read with care."""
+"""Notes of kept data lie where only root writes; notes at their former place are read with care."""
 
 import os
 
@@ -9,7 +9,7 @@ NOTE = '{"app": "shop", "since": "2026-01-02T03:04:05+00:00"}'
 
 @pytest.fixture
 def notes(kept, monkeypatch, tmp_path):
-    """The module, whose directories are these: root's, and a service's."""
+    """The module with its two directories: root's own, and a service's."""
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "roots"))
     monkeypatch.setattr(kept, "BEFORE", {"redis": str(tmp_path / "redis")})
     (tmp_path / "redis").mkdir()

@@ -8,7 +8,7 @@ from lab import journal
 from lab.podman import LabError
 
 PASSWD = "root:x:0:0::/root:/bin/sh\ntickets:x:901:901::/srv/apps/tickets:/bin/sh\nfaq:x:902:902::/srv/apps/faq:\n"
-# What supervisor's configuration has of the apps' processes.
+# The lines of supervisor's configuration that name the apps' processes.
 PROGRAMS = "[program:faq.v1.web.1]\n[program:tickets.v3.web.1]\n[program:tickets.v3.web.2]\n"
 PROGRAMS += "[program:tickets.v3.worker.1]\n"
 
@@ -27,7 +27,7 @@ ENTRIES = [
     entry("faq[web.1]", "902", "four"),
     entry("faq[release]", "902", "five"),
     entry("supervisord", "0", "six", **SUPERVISOR_UNIT),
-    # Under names that are not theirs.
+    # Written under foreign names.
     entry("faq[web.1]", "901", "seven"),
     entry("supervisord", "901", "eight", **SUPERVISOR_UNIT),
     entry("tickets[web.1]", "1000", "nine"),
@@ -40,7 +40,7 @@ ENTRIES = [
 
 @pytest.fixture
 def reader():
-    """A function that returns what reads a host's journal, with the apps tickets and faq on it."""
+    """A function that returns a reader of the journal of a host with the apps tickets and faq."""
 
     def read(app=None, process=None):
         host = types.SimpleNamespace(id="dev", run=lambda *argv: types.SimpleNamespace(stdout=PASSWD))

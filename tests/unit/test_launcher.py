@@ -43,7 +43,7 @@ HOSTILE = {
 
 @pytest.fixture
 def release(tmp_path):
-    """A release's directory with a config that is hard to keep."""
+    """A release's directory with config values that are easily damaged."""
     config = tmp_path / "env"
     config.mkdir()
     for name, value in HOSTILE.items():
@@ -87,7 +87,7 @@ def test_the_shell_hands_every_byte_on_and_nothing_of_supervisors_own(release):
         check=True,
     )
     found = dict(entry.split(b"=", 1) for entry in done.stdout.rstrip(b"\0").split(b"\0"))
-    # dash says where it is, whatever it was told.
+    # dash sets PWD itself.
     found.pop(b"PWD", None)
     assert found == EXPECTED | OWN | DEFAULTS | {b"PORT": b"8101"}
 
@@ -161,7 +161,7 @@ def test_a_one_off_commands_line_is_in_no_description(launcher, monkeypatch):
     monkeypatch.setattr(launcher.command.os, "execvp", lambda program, words: became.extend(words) or sys.exit())
     with pytest.raises(SystemExit):
         launcher.command.run("my-shop", "python", "manage.py", "--token=secret")
-    # What systemd shows, in place of the command.
+    # systemd shows this description in place of the command.
     assert "--description=my-shop-run" in became[: became.index("--")]
 
 
@@ -224,5 +224,5 @@ def test_a_start_imports_nothing_that_takes_long():
         "print(*sorted(name for name in set(sys.modules) - before if 'launcher' not in name))"
     )
     done = subprocess.run([sys.executable, "-ISBc", code, str(FILES)], capture_output=True, text=True, check=True)
-    # Each of these takes longer than all of the launcher.
+    # Each of these takes longer to import than the whole launcher.
     assert not {"contextlib", "ctypes", "enum", "json", "re", "signal", "socket", "subprocess"} & {*done.stdout.split()}

@@ -1,4 +1,4 @@
-"""What the launcher ends: whom a signal is for, what is there, and how an end is waited for."""
+"""How the launcher ends processes: which ones get a signal, which ones still run, and how long it waits."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ NULL, PIPE = "/dev/null", "pipe:[1]"
 
 @pytest.fixture
 def tree(launcher):
-    """A function that makes processes: of (PID, parent, program, what is said of it otherwise)."""
+    """A function that makes processes, each from (PID, parent, program, further fields)."""
 
     def make(*rows):
         made = [launcher.ending.Process(pid, parent, name, stdin=PIPE) for pid, parent, name, _ in rows]
@@ -25,7 +25,7 @@ def tree(launcher):
 
 
 TERM = {"caught": 1 << 14}
-# What a line has started, and by PID whom SIGTERM is for: shells first, then programs.
+# The processes that a line has started, and the PIDs that get SIGTERM: shells first, then programs.
 LINES = {
     "exec cmd": ([(2, 1, "python3.11", {})], [2]),
     "a program's children are its own": ([(2, 1, "gunicorn", {}), (3, 2, "gunicorn", {}), (4, 2, "sh", {})], [2]),
@@ -66,7 +66,7 @@ def test_sigterm_goes_once_to_what_a_line_has_started(launcher, tree, rows, expe
     assert [process.pid for process in [*shells, *programs]] == expected
 
 
-# Its first thread ends, the other one goes on.
+# The first thread ends and another one goes on.
 HEADLESS = """
 import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(60,)).start()
@@ -77,7 +77,7 @@ ctypes.CDLL(None).pthread_exit(None)
 
 @pytest.fixture
 def run():
-    """A function that runs Python's code as a process, and returns that once it has said a line."""
+    """A function that runs Python code as a process, and returns the process once it has printed a line."""
     running = []
 
     def start(code):
@@ -115,7 +115,7 @@ def test_a_chain_of_processes_that_fork_and_end_does_not_look_like_none(launcher
     process = run("print(flush=True); input()")
     with subprocess.Popen(["true"]) as ended:
         pass
-    # What is read of the control group at each look.
+    # The PIDs in the control group at each look.
     reads = []
     monkeypatch.setattr(launcher.scope.Scope, "pids", lambda self: reads.pop(0))
     reads[:] = [[ended.pid], [ended.pid, process.pid]]
@@ -127,7 +127,7 @@ def test_a_chain_of_processes_that_fork_and_end_does_not_look_like_none(launcher
 
 
 class Within:
-    """A scope with one process, whatever its control group."""
+    """A scope that has one process, whatever its control group says."""
 
     number, process, log = 3, "web.1", 2
 
@@ -182,5 +182,5 @@ def test_a_signal_is_for_a_process_of_the_scope_alone(launcher, run, monkeypatch
         scope.below = file.readline().rstrip("\n").split("/", 1)[1]
     scope.send(process.pid, signal.SIGKILL)
     assert process.wait(10) == -signal.SIGKILL
-    # It has ended.
+    # The process has ended.
     scope.send(process.pid, signal.SIGKILL)

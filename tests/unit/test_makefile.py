@@ -1,4 +1,4 @@
-"""The Makefile's variables: each target has those that it takes, and refuses all others before it does anything."""
+"""The Makefile's variables: each target takes its own and refuses all others before it does anything."""
 
 import os
 import re
@@ -13,7 +13,7 @@ ENVIRONMENT = f"ENV: missing; expected the environment whose secrets are meant, 
 
 
 def make(*arguments, **environ):
-    """Return the exit code of ``make -n``, what it would run, and what it says."""
+    """Return the exit code of ``make -n``, the commands that it would run, and its errors."""
     environ = {name: value for name, value in os.environ.items() if name not in ("ENV", "SUITE", "MAKEFLAGS")} | environ
     command = ["make", "-n", "--no-print-directory", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Whose key a master accepts."""
+"""Which minions' keys a master accepts."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""nginx's tree as a state: what it waits for, and what it tells."""
+"""The state of nginx's tree: what it waits for, and what it reports."""
 
 import pytest
 from salt.exceptions import CommandExecutionError

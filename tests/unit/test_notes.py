@@ -93,7 +93,7 @@ def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes,
         ({"outputter_dirs": ["ours"], "output": "highstate"}, True),
         ({"outputter_dirs": ["ours"], "output": "json"}, False),
         ({"outputter_dirs": ["ours"], "output": "quiet"}, False),
-        # A host that was bootstrapped before there was one.
+        # A host that was bootstrapped before this existed.
         ({}, False),
     ],
 )

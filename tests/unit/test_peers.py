@@ -1,4 +1,4 @@
-"""Who is out: what saltern-peers decides from the answers of the app hosts, and how it asks them."""
+"""Which app hosts are out: how saltern-peers asks them, and what it decides from their answers."""
 
 import asyncio
 import contextlib
@@ -10,9 +10,9 @@ from saltern.system import systemd
 
 
 def records(peers_script, **answers):
-    """Return a record for each host, after answers.
+    """Return each host's record after a row of answers.
 
-    ``.`` is a good one, ``x`` a bad one, and ``d`` that it is drained; ``-`` in front is out.
+    ``.`` is a good answer, ``x`` a bad one, ``d`` says that the host is drained; a leading ``-`` means out.
     """
     found = {}
     for name, said in answers.items():

@@ -1,4 +1,4 @@
-"""Places: what a service takes beyond what its apps may use, and what one app can hold of it."""
+"""Places: the connections that a service takes beyond those of its apps, and how many one app can hold."""
 
 import pytest
 
@@ -15,12 +15,12 @@ HOSTS = {
 }
 
 
-# No host provides other services.
+# No host has other services.
 NOWHERE = {service.role: [] for service in services.resources()}
 
 
 def bounds(schemas, minion_id, peers):
-    """Return the bounds of a host in a line each, and the places."""
+    """Return a host's limits, one a line, and its places."""
     settings = {kind: with_defaults(schemas[kind], {}) for kind in services.formulas()} | {
         "postgres": {"max_connections": 100},
         "redis": {
@@ -62,7 +62,7 @@ MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
         ),
         # No app runs there.
         ("db", MANY, []),
-        # Nobody provides them.
+        # No host provides them.
         ("web1", {"app": ["web1"], "database": [], "cache": []}, []),
     ],
     ids=["all on one host", "an app host", "a database host", "without services"],

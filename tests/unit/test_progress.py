@@ -11,7 +11,7 @@ EXECUTES = "Executing state %s.%s for [%s]"
 
 @pytest.fixture
 def progress(progress_handler):
-    """A handler that writes to a text."""
+    """A log handler that writes into a string."""
     return progress_handler.Progress(io.StringIO())
 
 

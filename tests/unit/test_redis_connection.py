@@ -1,4 +1,4 @@
-"""Connections to Redis: which certificate is served, how it is told of another one, and who is connected."""
+"""Connections to Redis: the served certificate, how Redis loads another one, and who is connected."""
 
 import contextlib
 import datetime
@@ -28,7 +28,7 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture
 def server(pairs):
-    """A TLS server that answers each of the given lines to what it reads; it yields its port and what it has read."""
+    """A TLS server that answers with the given lines; it yields its port and the text that it has read."""
 
     @contextlib.contextmanager
     def serve(*answers):
@@ -48,7 +48,7 @@ def server(pairs):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             threading.Thread(target=answer, args=(listener,), daemon=True).start()
             yield listener.getsockname()[1], read
-            # Closed alone it would go on for the thread that waits in it.
+            # Closing alone would not wake the thread that waits on it.
             listener.shutdown(socket.SHUT_RDWR)
 
     return serve

@@ -1,4 +1,4 @@
-"""Redis instances that no app attaches any more, and whose the data is that they leave."""
+"""Redis instances that no app attaches any more, and whose data they leave."""
 
 import datetime
 import grp
@@ -16,11 +16,11 @@ CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Salte
 
 @pytest.fixture
 def directory(tmp_path, kept, monkeypatch):
-    """A directory with the configuration of two instances of ours, of Debian's own and of somebody else's."""
+    """A directory with the configuration of two of our instances, of Debian's own and of somebody else's."""
     (tmp_path / "data/redis").mkdir(parents=True)
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "data"))
     monkeypatch.setattr(kept, "BEFORE", {})
-    # One of them from before there was TLS.
+    # One was written before Redis had TLS here.
     for name, port in (("jobs", "port 0\ntls-port 8199"), ("shop", "port 8299")):
         (tmp_path / f"redis-{name}.conf").write_text(CONFIG.format(name, port))
     (tmp_path / "redis.conf").write_text("port 6379\n")
@@ -30,7 +30,7 @@ def directory(tmp_path, kept, monkeypatch):
 
 @pytest.fixture
 def run(redis_instance, redis_data, kept, dunders, directory):
-    """A function that runs a state; it returns the answer, what was asked of systemd, and what is there."""
+    """A function that runs a state; it returns the answer, the questions to systemd, and the files."""
 
     def run(function, *arguments, test=False, stops=True, users=(), remote=()):
         asked = []
@@ -57,7 +57,7 @@ def run(redis_instance, redis_data, kept, dunders, directory):
 
 @pytest.fixture
 def retired(run, directory):
-    """``redis_instance.retired`` with the instances that are attached."""
+    """``redis_instance.retired`` with these attached instances."""
     return lambda *instances, **options: run("retired", str(directory), list(instances), **options)
 
 
@@ -156,7 +156,7 @@ def digest(password):
 
 @pytest.fixture
 def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monkeypatch):
-    """An instance of the app shop and its file of users: a function that gives the password and runs a state."""
+    """A function that sets the password of shop's instance and runs a state; and the instance's file of users."""
     monkeypatch.setattr(redis_instance, "USERS", str(tmp_path / "users"))
     monkeypatch.setattr(redis_instance.grp, "getgrnam", lambda name: grp.getgrgid(os.getgid()))
     monkeypatch.setattr(redis_instance.os, "fchown", lambda *arguments: None)
@@ -167,7 +167,7 @@ def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monke
             admits.update({user: [words[1][1:]] for user, *words in rules})
             asked.append(("admit", sorted(user for user, *_ in rules), sorted(gone)))
             for user in gone:
-                # Redis says of a user that it does not know that it deleted none.
+                # For an unknown user, Redis answers that it deleted none.
                 admits.pop(user, None)
 
         def admitted(name, port):
@@ -221,7 +221,7 @@ def test_both_passwords_are_admitted_without_a_restart_until_nobody_has_the_old_
     state, users, _ = redis("users")
     assert state["changes"] == {"jobs": {"old": [OLD], "new": sorted([OLD, NEW])}}
     assert users == {OLD: [digest("old")], NEW: [digest("new")], "operator": [digest("operator")]}
-    # What is noted of the old one is noted once.
+    # The old user is noted only once.
     assert redis("users")[0]["changes"] == {}
     held = {OLD: ["shop v3"]}
     state, users, asked = redis("retired", holders=held)
@@ -231,7 +231,7 @@ def test_both_passwords_are_admitted_without_a_restart_until_nobody_has_the_old_
     assert (dry["result"], dry["changes"]) == (None, CLOSES)
     for connected in ("127.0.0.1", "10.0.0.4"):
         assert redis("retired", connected={OLD: [connected]})[0]["changes"] == {}
-    # Where other hosts have the app, one of them may have it and not be connected now.
+    # Another host may run the app and not be connected now.
     state = redis("retired", listen=["10.0.0.1"])[0]
     assert (state["changes"], "stays open for other app hosts until " in state["comment"]) == ({}, True)
     assert redis("retired", listen=["10.0.0.1"], overlap=0, test=True, stay={})[0]["changes"] == CLOSES
@@ -240,7 +240,7 @@ def test_both_passwords_are_admitted_without_a_restart_until_nobody_has_the_old_
 def test_a_running_instance_is_told_of_users_and_of_those_that_are_gone(redis):
     redis("users", "old")
     redis("users")
-    # As it is after a start.
+    # The users after a start of Redis.
     assert redis("admitted")[2] == [("restart", "redis-server@jobs")]
     redis("watch", wrong=True)
     assert redis("watch")[2] == [("restart", "redis-server@jobs")]
@@ -284,7 +284,7 @@ def test_who_borrows_no_more_is_closed_when_nobody_has_it(redis, tmp_path):
     redis("watch", lent=LENT)
     redis("users", lent=LENT[:1])
     path = tmp_path / "users/jobs.users"
-    # As it was until then, also where another password would have hours left.
+    # As before, even where another password has hours left.
     assert f"user reports_0b0b0b on #{digest('reports')} %R~* +@read" in path.read_text()
     held = redis("retired", lent=LENT[:1], holders={"reports_0b0b0b": ["reports v3"]}, listen=["10.0.0.1"])[0]
     assert (held["changes"], held["comment"]) == (

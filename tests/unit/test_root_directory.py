@@ -1,4 +1,4 @@
-"""Root writes where root alone can have put what is there."""
+"""Root writes only into directories where no other user can have placed files."""
 
 import os
 
@@ -9,7 +9,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def alone(root_directory, dunders, tmp_path, monkeypatch):
-    """A function that runs the state for a service's directory, in a tree of root's own."""
+    """A function that runs the state for a service's directory, below a directory of root's."""
     place = tmp_path / "etc/redis"
     place.mkdir(parents=True)
     os.chown(place, NOBODY, NOBODY)
@@ -66,7 +66,7 @@ def test_nothing_is_written_where_somebody_put(what, alone, tmp_path):
     assert (state["result"], list(state["changes"])) == (False, [str(place)])
     assert state["comment"].startswith(f"{place}/redis-jobs.conf: {expected.format(other=other)}")
     assert state["comment"].endswith(f"look who, remove {place}/redis-jobs.conf, and converge again")
-    # Nobody else can put it there again.
+    # No other user can place it there again.
     assert place.stat().st_uid == 0
     assert other.read_text() == "root's"
 

@@ -1,4 +1,4 @@
-"""Settings: every message, and that no message ever holds a value."""
+"""Settings: every message about a mistake; no message contains a value."""
 
 import copy
 import datetime
@@ -434,10 +434,10 @@ def compiled(
     dunders(settings, opts=roots, salt=salt)
 
     def run(pillar, minion_id):
-        # What is given as hosts is what the inventory's file says.
+        # The value of hosts comes from the inventory's file.
         if "hosts" in pillar:
             (tmp_path / "hosts.yaml").write_text(yaml.safe_dump(pillar["hosts"]))
-        # Compiled again, it is there from the first time.
+        # On a second compile, the pillar has hosts already.
         is_first = "_declared" not in pillar
         files = {key: value for key, value in pillar.items() if not (is_first and key == "hosts")}
         return settings.compiled(files, minion_id)
@@ -509,7 +509,7 @@ def test_a_host_has_the_settings_of_every_formula(compiled, schemas):
 def test_settings_that_are_compiled_again_stay_the_same(compiled):
     pillar = {"hosts": HOSTS} | shop(attach={"DATABASE_URL": {"postgres": "shop"}, "REDIS_URL": {"redis": "shop"}})
     once, _ = compiled(copy.deepcopy(pillar), "one")
-    # As Salt does: the files' top-level keys over the pillar that is there.
+    # Salt lays the files' top-level keys over the existing pillar.
     assert compiled(once | copy.deepcopy(pillar), "one") == (once, [])
 
 

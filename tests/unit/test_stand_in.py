@@ -1,4 +1,4 @@
-"""What the lab has in the place of an environment's secrets, and what it leaves out of it."""
+"""What the lab uses in place of an environment's secrets, and what it leaves out."""
 
 import yaml
 

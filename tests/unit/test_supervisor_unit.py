@@ -1,4 +1,4 @@
-"""Supervisor's unit: what runs goes on where supervisord died, and ends where it was to stop."""
+"""supervisor's unit: the apps' processes go on when supervisord dies, and end when it is stopped."""
 
 import os
 import shlex
@@ -9,8 +9,8 @@ import pytest
 
 UNIT = Path(__file__).parents[2] / "formulas/supervisor/files/supervisor.service.jinja"
 ENDED = UNIT.with_name("supervisor-ended.sh")
-# What systemd tells of supervisord's end, the job that it has for the unit then, the states that the unit has next, and
-# whether its processes end.
+# What systemd reports of supervisord's end, the unit's job at that time, the unit's next states, and whether the apps'
+# processes end.
 ENDS = {
     "it ended by itself": ("success", "", "", True),
     "it was killed": ("signal", "", "activating activating active", False),
@@ -33,7 +33,7 @@ def run_of_unit(tmp_path):
         text = UNIT.read_text().replace("\\\n", "").replace("/usr/local/lib/saltern", str(tmp_path))
         (line,) = (line for line in text.splitlines() if line.startswith(f"{setting}="))
         commands = {"systemctl": systemctl, "supervisorctl": supervisorctl, "process": 'echo "$@" >"$0.ran"'}
-        # What systemd is to run by itself, runs.
+        # systemd can run these commands itself.
         commands |= {"sleep": "", "systemd-run": 'while [ "${1#-}" != "$1" ]; do shift; done; exec "$@"'}
         scripts = {name: f"#!/bin/sh\n{command}\n" for name, command in commands.items()}
         scripts["supervisor-ended"] = ENDED.read_text().replace("/usr/local/lib/saltern", str(tmp_path))

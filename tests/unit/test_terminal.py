@@ -1,4 +1,4 @@
-"""A command of another user is out of reach of the terminal that root is at, and works as at one of its own."""
+"""A command that root starts as another user cannot reach root's terminal, and works as if it had its own."""
 
 import os
 import pty
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 TERMINAL = Path(__file__).parents[2] / "formulas/app/files/terminal.py"
-# What types into every terminal that it reaches. As root it may, on any kernel.
+# Types into every terminal that it reaches. Root may do so on any kernel.
 EVIL = """
 import fcntl, os, sys, termios
 reached = [os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)] if "tty" in sys.argv else []
@@ -23,7 +23,7 @@ for fd in [*range(256), *reached]:
         pass
 print("typed")
 """
-# Who is at the terminal: runs a script as a shell does, and tells what was typed that nobody has read.
+# Stands for root's shell at the terminal: runs a script and then prints input that nobody has read.
 AT = """
 import os, signal, subprocess, sys, termios
 signal.signal(signal.SIGINT, lambda *_: None)
@@ -43,7 +43,7 @@ print(f"<code {code}, cooked {is_cooked}, left {left}>")
 
 @pytest.fixture
 def at_terminal(tmp_path):
-    """A function that runs a script at a terminal, types what is given once something is shown, and returns all."""
+    """A function that runs a script at a terminal, types a text once a prompt is shown, and returns all output."""
     (tmp_path / "evil.py").write_text(EVIL)
     names = {"run": f"{sys.executable} -IS {TERMINAL} root", "python": sys.executable, "evil": tmp_path / "evil.py"}
 
@@ -70,7 +70,7 @@ def at_terminal(tmp_path):
     return run
 
 
-# What root may write: which streams are terminals, and that none of them is.
+# The streams that are terminals. No stream of the command may be root's terminal.
 WAYS = {
     "a terminal": "{run} {python} {evil} tty",
     "a pipe behind": "{run} {python} {evil} tty | cat",
@@ -86,7 +86,7 @@ WAYS = {
 
 
 def test_without_it_root_is_typed_for(at_terminal):
-    # Or else the cases below would prove nothing.
+    # Otherwise the cases below would prove nothing.
     assert "left b'!" in at_terminal("{python} {evil} tty | cat")
 
 
@@ -128,7 +128,7 @@ def test_a_password_is_asked_for_though_all_streams_are_elsewhere(at_terminal):
 
 
 def test_the_keys_are_those_of_what_stands_behind_the_pipe(at_terminal):
-    # As less does, which reads the terminal while the command prints.
+    # less does this: it reads the terminal while the command prints.
     behind = "sh -c 'echo ask; read key </dev/tty; cat >/dev/null; echo key $key'"
     shown = at_terminal("{run} /bin/sh -c 'sleep 1; echo done' | " + behind, (b"ask", b"q\r"))
     assert "key q" in shown

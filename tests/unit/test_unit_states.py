@@ -1,4 +1,4 @@
-"""A unit that is as it should be is asked about once; all else is Salt's own states'."""
+"""A unit in its declared state is asked about once; for all else Salt's own states are called."""
 
 import pytest
 
@@ -9,7 +9,7 @@ RIGHT = {"ActiveState": "active", "UnitFileState": "enabled"}
 
 @pytest.fixture
 def states(unit_states, dunders, monkeypatch):
-    """The states on a host, as ``run(function, shown, …)``: what they return, and what Salt's own were asked."""
+    """A function that runs a state; it returns the state's answer and the calls of Salt's own states."""
 
     def run(function, shown, test=False, packages=("stock",), **arguments):
         asked = []

@@ -1,4 +1,4 @@
-"""A state that fails stays failed, also where Salt would ask its ``mod_watch`` after it: salt#43008."""
+"""A failed state stays failed, although Salt then calls its ``mod_watch``: salt#43008."""
 
 import ast
 import inspect
@@ -27,7 +27,7 @@ def functions(path):
 
 
 def public():
-    """Name the states of the modules that have a mod_watch: module and function."""
+    """Return the states of modules that have a mod_watch, each as module and function."""
     for path in sorted((ROOT / "salt/_states").glob("*.py")):
         names = functions(path)
         if "mod_watch" in names:
@@ -35,7 +35,7 @@ def public():
 
 
 def is_state(function):
-    """Tell whether a function of a state module is a state: what it is about comes first, as ``name``."""
+    """Tell whether a function of a state module is a state: its first parameter is ``name``."""
     is_public = function.name != "mod_watch" and not function.name.startswith("_")
     return is_public and [one.arg for one in function.args.args][:1] == ["name"]
 
@@ -44,7 +44,7 @@ STATES = sorted(public())
 
 
 def watchers():
-    """Name what watches in the formulas: module and function of each state with ``watch`` or ``listen``."""
+    """Return the formulas' states with ``watch`` or ``listen``, each as module and function."""
     found = set()
     for path in sorted((ROOT / "formulas").glob("*/*.sls")):
         function = None
@@ -53,7 +53,7 @@ def watchers():
                 function = match.groups()
             elif re.match(r"\s+- (watch|listen)(_any)?:", line):
                 found.add(function)
-            # What has another state watch is a documented hook, and there is none with a mod_watch of Salt's.
+            # No formula uses watch_in or listen_in, which this search would miss.
             assert not re.match(r"\s+- (watch|listen)_in:", line), path
     return found
 

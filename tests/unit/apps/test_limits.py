@@ -1,4 +1,4 @@
-"""What an app may take of its host: as systemd is told, and as the kernel has it."""
+"""The limits of an app: what systemd is told, and what the kernel enforces."""
 
 import os
 
@@ -30,7 +30,7 @@ def test_only_a_systemd_that_knows_it_is_told_to_go_on_where_one_process_was_end
 
 @pytest.fixture
 def kernel(monkeypatch, tmp_path):
-    """A function that writes files in the place of the kernel's control groups."""
+    """A function that writes files that stand in for the kernel's control groups."""
     monkeypatch.setattr(limits, "GROUPS", str(tmp_path))
 
     def write(files):

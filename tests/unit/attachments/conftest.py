@@ -1,4 +1,4 @@
-"""What is derived from apps and what a pillar says of resources."""
+"""A function that derives settings from the apps and resources of a pillar."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.unit.attachments.declared import ONE
 
 @pytest.fixture(scope="session")
 def derived(schemas):
-    """Return a function that derives from apps and what is said of resources, for one host of an inventory."""
+    """Return a function that derives one host's settings from declared apps and resources."""
 
     def of(apps, hosts=ONE, minion_id="one", **more):
         declared = {"app": apps} | more

@@ -1,4 +1,4 @@
-"""What an app has of its attachments on a host: the variables of its config, and the states that come first."""
+"""An app's attachments on a host: the variables in its config, and the states that must succeed before its release."""
 
 import dataclasses
 
@@ -90,7 +90,7 @@ def test_a_borrower_has_a_password_of_its_own_that_follows_from_the_owners(on_a_
     at = {"address": "127.0.0.1", "port": 5432}
     targets = [{"postgres": "shop", **at}, *({"postgres": "shop", "access": way, **at} for way in ("read", "whole"))]
     secrets = [on_a_host.secret(target, app) for target in targets for app in ("reports", "audit")]
-    # The owner has one, whoever asks; each borrower another one for each way.
+    # The owner has one login, whichever host asks. Each borrower has a login of its own for each access.
     assert len(set(secrets)) == 5
     on_a_host.pillar["postgres"]["databases"]["shop"]["borrowers"] = {"reports": "read", "audit": "whole"}
     lent = on_a_host.lent(POSTGRES, "shop")

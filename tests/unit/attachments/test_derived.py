@@ -38,7 +38,7 @@ def test_who_borrows_has_where_it_is_and_the_resource_stays_its_owners(derived):
     )
     assert mistakes == []
     stock, jobs = found["postgres"]["databases"]["stock"], found["redis"]["instances"]["jobs"]
-    # Who may and does not has no login.
+    # An app that may attach it and does not has no login.
     assert (stock["owner"], stock["borrowers"], jobs["owner"]) == ("shop", {"a": "read"}, "shop")
     assert jobs["borrowers"] == {"a": "whole"}
     attach = found["app"]["a"]["attach"]
@@ -112,7 +112,7 @@ def test_a_host_that_shares_nothing_needs_no_certificate_of_others(derived):
 
 def test_a_resource_with_a_url_is_somebody_elses(derived):
     attach = {"X": {"postgres": "shop", "url": "postgres://db.example.com/shop"}}
-    # What is said of the one before may stay.
+    # The settings of the resource that the URL replaces may stay.
     found, mistakes = derived({"shop": app(attach=attach)}, postgres={"databases": {"shop": {"password": PASSWORD}}})
     assert mistakes == []
     assert found["postgres"]["databases"]["shop"]["owner"] is None

@@ -240,7 +240,7 @@ SHARED = {
 @pytest.mark.parametrize("apps, share, expected", SHARED.values(), ids=SHARED)
 def test_what_is_not_shared_so_is_told_by_path(derived, apps, share, expected):
     more = {"postgres": {"databases": {"stock": {"share": share}}}, "redis": {"instances": {"jobs": {"share": share}}}}
-    # Of what nobody shares nothing need be said.
+    # A resource that nobody shares needs no setting.
     assert derived(apps, **(more if share else {}))[1] == expected
 
 

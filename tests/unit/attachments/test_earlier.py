@@ -1,4 +1,4 @@
-"""Attachments of earlier releases, as they are today."""
+"""A rollback gives an earlier release today's attachments."""
 
 import dataclasses
 
@@ -42,7 +42,7 @@ def test_what_a_release_of_before_has_attached_is_read_from_its_urls(value, expe
 
 @pytest.fixture
 def going_back(on_a_host, monkeypatch):
-    """A function that renews the attachments of v1, of which v2 serves; of each what it has attached and its config."""
+    """A function that renews the attachments of v1 while v2 serves, given both releases' attachments and config."""
 
     def renewed(attached, environ, serving=None, ready=True, now=None):
         records = {1: {"attached": attached} if attached is not None else {}, 2: {"attached": serving or {}}}
@@ -71,12 +71,12 @@ def test_a_release_that_is_gone_back_to_has_the_attachments_of_today(going_back,
         "JOBS": {"redis": "shop"},
         "FAQ": {"service": "faq", "version": "v1"},
     }
-    # What serves works, whatever the pillar says by now.
+    # The serving release's values are taken, since they work, whatever the pillar says now.
     values, missing = going_back(attached, environ, {"DB": {"postgres": "shop"}})
     assert (values, missing) == ({"DATABASE_URL": "DB of v2", "JOBS": today["REDIS_URL"], "FAQ": today["FAQ_API"]}, [])
     # A variable that was taken out of its config by hand stays out.
     assert going_back(attached, {"JOBS": b"of v1"})[0].keys() == {"JOBS"}
-    # What it had as its own config comes back as it was, also where it is an attachment by now.
+    # A variable of its own config comes back unchanged, even if it is an attachment now.
     assert going_back({}, environ, {"DATABASE_URL": {"postgres": "shop"}}) == ({}, [])
 
 
@@ -175,6 +175,6 @@ def test_a_variable_that_leads_to_the_same_is_shared_whatever_its_password(on_a_
     attached["PG"] = {"postgres": "shop", "as": "parts"}
     monkeypatch.setattr(store, "environ", lambda app, number: dict.fromkeys({*attached, *PARTS}, b"x"))
     assert earlier.shared(on_a_host, "shop", 3) == ["DATABASE_URL", *sorted(PARTS)]
-    # The same in another form is another config.
+    # The same attachment in another form is another config.
     attached["PG"] = {"postgres": "shop"}
     assert earlier.shared(on_a_host, "shop", 3) == ["DATABASE_URL"]

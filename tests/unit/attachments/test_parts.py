@@ -1,4 +1,4 @@
-"""Attachments in parts: the variables that an app gets in place of a URL, and the URL that they say together."""
+"""Attachments in parts: the variables that an app gets in place of a URL, and the URL that they make up."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Who uses a resource: the releases that run on a host with it in their config."""
+"""Who uses a resource: the releases that run on a host and have it in their config."""
 
 import pytest
 from salt.exceptions import CommandExecutionError

@@ -1,4 +1,4 @@
-"""What several tests of builds begin with."""
+"""Fixtures of several tests of builds."""
 
 import json
 import tarfile
@@ -25,7 +25,7 @@ def tarball(tmp_path):
 
 @pytest.fixture
 def staged(tmp_path):
-    """A build as it is unpacked, that this machine's Python can run."""
+    """An unpacked build that this machine's Python can run."""
     made = {"format": FORMAT, "python": manifest.python_version(), "app": "shop"}
     made |= {"version": "1", "commit": None, "processes": {"web": "gunicorn"}}
     directory = tmp_path / "staged"

@@ -1,4 +1,4 @@
-"""Members of a build's tarball, and what a build is made of."""
+"""Members of a build's tarball, and the parts of a build."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ def manifest(**changes):
 
 
 def unpacked(directory):
-    """Make what a build is like when it was unpacked, of a few files; return its path."""
+    """Make an unpacked build of a few files; return its path."""
     for name in ("shop/views", ".venv/bin", ".venv/lib/python3.11/site-packages/django/db"):
         (directory / name).mkdir(parents=True)
     for name in ("build.json", "shop/views/__init__.py", ".venv/lib/python3.11/site-packages/django/db/models.py"):
@@ -55,7 +55,7 @@ def wheel(directory, name, files):
     path = directory / f"{name}-1-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for member, content in (members | {record: "".join([*rows, f"{record},,\n"])}).items():
-            # With no time of its own: the same files are the same wheel.
+            # Without times, so that the same files give the same wheel.
             archive.writestr(zipfile.ZipInfo(member), content)
     return f"{name}==1 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 

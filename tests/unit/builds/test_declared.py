@@ -1,4 +1,4 @@
-"""The declared builds of a host: where they lie, how they come there, and what a dry run knows of them."""
+"""A host's declared builds: where they lie, how they are unpacked, and what a dry run knows of them."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from tests.unit.builds.members import LIMITS, member, unpacked
 
 
 def on(directory, pillar, salt):
-    """Return a host whose apps are in a directory.
+    """Return a host whose apps are below a directory of the test's.
 
     :param salt: functions of Salt by name.
     """
@@ -53,7 +53,7 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
     def make_venv(app, staged, earlier):
         begun.set()
         made.append(staged)
-        # Long enough for the other one to come, and to remove what is here if it did not wait.
+        # Long enough for the second run to start, and to remove this one's files if it did not wait.
         time.sleep(0.3)
         unpacked(Path(staged))
 
@@ -70,7 +70,7 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
 
 @pytest.fixture
 def foresee(tarball, monkeypatch, tmp_path):
-    """Return a function that has a dry run judge a tarball, and returns what its contracts were judged by."""
+    """Return a function that has a dry run judge a tarball, and returns the arguments of the contract check."""
     monkeypatch.setattr(manifest, "python_version", lambda: "{}.{}".format(*sys.version_info))
 
     def call(*members, source="here", processes=None):

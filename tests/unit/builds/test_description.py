@@ -1,4 +1,4 @@
-"""What is told of a build that was damaged, and how it is put right."""
+"""A damaged build: what is reported, and how it is repaired."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from tests.unit.builds.members import unpacked
 
 PACKAGES = ".venv/lib/python3.11/site-packages"
 VIEWS = "shop/views/__init__.py"
-# What happened to a build, what is told of it at once, and what when each file is looked at.
+# The damage to a build, the report of a quick look, and the report of a look at each file.
 DAMAGE = {
     "nothing": ("true", ""),
     "the environment is gone": ("rm -r .venv", ".venv/bin/python is missing"),

@@ -1,4 +1,4 @@
-"""Which tarballs are not unpacked, and what the others become."""
+"""Which tarballs are refused, and what the others unpack to."""
 
 import gzip
 import os
@@ -112,7 +112,7 @@ def test_a_truncated_tarball_is_told_as_damaged(tarball, tmp_path, kept):
 def test_a_tarball_with_a_wrong_byte_is_told_as_damaged(tarball, tmp_path):
     path = tarball(*[member(f"random{n}", content=random.Random(n).randbytes(5_000)) for n in range(8)])
     whole = Path(path).read_bytes()
-    # What comes first is a name and a time that nobody reads.
+    # The first 100 bytes have gzip's name and time, which nobody reads.
     for place in range(100, len(whole), 1009):
         Path(path).write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with pytest.raises(CommandExecutionError, match="damaged"):

@@ -1,4 +1,4 @@
-"""What a build says of itself: which are taken, and which are refused in one line."""
+"""build.json: which builds are accepted, and which are refused in one line."""
 
 import json
 

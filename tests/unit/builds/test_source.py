@@ -1,4 +1,4 @@
-"""Where builds come from: what is fetched, and what is given up."""
+"""Sources of builds: what is fetched, and when a download is given up."""
 
 import contextlib
 import http.server
@@ -26,7 +26,7 @@ def test_a_source_that_is_not_there_is_told(tmp_path):
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers by path: /200, /404, /503, /503-then-200 and /cut, whose body ends too early; and those of ``ODD``."""
+    """Answers by path: /200, /404, /503, /503-then-200, /cut (whose body ends too early) and those of ``ODD``."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -39,7 +39,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
             status = 503
         self.send_response(status)
         self.send_header("Content-Length", "2000" if self.path == "/cut" else "8")
-        # Not for the client to undo: the sha256 is that of the file as it is.
+        # The client must not decompress the body, since the sha256 is that of the file.
         self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         self.wfile.write(b"a build\n")
@@ -58,7 +58,7 @@ def leads(to):
     return b"HTTP/1.1 302 Found\r\nLocation: " + to + b"\r\n\r\n"
 
 
-# What is said first, then again and again, and the seconds between.
+# The first part, the part that is repeated, and the seconds between parts.
 ODD = {
     "/dripping-headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: 1\r\n", 0.1),
     "/dripping-body": (b"HTTP/1.1 200 OK\r\n\r\n", b"x", 0.1),

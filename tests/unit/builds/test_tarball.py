@@ -1,4 +1,4 @@
-"""What a tarball holds, before any of it is on the disk."""
+"""A tarball is checked before any of it is on the disk."""
 
 import contextlib
 import gzip
@@ -20,7 +20,7 @@ from tests.unit.builds.members import LIMITS, folder, manifest, member, symlink
 
 @pytest.fixture
 def inspected():
-    """Return a function that looks into a tarball of shop, in a process of its own as a run does."""
+    """Return a function that checks a tarball of shop in a process of its own, as a run does."""
     return lambda path, **limits: tarball_.inspected("shop", str(path), LIMITS | limits)
 
 
@@ -38,7 +38,7 @@ def test_a_tarball_says_what_it_has(inspected, tarball):
 
 
 def header(name, size, kind=tarfile.REGTYPE):
-    """Return a member's header alone, whatever size it says that it has."""
+    """Return a member's header alone, with any size in it."""
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
     return info.tobuf(tarfile.GNU_FORMAT)
@@ -175,9 +175,9 @@ def test_whatever_bytes_of_a_tarball_are_wrong_it_is_read_or_refused(changes):
 
 
 def block(name="code.py", content=b"", kind=tarfile.REGTYPE, link="", **fields):
-    """Return a member of a tarball as it stands there.
+    """Return a member as it is in a tarball.
 
-    :param fields: parts of its header by their place, such as ``at_124`` for its size, as bytes.
+    :param fields: bytes of its header by their offset, such as ``at_124`` for its size.
     """
     member = tarfile.TarInfo(name)
     member.size, member.type, member.linkname = len(content), kind, link
@@ -191,7 +191,7 @@ def block(name="code.py", content=b"", kind=tarfile.REGTYPE, link="", **fields):
 
 
 def said_of(name, value, kind=tarfile.XHDTYPE):
-    """Return what a tarball says of its next member, or of all."""
+    """Return an extended header of a tarball, for its next member or for all."""
     rest = f" {name}={value}\n"
     length = len(rest) + len(str(len(rest) + len(str(len(rest)))))
     return block("pax", f"{length}{rest}".encode(), kind)

@@ -1,4 +1,4 @@
-"""The virtual environment of a build, and what it shares with those of earlier builds."""
+"""The virtual environment of a build, and the files that it shares with earlier builds."""
 
 import errno
 import json
@@ -17,7 +17,7 @@ from tests.unit.builds.members import source_distribution, wheel
 
 @pytest.fixture
 def venv_of(staged):
-    """Return a function that makes the virtual environment of a staged build, under a umask that hides all."""
+    """Return a function that makes the virtual environment of a staged build under the umask 077."""
     (staged / "wheelhouse").mkdir()
 
     def make():
@@ -40,7 +40,7 @@ def test_root_runs_nothing_of_a_build(venv_of, staged):
     venv_of()
     assert not ran.exists()
     assert list((staged / ".venv").glob("lib/*/site-packages/shop.pth"))
-    # Nor where the wheel is linked, beside one that is new.
+    # Nor if one wheel is linked and another one is new.
     before = staged.parent / "apps/shop/builds/before"
     before.parent.mkdir(parents=True)
     shutil.copytree(staged, before, symlinks=True)

@@ -25,7 +25,7 @@ def judge(tmp_path):
 
 @pytest.fixture
 def wheels(judge, tmp_path):
-    """Return a function that has the wheels of a build of shop measured, each given as what to write into it."""
+    """Return a function that measures the wheels of a build of shop, each given by its contents."""
     wheelhouse = tmp_path / "staged/wheelhouse"
     wheelhouse.mkdir(parents=True)
 
@@ -55,7 +55,7 @@ def test_wheels_that_unpack_to_too_much_are_refused_by_name(wheels):
 
 
 def lie(data):
-    """Say of the one file in a zip file that it has 10 bytes, in both places, as of a bomb that hides."""
+    """Give a zip file's only member a size of 10 bytes in both headers, as a hidden zip bomb would."""
     for mark, place in ((b"PK\x01\x02", 24), (b"PK\x03\x04", 22)):
         at = data.index(mark) + place
         data = data[:at] + (10).to_bytes(4, "little") + data[at + 4 :]

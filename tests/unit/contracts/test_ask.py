@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def served():
-    """Return a function that serves what a function answers to a path, and returns the port and what was called."""
+    """Return a function that serves a function's answers by path; it returns the port and a list of the calls."""
     servers = []
 
     def serve(answer):
@@ -71,7 +71,7 @@ JSON = "application/json"
 
 @pytest.fixture
 def asked(contract_command, served):
-    """Return a function that asks a server what faq's first document says; its answer, and what was called."""
+    """Return a function that checks a server against faq's first document; it returns the outcome and the calls."""
 
     def call(answer, safe=False, seconds=30):
         port, calls = served(answer)
@@ -139,7 +139,7 @@ WRONG = {
 @pytest.mark.parametrize("answer, expected, came", WRONG.values(), ids=WRONG)
 def test_an_answer_is_wrong_when(asked, answer, expected, came):
     interval = sys.getswitchinterval()
-    # The thread that reads the outcome of a call gets no turn before the next call would be made.
+    # The thread that reads a call's outcome gets no turn before the next call is due.
     sys.setswitchinterval(1)
     try:
         found, calls = asked(answer)
@@ -147,7 +147,7 @@ def test_an_answer_is_wrong_when(asked, answer, expected, came):
         sys.setswitchinterval(interval)
     call = "GET /v1/questions?offset=0"
     assert found["wrong"] == {"version": "v1", "call": call, "expected": expected, "came": came}
-    # It ends there, and shows nothing of what was answered.
+    # The check ends there and shows nothing of the answer.
     assert len(calls) == found["calls"]["v1"] <= 2
     assert "canary" not in json.dumps(found["wrong"]).replace("without canary", "")
 
@@ -182,7 +182,7 @@ def test_what_came_of_it_is_told_in_lines():
 
 @pytest.fixture
 def says(monkeypatch, tmp_path):
-    """Return a function that has another command in the place of the one that asks, and asks it."""
+    """Return a function that runs the check with another command in place of the real one."""
 
     def answer(output, errors=b""):
         (tmp_path / "output").write_bytes(output)
@@ -282,7 +282,7 @@ def test_the_command_has_bounds_of_its_own():
         "--as=1073741824",
         "--core=0",
     ]
-    # The app's processes may have it do what they want: no more than they may.
+    # The app's answers control the command, so it may do no more than the app's processes may.
     assert "--no-new-privs" in command[: command.index("--pdeathsig")]
 
 
@@ -305,7 +305,7 @@ def test_the_command_has_the_limits_of_the_app_that_it_asks():
     assert command[:4] == ["systemd-run", "--quiet", "--collect", "--scope"]
     assert re.fullmatch(r"--unit=app-my\\x2dshop-contract-[0-9]+\.[0-9]+\.scope", command[4])
     assert command[5] == "--slice=app-my\\x2dshop.slice"
-    # Root's until it is there: its user may not move it.
+    # It belongs to root until it has joined the group, since its user may not move processes.
     assert command.index("setpriv") > command.index("choom") > 5
 
 

@@ -98,7 +98,7 @@ def test_a_comment_with_replies_is_compared():
         "POST /c: request: text may no longer be string",
         "POST /c: answer 201: text may be integer now",
     ]
-    # In its replies alone: a reply was a comment.
+    # Only the replies change: before, a reply was a plain comment.
     reply = {"allOf": [{"$ref": "#/components/schemas/Comment"}, {"required": ["first"]}]}
     assert compare.breaks(thread(), thread(last=reply)) == ["POST /c: request: last.first is required"]
     assert compare.breaks(thread(last=reply), thread()) == ["POST /c: answer 201: last.first may be missing"]
@@ -115,7 +115,7 @@ def test_what_a_request_does_not_hold_is_left_out_beside_a_reference_too():
 
 
 def entangled(count, width, **last):
-    """Return schemas of which each is one of several, or made of several, that hold all others beside a word."""
+    """Return schemas that are choices or compositions of each other, with other keywords beside each reference."""
 
     def to(number):
         return {"$ref": f"#/components/schemas/S{number % count}", "description": "x", "readOnly": False}
@@ -154,7 +154,7 @@ def test_each_of_two_choices_must_be_met():
 
 
 def diamonds(count):
-    """Return a document in which each schema is made of the next one, twice."""
+    """Return a document in which each schema contains the next one twice by ``allOf``."""
     schemas = {
         f"S{n}": {"allOf": [{"$ref": f"#/components/schemas/S{n + 1}"}, {"$ref": f"#/components/schemas/S{n + 1}"}]}
         for n in range(count)
@@ -221,7 +221,7 @@ def test_whatever_stands_in_a_schema_comparing_it_ends(schemas, same):
         paths = {"/s": {"post": {"requestBody": body, "responses": {"200": body}}}}
         return {"paths": paths, "components": {"schemas": named}}
 
-    # What is no schema may be refused by any error, and does not get by OpenAPI's own schema.
+    # A text that is no schema may raise any of these: OpenAPI's own schema refuses it earlier.
     with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
         compare.breaks(saying(schemas[0]), saying(schemas[0] if same else schemas[1]))
 
@@ -233,8 +233,8 @@ def reference(name):
 def family(count, lists=True, tag=True, **parent):
     """Return a pet and its kinds, each made of the pet, as generators write them.
 
-    :param lists: the pet says that it is one of its kinds.
-    :param tag: a property says which kind it is.
+    :param lists: the pet lists its kinds by ``oneOf``.
+    :param tag: a discriminator names the kind.
     """
     names = [f"Kind{number}" for number in range(count)]
     pet = {
@@ -262,7 +262,7 @@ def family(count, lists=True, tag=True, **parent):
 
 
 def pets(schemas, root="Pet"):
-    """Return a document that takes a pet, and answers with one."""
+    """Return a document with one operation that takes a pet and one that answers with a pet."""
     content = {"content": {"application/json": {"schema": reference(root)}}}
     ways = {"post": {"requestBody": content, "responses": {}}, "get": {"responses": {"200": content}}}
     return {"openapi": "3.0.3", "paths": {"/pets": ways}, "components": {"schemas": schemas}}
@@ -276,7 +276,7 @@ SHAPES = {"listed, named": (True, True), "listed": (True, False), "named": (Fals
 def test_children_that_are_made_of_their_parent_are_compared(shape, count):
     old = family(count, *SHAPES[shape])
     assert compare.breaks(pets(old), pets(copy.deepcopy(old))) == []
-    # It changes in one child alone.
+    # Only one child changes.
     middle, new = count // 2, copy.deepcopy(old)
     new[f"Kind{middle}"]["allOf"][1]["required"] = [f"own{middle}"]
     where = f"(kind: kind{middle})." if SHAPES[shape][1] else ""
@@ -297,7 +297,7 @@ def test_a_child_is_compared_with_what_is_named_the_same(lists):
             schemas[name]["allOf"][1]["properties"]["next"] = reference("Kind0")
     assert compare.breaks(pets(old), pets(more)) == []
     assert compare.breaks(pets(old), pets(fewer)) == ["POST /pets: request: kind takes fewer values"]
-    # By another name for the same value, and with the values that the children allow themselves in place of a mapping.
+    # A child has another name for the same value; then each child allows its own value, in place of a mapping.
     renamed = copy.deepcopy(old)
     renamed["Hound"] = renamed.pop("Kind2")
     renamed["Pet"]["discriminator"]["mapping"]["kind2"] = "Hound"
@@ -348,7 +348,7 @@ def test_two_families_that_hold_each_other_are_compared():
         },
     }
     for number in range(12):
-        # What is one of the first family is one of the other too.
+        # A child of the first family is also a child of the second.
         schemas[f"One{number}"] = {"allOf": [reference("One"), reference("Two"), {"required": [f"one{number}"]}]}
         schemas[f"Two{number}"] = {"allOf": [reference("Two"), reference("One"), {"required": [f"two{number}"]}]}
     assert compare.breaks(pets(schemas, "One"), pets(copy.deepcopy(schemas), "One")) == []

@@ -1,4 +1,4 @@
-"""Judging a build: which ones are refused for what they would do to others."""
+"""Judging a build: a build that would break other apps is refused."""
 
 from pathlib import Path
 
@@ -91,7 +91,7 @@ def use(service, version, **more):
 
 @pytest.fixture
 def judged(monkeypatch):
-    """Return a function that judges a build of faq whose documents are changed, on a host where another one serves."""
+    """Return a function that judges a build of faq with changed documents, on a host where another build serves."""
     texts = {version: (ROOT / f"examples/faq/openapi/{version}.yaml").read_text() for version in ("v1", "v2")}
     monkeypatch.setattr(judge, "text", lambda app, sha256, version: texts[version])
 
@@ -161,7 +161,7 @@ def test_a_release_that_still_runs_keeps_what_it_uses(judged, value):
     for survey in ({"attach": {}}, use("faq", "v1"), use("faq", "v2", url="https://elsewhere/v2")):
         with pytest.raises(CommandExecutionError, match=RUNS):
             judged({"v2": ""}, running(value), faq=without, survey=survey)
-    # One that is attached is told once.
+    # A version that is attached is named once.
     with pytest.raises(CommandExecutionError) as raised:
         judged({"v2": ""}, running(value), survey=use("faq", "v2"))
     assert str(raised.value).count("\n") == 0
@@ -177,7 +177,7 @@ def test_another_url_keeps_nothing(judged, value):
 def test_a_dry_run_knows_which_releases_are_gone_by_then(judged):
     one = [("alpha", 3, {"FAQ_API": b"http://127.0.0.1:8200/v2"})]
     without = {"provides": {"v1": {"path": "/v1"}}}
-    # Its turn is before faq's, and its next release does not have it.
+    # Its release comes before faq's and no longer attaches the version.
     judged({"v2": ""}, one, test=True, plan=4, faq=without, alpha={"attach": {}})
     judged({"v2": ""}, running("http://127.0.0.1:8200/v2"), test=True, faq=without)
     for again in ({"test": True, "plan": 3}, {"test": False, "plan": 4}):

@@ -7,7 +7,7 @@ from saltern.releases import scopes
 
 @pytest.fixture
 def groups(monkeypatch, tmp_path):
-    """A function that makes a process's control group, in the place of the kernel's; it takes the PIDs in it."""
+    """A function that makes a directory with these PIDs that stands in for a process's control group."""
     monkeypatch.setattr(scopes, "GROUPS", str(tmp_path))
     (tmp_path / "cgroup.procs").touch()
 

@@ -1,4 +1,4 @@
-"""How processes end, and what is told of it."""
+"""How processes end, and what is reported of it."""
 
 import pytest
 

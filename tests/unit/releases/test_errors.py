@@ -1,4 +1,4 @@
-"""What of a log tells of an error of the release."""
+"""Which log lines tell of an error in the release."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from saltern.releases.errors import errors_in
         ("INFO errors: 0", False),
         ('10.0.0.1 - - [22/Nov/2026] "GET /ERROR?x=1 HTTP/1.1" 404 12', False),
         ('INFO:     10.0.0.1:4711 - "GET /Traceback HTTP/1.1" 200 OK', False),
-        # What a client has asked for stands in the app's own words too.
+        # A client's request may appear in the app's own log lines too.
         ("INFO shop.search: nothing found for ERROR", False),
         ("2026-11-22 WARNING django.request: Not Found: /CRITICAL", False),
         ('{"level": "info", "message": "nothing found for ERROR"}', False),

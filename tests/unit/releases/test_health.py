@@ -1,4 +1,4 @@
-"""How long a release's processes are waited for: until they answer, and then until supervisor calls them running."""
+"""How long a run waits for a release's processes: until they answer, and then until supervisor reports RUNNING."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ HEALTH = {"health": {"grace": 5, "settle": 2}}
 
 @pytest.fixture
 def step(monkeypatch):
-    """Return a function that takes a step of a release with one web process, as supervisor tells of it each time."""
+    """Return a function that takes a step of a release with one web process, with these answers of supervisor."""
     monkeypatch.setattr(health, "ask", lambda settings, app, number, process, port: None)
     monkeypatch.setattr(health, "POLL", 0)
     strangers, told_last = {}, {}
@@ -151,7 +151,7 @@ def test_who_has_the_port_of_an_app_is_not_asked(monkeypatch):
         assert health.ask(settings, "shop", 3, "web.1", port) == f"port {port} is taken by user evil, PID 7 (nc)"
         server.shutdown()
     assert health.ask(settings, "shop", 3, "web.1", port) == "/ cannot be asked (ConnectionRefusedError)"
-    # Where nobody listens it is not looked up.
+    # If nobody listens, the listener is not looked up.
     assert looked_up == [[("shop", 3, "web.1")]] * 2
     assert asked == ["/"]
 

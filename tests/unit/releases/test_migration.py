@@ -19,7 +19,7 @@ def record(build, migrations=None, processes=None, reversible=False, wheels=WHEE
 OF_EARLIER = "an earlier bin/build made one of their builds, which does not say what its wheels migrate"
 NO_KIND = "there are none of a kind that Saltern knows, and their code differs"
 CROSSINGS = {
-    # Builds that say what all that they install migrates.
+    # Builds that list the migrations of everything that they install.
     "all the same": ({1: record("a", code="m", django="d"), 2: record("b", code="m", django="d")}, None),
     "a migration that a wheel brings": (
         {1: record("a", code="m", wagtail="7"), 2: record("b", code="m", wagtail="8", wheels=OTHERS)},
@@ -45,7 +45,7 @@ CROSSINGS = {
         {1: record("a", code="m"), 2: record("b", code="n"), 3: record("c", unknown="d")},
         (2, " of its code", None),
     ),
-    # Builds from before, which say what their own code has.
+    # Older builds, which list only the migrations of their own code.
     "the same build": ({1: record("a"), 2: record("a")}, None),
     "the same migrations and wheels": ({1: record("a", "m"), 2: record("b", "m")}, None),
     "the same migrations and other wheels": (
@@ -64,7 +64,7 @@ CROSSINGS = {
     "a build that says that it is reversible": ({1: record("a", "m"), 2: record("b", "n", reversible=True)}, None),
     "a migration on the way": ({1: record("a", "m"), 2: record("b", "n"), 3: record("c", "m")}, (2, "", None)),
     "a release on the way that is gone": ({1: record("a", "m"), 3: record("c", "m")}, None),
-    # One of each.
+    # One build of each kind.
     "a build from before and a later one of the same": ({1: record("a", "m"), 2: record("b", "m", code="x")}, None),
     "a later one with a wheel's, of the same wheels": ({1: record("a"), 2: record("b", django="d")}, None),
     "a later one of other wheels": (

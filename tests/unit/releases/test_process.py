@@ -1,4 +1,4 @@
-"""Processes as supervisor is to run them."""
+"""supervisor's configuration of the processes."""
 
 import configparser
 
@@ -9,7 +9,7 @@ from saltern.services import redis
 
 
 def supervisors_parser(text):
-    """Read a file as supervisor's own parser does: no interpolation by it, comments after values cut off."""
+    """Read a file as supervisor's parser does: without interpolation, and with comments after values cut off."""
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=True)
     parser.read_string(text)
     return parser
@@ -74,7 +74,7 @@ def test_a_release_without_processes_is_a_file_without_sections():
 
 @pytest.fixture
 def configuration(monkeypatch, tmp_path):
-    """A directory in the place of supervisor's own."""
+    """A directory that stands in for supervisor's own."""
     monkeypatch.setattr(process, "CONFIG", str(tmp_path))
     return tmp_path
 

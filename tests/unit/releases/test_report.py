@@ -1,4 +1,4 @@
-"""What people are told of releases."""
+"""The tables and lines that show releases to people."""
 
 from saltern.releases import report
 

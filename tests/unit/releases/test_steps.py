@@ -70,7 +70,7 @@ def test_what_is_migrated_is_the_build_that_was_asked_for(monkeypatch):
     with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):
         deploy.migrate(host, "shop", "b" * 64)
     assert deploy.movable(host, "shop", "a" * 64)
-    # A pillar of before says that even where what it tells of is held.
+    # A stale pillar is refused even where the app is held at the build that this pillar declares.
     monkeypatch.setattr(plan, "plan", lambda host, app: {"new": False, "number": 2, "held": {"build": "a"}})
     for ask in (deploy.movable, deploy.migrated):
         with pytest.raises(CommandExecutionError, match=r"^shop: .* told to run build a{12}, and is asked for b{12};"):

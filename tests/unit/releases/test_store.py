@@ -17,9 +17,9 @@ def configured():
 
 @pytest.fixture
 def disk(tmp_path, monkeypatch, configured):
-    """The directory of the test below which the releases are."""
+    """The test's directory, which has the releases."""
     monkeypatch.setattr(process, "releases", lambda app: [(app, number) for number in configured if number > 0])
-    # What runs with nothing that tells supervisor of it is below zero here.
+    # A negative number is a release that runs without a file that tells supervisor of it.
     monkeypatch.setattr(supervisor, "info", lambda app: {f"{app}.v{-number}.web.1": {} for number in configured})
     monkeypatch.setattr(store, "ROOT", str(tmp_path))
     monkeypatch.setattr(store, "group", lambda app: os.getgid())
@@ -67,8 +67,8 @@ def test_leftovers_are_what_no_run_finished(disk):
     assert store.current("shop") == 1
 
 
-# What happened to a host where v4 of v1 to v4 serves, and v3 was refused: what was done by hand, what supervisor is
-# configured to run, which release serves, and the next one's number.
+# A host has v1 to v4: v4 serves, and v3 was refused. Each case: an edit by hand, what supervisor is configured to run,
+# the release that serves, and the next number.
 SERVING = {
     "nothing": ("true", [4], 4, 5),
     "the link is gone": ("rm current", [4], 4, 5),

@@ -1,4 +1,4 @@
-"""Supervisor, as it is asked and told."""
+"""Questions and commands to supervisor."""
 
 import configparser
 import contextlib
@@ -62,7 +62,7 @@ def test_what_is_to_start_again_is_left_to_its_launcher(monkeypatch):
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_a_supervisor_that_dies_while_it_stops_processes_is_waited_for(monkeypatch, refuses):
-    """The supervisord that comes in its place knows nothing of what left, and has what is in the files already."""
+    """A new supervisord does not know the programs that left, and already has those in the files."""
     ups, called, ran = [True, True, False, False, False, True], [], []
     monkeypatch.setattr(supervisor, "is_up", lambda: ups.pop(0) if len(ups) > 1 else ups[0])
     monkeypatch.setattr(supervisor.time, "sleep", lambda seconds: None)
@@ -104,7 +104,7 @@ def test_what_is_told_to_end_does_not_start_again_under_another_supervisord(grou
         supervisor.tell("shop", 3, ["beat.1", "worker.1", "worker.2"])
         after = configparser.RawConfigParser()
         after.read(process.path("shop", 3))
-        # What the release runs is known as before; supervisor restarts what has another configuration.
+        # The release's programs are known as before; supervisor restarts a program whose configuration changed.
         assert process.configured("shop", 3) == ports
         assert [name for name in after if after[name] == before[name]] == [
             "DEFAULT",
@@ -114,7 +114,7 @@ def test_what_is_told_to_end_does_not_start_again_under_another_supervisord(grou
         for name in states:
             told = {"autostart": "false", "autorestart": "false"}
             assert dict(after[f"program:{name}"]) == dict(before[f"program:{name}"]) | told
-    # What supervisor runs it is told to stop; what has outlived its supervisord is ended beside it.
+    # supervisor is told to stop what it runs; processes that have outlived their supervisord are ended directly.
     assert called == [("stopProcess", name, False) for name in ("shop.v3.beat.1", "shop.v3.worker.1")] * 2
     assert ran == [[process.LAUNCHER, "--end", "shop.v3.worker.2"]] * 2
 
@@ -124,7 +124,7 @@ def test_what_outlived_a_supervisor_is_known_by_its_launchers(groups, monkeypatc
     command = {"web-1": ["my-shop", "3", "web.1", "8151"], "send\\x2dnow-2": ["my-shop", "3", "send-now.2"]}
     started = []
     for name, words in (command | {"release-0": ["my-shop", "3", "release"]}).items():
-        # As its launcher is called: what runs has other words.
+        # The launcher's own title; the process that it runs has another one.
         code = [sys.executable, "-c", "input()", process.LAUNCHER, "--first", *words]
         started.append(subprocess.Popen(code, stdin=subprocess.PIPE))
         groups(r"app-my\x2dshop.slice", rf"app-my\x2dshop-{name}.v3.scope", started[-1].pid, os.getpid())
@@ -150,7 +150,7 @@ def test_a_file_that_supervisor_cannot_read_is_found_by_what_supervisor_says(mon
     told = "invalid literal for int() with base 10: 'x' in section 'program:x' (file: '{}')"
     assert supervisor._named(told.format(tmp_path / "shop.v3.conf")) == str(tmp_path / "shop.v3.conf")
     assert supervisor._named(told.format(tmp_path / "own.conf")) is None
-    # What supervisor cannot decode it does not name.
+    # supervisor does not name a program that it cannot decode.
     (tmp_path / "faq.v1.conf").write_bytes(b"\xff\xfe")
     told = "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"
     assert supervisor._named(told) == str(tmp_path / "faq.v1.conf")
@@ -169,7 +169,7 @@ def test_a_process_in_a_directory_that_was_removed_is_found(monkeypatch, tmp_pat
         shutil.rmtree(build)
         removed = {"shop.v1.web.1": "runs in a directory that was removed"}
         assert supervisor.displaced("shop", 1, str(build), os.getuid()) == removed
-        # Not even where there is another one of its name.
+        # Not even if another process has the same name.
         (build / "src").mkdir(parents=True)
         assert supervisor.displaced("shop", 1, str(build), os.getuid()) == removed
         assert supervisor.displaced("shop", 1, str(tmp_path / "other"), os.getuid()) == {}

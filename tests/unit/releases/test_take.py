@@ -1,4 +1,4 @@
-"""Taking the steps of a move, and what is left of one that was ended."""
+"""Taking the steps of a move, and what an ended move leaves."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def test_a_run_that_a_signal_ends_leaves_one_release_running(monkeypatch, step, 
         return lambda _: taken.append(name)
 
     steps = {name: taking(name) for name in ("health", "point", "workers", "drain", "stop", "prune")}
-    # A step that a signal interrupts is taken again, with success.
+    # A step that a signal interrupts is taken again and succeeds.
     tries = iter([signalled, taking(step)])
     steps[step] = lambda move: next(tries)(move)
     monkeypatch.setattr(store, "current", lambda _: serves)

@@ -24,8 +24,8 @@ def keys():
 
 @pytest.fixture
 def tree(tmp_path, keys):
-    """A copy of what the tool reads, with the keys of the hosts and of both operators."""
-    # The keys and the secrets of whoever runs the tests are not the tests'.
+    """A copy of the files that the tool reads, with the public keys of the hosts and of both operators."""
+    # The developer's own keys and secrets are left out.
     copy(tmp_path, "bin", "pillar", "formulas", "salt/_modules", "salt/_utils", own=("builds", "keys", "secrets"))
     (tmp_path / "pillar/secrets").mkdir()
     (tmp_path / "pillar/hosts.yaml").write_text(yaml.safe_dump(ALONE))

@@ -1,4 +1,4 @@
-"""bin/secret as an operator types it, with real keys: what it writes, who can read it, and every refusal in a line."""
+"""bin/secret as an operator types it, with real keys: what it writes, who can read it, and each refusal in one line."""
 
 import os
 import pty
@@ -127,7 +127,7 @@ def test_only_secrets_outside_dev_are_encrypted(refused, environment, message):
 
 
 def bad_keys(keys):
-    """Return what is in the file of a key that cannot be used, by what is said of it."""
+    """Return the contents of key files that cannot be used, by the message for each."""
     expired = Keyring("expired", expires="1d", made="20200101T000000")
     revoked, signing = Keyring("revoked"), Keyring("signing", usage="sign")
     revoked.revoke()
@@ -182,7 +182,7 @@ def typed(tree, *lines, environ=None):
     """Run the tool in a terminal, type lines at its prompts, and return its exit code and what the terminal showed."""
     pid, terminal = pty.fork()
     if pid == 0:
-        # A shell starts what runs in its background with it ignored.
+        # A shell's background jobs ignore SIGINT.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         command = [sys.executable, str(tree / "bin/secret"), "set", "--environment", "production", NAME]
         os.execve(command[0], command, os.environ | (environ or {}))
@@ -191,13 +191,13 @@ def typed(tree, *lines, environ=None):
         for count, line in enumerate(lines, 1):
             while shown.count(b": ") < count:
                 shown += os.read(terminal, 1024)
-            # getpass discards what was typed before it turned the echo off.
+            # getpass discards input from before it turned the echo off.
             time.sleep(0.3)
             os.write(terminal, line)
         while chunk := os.read(terminal, 1024):
             shown += chunk
     except OSError:
-        # The terminal's other end is closed.
+        # The command has closed the terminal.
         pass
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 

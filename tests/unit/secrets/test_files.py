@@ -1,4 +1,4 @@
-"""Secrets as a host sees them: what is no whole message, what stands in plain text elsewhere, and why one is locked."""
+"""Secrets on a host: damaged messages, values in plain text, and the reasons why a message cannot be decrypted."""
 
 import pytest
 

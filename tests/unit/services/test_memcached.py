@@ -1,4 +1,4 @@
-"""memcached: who may log in to an instance, how much memory it has, and when it goes."""
+"""memcached: who may log in to an instance, how much memory it may use, and when it is removed."""
 
 import datetime
 import json
@@ -55,7 +55,7 @@ def on_a_host(tmp_path, monkeypatch):
 
 
 def done(run, step, name="shop"):
-    """Do a step as the state does, and return its comment and its changes."""
+    """Run a step as the state does; return its comment and its changes."""
     todo = MEMCACHED.steps()[step](run, name)
     if todo.changes and not run.host.is_dry:
         todo.act()
@@ -63,7 +63,7 @@ def done(run, step, name="shop"):
 
 
 def declared(directory, name, port=8089):
-    """Write what says of an instance that it is ours."""
+    """Write the file that marks an instance as ours."""
     path = directory / f"memcached@{name}.service.d/saltern.conf"
     path.parent.mkdir()
     path.write_text(f"# The instance {name}, which belongs to the app shop and listens at the port {port}. Managed …\n")
@@ -71,7 +71,7 @@ def declared(directory, name, port=8089):
 
 
 def noted(directory, *pairs):
-    """Write logins that an instance knows."""
+    """Write the logins of an instance."""
     directory.mkdir(exist_ok=True)
     (directory / "shop.logins").write_text("".join(f"{user}:{word}\n" for user, word in pairs))
 
@@ -161,7 +161,7 @@ def test_memcached_reads_no_more_than_eight_logins(on_a_host):
     (on_a_host.logins / "shop.json").write_text(json.dumps({"logins": [], "since": since}))
     done(on_a_host(), "logins")
     users = [line.partition(":")[0] for line in (on_a_host.logins / "shop.logins").read_text().splitlines()]
-    # The newest of them.
+    # The newest login.
     assert users == [LOGIN, *(f"shop_{number:06x}" for number in range(11, 4, -1))]
 
 
@@ -170,7 +170,7 @@ def test_a_login_of_before_closes_when_no_release_has_it(on_a_host):
     done(on_a_host(), "logins")
     comment, changes = done(on_a_host(releases={OLD: ["shop v3"]}), "retired")
     assert (changes, f"the login {OLD} stays open for shop v3" in comment) == ({}, True)
-    # Other hosts have apps: one that has not converged cannot be seen.
+    # Other hosts run apps, and this host cannot see whether they have converged.
     comment, changes = done(on_a_host(listen=["10.0.0.1"]), "retired")
     assert (changes, f"the login {OLD} stays open for other app hosts until" in comment) == ({}, True)
     expected = {OLD: {"old": "replaced", "new": "closed to logins"}}

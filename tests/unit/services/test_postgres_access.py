@@ -1,4 +1,4 @@
-"""Who is let in to which database, as the access list has it."""
+"""Who is let in to which database, by pg_hba.conf."""
 
 from saltern.services import postgres_access
 
@@ -19,7 +19,7 @@ def test_who_may_still_come_in_is_read_from_the_access_list(tmp_path):
     path.write_text(ACCESS)
     assert postgres_access.admitted(str(path), faq) == [("faq", "faq"), ("stock", "my-shop")]
     assert postgres_access.admitted(str(path), faq | stock) == [("faq", "faq"), ("stock", "my-shop")]
-    # Where another app is to have it, and may be refused.
+    # Another app is to get it, and its release may still be refused.
     assert postgres_access.admitted(str(path), {"stock": {"owner": "its own"}}) == [
         ("faq", "faq"),
         ("stock", "its own"),

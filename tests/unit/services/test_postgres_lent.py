@@ -1,4 +1,4 @@
-"""Databases that are lent to other apps: what is made for them, and what is taken away."""
+"""Databases that other apps borrow: the logins and rights that are made and removed."""
 
 import dataclasses
 import json
@@ -214,7 +214,7 @@ def test_a_login_that_somebody_has_stays_with_its_group(returned, login, more):
 def test_a_replaced_password_is_closed_when_the_others_have_had_the_time(returned):
     step, _, _ = returned([OLD], borrowers={"stock-2": "whole"}, listen=["10.0.0.1"])
     assert step.changes.keys() == {"stock-2_0a0a0a", "shop:read"}
-    # Who has gone has no other password to wait for.
+    # A borrower that is gone has no newer password to wait for.
     step, _, _ = returned([OLD | {"replaced": None}], listen=["10.0.0.1"])
     assert "stock-2_0a0a0a" in step.changes
 

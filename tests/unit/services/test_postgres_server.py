@@ -1,4 +1,4 @@
-"""PostgreSQL is asked by its operator, once for what all states of a run ask."""
+"""One login as PostgreSQL's operator answers the questions of all states of a run."""
 
 import json
 import pwd
@@ -25,7 +25,7 @@ def on(**owners):
 
 @pytest.fixture
 def psql(monkeypatch):
-    """What psql is asked, as command, input and options; and what it answers: an exit code and two texts."""
+    """The calls of psql, each as command, input and options; and its answer: an exit code and two texts."""
     asked, answer = [], [0, '{"role": null, "logins": [], "database": null}\n', ""]
 
     def run(command, input, **options):
@@ -61,7 +61,7 @@ CHUNKS = [
 
 def test_what_all_states_ask_is_one_login(psql, monkeypatch, tmp_path):
     asked, answer = psql
-    # A comment is the owner's to write: a line's end of Unicode is none of an answer.
+    # The owner writes the comment: a Unicode line separator in it does not end an answer.
     database = {"owner": "x", "public": False, "mark": None, "comment": "a\u2028b", "limit": 7}
     state = json.dumps({"role": None, "logins": [], "database": database}, ensure_ascii=False)
     answer[1] = f"t\n{state}\n{state}\n"
@@ -71,7 +71,7 @@ def test_what_all_states_ask_is_one_login(psql, monkeypatch, tmp_path):
         changes, _ = postgres_database.plan(POSTGRES, its_host, name, owner, 48, among)
         assert changes["connections"]["old"] == 7
     assert len(asked) == 1
-    # Without what may be asked at once, after a change, it is asked as it is then; and after two seconds.
+    # After a change each question is asked alone, and after two seconds all are asked again.
     answer[1] = f"{state}\n"
     postgres_database.plan(POSTGRES, its_host, "stock", "shop", 48)
     assert len(asked) == 2

@@ -1,4 +1,4 @@
-"""RabbitMQ: what is changed in the broker, and who may come to which vhost."""
+"""RabbitMQ: changes to the broker, and who may use which vhost."""
 
 import copy
 import dataclasses
@@ -31,7 +31,7 @@ def plan(found, secret=SECRET, app="shop", most=200, others=(), **more):
 
 
 def with_new(found, new):
-    """Return what a broker has that had something and was told of something new."""
+    """Return a broker's state after it got additions."""
     keys = {"users": ["name"], "vhosts": ["name"], "permissions": ["user", "vhost"], "parameters": ["vhost"]}
     merged = {}
     for kind, names in keys.items():
@@ -44,7 +44,7 @@ MADE = with_new(NOTHING, plan(NOTHING)[1])
 
 
 def changed(kind, **fields):
-    """Return what a broker has that is as declared, but for fields of the one entry of a kind."""
+    """Return a declared broker's state with fields of the only entry of a kind changed."""
     found = copy.deepcopy(MADE)
     found[kind][0] |= fields
     return found
@@ -113,7 +113,7 @@ def test_the_login_of_a_password_before_stays_and_is_noted_once():
     (tag,) = next(user["tags"] for user in found["users"] if user["name"] == LOGIN)
     assert rabbitmq_broker.REPLACED.fullmatch(tag)
     assert plan(found, secret=other) == ({}, NOTHING)
-    # Back to the password of before: its login is no longer one that was replaced, and the other one is.
+    # Back to the earlier password: its login is no longer a replaced one, and the other login is.
     changes, new = plan(found)
     assert changes.keys() == {"login", "replaced"}
     assert {user["name"]: bool(user["tags"]) for user in with_new(found, new)["users"]} == {LOGIN: False, login: True}
@@ -145,7 +145,7 @@ def test_a_host_bounds_by_the_most_that_an_app_may_have():
     settings = {"max_connections": 200, "vhosts": vhosts}
     assert RABBITMQ.allowed(settings, lambda count: 3 * count) == {"rabbitmq": ([5671], 500)}
     assert RABBITMQ.allowed(settings | {"vhosts": {}}, lambda count: 3 * count) == {"rabbitmq": ([5671], 200)}
-    # All vhosts of an app are at one port.
+    # All vhosts of an app share one port.
     vhosts["faq"]["owner"] = "shop"
     assert RABBITMQ.allowed(settings, lambda count: 3 * count) == {"rabbitmq": ([5671], 700)}
 
@@ -155,7 +155,7 @@ def test_a_host_bounds_by_the_most_that_an_app_may_have():
 
 @pytest.fixture
 def retired(tmp_path, monkeypatch):
-    """A function that runs the step; it returns the step, what was asked of the broker and which notes were made."""
+    """A function that runs the step; it returns the step, the questions to the broker, and the notes."""
 
     def run(found, vhosts, releases=(), connected=(), dry=False, listen=(), kept=(), act=True):
         asked, notes = [], []
@@ -201,7 +201,7 @@ def test_a_vhost_that_no_app_attaches_is_closed_and_kept(retired):
     step, asked, notes = retired(MADE, {})
     assert step.changes == {"shop": {"old": "open", "new": "closed to logins"}}
     assert (asked, notes) == ([f"delete_user {LOGIN}"], [("shop", "shop")])
-    # It is closed by now.
+    # The login is closed by now.
     closed = MADE | {"users": [], "permissions": []}
     assert retired(closed, {}, kept=["shop"], act=False)[0].changes == {}
 
@@ -211,12 +211,12 @@ def test_a_vhost_stays_open_for_a_release_of_this_host_and_for_another_host(reti
     assert (step.changes, step.comment) == ({}, "shop stays open for shop v1")
     step, *_ = retired(MADE, {}, connected=[((LOGIN, "shop"), "10.0.0.4")], act=False)
     assert (step.changes, step.comment) == ({}, "shop stays open for 10.0.0.4, which is connected")
-    # The host's own connections end with its releases.
+    # Connections of this host end with its releases.
     assert retired(MADE, {}, connected=[((LOGIN, "shop"), "127.0.0.1")], act=False)[0].changes
 
 
 def replaced(hours):
-    """Return what a broker has in which a password was replaced so many hours ago."""
+    """Return the state of a broker in which a password was replaced so many hours ago."""
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
     tag = f"replaced-{since.strftime(rabbitmq_broker.TIME)}"
     found = copy.deepcopy(MADE)
@@ -265,7 +265,7 @@ def test_a_login_with_another_vhost_loses_the_one(retired):
 
 @pytest.fixture
 def on(tmp_path, monkeypatch):
-    """A function that returns a run on a host whose broker has something, or does not run."""
+    """A function that returns a run on a host with a broker in this state, or with none running."""
 
     def run(found, dry=False, kept=None, changed=()):
         def answer():
@@ -320,7 +320,7 @@ def test_the_user_whose_password_everybody_knows_goes(on, monkeypatch):
 def test_a_broker_that_starts_in_the_run_reads_its_certificate_then(on):
     assert rabbitmq_broker.served(on(None), "/none.pem").changes == {}
     assert rabbitmq_broker.served(on(MADE, changed=["rabbitmq-server"]), "/none.pem").changes == {}
-    # A dry run says what the written file would be followed by.
+    # A dry run also reports what follows the written file.
     assert rabbitmq_broker.served(on(MADE, dry=True, changed=["/none.pem"]), "/none.pem").changes
 
 

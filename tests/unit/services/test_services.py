@@ -1,4 +1,4 @@
-"""Services: each is found by its module, and answers what the rest of Saltern asks."""
+"""Services: each is found by its module and answers the questions of the rest of Saltern."""
 
 import json
 import re
@@ -50,7 +50,7 @@ def test_each_resource_has_a_formula_a_role_and_a_schema(service, schemas, reque
     assert next(iter(service.schema)) == service.kind
     (pattern,) = schemas[service.kind]["properties"][service.plural]["patternProperties"]
     assert service.schema[service.kind]["pattern"] == pattern
-    # Each of its units starts after it; no app can be one of its users.
+    # What relies on the service starts after this unit. No app may have the name of one of the service's users.
     assert service.relied_on.endswith(".service")
     (names,) = schemas["app"]["patternProperties"]
     assert [user for user in service.users if re.search(names, user)] == []

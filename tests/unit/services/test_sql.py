@@ -1,4 +1,4 @@
-"""What PostgreSQL stores of a password."""
+"""The verifier that PostgreSQL stores for a password."""
 
 import base64
 import hashlib

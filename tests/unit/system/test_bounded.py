@@ -1,4 +1,4 @@
-"""Bounds: no answer and no document holds the run that reads it."""
+"""Bounds: no answer and no document can keep a run busy for long."""
 
 import contextlib
 import fcntl

@@ -1,4 +1,4 @@
-"""What root deletes: no link is followed, nothing that is mounted is touched, and others' files stay."""
+"""Deletion by root: no link is followed, mounts are left alone, and other users' files stay."""
 
 import os
 

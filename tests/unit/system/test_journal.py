@@ -1,4 +1,4 @@
-"""What of the journal is believed."""
+"""Which journal entries are trusted."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_a_scope_is_of_one_process(unit, process):
 
 @pytest.fixture
 def found(monkeypatch):
-    """A function that returns the stream of v2's web.1 since 1000, where the journal has some entries."""
+    """A function that finds the stream of v2's web.1 since 1000 in a journal with these entries."""
 
     def find(entries):
         def lines(run, matches, since=None, lines=None, grep=None, raw=False):

@@ -1,4 +1,4 @@
-"""Who listens on a port, as the kernel has it."""
+"""Who listens on a port, by the kernel's tables."""
 
 import os
 import socket

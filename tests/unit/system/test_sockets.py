@@ -1,4 +1,4 @@
-"""TCP sockets as the kernel has them."""
+"""TCP sockets, by the kernel's tables."""
 
 import os
 import socket

@@ -16,7 +16,7 @@ NOW = 1_000_000
         (900, 1000, False),
         (1000, 900, True),
         (900, 900, False),
-        # From the future: a clock was set back. It would be so again after every restart.
+        # A time in the future, since the clock was set back: a restart would not mend it, so it does not count.
         (NOW + 100, 900, False),
     ],
 )
@@ -30,13 +30,13 @@ def test_a_service_is_restarted_for_a_file_that_is_newer(tmp_path, changed, star
 @pytest.mark.parametrize(
     "recorded, since_boot, expected",
     [
-        # The host was booted at 999_000 and its clock never set.
+        # The host was booted at 999_000, and its clock was never set.
         (999_500, 500, 999_500),
-        # It was set back by 100 s since: it would seem older.
+        # The clock was set back by 100 s since then: the start would seem older.
         (999_600, 500, 999_600),
-        # Set forward by 100 s since.
+        # The clock was set forward by 100 s since then.
         (999_400, 500, 999_500),
-        # It was in the future when the unit started.
+        # The file's time was in the future when the unit started.
         (NOW + 1, 500, 999_500),
     ],
 )
@@ -60,7 +60,7 @@ def test_what_systemd_does_not_say_is_long_ago():
         ("active", "enabled", True, False),
         ("inactive", "disabled", False, True),
         ("inactive", "", False, True),
-        # In between: neither is true of it.
+        # In between, neither holds.
         ("active", "disabled", False, False),
         ("failed", "enabled", False, False),
     ],
@@ -128,7 +128,7 @@ def test_in_a_run_that_changes_nothing_systemd_is_asked_once(asked, context):
     [
         {"changes": {"a": "b"}, "result": True},
         {"changes": {}, "result": False},
-        # One that goes on beside the others.
+        # A state that runs in parallel.
         {"changes": {}, "result": None},
     ],
 )

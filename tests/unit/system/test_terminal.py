@@ -1,4 +1,4 @@
-"""Text that others have written, for people's terminals."""
+"""Text of other users is made safe for an operator's terminal."""
 
 import pytest
 

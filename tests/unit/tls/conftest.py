@@ -1,4 +1,4 @@
-"""An authority, and what it has issued for an app."""
+"""An authority, and the certificate that it has issued for an app."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""When the certificates of these tests are issued, and for which domains."""
+"""The time at which these tests issue certificates, and the domains."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""Certificates by ACME: when one is asked for, what is asked, and what becomes of a refusal."""
+"""Certificates by ACME: when one is requested, what is requested, and what follows a refusal."""
 
 import datetime
 import json
@@ -36,7 +36,7 @@ def test_a_certificate_is_asked_for_with_a_reason(for_shop, given, expected):
 
 
 class Host:
-    """A host with certbot, which answers as it is told."""
+    """A host with a certbot that gives these answers."""
 
     def __init__(self, monkeypatch, tmp_path):
         self.monkeypatch, self.commands, self.written = monkeypatch, [], []
@@ -119,7 +119,7 @@ def test_what_was_refused_is_not_asked_for_again_at_once(host):
         with pytest.raises(CommandExecutionError) as error:
             acme.issue(host.host, "shop")
         assert (str(error.value), len(host.commands)) == (said, asked)
-    # What is asked differently is asked at once, and so is what the clock went back for.
+    # A changed request is sent at once, and so is one after the clock was set back.
     host.settings["server"] = "https://other.example.com"
     assert acme.refused(host.host, "shop") == ""
     host.settings["server"] = SERVER

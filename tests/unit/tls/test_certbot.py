@@ -1,4 +1,4 @@
-"""certbot: its reason in one line."""
+"""certbot's error in one line."""
 
 from saltern.tls import certbot
 

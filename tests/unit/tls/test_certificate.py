@@ -1,4 +1,4 @@
-"""Certificates: what is issued, and what is wrong with one."""
+"""Certificates: what is issued, and what makes one unusable."""
 
 import ssl
 
@@ -12,7 +12,7 @@ ADDRESS = "10.0.0.1"
 
 @pytest.fixture(scope="session")
 def other():
-    """Another one of the same name."""
+    """Another authority of the same name."""
     return certificate.new_authority("dev", NOW)
 
 
@@ -24,7 +24,7 @@ def issued(authority):
 
 @pytest.fixture
 def amiss(authority, issued):
-    """``certificate.amiss`` of what was issued, with what is given in the place of its own."""
+    """``certificate.amiss`` of the issued certificate, with the given arguments replaced."""
 
     def amiss(text=issued, authorities=(authority,), names=None, now=NOW, **parts):
         key, own = certificate.parted(text)
@@ -51,14 +51,14 @@ def test_what_is_wrong_is_told_by_its_setting(amiss, authority, other, issued):
     broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert amiss(certificate=broken) == {"certificate": "cannot be read"}
     assert amiss(authorities=[authority, broken]) == {"authorities[1]": "cannot be read"}
-    # No host's: it has no names.
+    # It belongs to no host, since it has no names.
     assert amiss(text=other)["certificate"] == "cannot be read"
 
 
 def test_an_authority_that_has_expired_is_told():
     short = certificate.new_authority("dev", NOW, days=10)
     key, own = certificate.parted(certificate.issue(short, "db1", ADDRESS, NOW))
-    # It does not outlive its authority.
+    # A certificate does not outlive its authority.
     assert certificate.until(own) == after(days=10)
     names = certificate.names_of("db1", ADDRESS)
     assert certificate.amiss(key, own, [certificate.parted(short)[1]], names, after(days=11)).keys() == {
@@ -75,7 +75,7 @@ def test_a_life_has_parts(issued):
 
 
 def test_a_client_that_is_strict_believes_it(authority, issued, tmp_path):
-    """Python's own TLS, in memory: by address, by name, and not by another one's."""
+    """Python's TLS in memory accepts the host's address and name, and no other host's."""
     path = tmp_path / "pair.pem"
     path.write_text(issued)
     assert handshake(path, certificate.parted(authority)[1], "10.0.0.1") is None
@@ -87,10 +87,10 @@ def test_a_client_that_is_strict_believes_it(authority, issued, tmp_path):
 
 
 def handshake(path, authorities, name):
-    """Return why a client and a server do not come together, or ``None``."""
+    """Return why the TLS handshake fails, or ``None``."""
     context = ssl.create_default_context(cadata=authorities)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
-    # The clock of the test is not the machine's.
+    # The test's clock differs from this machine's.
     context.verify_flags |= 0x200000
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(path)

@@ -1,4 +1,4 @@
-"""The certificates of a host: what is wrong with those of the pillar, and what a host that is alone does by itself."""
+"""A host's certificates: mistakes in the pillar's, and what a host that is alone issues itself."""
 
 import functools
 import json
@@ -109,7 +109,7 @@ def test_a_host_that_is_alone_renews_by_itself(host, made, options, text):
     assert one.pair(str(path)) is None
     one.write_pair(str(path), None, "postgres")
     assert one.pair(str(path)) == path.read_text() != before
-    # Whoever is connected goes on trusting it.
+    # A connected client still trusts it.
     assert one.authorities() == authorities == (made / "ca.pem").read_text()
 
 
@@ -124,7 +124,7 @@ def test_an_authority_that_was_damaged_is_made_anew_and_issues(host, made):
 
 
 def test_what_the_pillar_gives_comes_before_its_own(host, made, given):
-    # As Salt's renderer hands it on.
+    # The text as Salt's renderer returns it.
     one = host(given=given | {"key": given["key"].rstrip("\n")})
     assert one.authorities() == given["authorities"][0]
     assert one.pair(str(made / "postgres.pem")) == given["key"] + given["certificate"]
@@ -140,7 +140,7 @@ def test_a_certificate_that_was_forgotten_is_listed_with_its_day(host, made):
     path = str(made / "postgres.pem")
     assert host(after(days=250)).expiring() == {}
     assert host(after(days=300)).expiring() == {path: "2027-01-02"}
-    # Nobody serves it any more.
+    # No service uses it any more.
     assert host(after(days=300), roles=["app"]).expiring() == {}
     (made / "sites").mkdir()
     (made / "sites/shop.pem").write_text((made / "postgres.pem").read_text())

@@ -1,4 +1,4 @@
-"""HTTPS as the pillar declares it: what is refused, and what browsers are told."""
+"""HTTPS as the pillar declares it: what is refused, and what browsers are told to do."""
 
 import pytest
 

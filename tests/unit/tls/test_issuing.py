@@ -1,4 +1,4 @@
-"""bin/issue-certificates as an operator types it, with real keys: who gets what, when anew, and every refusal."""
+"""bin/issue-certificates as an operator types it, with real keys: what each host gets, renewals, and every refusal."""
 
 import datetime
 import os
@@ -106,7 +106,7 @@ def said(tree, name):
 
 
 def words(found):
-    """Return what was said of each file, without the day."""
+    """Return the line about each file, without the date."""
     return {name: text.partition(";")[0] for name, text in found.items()}
 
 
@@ -313,10 +313,10 @@ def test_the_authority_issues_for_an_apps_domains_too(tree, run, keys, tmp_path)
         assert https.amiss(key, own, DOMAINS, certificate.now()) == {}
     authority = (tmp_path / "data/saltern/authorities/production/authority.pem").read_text()
     assert certificate.amiss(None, own, [certificate.parted(authority)[1]], DOMAINS, certificate.now()) == {}
-    # The comments and all else stay.
+    # Comments and everything else stay.
     assert (tree / SETTINGS).read_text().startswith(before.splitlines()[0])
     assert set(before.splitlines()) <= set((tree / SETTINGS).read_text().splitlines())
-    # Again, it is another one of the same authority.
+    # A second run issues another certificate of the same authority.
     assert run(*SITE).returncode == 0
     assert yaml.safe_load((tree / SETTINGS).read_text())["app"]["tickets"]["site"]["certificate"] != own
     assert (tmp_path / "data/saltern/authorities/production/authority.pem").read_text() == authority

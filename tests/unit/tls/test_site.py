@@ -1,4 +1,4 @@
-"""The certificates of nginx's sites: what serves, and what follows from what is in one."""
+"""The certificates of nginx's sites: which one is served, and what its contents decide."""
 
 import types
 
@@ -12,7 +12,7 @@ from tests.unit.tls.moments import DOMAINS, NOW, after
 
 @pytest.fixture
 def host(monkeypatch, tmp_path):
-    """A function that sets the clock and returns what the package does on a host; its files lie in a directory."""
+    """A function that sets the clock and returns the package's view of a host, whose files lie in a directory."""
     monkeypatch.setattr(site, "DIRECTORY", str(tmp_path))
     monkeypatch.setattr(certificates, "OWN", str(tmp_path / "authority"))
     monkeypatch.setattr(
@@ -39,7 +39,7 @@ def test_the_hosts_own_authority_issues_and_renews(host):
     first = one.pair()
     assert certificate.domains_of(certificate.read(first)[0]) == DOMAINS
     assert host(after(days=240)).pair() == first
-    # A third of its life is left, or the domains are others, or the authority is another one.
+    # A third of its life is left, its domains have changed, or the authority is another one.
     assert host(after(days=245)).pair() is None
     assert host(domains=DOMAINS[:1]).pair() is None
     host(after(days=2500)).write()
@@ -85,7 +85,7 @@ def test_what_follows_from_a_certificate(for_shop):
     assert site.snippet("/p", for_shop) == BASE + STRICT
     assert site.snippet("/p", None) == BASE + STRICT
     assert site.snippet("/p", "broken") == BASE + STRICT
-    # A browser that was told to use HTTPS alone would not let its user past a placeholder.
+    # A browser that knows HSTS for the domain would not let its user past a placeholder.
     assert site.snippet("/p", site.placeholder(DOMAINS, NOW)) == BASE
 
 

@@ -1,4 +1,4 @@
-"""Bounds: no answer and no document holds the run that reads it."""
+"""Bounds: no answer of a server can keep a run busy for long."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 @pytest.fixture
 def serve():
-    """Return a function that has a socket say things, one after the other and again and again, and returns its port."""
+    """Return a function that has a socket send parts, one after the other and then repeated, and returns its port."""
     with contextlib.ExitStack() as stack:
 
         def start(first, again=None, pause=0.0):
@@ -74,7 +74,7 @@ LATE = {
 @pytest.mark.parametrize("first, again, pause", LATE.values(), ids=LATE)
 def test_what_is_not_whole_in_time_is_given_up(serve, first, again, pause):
     before = time.monotonic()
-    # The one that says nothing keeps its connection open.
+    # A server that sends nothing keeps the connection open.
     with pytest.raises(TimeoutError):
         ask(serve(first, again or b"", pause) if again else silent())
     assert time.monotonic() - before < 5

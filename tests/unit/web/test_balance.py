@@ -1,4 +1,4 @@
-"""Balancing: what follows for nginx from which hosts there are."""
+"""Balancing: nginx's settings that follow from the inventory."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ ROWS = {
 
 
 def derived(own, *others, drained=(), domains=("shop.example.com",), path="/healthz", is_published=False):
-    """Derive the settings of a host among others, with one app."""
+    """Derive the settings of one host of several, with one app."""
     hosts = {
         name: {"roles": ROWS[name][0], "address": ROWS[name][1], "drain": name in drained} for name in (own, *others)
     }

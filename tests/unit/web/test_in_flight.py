@@ -1,4 +1,4 @@
-"""What nginx's old workers have in flight: which of it holds back a process's end, and for how long."""
+"""Requests in flight in nginx's old workers: which of them delay a process's end, and for how long."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def opened():
     return made
 
 
-# Of each worker its sockets and bodies; then the connections that count, the bodies, and clients that tell nothing.
+# Each worker's sockets and bodies; then the expected connections, bodies, and clients with an incomplete request.
 WORKERS = {
     "no worker": ([], [], 0, 0),
     "a worker without connections": ([([], [])], [], 0, 0),
@@ -42,7 +42,7 @@ def test_what_counts_is_what_this_apps_old_processes_answer(opened, workers, con
 
 
 def held(bodies=0, unknown=0, **received):
-    """What is in flight: the bytes that each connection has received. One whose name ends in ``begun`` is answering."""
+    """Bytes that each connection in flight has received; an answer has begun where the name ends in ``begun``."""
     connections = {
         name: sockets.Socket(sockets.ESTABLISHED, 40_000, OLD, 0, name.endswith("begun"), count)
         for name, count in received.items()
@@ -50,7 +50,7 @@ def held(bodies=0, unknown=0, **received):
     return in_flight.Held(connections, bodies, unknown)
 
 
-# Looks at several times: seconds, and what is in flight then. At last the requests and the streams that are counted.
+# Looks at several times: the second, and what is in flight then; last, the expected counts of requests and streams.
 LOOKS = {
     "nothing": ([(0, {})], (0, 0)),
     "an answer that has not begun": ([(0, {"a": 0}), (90, {"a": 0})], (1, 0)),

@@ -1,6 +1,6 @@
-"""nginx's tree: what differs, what goes live, and nginx's reason in one line.
+"""nginx's tree: what differs, what goes live, and nginx's error in one line.
 
-nginx itself judges in the converge tests.
+The tests of whole hosts ask nginx itself.
 """
 
 import os
@@ -163,7 +163,7 @@ def test_the_reason_is_one_line_without_the_candidates_directory(output, expecte
 
 @pytest.fixture
 def judged(monkeypatch, tmp_path):
-    """Give the module an ``nginx -t`` that refuses a tree with ``bad`` in a file, on a host where nginx is not up."""
+    """Give the module an ``nginx -t`` that refuses a tree with ``bad`` in a file; nginx does not run on this host."""
     checked = []
 
     def run(command, **_options):

@@ -1,4 +1,4 @@
-"""What an app's repository holds, and what is asked of its build."""
+"""The files of an app's repository, and checks of its build."""
 
 import hashlib
 import json
@@ -53,10 +53,10 @@ def record(result):
 
 
 def refused(done, *words):
-    """Ask of a run that it was refused, in one line with these words."""
+    """Check that a run was refused, in one line with these words."""
     lines = done.stderr.splitlines()
     if len(lines) > 1:
-        # Before it failed it may have said what takes the time.
+        # It may first have said what takes so long.
         assert lines[0].startswith("build: wheels: "), done.stderr
         del lines[0]
     assert (done.returncode, done.stdout, len(lines)) == (1, "", 1), done

@@ -61,7 +61,7 @@ def run(environment, tmp_path):
 
     def call(*arguments, **options):
         environ = environment | options.pop("env", {})
-        # Its own choice is tried by one test; the wheels here are the older Python's.
+        # Another test covers the default; the wheels here are for the older Python.
         python = options.pop("python", "3.11")
         if python and arguments and isinstance(arguments[0], Path) and "--python" not in arguments:
             arguments = (*arguments, "--python", python)

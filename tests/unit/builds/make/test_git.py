@@ -1,4 +1,4 @@
-"""Which code is built: commits, the work tree, and what is refused of a repository."""
+"""Which code is built: commits, the work tree, and repositories that are refused."""
 
 import shutil
 import tarfile
@@ -57,7 +57,7 @@ def test_an_app_may_be_the_whole_of_a_repository_without_a_commit(tmp_path, made
     git(directory, "init", "--quiet")
     result = made(".", "--worktree", cwd=directory)
     assert set(contents(result)) == {"Procfile", "build.json", "requirements.txt", "wheelhouse"}
-    # What was built does not become a part of the app.
+    # An earlier build does not become a part of the app.
     assert made(".", "--worktree", cwd=directory)["version"] == result["version"]
 
 

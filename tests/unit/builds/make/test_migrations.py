@@ -5,7 +5,7 @@ import pytest
 from saltern.builds.make import migrations
 from tests.unit.builds.make.apps import record, wheel
 
-# What is a migration: by its path, its content and whether it is the app's own.
+# Whether a file is a migration: path, content, and whether it is the app's own.
 DJANGO_ONE = b"from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n    pass\n"
 ALEMBIC_ONE = b'"""x"""\nrevision: str = "1"\ndown_revision = None\n\n\ndef upgrade() -> None:\n    pass\n'
 MIGRATIONS = {
@@ -47,7 +47,7 @@ def test_a_build_says_which_migrations_it_installs(shop, made, commit, tmp_path)
     eight = wheel(wheels, "wagtail", "8", {f"wagtail/migrations/000{n}.py": DJANGO_ONE for n in (1, 2)})
     unknown = installed(plain)
     assert unknown.keys() == {"unknown"}
-    # What starts its processes, or tells people of it, is no part of what they do to a database.
+    # Files such as Procfile and README say nothing of what the code does to a database.
     assert installed(plain, **{"Procfile": "web: x\nworker: y\nrelease: z\n", "README.md": "x"}) == unknown
     assert installed(plain, **{"shop/tables.py": "x = 1\n"}) != unknown
     before = installed(plain + seven)

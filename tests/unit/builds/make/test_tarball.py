@@ -1,4 +1,4 @@
-"""What a build is: the same bytes for the same content, made again where it is not whole."""
+"""A build's tarball: the same content gives the same bytes, and a damaged one is made again."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The wheels of a build: which, from where, and what is said where there are none."""
+"""The wheels of a build: which ones, from where, and the message where there is none."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def test_a_requirement_that_needs_a_newer_python_says_that(shop, run, commit, tm
 
 
 def test_markers_are_asked_of_the_hosts_python(shop, made, commit):
-    """Debian 12 has Python 3.11.2, Debian 13 has 3.13.5; the one that runs this may be any."""
+    """Debian 12 has Python 3.11.2 and Debian 13 has 3.13.5; the Python that runs this may be any."""
     lock = [
         locked("idna", " ; python_full_version < '3.11.3'"),
         locked("colorama", " ; sys_platform == 'win32'"),
