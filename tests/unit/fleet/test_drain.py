@@ -72,7 +72,7 @@ def test_a_file_that_is_just_written_is_no_site(monkeypatch, tmp_path):
 
 @pytest.fixture
 def releases(monkeypatch, tmp_path):
-    """Which release serves, by app, on a host that is not drained."""
+    """The serving release of each app on a host that is not drained."""
     found = {"faq": 3, "tickets": 7}
     monkeypatch.setattr(drain, "MARK", str(tmp_path / "mark"))
     pillar = {"app": dict.fromkeys(found), "hosts": {"app1": {"roles": ["app"]}, "db1": {"roles": ["database"]}}}
@@ -103,7 +103,7 @@ def test_a_host_whose_run_goes_on_stays_out(releases, run):
 def test_a_host_with_another_release_stays_out_until_somebody_puts_it_back(releases, other):
     drain.begin(releases["host"])
     releases |= other
-    # Drained a second time, by the next attempt, it is still known what served when all was well.
+    # A second drain, by the next attempt, still knows which release served before the first.
     drain.begin(releases["host"])
     assert drain.undo(releases["host"]) == "takes no requests; drain.end has it take them as it is"
     assert drain.is_drained()

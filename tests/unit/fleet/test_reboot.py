@@ -12,7 +12,7 @@ from saltern.fleet import reboot
         ("6.1.0-9-amd64", ["6.1.0-9-amd64"], None),
         ("6.1.0-9-amd64", ["6.1.0-9-amd64", "6.1.0-10-amd64"], "6.1.0-10-amd64"),
         ("6.1.0-10-amd64", ["6.1.0-9-amd64", "6.1.0-10-amd64"], None),
-        # The one that runs was removed with its package.
+        # The running kernel's package was removed.
         ("6.1.0-9-amd64", ["6.1.0-10-amd64"], "6.1.0-10-amd64"),
         ("6.1.0-44-amd64", ["6.1.0-44-amd64", "6.12.43+deb12-amd64"], "6.12.43+deb12-amd64"),
     ],
