@@ -36,7 +36,7 @@ SHARED = (
 # last would be waited for by the other processes alone.
 OWN = (
     *("readme_production", "readme_server", "fleet", "proxies", "network", "rabbitmq", "readme", "https", "firewall"),
-    *("memcached", "examples", "roles", "lab"),
+    *("memcached", "services_apart", "examples", "roles", "lab"),
 )
 
 
