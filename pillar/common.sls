@@ -12,7 +12,7 @@ app:
 
   tickets:
     port: 8100
-    formation: {web: 2, worker: 4}
+    formation: {web: 2, worker: 2}
     grace: {worker: 60}
     attach:
       DATABASE_URL: {postgres: tickets}

@@ -101,7 +101,7 @@ def test_the_logs_are_one_stream_in_the_journal(host, tickets, monkeypatch):
         time.sleep(0.2)
     line = next(line for line in lines if "find-me-in-the-journal" in line)
     assert re.search(r" dev tickets\[web\.[12]\]: ", line)
-    for process in ("faq[web.1]", "tickets[worker.4]"):
+    for process in ("faq[web.1]", "tickets[worker.2]"):
         assert f" dev {process}: " in "".join(lines)
 
 
