@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab import image, journal, machine
+from lab import bootstrapped, image, journal, machine
 from lab.answer import ask
-from lab.converge import booted, bootstrapped, converge_all, let_know_each_other, side_by_side
+from lab.converge import booted, bootstrap, converge_all, let_know_each_other, side_by_side
 from lab.elsewhere import machines, refuse_unreached, ssh_config
 from lab.host import PYTHON, Host
 from lab.lab import RUN, Lab, remove_labelled
@@ -105,12 +105,16 @@ def up(options: argparse.Namespace) -> int:
         with steps.step(f"base image {suite}") as step:
             _, made = image.ensure(suite)
             step.outcome = "made" if made else "there"
+        if not hosts.keys() >= set(this.ids):
+            with steps.step(f"bootstrapped image {suite}") as step:
+                _, made = bootstrapped.ensure(suite)
+                step.outcome = "made" if made else "there"
         for host_id in [host_id for host_id in hosts if host_id not in this.ids]:
             with steps.step(f"remove {host_id}") as step:
                 hosts.pop(host_id).remove()
                 step.outcome = "no longer in the inventory"
         hosts = side_by_side(steps, "boot", this.ids, lambda host_id, _: booted(this, host_id, suite))
-        side_by_side(steps, "bootstrap", hosts, lambda host_id, doing: (None, bootstrapped(hosts[host_id], doing)))
+        side_by_side(steps, "bootstrap", hosts, lambda host_id, doing: (None, bootstrap(hosts[host_id], doing)))
         for app in example_apps(this.tree):
             with steps.step(f"build {app.name}") as step:
                 build = this.build(app, next(iter(hosts.values())).python)

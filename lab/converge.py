@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from lab import bootstrapped
 from lab.host import Host
 from lab.lab import Lab
 from lab.network import asked_port, port_to_publish, published_port
@@ -35,7 +36,7 @@ def side_by_side(
     return {id: result for id, (result, _) in found.items()}
 
 
-def bootstrapped(host: Host, doing: Callable[[str], None]) -> str:
+def bootstrap(host: Host, doing: Callable[[str], None]) -> str:
     """Bootstrap a host, and return what it said at last in a few words."""
     return host.bootstrap(line=doing).removeprefix(f"bootstrap.sh: {host.id} is ").partition(";")[0]
 
@@ -72,7 +73,7 @@ def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
         host.remove()
     is_proxy = "proxy" in inventory(this.tree)[host_id]["roles"]
     with port_to_publish(wanted) if is_proxy else contextlib.nullcontext() as port:
-        new = this.boot(host_id, suite, port=port)
+        new = this.boot(host_id, suite, bootstrapped.ensure(suite)[0], port=port)
     failed = new.failed_units()
     state = f"degraded: {', '.join(failed)}" if failed else "running"
     return new, f"{'made anew' if host else 'new'}, {new.address}, systemd {state}"

@@ -13,7 +13,7 @@ from lab import machine
 from lab.podman import LabError, command, podman
 
 REPOSITORY = "localhost/saltern-lab"
-# Hosts of the tests that were bootstrapped; see tests/hosts/bootstrapped.py.
+# Of hosts that were bootstrapped; see bootstrapped.py.
 BOOTSTRAPPED = f"{REPOSITORY}-bootstrapped"
 RECIPE_LABEL = "saltern.recipe"
 LOCKS = Path("/run/lock")

@@ -9,11 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import yaml
 
-from lab import Lab, machine
+from lab import Lab, bootstrapped, machine
 from lab.pillar import declare
 from lab.podman import podman
 from tests.hosts.applied import apply
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.examples import PASSWORDS
 from tests.hosts.probe import LISTEN, OUTSIDE, PORTS, UNIT, connected, told
 
@@ -55,7 +54,7 @@ def fleet(suite):
         declare(lab.tree / "pillar", "dev", PASSWORDS | {"firewall": {"allow": allow}})
         lab.issue_certificates()
 
-        first = lab.boot("front", suite, image_name=bootstrapped(suite))
+        first = lab.boot("front", suite, image_name=bootstrapped.ensure(suite)[0])
         first.bootstrap()
         first.sh("DEBIAN_FRONTEND=noninteractive apt-get -qq install openssh-server nftables >/dev/null 2>&1")
         first.run("tee", "/root/listen.py", input=LISTEN)

@@ -11,11 +11,10 @@ import time
 import pytest
 import yaml
 
-from lab import Lab, machine
+from lab import Lab, bootstrapped, machine
 from lab.pillar import declare
 from lab.worktree import commit
 from tests.hosts.applied import apply
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.examples import PASSWORDS
@@ -111,7 +110,7 @@ def fleet(suite):
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
         declare(lab.tree / "pillar", "dev", PASSWORDS)
         lab.issue_certificates()
-        image = bootstrapped(suite)
+        image = bootstrapped.ensure(suite)[0]
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             booted = pool.map(lambda name: lab.boot(name, suite, image_name=image, reboots=True), ROLES)
             hosts = dict(zip(ROLES, booted, strict=True))

@@ -22,11 +22,10 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from lab import Lab
+from lab import Lab, bootstrapped
 from lab.pillar import declare
 from saltern.tls import certificate as certificates
 from tests.hosts.applied import apply, converged
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.load import Load
@@ -104,7 +103,7 @@ def world(suite, tmp_path_factory):
             "authority": {"environment": "staging", "roles": [], "address": address["authority"]},
         }
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
-        host = lab.boot("dev", suite, image_name=bootstrapped(suite))
+        host = lab.boot("dev", suite, image_name=bootstrapped.ensure(suite)[0])
         authority = lab.boot("authority", suite)
 
         def prepare_authority():

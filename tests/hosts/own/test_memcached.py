@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from lab import Lab
+from lab import Lab, bootstrapped
 from lab.worktree import commit
 from tests.hosts.applied import apply, converged
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
 
@@ -47,7 +46,7 @@ def served(suite, tmp_path_factory):
         # The developer's tree may have secrets of the example apps.
         (lab.tree / "pillar/secrets/dev.sls").unlink(missing_ok=True)
         declare(lab, APPS, memcached={"instances": {"pages": {"memory": "16mb"}}})
-        host = lab.boot("dev", suite, image_name=bootstrapped(suite))
+        host = lab.boot("dev", suite, image_name=bootstrapped.ensure(suite)[0])
         for app in APPS:
             code = tmp_path_factory.mktemp("apps") / app
             shutil.copytree(ROOT / "tests/apps/pages", code)

@@ -21,11 +21,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from lab import Lab
+from lab import Lab, bootstrapped
 from lab.pillar import declare
 from saltern.tls import certificate as certificates
 from tests.hosts.applied import apply, converged
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.connect import CONNECT, STARTUP
@@ -57,7 +56,9 @@ class Network:
         rows["other"] = {"environment": "dev", "roles": []}
         rows = {name: row | {"address": addresses[name]} for name, row in rows.items()}
         (self.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
-        self.db1, self.app1, self.other = (lab.boot(name, suite, image_name=bootstrapped(suite)) for name in rows)
+        self.db1, self.app1, self.other = (
+            lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0]) for name in rows
+        )
         self.faq = Client(self.app1.address, "faq.staging.example.com")
         self.tickets = Client(self.app1.address, "tickets.staging.example.com")
 

@@ -13,11 +13,10 @@ import pytest
 import yaml
 from websockets.sync.client import connect
 
-from lab import Lab
+from lab import Lab, bootstrapped
 from lab.pillar import declare
 from lab.podman import podman
 from tests.hosts.applied import apply, converged
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client, streams
 from tests.hosts.conftest import ROOT
 from tests.hosts.stream import Seen, Stream
@@ -125,7 +124,7 @@ def fleet(suite):
         with concurrent.futures.ThreadPoolExecutor() as pool:
 
             def booted(name):
-                host = lab.boot(name, suite, image_name=bootstrapped(suite))
+                host = lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0])
                 host.bootstrap()
                 return host
 

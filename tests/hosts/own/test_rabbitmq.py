@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from lab import Lab
+from lab import Lab, bootstrapped
 from lab.pillar import Pillar
 from lab.worktree import commit
 from tests.hosts.applied import apply, converged
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
 
@@ -129,7 +128,7 @@ def broker(suite, tmp_path_factory):
     with Lab.temporary(f"rabbitmq-{suite}") as lab:
         row = {"environment": "dev", "roles": ["broker", "app"], "address": str(lab.subnet[10])}
         (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"dev": row}))
-        host = lab.boot("dev", suite, image_name=bootstrapped(suite))
+        host = lab.boot("dev", suite, image_name=bootstrapped.ensure(suite)[0])
         express = tmp_path_factory.mktemp("apps") / "express"
         shutil.copytree(ROOT / "tests/apps/courier", express)
         commit(express)

@@ -5,10 +5,9 @@ import shutil
 import pytest
 import yaml
 
-from lab import Lab
+from lab import Lab, bootstrapped
 from lab.pillar import declare
 from tests.hosts.applied import apply
-from tests.hosts.bootstrapped import bootstrapped
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.examples import EXAMPLES, PASSWORDS, ROLES
@@ -25,7 +24,7 @@ PLAIN = {"nginx": {"tls": {"redirect": False}}}
 def server(suite):
     """A bootstrapped host without roles or environment yet, and its lab."""
     with Lab.temporary(f"roles-{suite}") as lab:
-        host = lab.boot("dev", suite, image_name=bootstrapped(suite))
+        host = lab.boot("dev", suite, image_name=bootstrapped.ensure(suite)[0])
         for app in EXAMPLES:
             lab.build(ROOT / "examples" / app, host.python)
         for environment in OTHERS:
