@@ -25,7 +25,7 @@ def orchestrated(master, name, **asked):
         ),
     ],
 )
-def test_what_is_asked_wrong_is_refused(master, asked, message):
+def test_wrong_arguments_are_refused(master, asked, message):
     code, said = orchestrated(master, "orch.release", **asked)
     assert code != 0
     assert message in said

@@ -136,7 +136,7 @@ def test_an_environment_that_is_not_there_is_told(tree):
     assert "test: no host of pillar/hosts.yaml is of it; expected one of dev, production, staging" in output
 
 
-def test_a_build_that_is_none_is_told(tree):
+def test_a_file_that_is_no_build_is_refused(tree):
     tree.build(["v1"])
     code, output = tree.show()
     assert code == 1

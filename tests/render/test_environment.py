@@ -121,7 +121,7 @@ def test_what_is_generated_stays_as_it_is(run):
     run(sys.executable, "bin/settings-docs", "--check")
 
 
-def test_where_it_is_ephemeral_no_value_is_encrypted(tree, run, tmp_path):
+def test_an_ephemeral_environment_encrypts_no_value(tree, run, tmp_path):
     shutil.rmtree(tree / "pillar/certificates", ignore_errors=True)
     path = tree / "pillar/environments/qa.sls"
     own = path.read_text()

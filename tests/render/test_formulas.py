@@ -67,7 +67,7 @@ def test_no_mapping_takes_what_it_does_not_know(schema):
             assert part["additionalProperties"] is False, part["description"]
 
 
-def test_a_form_is_told_in_words(schema):
+def test_a_pattern_is_explained_in_words(schema):
     for part in parts(schema):
         if {"pattern", "patternProperties", "multipleOf"} & part.keys():
             assert part["x-expected"], part["description"]

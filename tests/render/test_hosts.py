@@ -261,7 +261,7 @@ def test_every_template_is_rendered_here_or_by_the_module_of_its_formula():
     assert found - elsewhere == {template for template, _ in TEMPLATES}
 
 
-def test_what_is_said_of_https_is_that_of_the_debian(tmp_path):
+def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     host = Host(tmp_path, "dev", "trixie")
     host.declare("builds/dev.sls", BUILDS)
     main = host.ask("slsutil.renderer", "path=salt://nginx/files/nginx.conf.jinja", "default_renderer=jinja")

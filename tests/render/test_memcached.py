@@ -55,7 +55,7 @@ def test_a_host_of_all_compiles_and_starts_its_processes_after_what_they_attach(
     assert "After=memcached@pages.service memcached@stock.service" in text
 
 
-def test_an_instance_has_what_is_said_of_it(tmp_path):
+def test_an_instance_has_its_declared_settings(tmp_path):
     host = host_of(tmp_path, "cache1", ROWS)
     path = "path=salt://memcached/files/instance.conf.jinja"
     text = host.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=pages")

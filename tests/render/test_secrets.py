@@ -165,7 +165,7 @@ def test_plain_text_stops_the_run_without_being_shown(host, keys):
     assert "hunter" not in output
 
 
-def test_a_file_that_salt_would_not_decrypt_stops_the_run(host, keys):
+def test_a_secrets_file_that_salt_would_not_decrypt_stops_the_run(host, keys):
     text = secrets_file({"A": keys["web1"].encrypt(b"hunter2xyzzy")})
     host.declare("secrets/production.sls", text.replace("#!yaml|gpg", "#!yaml"))
     code, output = host.call("state.apply", "test=True")

@@ -81,7 +81,7 @@ def test_a_database_is_listed_with_the_command_that_removes_it(orphaned):
 
 
 @pytest.mark.parametrize("other", [{"owned": ["other", "stock"]}, {"owner": "alice"}], ids=["of two", "of a person"])
-def test_a_role_stays_that_is_needed_or_not_the_apps(orphaned, other):
+def test_a_role_stays_if_it_is_needed_or_is_not_the_apps(orphaned, other):
     orphans, _ = orphaned
     assert (
         orphans(DATABASE | other)["kept"]["postgres:stock"]["remove"]

@@ -94,7 +94,7 @@ FREE = {
 
 
 @pytest.mark.parametrize("packages, test, waited, result, comment", FREE.values(), ids=FREE)
-def test_a_run_that_cannot_have_apt_fails_before_it_begins(
+def test_a_run_that_needs_apt_waits_or_fails_before_it_changes_anything(
     apt_lock_states, dunders, packages, test, waited, result, comment
 ):
     salt = {"apt_lock.missing": lambda _: packages, "apt_lock.wait": lambda _: waited}

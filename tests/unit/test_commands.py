@@ -41,7 +41,7 @@ def test_a_command_ends_with_a_line_for_each_mistake(run, capsys, error, code, l
     assert capsys.readouterr().err == "".join(f"tool: {line}\n" for line in lines)
 
 
-def test_where_nothing_is_to_be_told_of_an_interruption_nothing_is(run, capsys):
+def test_an_interruption_without_a_message_prints_nothing(run, capsys):
     assert run(KeyboardInterrupt(), interrupted="") == 130
     assert capsys.readouterr().err == ""
 

@@ -49,7 +49,7 @@ def test_mistakes_in_the_pillar_are_no_states(drift):
     assert found == {"busy": False, "states": 0} | nothing
 
 
-def test_certificates_that_soon_end_are_told_with_the_day(drift):
+def test_certificates_that_end_soon_are_told_with_the_day(drift):
     found = drift.summary({"x": state(0, "a")}, {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"}, [])
     assert found["expiring"] == ["/a.pem on 2026-02-04", "/b.pem on 2026-02-03"]
 
@@ -216,7 +216,7 @@ def test_the_timer_is_switched(timer, enabled, running, expected):
     assert bool(state["changes"]) == bool(expected)
 
 
-def test_a_status_that_nobody_keeps_goes_with_the_timer(timer):
+def test_a_status_file_is_removed_with_the_timer(timer):
     run, status = timer
     status.write_text("{}")
     assert run(True, True)[0]["changes"] == {}

@@ -129,7 +129,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("network", MISTAKES)
-def test_a_network_that_is_none_is_told_by_path(settings, schemas, network):
+def test_an_invalid_network_is_told_by_path(settings, schemas, network):
     declared = {
         "ssh": ["192.0.2.0/24", network],
         "allow": {"metrics": {"port": 1, "networks": [network]}},
@@ -225,5 +225,5 @@ def test_who_would_be_shut_out_is_named(listening, connections, expected):
         ),
     ],
 )
-def test_connections_that_are_there_before_the_rules_are_known(connections, expected):
+def test_connections_that_can_be_older_than_the_rules_are_found(connections, expected):
     assert firewall.before(connections) == expected

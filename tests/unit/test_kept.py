@@ -28,7 +28,7 @@ def test_a_note_says_whose_data_it_is_until_it_is_forgotten(notes):
     assert (kept.of("redis", "jobs"), kept.list_("redis")) == ({}, {})
 
 
-def test_a_note_of_before_counts_and_is_forgotten_too(notes):
+def test_a_note_at_the_former_place_counts_and_is_removed_too(notes):
     kept, directory = notes
     (directory / "redis/jobs.kept").write_text(NOTE)
     assert kept.of("redis", "jobs")["app"] == "shop"

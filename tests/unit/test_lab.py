@@ -243,7 +243,7 @@ def test_only_an_index_that_a_host_can_reach_is_passed_on(configuration, variabl
 
 
 @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80 80", "²"])
-def test_a_port_that_is_none_is_refused(text):
+def test_an_invalid_port_is_refused(text):
     with pytest.raises(LabError, match="SALTERN_PORT"):
         network.asked_port(text)
 

@@ -79,7 +79,7 @@ def test_a_line_under_a_name_that_is_not_its_own_says_whose_it_is(reader):
     assert lines["twelve"] == "tickets[worker.1] (as tickets[web.1])"
 
 
-def test_where_launchers_are_roots_only_what_they_began_is_a_process(reader):
+def test_only_a_stream_that_root_began_belongs_to_a_process(reader):
     it = reader("tickets", "web.1")
     stream = {"_STREAM_ID": "5f"}
     said = [

@@ -110,7 +110,7 @@ def test_a_process_whose_first_thread_has_ended_is_there(launcher, run):
     assert launcher.ending.look(process.pid) is None
 
 
-def test_a_chain_of_processes_that_fork_and_end_does_not_look_like_none(launcher, run, monkeypatch):
+def test_a_chain_of_processes_that_fork_and_end_is_still_found(launcher, run, monkeypatch):
     scope = launcher.scope.Scope("shop", "3", "web.1")
     process = run("print(flush=True); input()")
     with subprocess.Popen(["true"]) as ended:
@@ -172,7 +172,7 @@ def test_what_the_kernel_does_not_let_go_is_not_waited_for_without_end(launcher,
     assert last.startswith("v3 web.1 has not ended 0.2 s after SIGKILL, since the kernel holds it: python")
 
 
-def test_a_signal_is_for_a_process_of_the_scope_alone(launcher, run, monkeypatch, tmp_path):
+def test_a_signal_reaches_only_processes_of_the_scope(launcher, run, monkeypatch, tmp_path):
     process = run("print(flush=True); input()")
     scope = launcher.scope.Scope("shop", "3", "web.1")
     scope.send(process.pid, signal.SIGKILL)

@@ -27,12 +27,12 @@ def test_the_key_that_was_told_is_accepted(minions, found, answer):
         ({"minions": OTHER, "minions_denied": OWN}, "app1: another key is accepted"),
     ],
 )
-def test_another_is_not(minions, found, reason):
+def test_a_key_that_was_not_told_is_refused(minions, found, reason):
     with pytest.raises(CommandExecutionError, match=reason):
         minions.judged("app1", OWN, found)
 
 
-def test_a_fingerprint_is_that_of_the_key_s_file(minions, tmp_path):
+def test_a_fingerprint_is_computed_from_the_key_file(minions, tmp_path):
     key = "-----BEGIN PUBLIC KEY-----\nMIIB\nIDAQAB\n-----END PUBLIC KEY-----"
     path = tmp_path / "minion.pub"
     path.write_text(f"{key}\n")

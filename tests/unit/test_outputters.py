@@ -22,7 +22,7 @@ def test_rows_are_a_table_in_their_order_and_whole(rows_outputter, rows, lines):
 
 
 @pytest.mark.parametrize("value", ["an error", {"a": 1}, [1], None])
-def test_what_is_no_rows_is_no_table(rows_outputter, value):
+def test_a_value_that_is_no_rows_is_no_table(rows_outputter, value):
     assert not rows_outputter.is_table(value)
 
 

@@ -60,7 +60,7 @@ def test_who_is_out(peers_script, answers, drained, expected):
     "outs, now, expected",
     [([], 0, 3), ([0], 1, 3), ([0, 1], 2, 6), ([0, 1, 2], 3, 12), ([0] * 20, 3, 96), ([0] * 20, 700, 3)],
 )
-def test_one_that_goes_to_and_fro_must_be_ready_for_longer(peers_script, outs, now, expected):
+def test_a_host_that_goes_out_and_in_must_be_ready_for_longer(peers_script, outs, now, expected):
     assert peers_script.Record(is_out=True, outs=outs).passes(now) == expected
 
 

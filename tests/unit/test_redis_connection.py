@@ -146,7 +146,7 @@ def test_whom_redis_admits_is_read_from_its_answer_and_from_a_file(redis_connect
     assert redis_connection.admitted_by(lines) == {"shop_0a0a0a": ["aa", "bb"], "operator": ["cc"]}
 
 
-def test_from_where_a_user_is_connected_is_read(redis_connection):
+def test_the_address_of_a_connected_user_is_read(redis_connection):
     text = (
         "id=3 addr=127.0.0.1:5000 laddr=127.0.0.1:8199 name= user=shop_0a0a0a\n"
         "id=4 addr=[::1]:5001 laddr=[::1]:8199 user=shop_0a0a0a\nid=5 addr=10.0.0.4:5002 user=operator\n"

@@ -72,7 +72,7 @@ def test_an_instance_that_is_attached_is_left_alone(retired):
     assert (state["result"], state["changes"], asked, files) == (True, {}, [], ALL)
 
 
-def test_an_instance_that_is_attached_no_more_is_stopped_and_its_data_marked(retired, directory):
+def test_an_instance_that_is_no_longer_attached_is_stopped_and_its_data_marked(retired, directory):
     state, asked, files = retired("shop")
     assert (state["result"], state["changes"]) == (True, JOBS_GOES)
     assert (asked, files) == (STOPPED, WITHOUT_JOBS)
@@ -144,7 +144,7 @@ def test_the_data_of_another_app_is_not_given_away(run, directory):
     assert mark.exists()
 
 
-def test_an_instance_that_is_new_or_its_own_has_nothing_to_do(run, directory):
+def test_a_new_instance_or_ones_own_needs_no_change(run, directory):
     for name, app in (("new", "faq"), ("jobs", "jobs-app")):
         state = run("attached", name, app, str(directory))[0]
         assert (state["result"], state["changes"]) == (True, {})
@@ -269,7 +269,7 @@ LENT = [
 ]
 
 
-def test_those_to_whom_an_instance_is_lent_are_users_with_rights_of_their_own(redis, tmp_path):
+def test_borrowers_of_an_instance_are_users_with_their_own_rights(redis, tmp_path):
     redis("users", lent=LENT)
     text = (tmp_path / "users/jobs.users").read_text()
     whole, read = (f"user {one['login']} on #{one['digest']} " for one in LENT)
@@ -279,7 +279,7 @@ def test_those_to_whom_an_instance_is_lent_are_users_with_rights_of_their_own(re
     assert (state["result"], state["changes"]) == (True, {})
 
 
-def test_who_borrows_no_more_is_closed_when_nobody_has_it(redis, tmp_path):
+def test_a_former_borrowers_login_is_closed_when_no_release_has_it(redis, tmp_path):
     redis("users", lent=LENT)
     redis("watch", lent=LENT)
     redis("users", lent=LENT[:1])

@@ -37,7 +37,7 @@ def test_a_services_directory_becomes_roots_as_a_dry_run_says(alone):
     assert (place / "redis-jobs.conf").read_text() == "as it is"
 
 
-def test_a_dry_run_knows_that_a_package_will_make_it(alone):
+def test_a_dry_run_expects_a_package_to_make_the_directory(alone):
     run, place = alone
     place.rmdir()
     assert run(test=True)["changes"] == {str(place): {"old": None, "new": "root:nogroup 0750"}}
@@ -93,7 +93,7 @@ def test_a_directory_above_that_others_write_is_refused(alone, tmp_path):
     )
 
 
-def test_a_dry_run_knows_that_a_package_will_make_what_is_above_too(alone):
+def test_a_dry_run_expects_a_package_to_make_the_directory_above_too(alone):
     run, place = alone
     place.rmdir()
     place.parent.rmdir()

@@ -85,7 +85,7 @@ WAYS = {
 }
 
 
-def test_without_it_root_is_typed_for(at_terminal):
+def test_without_the_command_a_program_types_into_roots_terminal(at_terminal):
     # Otherwise the cases below would prove nothing.
     assert "left b'!" in at_terminal("{python} {evil} tty | cat")
 
@@ -176,7 +176,7 @@ def test_all_that_it_prints_at_its_end_is_shown(at_terminal):
     assert "\n199999\r\n200000\r\n<code 0" in shown
 
 
-def test_a_pipe_that_is_closed_ends_it(at_terminal):
+def test_a_closed_pipe_ends_the_command(at_terminal):
     assert "<code 0, " in at_terminal("timeout 10 {run} /usr/bin/yes | head -n 1")
 
 

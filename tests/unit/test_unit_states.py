@@ -34,7 +34,7 @@ def states(unit_states, dunders, monkeypatch):
 
 
 @pytest.mark.parametrize("test", [False, True], ids=["run", "dry run"])
-def test_of_one_that_is_right_nothing_more_is_asked(states, test):
+def test_a_unit_in_its_declared_state_is_asked_about_once(states, test):
     for function in ("running", "enabled"):
         ret, asked = states(function, RIGHT, test=test, package="stock")
         assert (ret["result"], ret["changes"], asked) == (True, {}, [])
@@ -43,13 +43,13 @@ def test_of_one_that_is_right_nothing_more_is_asked(states, test):
 @pytest.mark.parametrize(
     "wrong", [{"ActiveState": "failed"}, {"ActiveState": "activating"}, {"UnitFileState": "masked"}]
 )
-def test_one_that_is_not_is_salt_s(states, wrong):
+def test_a_unit_in_another_state_is_left_to_salts_own_state(states, wrong):
     ret, asked = states("running", RIGHT | wrong, package="stock")
     assert asked == [("running", "stock", {"enable": True})]
     assert ret == {"comment": "running"}
 
 
-def test_one_that_another_unit_starts_need_not_be_enabled(states):
+def test_a_unit_that_another_one_starts_need_not_be_enabled(states):
     assert states("running", RIGHT | {"UnitFileState": "disabled"}, package="stock", enable=False)[1] == []
     asked = states("running", {"ActiveState": "inactive"}, package="stock", enable=False)[1]
     assert asked == [("running", "stock", {"enable": None})]
@@ -60,7 +60,7 @@ def test_what_is_to_be_enabled_need_not_run(states):
     assert states("enabled", {"UnitFileState": "disabled"}, package="stock")[1] == [("enabled", "stock", {})]
 
 
-def test_a_dry_run_leaves_to_a_package_that_is_not_there_what_it_starts(states):
+def test_a_dry_run_leaves_a_start_to_the_package_that_is_missing(states):
     ret, asked = states("running", {}, test=True, packages=(), package="stock")
     assert (ret["result"], ret["comment"], asked) == (True, "The package stock starts stock", [])
     assert states("running", {}, test=True, packages=(), package=None)[1] == [("running", "stock", {"enable": True})]

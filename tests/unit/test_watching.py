@@ -73,7 +73,7 @@ class Fails(dict):
 
 @pytest.mark.parametrize("module, function", sorted(watchers()), ids=map(".".join, sorted(watchers())))
 @pytest.mark.parametrize("error", [CommandExecutionError("refused"), RuntimeError("unforeseen")], ids=["told", "crash"])
-def test_a_failure_is_kept_when_what_is_watched_has_changed(
+def test_a_failed_state_stays_failed_when_a_watched_state_changed(
     request, dunders, monkeypatch, tmp_path, module, function, error
 ):
     states = request.getfixturevalue(FIXTURES[module])
@@ -128,7 +128,7 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("changes, is_written", CHANGED.values(), ids=CHANGED)
-def test_what_is_given_to_another_owner_is_not_read_anew(watching, changes, is_written):
+def test_a_new_owner_of_a_file_causes_no_reload(watching, changes, is_written):
     running = {f"file_|-{name}": {"name": name, "changes": one} for name, one in changes.items()}
     assert watching.would_write(running, ("/a", "/b")) == is_written
 

@@ -63,7 +63,7 @@ def test_everybody_may_read_whom_the_apps_trust(host):
     assert "PRIVATE" not in file.content_string
 
 
-def test_a_key_is_its_services_alone(host, roles):
+def test_a_key_can_be_read_only_by_its_service(host, roles):
     for service in certified(roles):
         file = host.file(f"/etc/ssl/saltern/{service.kind}.pem")
         assert (file.user in service.users, file.mode) == (True, 0o600)

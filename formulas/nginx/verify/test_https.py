@@ -134,7 +134,7 @@ def test_browsers_are_told_to_keep_to_https_as_is_declared(outside, settings, do
         assert {*said.split("; ")} == words
 
 
-def test_a_key_is_roots_alone(host, settings):
+def test_a_key_can_be_read_only_by_root(host, settings):
     assert (host.file("/etc/ssl/saltern/sites").user, host.file("/etc/ssl/saltern/sites").mode) == ("root", 0o700)
     for app in settings["nginx"]["sites"]:
         file = host.file(f"/etc/ssl/saltern/sites/{app}.pem")

@@ -264,7 +264,7 @@ def test_a_release_that_was_ended_is_taken_up_by_the_next_one(fleet, tmp_path):
 
 
 @whole
-def test_a_rollback_rolls_too_and_holds_until_another_build_is_declared(fleet):
+def test_a_rollback_goes_host_by_host_and_holds_until_another_build_is_declared(fleet):
     before = fleet.serving()
     code, states = streamed(fleet, "rollback", **FAQ)
     assert (code, wrong(states)) == (0, {})

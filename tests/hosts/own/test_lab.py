@@ -98,7 +98,7 @@ def test_a_hosts_systemd_enforces_limits(bare, limit, script):
     assert by_lab(bare, *scope, f"--property={limit}", "sh", "-c", script)[0] != 0
 
 
-def test_a_hosts_units_are_among_those_of_no_other_host(bare):
+def test_a_hosts_control_groups_hold_no_other_hosts_units(bare):
     """Otherwise one host's end would remove the control groups that another host's commands join."""
     assert "/.." not in by_lab(bare, "cat", "/proc/1/cgroup", "/proc/self/cgroup")[1]
 

@@ -159,7 +159,7 @@ def test_the_host_is_verified_with_its_status(watched, verify):
     apply(watched).succeeded()
 
 
-def test_off_the_timer_leaves_and_its_status_with_it(watched, pillar, verify):
+def test_turning_drift_off_removes_the_timer_and_its_status(watched, pillar, verify):
     pillar.restore()
     expected = {"drift-schedule", "drift-unit-read", "drift-timer"}
     assert apply(watched, "test=True").succeeded().changed == expected

@@ -48,7 +48,7 @@ def pids(host, *apps):
     return {line.split()[0]: line.split()[3] for line in lines if line.startswith(apps) and " pid " in line}
 
 
-def test_a_domain_that_leaves_is_served_no_more(host, mirror, pillar):
+def test_a_removed_domain_is_no_longer_served(host, mirror, pillar):
     before = pids(host, "mirror.")
     pillar.merge(app={"mirror": {"domains": [DOMAIN]}})
     assert converged(host) == {"nginx-config", "nginx-certificate-mirror"}
@@ -57,7 +57,7 @@ def test_a_domain_that_leaves_is_served_no_more(host, mirror, pillar):
     assert pids(host, "mirror.") == before
 
 
-def test_a_process_type_that_leaves_is_stopped(host, mirror, pillar):
+def test_a_removed_process_type_is_stopped(host, mirror, pillar):
     before = pids(host, "mirror.")
     pillar.merge(app={"mirror": {"formation": {"worker": None}}})
     assert converged(host) == {"app-release-mirror"}
@@ -65,7 +65,7 @@ def test_a_process_type_that_leaves_is_stopped(host, mirror, pillar):
     assert host.run("pgrep", "-u", "mirror", "-f", "worker", check=False).stdout == ""
 
 
-def test_a_database_that_is_attached_no_more_is_closed_and_kept_and_there_again(host, mirror, pillar):
+def test_a_database_that_is_no_longer_attached_is_closed_kept_and_given_back(host, mirror, pillar):
     url = value(host, "DATABASE_URL")
     host.sh(f"cd /; setsid psql -XAtq '{url}' -c 'SELECT pg_sleep(600)' >/dev/null 2>/tmp/session & sleep 1")
     pillar.merge(app={"mirror": {"attach": {"DATABASE_URL": None}}})
@@ -84,7 +84,7 @@ def test_a_database_that_is_attached_no_more_is_closed_and_kept_and_there_again(
     assert kept(host) == {}
 
 
-def test_an_instance_that_is_attached_no_more_is_stopped_and_kept_and_there_again(host, mirror, pillar):
+def test_an_instance_that_is_no_longer_attached_is_stopped_kept_and_given_back(host, mirror, pillar):
     both = "redis.call('SET','queued','job') redis.call('SET','other','job')"
     # Redis writes it to the append-only file as a transaction.
     redis(host, f'EVAL "{both}" 0')

@@ -75,7 +75,7 @@ def test_an_app_waits_for_what_it_attaches_on_its_own_host(on_a_host, roles, exp
     assert config.requisites(on_a_host, "shop") == expected
 
 
-def test_who_borrows_waits_for_what_lets_it_in_and_claims_nothing(on_a_host):
+def test_a_borrower_waits_for_its_login_and_owns_nothing(on_a_host):
     attach = {"X": {"postgres": "shop", "access": "read"}, "Y": {"redis": "shop", "access": "read"}}
     on_a_host.pillar["app"]["reports"] = {"config": {}, "attach": attach}
     assert config.requisites(on_a_host, "reports") == [

@@ -29,7 +29,7 @@ def test_an_app_may_have_several_databases_and_redis_instances(derived):
     assert found["app"]["shop"]["attach"]["D"]["port"] == 8097
 
 
-def test_who_borrows_has_where_it_is_and_the_resource_stays_its_owners(derived):
+def test_a_borrower_gets_the_address_and_the_owner_keeps_the_resource(derived):
     borrowed = {"X": {"postgres": "stock", "access": "read"}, "Y": {"redis": "jobs", "access": "whole", "as": "parts"}}
     apps = {"shop": app(attach=STOCK), "a": app(8100, attach=borrowed), "b": app(8200)}
     databases = {"stock": {"share": {"a": "read", "b": "whole"}}}

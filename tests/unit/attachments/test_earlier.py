@@ -63,7 +63,7 @@ def going_back(on_a_host, monkeypatch):
     return renewed
 
 
-def test_a_release_that_is_gone_back_to_has_the_attachments_of_today(going_back, on_a_host):
+def test_a_rollback_gives_a_release_todays_attachments(going_back, on_a_host):
     today = config.environ(on_a_host, "shop")
     environ = {"DATABASE_URL": b"of v1", "JOBS": b"of v1", "FAQ": b"of v1", "MARK": b"of v1", "MAIL_URL": b"of v1"}
     attached = {
@@ -80,7 +80,7 @@ def test_a_release_that_is_gone_back_to_has_the_attachments_of_today(going_back,
     assert going_back({}, environ, {"DATABASE_URL": {"postgres": "shop"}}) == ({}, [])
 
 
-def test_a_release_of_before_is_given_the_attachments_of_today_too(going_back, on_a_host):
+def test_an_earlier_release_gets_todays_attachments_too(going_back, on_a_host):
     query = b"?sslrootcert=/etc/ssl/saltern/ca.pem"
     environ = {"DATABASE_URL": b"postgres://shop:old@127.0.0.1:5432/shop" + query, "FAQ_API": b"http://127.0.0.1:1/v1"}
     today = config.environ(on_a_host, "shop")
@@ -98,7 +98,7 @@ PARTS = {
 }
 
 
-def test_parts_of_a_release_that_is_gone_back_to_are_those_of_today(going_back, on_a_host):
+def test_a_rollback_gives_a_release_todays_parts(going_back, on_a_host):
     environ = {name: value.encode() for name, value in PARTS.items()}
     today, password = on_a_host.login(POSTGRES, "shop"), on_a_host.password(POSTGRES, "shop")
     expected = PARTS | {"PGUSER": today, "PGPASSWORD": password}

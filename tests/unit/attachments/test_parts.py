@@ -95,7 +95,7 @@ def test_a_url_in_the_place_of_a_service_is_given_in_the_parts_that_it_has():
     assert parts.names("DB", target) == list(parts.variables("DB", target, url)) == found
 
 
-def test_what_a_config_lacks_is_no_url():
+def test_a_missing_variable_is_no_url():
     target = {"postgres": "shop", "as": "parts"}
     assert parts.read("PG", target, {"PGPORT": "5432"}) == ""
     assert parts.read("X", {"postgres": "shop"}, {}) == ""

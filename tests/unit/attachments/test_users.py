@@ -71,7 +71,7 @@ def test_the_releases_that_have_a_resource_are_named(monkeypatch, test, planned,
     assert found == ({"shop": expected} if expected else {})
 
 
-def test_who_logs_in_by_what_is_known_of_the_releases_that_run(monkeypatch):
+def test_the_logins_of_running_releases_are_found(monkeypatch):
     environs = {
         ("shop", 2): {"DATABASE_URL": b"postgres://shop_0a0a0a:pw@10.0.0.2/stock", "MARK": b"x"},
         ("shop", 3): {

@@ -75,6 +75,6 @@ def test_a_repair_that_is_interrupted_is_seen(monkeypatch, tmp_path, moves):
     assert description.damage_of(str(target))
 
 
-def test_a_build_from_before_there_were_manifests_is_whole_when_it_can_start(tmp_path):
+def test_a_build_without_a_manifest_is_whole_if_it_can_start(tmp_path):
     target = unpacked(tmp_path / "build")
     assert description.damage_of(str(target), deeply=True) == ""

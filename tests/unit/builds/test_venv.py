@@ -201,7 +201,7 @@ def test_a_file_that_two_wheels_bring_is_uv_s_to_choose(again, staged):
     assert one(staged, SHARED).read_text() in ("A = 'same'", "A = 'changed'")
 
 
-def test_where_nothing_can_be_linked_all_is_made(again, staged, monkeypatch):
+def test_without_links_all_files_are_made(again, staged, monkeypatch):
     _, make = again
     linked = []
 

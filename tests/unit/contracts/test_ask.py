@@ -167,7 +167,7 @@ def test_it_ends_when_its_time_is_over(asked):
     assert 0 < len(calls) < 12
 
 
-def test_what_came_of_it_is_told_in_lines():
+def test_the_outcome_is_told_in_lines():
     wrong = {"version": "v2", "call": "GET /", "expected": "JSON", "came": "200"}
     question = {"release": 3, "seconds": 5}
     assert list(ask.lines(question, {"calls": {"v1": 2, "v2": 1}, "end": True, "wrong": wrong})) == [

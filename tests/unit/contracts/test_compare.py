@@ -231,7 +231,7 @@ def test_the_examples_documents(faq):
     assert "POST /v1/create: answer 201: related is gone" in compare.breaks(moved, faq("v1"))
 
 
-def test_what_was_met_in_a_choice_that_came_to_nothing_is_told_where_it_counts():
+def test_a_difference_in_a_discarded_choice_is_told_where_it_counts():
     def saying(kind):
         part = {"$ref": "#/components/schemas/Part"}
         first = {"type": "object", "required": ["part", "first"], "properties": {"part": part}}

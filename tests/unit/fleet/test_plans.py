@@ -67,7 +67,7 @@ def test_hosts_that_were_left_out_come_first(made):
     assert (found["batches"], found["proxies"]) == ([["app2"], ["app3"], ["app1"]], ["proxy1"])
 
 
-def test_hosts_are_moved_as_they_serve_where_that_is_asked(master):
+def test_hosts_are_released_to_while_they_serve_if_that_is_asked(master):
     found = plans.release(master, {"app": "tickets", "environment": "production", "drain": False})
     assert (found["batches"], found["proxies"]) == ([["app1"], ["app2", "app3"]], [])
     assert found["hosts"] == ["app1", "app2", "app3"]
@@ -86,7 +86,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("hosts", ROWS)
-def test_an_inventory_that_is_none_is_told(made, hosts):
+def test_an_invalid_inventory_is_told(made, hosts):
     for plan in (plans.release, plans.converge, plans.reboot, plans.verify):
         (mistake,) = plan(made(hosts), {"environment": "production"})["mistakes"]
         assert mistake.startswith("pillar/hosts.yaml: cannot be read as rows of hosts")
@@ -133,7 +133,7 @@ EXPECTED = """expected pillar='{"app": "tickets", "environment": "production"}'"
         ),
     ],
 )
-def test_what_is_asked_wrong_is_told(master, asked, mistakes):
+def test_wrong_arguments_are_told(master, asked, mistakes):
     assert plans.release(master, asked) == {"mistakes": mistakes}
 
 
@@ -163,7 +163,7 @@ def test_who_has_a_reason_is_rebooted_and_the_proxies_last(master):
     assert (found["proxies"], found["hosts"]) == (["proxy1"], ["app2", "app3", "proxy1"])
 
 
-def test_all_are_rebooted_where_that_is_asked(master):
+def test_all_hosts_are_rebooted_if_that_is_asked(master):
     found = plans.reboot(master, {"environment": "production", "all": True, "batch": 1})
     assert found["batches"] == [["app1"], ["app2"], ["app3"]]
     assert found["reasons"]["app1"] == "asked for"

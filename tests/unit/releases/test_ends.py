@@ -10,7 +10,7 @@ from saltern.system import journal
 @pytest.mark.parametrize(
     "code, said", [(1, "exit status 1"), (-9, "was killed by SIGKILL"), (-15, "was killed by SIGTERM")]
 )
-def test_an_ending_is_said_in_words(code, said):
+def test_an_end_is_described_in_words(code, said):
     assert ends.ending(code) == said
 
 

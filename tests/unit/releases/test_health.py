@@ -61,7 +61,7 @@ def test_one_that_ends_before_it_is_looked_at_again_is_refused(step):
         step(["health", "running"], {}, {"pid": 8, "state": "RUNNING"})
 
 
-def test_how_one_ended_is_told_by_its_launcher_once_supervisor_has_started_it_again(step):
+def test_the_launcher_tells_how_a_process_ended_after_supervisor_has_restarted_it(step):
     step.told_last["web.1"] = "v2 web.1 has ended: exit status 1"
     with pytest.raises(Refusal, match=r"^web\.1 ended by itself, exit status 1$"):
         step(["running"], {}, {"pid": 8, "exit": "exit status 0"})
@@ -120,7 +120,7 @@ def test_where_one_listens_that_does_not_answer_is_told(monkeypatch, found, said
         (None, "is not known to supervisor"),
     ],
 )
-def test_how_a_process_is_needs_no_knowledge_of_supervisor(state, said):
+def test_the_state_of_a_process_is_known_without_supervisor(state, said):
     assert health.in_words(state) == said
 
 

@@ -80,7 +80,7 @@ def test_what_is_migrated_is_the_build_that_was_asked_for(monkeypatch):
 
 
 @pytest.mark.parametrize("found, asked", [(RECORD, "a"), ({}, "")])
-def test_a_release_is_asked_about_the_build_that_it_is_of_as_far_as_it_is_known(monkeypatch, found, asked):
+def test_a_release_is_checked_by_its_build_if_that_is_known(monkeypatch, found, asked):
     builds = []
 
     def ask(host, app, number, sha256, ports, asker):

@@ -46,7 +46,7 @@ def test_what_gpg_wrote_is_whole(message, web1):
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_what_was_changed_since_is_not(message, damage):
+def test_a_changed_message_is_not_whole(message, damage):
     assert damage(message) != message
     assert not secrets.is_whole(damage(message))
 
@@ -73,7 +73,7 @@ def test_what_is_no_message_is_found_by_path(text, found):
     assert secrets.judged(text) == found
 
 
-def test_a_message_that_is_whole_is_not_found(message):
+def test_a_whole_message_is_not_reported(message):
     lines = "\n".join(f"  {line}" for line in message.splitlines())
     assert secrets.judged(f"#!yaml|gpg\na: |\n{lines}\n") == {}
     damaged = lines.replace("  \n", "  \n  AAAA\n", 1)

@@ -141,7 +141,7 @@ def test_an_instance_that_does_not_run_is_not_reloaded(on_a_host):
     assert on_a_host.acts == []
 
 
-def test_a_login_of_before_stays_beside_and_that_of_another_app_does_not(on_a_host):
+def test_an_earlier_login_stays_and_another_apps_login_does_not(on_a_host):
     noted(on_a_host.logins, (OLD, BEFORE), ("faq_0a0a0a", "another-app-0123456789"))
     assert done(on_a_host(), "logins")[1] == {"shop": {"old": ["faq_0a0a0a", OLD], "new": sorted([LOGIN, OLD])}}
     assert (on_a_host.logins / "shop.logins").read_text() == f"{LOGIN}:{PASSWORD}\n{OLD}:{BEFORE}\n"
@@ -165,7 +165,7 @@ def test_memcached_reads_no_more_than_eight_logins(on_a_host):
     assert users == [LOGIN, *(f"shop_{number:06x}" for number in range(11, 4, -1))]
 
 
-def test_a_login_of_before_closes_when_no_release_has_it(on_a_host):
+def test_an_earlier_login_closes_when_no_release_has_it(on_a_host):
     noted(on_a_host.logins, (LOGIN, PASSWORD), (OLD, BEFORE))
     done(on_a_host(), "logins")
     comment, changes = done(on_a_host(releases={OLD: ["shop v3"]}), "retired")
@@ -189,7 +189,7 @@ def test_the_wait_for_other_hosts_has_an_end(on_a_host):
         assert [*done(on_a_host(dry=True, listen=["10.0.0.1"]), "retired")[1]] == closed
 
 
-def test_an_instance_that_nobody_has_is_gone_with_all_that_is_its(on_a_host):
+def test_an_instance_that_nobody_attaches_is_removed_with_all_its_files(on_a_host):
     kept, gone = declared(on_a_host.units, "shop"), declared(on_a_host.units, "old")
     on_a_host.logins.mkdir()
     (on_a_host.logins / "old.logins").write_text("shop_0a0a0a:x\n")

@@ -165,7 +165,7 @@ GONE = {"name": "reports_3f9a01", "group": "shop:read", "replaced": None, "owner
 OLD = GONE | {"name": "stock-2_0a0a0a", "group": "shop:whole", "replaced": NOTE}
 
 
-def test_who_borrows_no_more_is_closed_with_its_group_and_leaves_the_owners_data(returned):
+def test_a_former_borrowers_login_and_group_are_closed_and_the_owners_data_stays(returned):
     step, asked, path = returned([GONE])
     assert step.changes.keys() == {"reports_3f9a01", "shop:read", "shop:whole"}
     step.act()

@@ -59,7 +59,7 @@ CHUNKS = [
 ]
 
 
-def test_what_all_states_ask_is_one_login(psql, monkeypatch, tmp_path):
+def test_one_login_answers_all_states(psql, monkeypatch, tmp_path):
     asked, answer = psql
     # The owner writes the comment: a Unicode line separator in it does not end an answer.
     database = {"owner": "x", "public": False, "mark": None, "comment": "a\u2028b", "limit": 7}

@@ -119,7 +119,7 @@ def test_the_login_of_a_password_before_stays_and_is_noted_once():
     assert {user["name"]: bool(user["tags"]) for user in with_new(found, new)["users"]} == {LOGIN: False, login: True}
 
 
-def test_a_login_that_is_declared_for_another_vhost_is_none_of_before():
+def test_a_login_that_is_declared_for_another_vhost_is_no_earlier_login():
     changes, _ = plan(MADE, secret="another-correct-horse", others=[LOGIN])
     assert "replaced" not in changes
 
@@ -325,7 +325,7 @@ def test_a_broker_that_starts_in_the_run_reads_its_certificate_then(on):
 
 
 @pytest.mark.parametrize("found, ready", [(MADE, True), (NOTHING, False), (None, False)])
-def test_a_vhost_is_ready_as_declared_alone(on, found, ready):
+def test_a_vhost_is_ready_only_when_it_is_as_declared(on, found, ready):
     run = on(found)
     assert RABBITMQ.is_ready(run.host, "shop", lambda: LOGIN) is ready
 

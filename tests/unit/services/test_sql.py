@@ -49,7 +49,7 @@ SALT = b"0123456789abcdef"
         "a$b",
     ],
 )
-def test_what_is_no_verifier_matches_nothing(verifier):
+def test_a_text_that_is_no_verifier_matches_no_password(verifier):
     assert sql.matches(PASSWORD, verifier) is False
 
 

@@ -21,7 +21,7 @@ def test_an_entry_is_read_as_text(entry, fields):
 
 
 @pytest.mark.parametrize("line", ["", "-- No entries --", "[1]", "{"])
-def test_what_is_no_entry_is_none(line):
+def test_a_line_that_is_no_entry_is_skipped(line):
     assert journal.parsed(line) == {}
 
 
@@ -42,7 +42,7 @@ UNITS = {
 
 
 @pytest.mark.parametrize("unit, process", UNITS.items())
-def test_a_scope_is_of_one_process(unit, process):
+def test_a_scope_belongs_to_one_process(unit, process):
     assert journal.scope_of(unit) == process
 
 
@@ -87,7 +87,7 @@ def test_the_log_of_a_process_is_one_stream(found, entries, stream):
 @pytest.mark.parametrize(
     "app, name", [("tickets", "tickets[web.1]"), ("gone", None)], ids=["its own", "of an app whose id the user has now"]
 )
-def test_a_line_is_no_other_apps_whose_user_has_the_id_now(app, name):
+def test_a_line_is_not_taken_for_an_app_that_has_the_uid_now(app, name):
     entry = {"_UID": "901", "_SYSTEMD_UNIT": f"app-{app}-web-1.v1.scope", "SYSLOG_IDENTIFIER": f"{app}[web.1]"}
     found = journal.app_of(entry, {"901": "tickets"})
     assert (found and found["name"]) == name

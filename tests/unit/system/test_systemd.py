@@ -40,7 +40,7 @@ def test_a_service_is_restarted_for_a_file_that_is_newer(tmp_path, changed, star
         (NOW + 1, 500, 999_500),
     ],
 )
-def test_a_clock_that_is_set_makes_nothing_older(recorded, since_boot, expected):
+def test_a_change_of_the_clock_makes_no_service_look_older(recorded, since_boot, expected):
     written = datetime.datetime.fromtimestamp(recorded, datetime.UTC)
     shown = {
         "ActiveEnterTimestamp": f"{written:%a %Y-%m-%d %H:%M:%S}.250000 UTC",
@@ -49,7 +49,7 @@ def test_a_clock_that_is_set_makes_nothing_older(recorded, since_boot, expected)
     assert systemd.moment(shown, NOW, 1000) == expected + 0.25
 
 
-def test_what_systemd_does_not_say_is_long_ago():
+def test_a_time_that_systemd_does_not_tell_is_long_ago():
     shown = {"ActiveEnterTimestamp": "", "ActiveEnterTimestampMonotonic": "0"}
     assert systemd.moment(shown, NOW, 1000) == 0
 
@@ -166,7 +166,7 @@ def test_an_answer_is_one_run_s(asked, context):
     assert asked == [["nginx", "supervisor"]] * 2
 
 
-def test_a_part_of_an_answer_is_none(asked, context):
+def test_a_part_of_an_answer_is_no_answer(asked, context):
     chunks = [*CHUNKS, {"state": "unit", "fun": "running", "name": "more"}]
     among = systemd.among(context, False, "one", chunks, {})
     for _ in range(2):
@@ -174,7 +174,7 @@ def test_a_part_of_an_answer_is_none(asked, context):
     assert asked == [["more", "nginx", "supervisor"], ["nginx"], ["nginx"]]
 
 
-def test_of_what_systemd_is_told_by_a_command_nothing_comes_before_the_files(monkeypatch, tmp_path):
+def test_values_that_a_command_gave_systemd_do_not_override_the_files(monkeypatch, tmp_path):
     monkeypatch.setattr(systemd, "TOLD", str(tmp_path))
     kept, said = tmp_path / "app-shop.slice.d", []
 

@@ -137,7 +137,7 @@ def test_an_authority_that_is_not_reached_is_asked_again_at_once(host):
     assert len(host.commands) == 2
 
 
-def test_a_broken_note_of_a_refusal_is_none(host, tmp_path):
+def test_a_broken_note_of_a_refusal_is_ignored(host, tmp_path):
     (tmp_path / "REFUSED").mkdir()
     for text in ("", "{", "[]", json.dumps({"time": "x"})):
         (tmp_path / "REFUSED/shop.json").write_text(text)

@@ -67,14 +67,14 @@ def test_an_authority_that_has_expired_is_told():
     }
 
 
-def test_a_life_has_parts(issued):
+def test_the_part_of_a_certificates_life_that_is_left_is_known(issued):
     own = certificate.parted(issued)[1]
     assert certificate.left(own, NOW) == pytest.approx(1, abs=0.001)
     assert certificate.left(own, after(days=365 * 2 / 3)) == pytest.approx(1 / 3, abs=0.001)
     assert certificate.left(own, after(days=366)) < 0
 
 
-def test_a_client_that_is_strict_believes_it(authority, issued, tmp_path):
+def test_a_strict_client_accepts_the_certificate(authority, issued, tmp_path):
     """Python's TLS in memory accepts the host's address and name, and no other host's."""
     path = tmp_path / "pair.pem"
     path.write_text(issued)

@@ -136,7 +136,7 @@ def test_mistakes_are_told_by_path(given, expected):
     assert https.judged(settings(**given), NOW) == expected
 
 
-def test_they_are_told_on_the_hosts_that_serve_it_alone():
+def test_mistakes_of_https_are_told_only_on_proxies():
     given = settings(source="acme")
     hosts = {"one": {"roles": ["app", "proxy"]}, "two": {"roles": ["database", "app"]}}
     assert https.mistakes(given, hosts, "one") == [TERMS]

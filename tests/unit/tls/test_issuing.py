@@ -171,7 +171,7 @@ def test_it_renews_in_time_or_when_it_is_told(tree, issue):
     assert said(tree, DB1)["authorities"] == before["authorities"]
 
 
-def test_a_third_of_its_life_is_when_it_renews(tree, issue, tmp_path, keys):
+def test_a_certificate_is_renewed_with_a_third_of_its_life_left(tree, issue, tmp_path, keys):
     issue()
     authority = (tmp_path / "data/saltern/authorities/production/authority.pem").read_text()
     now = certificate.now()
@@ -267,7 +267,7 @@ def test_devs_keys_are_in_clear(tree, issue):
     assert words(issue("dev")[0]) == {f"pillar/certificates/dev/dev{n}.sls": "unchanged" for n in (1, 2)}
 
 
-def test_what_it_refuses(tree, issue, refused, tmp_path, keys):
+def test_its_refusals(tree, issue, refused, tmp_path, keys):
     assert refused("prod") == ["ENV: no environment has this name; expected one of dev, production, staging"]
     assert refused("production", "--days", "0") == ["--days: expected 1 to 3650"]
     inside = tree / "pillar/authority"

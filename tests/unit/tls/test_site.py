@@ -53,7 +53,7 @@ def test_what_the_pillar_gives_is_written_as_it_is(host, for_shop):
     assert one.pair() == for_shop
 
 
-def test_until_there_is_one_by_acme_what_is_there_serves_or_a_placeholder(host, for_shop, tmp_path):
+def test_before_the_first_acme_certificate_an_existing_one_or_a_placeholder_serves(host, for_shop, tmp_path):
     one = host(source="acme")
     assert site.by_acme(one.pillar) == ["shop"]
     assert one.pair() is None
@@ -89,7 +89,7 @@ def test_what_follows_from_a_certificate(for_shop):
     assert site.snippet("/p", site.placeholder(DOMAINS, NOW)) == BASE
 
 
-def test_only_one_that_can_be_asked_about_is_stapled(authority, monkeypatch):
+def test_only_a_certificate_with_an_ocsp_responder_is_stapled(authority, monkeypatch):
     from cryptography import x509
 
     where = x509.UniformResourceIdentifier("http://ocsp.example.com")

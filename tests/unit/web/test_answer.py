@@ -53,7 +53,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("said, expected", ANSWERS.values(), ids=ANSWERS)
-def test_of_an_answer_its_head_is_read(serve, said, expected):
+def test_only_the_head_of_an_answer_is_read(serve, said, expected):
     assert ask(serve(said), 5) == expected
 
 

@@ -70,7 +70,7 @@ def test_a_service_without_a_domain_is_outermost_where_it_is():
 
 
 @pytest.mark.parametrize("environment, is_published", [("dev", True), ("staging", False), ("production", False)])
-def test_only_of_ephemeral_hosts_clients_alone_know_the_port(environment, is_published):
+def test_an_ephemeral_hosts_port_is_known_only_to_its_clients(environment, is_published):
     hosts = {"lone": {"roles": ["app", "proxy"], "address": "10.0.0.1", "environment": environment}}
     settings = {"nginx": {"sites": {}, "fronts": {}}, "app": {}}
     assert balance.derived(settings, hosts, "lone", [str(ROOT / "pillar")])["is_published"] is is_published

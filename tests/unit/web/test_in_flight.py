@@ -36,7 +36,7 @@ WORKERS = {
 
 
 @pytest.mark.parametrize("workers, connections, bodies, unknown", WORKERS.values(), ids=WORKERS)
-def test_what_counts_is_what_this_apps_old_processes_answer(opened, workers, connections, bodies, unknown):
+def test_only_requests_to_this_apps_old_processes_count(opened, workers, connections, bodies, unknown):
     held = in_flight.held(workers, opened, [OLD], "shop")
     assert (sorted(held.connections), held.bodies, held.unknown) == (connections, bodies, unknown)
 

@@ -243,7 +243,7 @@ def test_a_port_that_nginx_has_itself_is_not_taken(judged, root, live, changed):
         assert tree.promote(str(root), {changed: f"{listen}# new\n", "sites/shop.conf": "new\n"}) == {}
 
 
-def test_a_tree_that_nginx_does_not_take_does_not_stay(judged, root, monkeypatch):
+def test_a_tree_that_nginx_refuses_does_not_stay(judged, root, monkeypatch):
     def reload():
         raise CommandExecutionError("nginx does not reload")
 

@@ -29,7 +29,7 @@ MIGRATIONS = {
 
 
 @pytest.mark.parametrize(("name", "content", "own", "in_wheel"), MIGRATIONS.values(), ids=MIGRATIONS)
-def test_what_is_a_migration_in_the_apps_own_code_and_in_a_wheel(name, content, own, in_wheel):
+def test_migrations_are_found_in_the_apps_code_and_in_wheels(name, content, own, in_wheel):
     assert (migrations.is_migration(name, content, own=True), migrations.is_migration(name, content)) == (own, in_wheel)
 
 

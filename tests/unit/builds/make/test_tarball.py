@@ -96,7 +96,7 @@ def test_the_same_commit_gives_the_same_bytes_whatever_the_clone(shop, made, git
     assert {one.mtime for one in members.values()} == {int(git(shop, "log", "-1", "--format=%ct"))}
 
 
-def test_a_build_from_before_there_were_contracts_is_made_again(shop, made):
+def test_a_build_older_than_contracts_is_made_again(shop, made):
     result = made(shop)
     wanted = {"app": "shop"}
     assert tarball.whole_build(result["path"], wanted)["app"] == "shop"
@@ -108,7 +108,7 @@ def test_a_build_from_before_there_were_contracts_is_made_again(shop, made):
     assert tarball.whole_build(result["path"], wanted) is None
 
 
-def test_a_build_from_before_it_said_what_it_installs_is_made_again(shop, made):
+def test_a_build_without_a_list_of_what_it_installs_is_made_again(shop, made):
     said = record(made(shop))
     assert said["installed_migrations"]
     result = made(shop)
