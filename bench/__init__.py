@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 def in_turn(contenders: Iterable[T], n: int) -> list[T]:
-    """Return the contenders of a round, another one first in each: what one leaves behind meets all the others.
+    """Return the contenders of a round, in an order that changes with the round: each one follows each other one.
 
     :param contenders: who takes part.
     :param n: the round's number.

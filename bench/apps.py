@@ -44,7 +44,7 @@ def declare(lab: Lab, host: Host, count: int, variables: int, scratch: Path) -> 
 
 def started(lab: Lab, case: tuple[int, int], scratch: Path) -> Host:
     """Boot a host that has so many apps and variables, and converge it."""
-    # Only what is measured stays: the examples and their secrets go.
+    # The example apps and their secrets are removed: only the measured apps stay.
     pillar.declare(lab.tree / "pillar", "dev", {"app": {"faq": None, "tickets": None}})
     (lab.tree / "pillar/secrets/dev.sls").write_text("{}\n")
     host = lab.boot("dev")
@@ -57,7 +57,7 @@ def started(lab: Lab, case: tuple[int, int], scratch: Path) -> Host:
 
 
 def measure(hosts: dict[tuple[int, int], Host]) -> dict[tuple[int, int], dict[str, float]]:
-    """Return for each host the medians of a ping, a compile, and a converge with nothing to do, all taken in turn."""
+    """Return each host's medians of a ping, a compile, and a converge with nothing to do; hosts take turns."""
     taken: dict[tuple[int, int], list[dict[str, float]]] = {case: [] for case in hosts}
     for n in range(ROUNDS + 1):
         for case, host in in_turn(hosts.items(), n):
@@ -70,13 +70,13 @@ def measure(hosts: dict[tuple[int, int], Host]) -> dict[tuple[int, int], dict[st
 
 
 def slopes(counts: tuple[int, ...], seconds: list[float], of: int = 1) -> str:
-    """Say what so many more of something take, between each count and the next: where these agree, it is linear."""
+    """Say how much time more apps or variables take from each count to the next: equal steps are linear growth."""
     pairs = zip(itertools.pairwise(counts), itertools.pairwise(seconds), strict=True)
     return ", ".join(f"{(y - x) / (b - a) * of:.3f} s (from {a} to {b})" for (a, b), (x, y) in pairs)
 
 
 def main() -> int:
-    """Measure on fresh hosts, and keep the result. Return an exit code."""
+    """Measure on fresh hosts, save the result, and return an exit code."""
     steps, hosts = Steps(), {}
     cases = [(1, variables) for variables in VARIABLES] + [(count, VARIABLES[0]) for count in APPS[1:]]
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""A converge with nothing to do, beside what else would keep the same host: ``make bench``.
+"""A converge with nothing to do, compared with other tools that keep the same host: ``make bench``.
 
-One host of Debian 13 with all roles and both example apps. ``contenders/host.yml`` writes the same host down for
-Ansible and for pyinfra, each with its own modules. Each makes it once from a bootstrapped host, which the suite of
-``make verify`` and Saltern's own dry run then judge. All take turns on one host, where none of them has anything to do.
+One host of Debian 13 has all roles and both example apps. ``contenders/host.yml`` describes the same host for Ansible
+and for pyinfra, each with its own modules. Each tool makes the host once from a bootstrapped one; the suite of ``make
+verify`` and Saltern's dry run check the result. Then all take turns on one host, where none has anything to do.
 """
 
 import json
@@ -26,7 +26,7 @@ from lab.tree import ROOT
 SUITE = "trixie"
 ROUNDS = 5
 CONTENDERS = ROOT / "bench/contenders"
-# The contenders' places on the host: a virtual environment for each, and what they read.
+# Directories on the host: a virtual environment for each contender, and the contenders' files.
 THERE = "/opt/bench"
 COMMANDS = {
     "test.ping": "salt-call --local -l quiet test.ping",
@@ -42,7 +42,7 @@ NOTHING = {
     "pyinfra": r"Grand total +\d+ +- +- +\d+",
     "Ansible": "changed=0 ",
 }
-# Seconds, CPU seconds of the process and of all that it waited for, and the most memory of one of them in MiB.
+# Seconds; CPU seconds of the process and of those that it waited for; and the most memory of one process in MiB.
 MEASURE = """
 import json, os, subprocess, sys, time
 started = time.monotonic()
@@ -54,7 +54,7 @@ print(json.dumps([os.waitstatus_to_exitcode(status), seconds, used.ru_utime + us
 
 
 def install(host: Host, name: str) -> None:
-    """Install a contender on a host, with what it reads, by the index that this machine uses."""
+    """Install a contender and its files on a host, from the index that this machine uses."""
     host.sh(
         "dpkg-query -W python3-venv >/dev/null 2>&1 || { apt-get -q update && apt-get -q -y install python3-venv; }"
     )
@@ -66,7 +66,7 @@ def install(host: Host, name: str) -> None:
 
 
 def collect(host: Host, directory: Path) -> None:
-    """Take over what the contenders fill their templates and copy from, from a host that Saltern converged."""
+    """Copy the contenders' variables and files from a host that Saltern converged."""
     said = yaml.safe_load((CONTENDERS / "host.yml").read_text())
     files = [one["path"] for kind in ("early_files", "copies", "templates") for one in said[kind]]
     builds = {}
@@ -80,7 +80,7 @@ def collect(host: Host, directory: Path) -> None:
         pack(host, f"tar -C /srv/apps/{app}/builds -cf - {builds[app]}", directory / f"builds/{app}.tar")
     asked = "SELECT json_object_agg(rolname, rolpassword) FROM pg_authid WHERE rolpassword IS NOT NULL"
     logins = json.loads(host.sh(f'cd / && su postgres -c "psql -Atc \\"{asked}\\""').stdout)
-    # The contenders use the usual single login for each app: its role.
+    # The contenders use one login for each app, as is usual: its role.
     verifiers = {login.partition("_")[0]: verifier for login, verifier in logins.items()}
     for path in (directory / "files").rglob("env/DATABASE_URL"):
         path.write_text(re.sub(r"//([a-z0-9-]+)_[0-9a-f]{6}:", r"//\1:", path.read_text()))
@@ -96,18 +96,18 @@ def collect(host: Host, directory: Path) -> None:
 
 
 def pack(host: Host, command: str, target: Path) -> None:
-    """Write what a command on the host prints, bytes, to a file of this machine."""
+    """Write a host command's output, as bytes, to a file of this machine."""
     with target.open("wb") as stream:
         subprocess.run(["podman", "exec", host.name, "sh", "-c", command], stdout=stream, check=True)
 
 
 def hand_over(host: Host, directory: Path) -> None:
-    """Put what the contenders read on a host."""
+    """Put the contenders' files on a host."""
     subprocess.run(["podman", "cp", f"{directory}/.", f"{host.name}:{THERE}/host"], check=True)
 
 
 def measured(host: Host, name: str) -> tuple[float, float, float, str]:
-    """Run a contender. Return seconds, seconds of CPU, MiB, and what it said.
+    """Run a contender; return seconds, CPU seconds, MiB and its output.
 
     :raises LabError: when it fails.
     """
@@ -120,7 +120,7 @@ def measured(host: Host, name: str) -> tuple[float, float, float, str]:
 
 
 def is_idle(name: str, said: str) -> bool:
-    """Tell by what a contender said whether it changed nothing."""
+    """Tell from a contender's output whether it changed nothing."""
     return name not in NOTHING or bool(re.search(NOTHING[name], said, re.MULTILINE))
 
 
@@ -151,9 +151,9 @@ def bootstrapped(lab: Lab) -> Host:
 
 
 def prove(lab: Lab, host: Host, name: str, directory: Path, steps: Steps) -> None:
-    """Have a contender make the host from a bootstrapped one, and judge what it made.
+    """Have a contender make the host from a bootstrapped one, and check the result.
 
-    :raises LabError: when that is not what Saltern makes, or the contender changes something once more.
+    :raises LabError: when the host differs from Saltern's, or a second run of the contender changes something.
     """
     with steps.step(f"{name}, from a bootstrapped host") as step:
         host.run("tee", "/etc/salt/host.key", input=(directory / "host.key").read_text())
@@ -172,7 +172,7 @@ def prove(lab: Lab, host: Host, name: str, directory: Path, steps: Steps) -> Non
 
 
 def compare(host: Host, steps: Steps) -> dict[str, list[list[float]]]:
-    """Have all take turns where there is nothing to do. Return their figures, by name."""
+    """Have all contenders take turns with nothing to do; return their figures by name."""
     found: dict[str, list[list[float]]] = {name: [] for name in COMMANDS}
     for n in range(ROUNDS + 1):
         with steps.step(f"round {n} of {ROUNDS}" if n else "a round to warm up"):
@@ -214,7 +214,7 @@ def main() -> int:
 
 
 def result(found: dict[str, list[list[float]]]) -> Result:
-    """Return what the figures come to."""
+    """Return the result for the figures."""
     middle = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
     ours, ping = middle["Saltern"][0], middle["test.ping"][0]
     rows = [

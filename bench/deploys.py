@@ -1,4 +1,4 @@
-"""A release and a change of config under load, beside the usual way of Ansible: ``make bench``.
+"""A release and a change of config under load, compared with the usual way of Ansible: ``make bench``.
 
 Two hosts of Debian 13 serve the example app faq: one that Saltern keeps, and one on which ``contenders/usual`` pulls
 from git, has pip install, migrates and restarts the process. Each takes its turn, while requests come from outside.
@@ -34,7 +34,7 @@ DOMAIN = f"{APP}.localhost"
 PAGE = "/bench"
 DEADLINE = 30
 POLL = 0.05
-# A view that tells which release answers, with which config. It asks the database, as pages do.
+# A view that tells its release and config. It asks the database, as pages do.
 VIEW = """
 
 def bench(request):
@@ -52,15 +52,15 @@ USUAL = (
     f"cd {THERE}/host && ANSIBLE_PIPELINING=1 ANSIBLE_PYTHON_INTERPRETER={THERE}/ansible/bin/python "
     f"PIP_CERT=/etc/ssl/certs/ca-certificates.crt {THERE}/ansible/bin/ansible-playbook -i localhost, "
 )
-# The app by itself, with the environment that it has on Saltern's host.
+# The app alone, with the environment that it has on Saltern's host.
 APP_ALONE = ("faq-run", "gunicorn", "faq_site.wsgi", "--bind", "127.0.0.1:8399", "--workers", "2", "--threads", "4")
 
 
 class Saltern:
     """The host that Saltern keeps.
 
-    :param lab: where it is.
-    :param code: the app's, a directory.
+    :param lab: its lab.
+    :param code: the directory of the app's code.
     """
 
     def __init__(self, lab: Lab, code: Path):
@@ -73,7 +73,7 @@ class Saltern:
         self.deploy()
 
     def release(self) -> None:
-        """Build what the code is now, and declare the build."""
+        """Build the code as it is now, and declare the build."""
         self.lab.build(self.code, self.host.python)
 
     def configure(self, greeting: str) -> None:
@@ -81,16 +81,16 @@ class Saltern:
         pillar.declare(self.lab.tree / "pillar", "dev", {"app": {APP: {"config": {"GREETING": greeting}}}})
 
     def deploy(self) -> None:
-        """Bring about what is declared."""
+        """Converge to what is declared."""
         self.host.run("salt-call", "--retcode-passthrough", "-l", "error", "state.apply")
 
 
 class Usual:
     """The host that Ansible keeps.
 
-    :param lab: where it is.
-    :param code: the app's, a git work tree.
-    :param scratch: a directory for what the playbooks read.
+    :param lab: its lab.
+    :param code: the app's git work tree.
+    :param scratch: a directory for files that the playbooks read.
     """
 
     def __init__(self, lab: Lab, code: Path, scratch: Path):
@@ -112,7 +112,7 @@ class Usual:
         self.play("host.yml")
 
     def release(self) -> None:
-        """Push the code to where the host pulls from."""
+        """Push the code to the repository from which the host pulls."""
         bundle = self.scratch / "code.bundle"
         subprocess.run(["git", "bundle", "create", "-q", bundle, "HEAD", "main"], cwd=self.code, check=True)
         hand_over(self.host, self.scratch)
@@ -134,12 +134,12 @@ class Usual:
         self.host.run("sh", "-c", f"{USUAL}{name}", env=machine.index_environment())
 
     def deploy(self) -> None:
-        """Deploy what was pushed and written."""
+        """Deploy the pushed code and the written config."""
         self.play("deploy.yml")
 
 
 def write(code: Path, release: str) -> None:
-    """Make a directory the app's code, with a release of its own in it."""
+    """Write the app's code into a directory, with a page that tells this release's name, and commit it."""
     if not code.exists():
         shutil.copytree(ROOT / "examples" / APP, code)
         subprocess.run(["git", "init", "-q", "-b", "main"], cwd=code, check=True)
@@ -149,16 +149,16 @@ def write(code: Path, release: str) -> None:
 
 
 def page(host: Host) -> str:
-    """Return a host's page, which tells by which release and which config it was made."""
+    """Return a host's page, which tells its release and its config."""
     return Client(host.address, DOMAIN).get(PAGE).text
 
 
 def deployed(way: Saltern | Usual, expected: str) -> list[float]:
     """Deploy under load.
 
-    :return: the seconds until the page came of what was deployed, those until the command had ended, requests, those
-        of them that failed, and the worse 99th percentile in ms.
-    :raises LabError: when it does not serve what was deployed.
+    :return: seconds until the page came from the new release, seconds until the command ended, the number of requests,
+        the number of failed ones, and the worse 99th percentile in ms.
+    :raises LabError: when the host does not serve the new release.
     """
     load = Load(way.host, DOMAIN, PAGE, requests=0, rate=RATE)
     try:
@@ -181,7 +181,7 @@ def deployed(way: Saltern | Usual, expected: str) -> list[float]:
 
 
 def alone(host: Host) -> list[float]:
-    """Return the seconds of the app's own boot, and of its migrations, of which none is new."""
+    """Return the seconds of the app's own boot, and of a migrate command with no new migration."""
     return [
         booted(host, DOMAIN, *APP_ALONE),
         timed(host, f"{APP}-run", "sh", "-c", "python manage.py migrate --noinput"),

@@ -1,4 +1,4 @@
-"""A host's first converge beside what nobody can do without, and what bootstrap.sh brings: ``make bench``.
+"""A host's first converge beside the least work that any tool has, and the size of Salt: ``make bench``.
 
 The floor is what apt and dpkg take for the same packages, on a bootstrapped host like the other one, and the apps' own
 virtual environments and migrations, by the same commands with nothing around them.
@@ -16,7 +16,7 @@ from lab.tree import ROOT
 
 ROUNDS = 3
 APPS = ("faq", "tickets")
-# Installs what the packages' states install, in the same way: without recommended packages.
+# Installs the same packages as the states, in the same way: without recommended packages.
 PACKAGES = """
 import json, subprocess, sys
 low = json.loads(subprocess.check_output(["salt-call", "-l", "quiet", "--out", "json", "state.show_lowstate"]))["local"]
@@ -24,7 +24,7 @@ for one in low:
     if (one["state"], one["fun"]) == ("pkg", "installed"):
         print(*(one.get("pkgs") or [one["name"]]))
 """
-# Each app has a cache of wheels of its own, so the second gains nothing from the first.
+# Each app has its own cache of wheels, so the second app gains nothing from the first.
 VENV = """
 set -e
 uv=$(/opt/saltern/current/bin/python -c 'from uv import find_uv_bin; print(find_uv_bin())')
@@ -34,7 +34,7 @@ $uv venv -q --relocatable --no-project --python /usr/bin/python3 .venv
 $uv pip install -q --python .venv --no-index --find-links wheelhouse --no-build --require-hashes -r requirements.txt
 /usr/bin/python3 -IS -m compileall -q -j 0 . || true
 """
-# The MiB of what runs for Saltern on a host at rest, without the question itself. Shared memory counts by its part.
+# MiB of Saltern's processes on a host at rest, without this command. A process's part of shared memory counts.
 RESIDENT = """
 for status in /proc/[0-9]*/smaps_rollup; do
     tr '\\0' ' ' <"${status%smaps_rollup}cmdline" 2>/dev/null | grep -qE '[/]opt/saltern|[/]saltern/peers' || continue
@@ -72,7 +72,7 @@ def floor(lab: Lab, packages: list[str]) -> float:
     """Install packages on a bootstrapped host with apt alone. Return seconds."""
     host = lab.boot("dev")
     host.bootstrap()
-    # The formulas do the same: otherwise Debian would start services that are not wanted.
+    # The formulas do this too: otherwise Debian would start unwanted services.
     host.sh("ln -s /dev/null /etc/systemd/system/redis-server.service")
     seconds = timed(
         host,

@@ -1,7 +1,7 @@
 """How a host's pillar grows with the inventory: ``make bench``.
 
-Each host's pillar is compiled as a master compiles it, in the same process and in turn for inventories of each size, so
-that the ratios mean something on a busy machine.
+Pillars are compiled as a master compiles them, in one process and in turn for inventories of each size, so that ratios
+hold on a busy machine.
 """
 
 import contextlib
@@ -30,16 +30,16 @@ APPS = 50
 VARIABLES = 10
 RUNS = 15
 MASTER = "master1"
-# Each environment has two proxies and a database. The rest are app hosts, because a fleet grows by these.
+# Each environment has two proxies and a database host. The rest are app hosts, by which a fleet grows.
 FIRST = {"proxy": "proxy", "spare": "proxy", "db": "database"}
 # The hosts whose pillars are compiled.
 ASKED = {"an app host": "app1", "the database": "db", "a proxy": "proxy"}
 
 
 def inventory(size: int) -> dict[str, dict]:
-    """Return an inventory of hosts in two environments, of which the first is asked.
+    """Return an inventory of hosts in two environments. Only hosts of the first are compiled.
 
-    :param size: how many hosts.
+    :param size: the number of hosts.
     """
     addresses = (f"10.{second}.{third}.{fourth}" for second, third, fourth in itertools.product(*[range(1, 250)] * 3))
     names = [*FIRST, *(f"other-{name}" for name in FIRST), *(f"app{n + 1}" for n in range(size - 2 * len(FIRST)))]
@@ -103,9 +103,9 @@ def master(size: int) -> Iterator[dict]:
 
 
 def compiled(opts: dict, minion_id: str) -> tuple[float, float]:
-    """Compile a pillar, and return its seconds, and those of the top file alone.
+    """Compile a pillar; return the seconds that it took, and the seconds of the top file alone.
 
-    :raises RuntimeError: with the mistakes that it has.
+    :raises RuntimeError: when the pillar has mistakes.
     """
     pillar = salt.pillar.Pillar(opts, {}, minion_id, "base")
     begun = time.perf_counter()
@@ -122,7 +122,7 @@ def compiled(opts: dict, minion_id: str) -> tuple[float, float]:
 def main() -> int:
     """Measure, and print a table. Return an exit code."""
     console = Console(width=120)
-    # Salt's own log is dropped, because each compile would write it.
+    # Salt's own log is turned off, because each compile would write to it.
     logging.disable(logging.CRITICAL)
     seconds: dict[tuple, list[tuple[float, float]]] = {}
     with contextlib.ExitStack() as stack, console.status("compile") as status:

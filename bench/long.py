@@ -1,8 +1,8 @@
-"""What becomes of requests that take long while a release takes over: ``make bench``.
+"""What happens to slow requests during a release: ``make bench``.
 
-An upload of 200 MB, a download of 200 MB to a client that reads slowly, one that the app itself brings slowly, an
-answer that takes 110 s, and a WebSocket are under way when a release begins: on one host, and through a proxy with two
-app hosts, which converge at once, so that a release meets each request wherever it went.
+When a release begins, these are under way: an upload of 200 MB, a download of 200 MB to a slow client, a download from
+a slow app, an answer that takes 110 s, and a WebSocket. They go to one host, and through a proxy to two app hosts that
+converge at the same time, so that the release meets every request.
 """
 
 import concurrent.futures
@@ -31,7 +31,7 @@ CONVERGE = ("salt-call", "--retcode-passthrough", "--out", "quiet", "state.apply
 
 
 def requests(address: str) -> dict:
-    """Return what is asked, by what it is."""
+    """Return the requests, by name."""
     return {
         "an upload of 200 MB at 2 MB/s": lambda: upload(address, DOMAIN, BYTES, 100),
         "a download of 200 MB, read at 2 MB/s": lambda: download(address, DOMAIN, 200, 2),
@@ -41,13 +41,13 @@ def requests(address: str) -> dict:
 
 
 def across(lab: Lab, address: str, hosts: list[Host]) -> tuple[dict[str, Exchange], float, float, list[str]]:
-    """Make releases on hosts, on all at once, while requests are under way.
+    """Make a release on all hosts at once while requests are under way.
 
-    :param lab: their lab.
-    :param address: what is asked.
+    :param lab: the hosts' lab.
+    :param address: the address that the requests go to.
     :param hosts: the app hosts.
-    :return: what became of each request, the seconds that the releases took, for how many seconds a WebSocket lived,
-        and what the releases said that they cut off.
+    :return: the outcome of each request, the seconds that the releases took, the seconds that a WebSocket lived, and
+        the releases' lines about what they cut off.
     """
     asked = requests(address)
     threads = len(asked) + 1 + len(hosts)
@@ -67,14 +67,14 @@ def across(lab: Lab, address: str, hosts: list[Host]) -> tuple[dict[str, Exchang
 
 
 def _lives(connection: Socket, begun: float) -> float:
-    """Return after how many seconds a WebSocket was closed; it is asked every second."""
+    """Return the seconds until a WebSocket was closed; it is tried every second."""
     while connection.echoes("there") and time.monotonic() < begun + 600:
         time.sleep(1)
     return time.monotonic() - begun
 
 
 def prepared(lab: Lab, rows: dict[str, list[str]]) -> dict[str, Host]:
-    """Boot and converge hosts that have mirror alone, by their roles."""
+    """Boot and converge hosts with these roles, on which mirror is the only app."""
     inventory = {
         name: {"environment": "dev", "roles": roles, "address": str(lab.subnet[10 + index])}
         for index, (name, roles) in enumerate(rows.items())

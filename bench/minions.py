@@ -23,7 +23,7 @@ BATCH = 10
 # States of an app host.
 LEAST = 50
 MASTER, CROWD = "master1", "crowd"
-# The CPU time of processes and of those that they waited for, in hundredths of a second, by a part of the command line.
+# Prints the CPU seconds of processes with a text in their command line, and of their children.
 USED = """
 for stat in /proc/[0-9]*/stat; do
     tr '\\0' ' ' <"${stat%stat}cmdline" 2>/dev/null | grep -q -- "salt-$1" || continue
@@ -103,13 +103,13 @@ def answered(master: Host, *command: str) -> list[str]:
 
 
 def is_whole(answer: object) -> bool:
-    """Tell whether a minion's answer is that of a dry run of a whole host, without a failure."""
+    """Tell whether a minion answered with the dry run of a whole host, without a failure."""
     states = list(answer.values()) if isinstance(answer, dict) else []
     return len(states) > LEAST and all(isinstance(one, dict) and one["result"] is not False for one in states)
 
 
 def measured(hosts: dict[str, Host], *command: str) -> dict[str, float]:
-    """Run a command of salt on the master. Return seconds: in all, and of CPU that the master and the minions used."""
+    """Run a salt command on the master; return its seconds, and the CPU seconds of the master and of the minions."""
     parts = {"master": (hosts[MASTER], "master"), "minions": (hosts[CROWD], "minion")}
 
     def used() -> dict[str, float]:

@@ -1,6 +1,6 @@
-"""How long a release takes beside the app's own boot, and what config costs a process: ``make bench``.
+"""How long a release takes compared with the app's own boot, and what config costs a process: ``make bench``.
 
-All figures are of one run on one host, so that their ratios mean something on a busy machine.
+All figures come from one run on one host, so that their ratios hold on a busy machine.
 """
 
 import statistics
@@ -21,7 +21,7 @@ from lab.worktree import commit
 RUNS = 5
 MIRROR = {"port": 8300, "domains": ["mirror.localhost"], "formation": {"web": 2}, "config": {"SHADE": "0"}}
 
-# Asks until the process answers. Arguments: a URL, the header Host, and the command.
+# Runs a command, and asks until its process answers. Arguments: a URL, the header Host, and the command.
 BOOT = """
 import subprocess, sys, time, urllib.request
 started = time.monotonic()
@@ -38,7 +38,7 @@ process.wait()
 """
 APP_ALONE = ("mirror-run", "uvicorn", "mirror:app", "--port", "8399", "--no-access-log")
 
-# Asks through nginx until other processes answer. A release's ports are in another slot than those of the last one.
+# Asks through nginx until the new processes answer. They use the other slot of ports.
 ANSWERS = """
 import json, time, urllib.request
 request = urllib.request.Request("http://127.0.0.1/healthz", headers={"Host": "mirror.localhost"})
@@ -85,7 +85,7 @@ def timed(host: Host, *command: str) -> float:
 
 
 def booted(host: Host, domain: str, *command: str) -> float:
-    """Start an app's process beside what runs, at port 8399, and end it. Return the seconds until it answered."""
+    """Start another process of an app at port 8399, and end it. Return the seconds until it answered."""
     asked = ("http://127.0.0.1:8399/healthz", domain)
     return float(host.run("python3", "-c", BOOT, *asked, *command).stdout)
 
@@ -97,7 +97,7 @@ def served(host: Host, *command: str) -> tuple[float, float]:
     """
     with ThreadPoolExecutor(1) as pool:
         answers = pool.submit(host.run, "python3", "-c", ANSWERS)
-        # Waits until it has asked once.
+        # Wait until the script has asked once.
         time.sleep(0.5)
         seconds = timed(host, "sh", "-c", 'date +%s.%N >/run/begun && exec "$@"', "sh", *command)
         begun = float(host.run("cat", "/run/begun").stdout)
@@ -116,7 +116,7 @@ def build(lab: Lab, host: Host, text: str) -> None:
 
 
 def measure(lab: Lab, host: Host) -> tuple[dict[str, list[float]], dict[str, list[tuple[float, float]]]]:
-    """Take all figures, in turn: seconds by name, and of what makes a release those until it served and ended."""
+    """Take all figures in turn; return seconds by name. A release has two: until it served, and until it ended."""
     converge = ("salt-call", "--retcode-passthrough", "state.apply")
     found: dict[str, list[float]] = {name: [] for name in FIGURES}
     moved: dict[str, list[tuple[float, float]]] = {name: [] for name in MOVES}

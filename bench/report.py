@@ -1,6 +1,6 @@
-"""What the parts of ``make bench`` found: on the terminal as they end, and all of it in docs/benchmarks.md.
+"""Results of ``make bench``: each part on the terminal as it ends, and all in docs/benchmarks.md.
 
-Each part keeps its result in .lab/bench. One that is run again alone replaces its own section of the document.
+Each part saves its result in .lab/bench. A part that runs alone replaces only its own section of the document.
 """
 
 import dataclasses
@@ -32,15 +32,15 @@ for one as for the other: the ratios mean something elsewhere, the seconds do no
 
 @dataclasses.dataclass
 class Result:
-    """What a part found.
+    """The result of a part.
 
     :param part: its name, one of ``ORDER``.
-    :param title: of its table.
-    :param columns: the columns' names, the first of them the rows'.
-    :param rows: of texts.
-    :param notes: sentences about what was measured, and what to read off it.
-    :param bars: of a chart, by label; empty for none.
-    :param unit: of the bars.
+    :param title: the table's title.
+    :param columns: the columns' names; the first column names the rows.
+    :param rows: the rows, each a list of texts.
+    :param notes: sentences about what was measured, and what it shows.
+    :param bars: the values of a bar chart, by label; empty for no chart.
+    :param unit: the unit of the bars.
     """
 
     part: str
@@ -53,7 +53,7 @@ class Result:
     taken: str = ""
 
     def keep(self) -> None:
-        """Print the table, and keep it for the document."""
+        """Print the table, and save it for the document."""
         table = Table(*self.columns, title=self.title, title_justify="left")
         for row in self.rows:
             table.add_row(*row)
@@ -67,7 +67,7 @@ class Result:
 
 
 def commit() -> str:
-    """Say which code was measured. What this file writes itself, part by part, is no change of it."""
+    """Say which code was measured. Files that this module writes do not count as changes."""
     done = _git("describe", "--always")
     changed = _git("diff", "--quiet", "HEAD", "--", ".", ":!docs/benchmarks*").returncode
     return f"commit {done.stdout.strip()}{', with changes' if changed else ''}" if done.returncode == 0 else "no commit"
@@ -78,7 +78,7 @@ def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def machine() -> str:
-    """Say what this machine is, in a few words."""
+    """Describe this machine in a few words."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.machine()}, Linux {platform.release().split('-')[0]}"
 
@@ -97,7 +97,7 @@ def chart(result: Result) -> str:
         no_prefix=True,
         js=[],
     )
-    # The first row comes last, because the chart begins at the bottom.
+    # The first row is drawn last, because the chart begins at the bottom.
     labels = list(reversed(result.bars))
     drawn.x_labels = labels
     drawn.add("", [round(result.bars[label], 2) for label in labels])
@@ -120,7 +120,7 @@ def section(result: Result) -> str:
 def main(parts: list[str]) -> int:
     """Write sections of docs/benchmarks.md, and leave the others as they are. Return an exit code.
 
-    :param parts: those that have just been run.
+    :param parts: the parts that have just run.
     """
     _, *there = re.split(r"^<!-- (\w+) -->$", DOCUMENT.read_text() if DOCUMENT.exists() else "", flags=re.MULTILINE)
     sections = {part: f"<!-- {part} -->{text.rstrip()}\n" for part, text in zip(there[::2], there[1::2], strict=True)}

@@ -1,4 +1,4 @@
-"""Requests through nginx beside the same gunicorn asked directly: ``make bench``."""
+"""Requests through nginx, compared with requests to the same gunicorn directly: ``make bench``."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ SECONDS = 8
 CONNECTIONS = 8
 APP = "faq"
 DOMAIN = f"{APP}.localhost"
-# A view that takes 5 ms of CPU, whatever else its process does meanwhile.
+# A view that takes 5 ms of CPU time in its own thread.
 VIEW = """
 
 def bench(request):
@@ -43,7 +43,7 @@ ASKED = {"gunicorn, directly": "http://127.0.0.1:8201/bench", "through nginx": "
 
 
 def prepared(lab: Lab) -> Host:
-    """Boot, bootstrap and converge a host with the app, of one process, and the view in it."""
+    """Boot, bootstrap and converge a host with the app, which has one process and the view."""
     host = lab.boot("dev")
     host.bootstrap()
     lab.build(ROOT / "examples/tickets", host.python)
@@ -55,13 +55,13 @@ def prepared(lab: Lab) -> Host:
         commit(code)
         lab.build(code, host.python)
     host.converge(line=lambda _: None)
-    # It is one program and needs nothing else.
+    # It is a single program without dependencies.
     subprocess.run(["podman", "cp", shutil.which("hey"), f"{host.name}:/usr/local/bin/hey"], check=True)
     return host
 
 
 def asked(host: Host, url: str) -> tuple[float, float]:
-    """Ask for some seconds, over connections that are kept. Return requests per second, and the 99th percentile in ms.
+    """Send requests for some seconds with keep-alive; return requests per second, and the 99th percentile in ms.
 
     :raises LabError: when any answer is not 200.
     """

@@ -1,11 +1,11 @@
-"""Messages to a master that say who they are of, as a minion that does not behave would write them."""
+"""Messages in which a hostile minion claims to be another one."""
 
 import salt.channel.client
 import salt.config
 
 
 class Claim(dict):
-    """A message whose id stays what it is: Salt's own client writes the minion's into it."""
+    """A message that keeps its id: Salt's own client would write the minion's id into it."""
 
     def __setitem__(self, key, value):
         if key != "id":
@@ -13,7 +13,7 @@ class Claim(dict):
 
 
 def asked_by_hand(daemon, minion_id):
-    """Ask the master for a pillar by a message of one's own, with a minion's keys and another's id.
+    """Ask the master for another minion's pillar, in a message signed with one minion's keys.
 
     :param daemon: the minion whose keys are used.
     :param minion_id: whose pillar is asked for.

@@ -14,20 +14,20 @@ from tests.keyring import Keyring
 from .declared import write_pillar
 
 MASTER = "master1"
-# What is the factories' own: where the daemons lie, and at which ports.
+# What pytest-salt-factories decides itself: the daemons' directories and ports.
 OWN = ("user", "log_level", "log_level_logfile")
 
 
 @pytest.fixture(scope="session")
 def salt_factories_default_root_dir(tmp_path_factory):
-    """Where the daemons lie. Their sockets' paths may have 107 bytes."""
+    """The directory of the daemons. It is short, since a socket's path may have 107 bytes at most."""
     with tempfile.TemporaryDirectory(prefix="salt-") as directory:
         yield Path(directory)
 
 
 @pytest.fixture(scope="session")
 def keyring():
-    """The master's key, by which it reads the secrets of all environments."""
+    """The master's key, which can read the secrets of all environments."""
     keyring = Keyring(MASTER)
     yield keyring
     keyring.close()
@@ -45,7 +45,7 @@ def tree(tmp_path_factory, keyring):
 
 
 def imports_from(daemon, directory):
-    """Have a daemon import the package from a directory, as on a host: .venv would give it the work tree's."""
+    """Make a daemon import the package from a directory, as on a host, and not the work tree's from .venv."""
     daemon.environ = daemon.environ | {"PYTHONPATH": str(directory)}
 
 
@@ -63,7 +63,7 @@ def master(salt_factories, tree, keyring):
 
 @pytest.fixture(scope="session")
 def minion(master):
-    """A function that gives a minion, which runs, and whose key the master knows, as long as its context lasts."""
+    """A function that returns a context with a running minion whose key the master has accepted."""
 
     @contextlib.contextmanager
     def made(minion_id, **extra):
@@ -71,14 +71,14 @@ def minion(master):
         overrides = {key: value for key, value in written.items() if key not in (*OWN, "id", "master", "master_finger")}
         try:
             daemon = master.salt_minion_daemon(minion_id, overrides=overrides | extra)
-            # What bootstrap.sh makes: the place of the copy of the package that its master gives it.
+            # bootstrap.sh makes this directory, into which the minion copies the package from its master.
             copy = Path(daemon.config["extension_modules"], "utils")
             copy.mkdir(parents=True, exist_ok=True)
             imports_from(daemon, copy)
             with daemon.started():
                 yield daemon
         finally:
-            # The next minion of this id makes a key of its own, which the master would reject beside this one.
+            # The next minion of this id makes a new key, which the master would reject while it has this one.
             deleted = master.salt_key_cli().run("--delete", minion_id, "--yes")
             assert deleted.returncode == 0, deleted.stdout
 

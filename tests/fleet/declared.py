@@ -1,4 +1,4 @@
-"""What the tests of a master declare: two environments with secrets, each of which is found again by its text."""
+"""The pillar of a master's tests: two environments with secrets, each with a text of its own to search for."""
 
 from pathlib import Path
 
@@ -19,14 +19,14 @@ HOSTS = {
     },
 }
 
-# By name: whose, and the text.
+# By name: the owner, and the text.
 APP, DATABASE, CACHE = "an app's variable", "a database's password", "a Redis instance's password"
 SECRETS = {
     (environment, what): f"canary-{environment}-{number}-0123456789"
     for environment in ("production", "staging")
     for number, what in enumerate((APP, DATABASE, CACHE))
 }
-# By hand.
+# Written by hand.
 TOLD = {
     "master1": set(),
     "db1": {("production", DATABASE), ("production", CACHE)},
@@ -37,10 +37,10 @@ TOLD = {
 
 
 def write_pillar(pillar: Path, keyring: Keyring) -> None:
-    """Write the inventory, the builds, the secrets and the certificates.
+    """Write the inventory, builds, secrets and certificates of both environments.
 
     :param pillar: the pillar's root.
-    :param keyring: the master's.
+    :param keyring: the master's keys.
     """
     files = {"hosts.yaml": (HOSTS, "")}
     for environment in ("production", "staging"):

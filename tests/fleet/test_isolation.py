@@ -1,4 +1,4 @@
-"""What a minion is told by its master: what its own roles and its environment need, whatever it claims."""
+"""A master tells a minion only what the minion's own roles and environment need, whatever the minion claims."""
 
 import json
 
@@ -10,7 +10,7 @@ from .declared import HOSTS, SECRETS, TOLD
 
 
 def told(pillar):
-    """Return which secrets are in a pillar."""
+    """Return the names of the secrets in a pillar."""
     text = json.dumps(pillar)
     return {which for which, secret in SECRETS.items() if secret in text}
 
@@ -25,14 +25,14 @@ def test_the_pillar_of_a_host_as_the_master_compiles_it_holds_no_secret_of_anoth
 
 def test_a_minion_that_is_new_has_its_states_before_it_has_the_tree_s_modules(minion):
     with minion("staging1") as daemon:
-        # Nothing is done: no state is called.
+        # No state is called.
         states = daemon.salt_call_cli().run("state.highstate", "mock=True", "test=True", _timeout=120).data
     assert isinstance(states, dict), states
     found = {state["__sls__"].partition(".")[0] for state in states.values()}
     assert {"base", "drift", "firewall", "postgres", "redis", "app", "nginx"} <= found
 
 
-# All that a minion says of itself: another's id, its roles, its row, other environments, pillars of its own making.
+# A minion's false claims: another id, roles, an inventory row, other environments, and a pillar of its own.
 CLAIMS = {
     "grains": {
         "id": "db1",
@@ -45,7 +45,7 @@ CLAIMS = {
     "saltenv": "staging",
     "pillarenv": "staging",
 }
-# What it asks to be laid over its pillar.
+# The pillar that it asks the master to lay over its own.
 PILLARS = {
     "nothing": {},
     "a row": {"hosts": {"proxy1": HOSTS["app1"]}},
@@ -57,7 +57,7 @@ PILLARS = {
 
 @pytest.fixture(scope="module")
 def proxy(minion):
-    """A minion that claims all this."""
+    """A minion that makes all these claims."""
     with minion("proxy1", **CLAIMS) as daemon:
         yield daemon
 
@@ -84,7 +84,7 @@ def test_a_minion_that_asks_by_hand_for_another_s_pillar_gets_none(proxy):
             asked_by_hand(proxy, other)
 
 
-# What a minion may ask its master besides: files that are not for it, that others do something.
+# Other requests of a minion to its master: foreign files, and jobs on other minions.
 ASKED = {
     "a pillar file": ["cp.get_file_str", "salt://../pillar/secrets/production.sls", "saltenv=base"],
     "a pillar file by another way": ["cp.get_file_str", "salt://roles/../../pillar/hosts.yaml", "saltenv=base"],
@@ -94,7 +94,7 @@ ASKED = {
 
 @pytest.mark.parametrize("command", ASKED.values(), ids=ASKED)
 def test_a_minion_gets_nothing_of_others_by_another_way(proxy, command):
-    # It can ask, and has an answer where there is one for it.
+    # The request itself is allowed, and is answered where the minion has an answer of its own.
     file = ["cp.get_file_str", "salt://top.sls", "saltenv=base"]
     assert "roles" in proxy.salt_call_cli().run(*file, _timeout=60).data
     assert not proxy.salt_call_cli().run(*command, _timeout=60).data

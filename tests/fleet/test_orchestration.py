@@ -1,4 +1,4 @@
-"""What an orchestration refuses, before it touches a host."""
+"""An orchestration's refusals, before it touches a host."""
 
 import json
 

@@ -1,10 +1,10 @@
-"""The package of Saltern, edited in the tree of a master that runs: what comes after the edit is by the new one."""
+"""Saltern's package is edited in the tree of a running master: everything after the edit uses the new code."""
 
 import pytest
 
 from .claim import asked_by_hand
 
-# Appended to the inventory's module: whatever the inventory says, each host's row has these too.
+# Code that is appended to the inventory's module: each host's row then has these keys too.
 EDIT = """
 _unedited_row, _unedited_environment = row, environment
 
@@ -17,13 +17,13 @@ def row(hosts, minion_id):
 def environment(hosts, minion_id, pillar_roots):
     return {edit!r} if minion_id == "nobody" else _unedited_environment(hosts, minion_id, pillar_roots)
 """
-# Salt's own number of a master's workers.
+# Salt's default number of a master's workers.
 WORKERS = 5
 
 
 @pytest.fixture
 def edit(tree):
-    """A function that edits the package; undone in the end."""
+    """A function that edits the package; the edit is undone after the test."""
     path = tree / "salt/_utils/saltern/inventory.py"
     own = path.read_text()
     yield lambda name: path.write_text(own + EDIT.format(edit=name))
@@ -31,7 +31,7 @@ def edit(tree):
 
 
 def edits_by_worker(daemon):
-    """Ask for a pillar until every worker has compiled it, and return which edit each of them has."""
+    """Ask for a pillar until every worker has compiled one; return each worker's edit."""
     edits = {}
     for _ in range(20 * WORKERS):
         row = asked_by_hand(daemon, "proxy1")["hosts"]["proxy1"]
@@ -45,7 +45,7 @@ def test_an_edit_counts_in_the_next_pillar_of_each_worker_and_in_the_next_run_of
     cli = master.salt_cli()
 
     def answer():
-        """Have the minion converge, in which it gets the master's modules, and ask the package there."""
+        """Have the minion converge, which brings it the master's modules, and ask the package there."""
         states = cli.run("state.highstate", "mock=True", "test=True", minion_tgt="proxy1", _timeout=120)
         assert isinstance(states.data, dict), states
         return cli.run("inventory.environment", "{}", "nobody", minion_tgt="proxy1", _timeout=60).data

@@ -1,6 +1,6 @@
-"""All that a pillar can say, and what must not be seen of it."""
+"""A pillar with every setting, and the values in it that no output may show."""
 
-# All that can be said, with values that must not be seen. Each password has what a shell, Redis and SQL would touch.
+# Every setting, with secret values. Each password has characters that a shell, Redis and SQL treat specially.
 CANARY = "canary'\"\\<&>%$#{}!"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMIIBszCCAVmgAwIBAgIU\n-----END CERTIFICATE-----\n"
 EVERYTHING = {

@@ -1,4 +1,4 @@
-"""Hosts that exist only as a minion's configuration: what Salt makes of the tree for them, with nothing applied."""
+"""Hosts that exist only as a minion's configuration: Salt compiles the tree for them and applies nothing."""
 
 import datetime
 import json
@@ -22,14 +22,14 @@ BUILDS = {"app": {"faq": {"build": BUILD}, "tickets": {"build": BUILD}}}
 
 
 def certificates(minion_id, address):
-    """Return what the pillar says of the certificates of a host that is not alone."""
+    """Return the pillar's certificates of a host that is one of several."""
     now = datetime.datetime.now(datetime.UTC)
     authority = certificate.new_authority("dev", now)
     key, own = certificate.parted(certificate.issue(authority, minion_id, address, now))
     return {"authorities": [certificate.parted(authority)[1]], "certificate": own, "key": key}
 
 
-# What several hosts of an environment must know.
+# Passwords that several hosts of an environment must share.
 PASSWORDS = {
     "postgres": {
         "databases": {"faq": {"password": "of-faq-0123456789"}, "tickets": {"password": "of-tickets-0123456789"}}
@@ -44,11 +44,11 @@ ALONE = {
 
 
 class Host:
-    """A host below a directory, on a copy of the tree's pillar that a test may change."""
+    """A host in a directory, with a copy of the tree's pillar that a test may change."""
 
     def __init__(self, directory, minion_id, suite="bookworm"):
         self.id, self.directory, self.pillar = minion_id, directory, directory / "pillar"
-        # The builds and the secrets of whoever runs the tests are not the tests'.
+        # The developer's own builds and secrets are left out.
         shutil.copytree(ROOT / "pillar", self.pillar, ignore=shutil.ignore_patterns("builds", "secrets"))
         config = configuration(ROOT, minion_id)["minion"] | {
             "pillar_roots": {"base": [str(self.pillar)]},
@@ -70,14 +70,14 @@ class Host:
         path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
 
     def merge(self, settings, environment="dev"):
-        """Lay settings over those that are declared, each where it belongs."""
+        """Lay settings over the declared ones, each in the file where it belongs."""
         pillar.declare(self.pillar, environment, settings)
 
     def introduce(self, keyring):
-        """Have it know the other hosts of its environment: passwords, and its certificate, encrypted to its key."""
+        """Declare what several hosts need: passwords, and the host's certificate encrypted to its key."""
         row = yaml.safe_load((self.pillar / "hosts.yaml").read_text())[self.id]
         config = yaml.safe_load((self.directory / "minion").read_text())
-        # The keyring's own path, which is short enough for the socket of gpg's agent.
+        # The keyring's own path is short enough for the socket of gpg's agent.
         config["gpg_keydir"] = str(keyring.directory)
         (self.directory / "minion").write_text(yaml.safe_dump(config))
         given = certificates(self.id, row["address"])
@@ -102,7 +102,7 @@ class Host:
     def states(self):
         """Return the host's states, in the order in which they would run."""
         answer = self.ask("state.show_lowstate")
-        # Where states do not compile, Salt answers with the reasons.
+        # If states do not compile, Salt answers with the reasons.
         assert all(isinstance(state, dict) for state in answer), "\n".join(map(str, answer))
         return answer
 

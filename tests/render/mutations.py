@@ -1,4 +1,4 @@
-"""Mutations of valid pillars: what goes wrong when people edit YAML, made by a seed, the same in every run."""
+"""Mutations of valid pillars: mistakes that people make when they edit YAML, the same for the same seed."""
 
 import copy
 import dataclasses
@@ -9,19 +9,19 @@ import yaml
 
 KINDS = ("drop", "rename", "retype", "nest", "oversize", "unicode", "null", "garble")
 
-# In each value that must not be told, as text and as a number.
+# Part of each secret value, as text and as a number.
 CANARY = "canary"
 CANARY_NUMBER = 918273645
 
-# Of another type than what stands there, or of the same with what nobody expects.
+# Values of another type, and unexpected values of the same type.
 VALUES = (0, -1, CANARY_NUMBER, 1.5, float("nan"), True, CANARY, "", [], [CANARY], {}, {"value": CANARY})
 VALUES += (datetime.date(2026, 1, 1), b"canary")
 
-# Text that is harmless in one place and not in another: decomposed, right to left, no character, half a character,
-# control characters, two kinds of line ends, what looks like Jinja.
+# Text that is harmless in some places only: decomposed, right to left, a zero-width character, half a surrogate pair,
+# control characters, two kinds of line ends, text that looks like Jinja.
 TEXTS = ("cafe\u0301", "\u202eabc", "\ufeff", "\ud800", "\x00", "\x1b[31m", "a\nb", "\u2028", "\U0001f9c2", "{{ abc }}")
 
-# What is put into a file's text, at the start of a line.
+# Text that is inserted at the start of a line.
 LINES = ("\tx: 1\n", "- canary\n", "canary\n", "x: [canary\n", "app: {}\n", "x: *canary\n", "x: !canary 1\n", "\x00\n")
 LINES += ("x: &a [*a]\n", "? [canary]\n: 1\n", f"x: {'[' * 2000}\n", "%canary\n", "---\n", "'canary\n", "<<: 1\n")
 LINES += ("x: {{ abc }}\n", "{% if %}\n", "include: canary\n")
@@ -29,7 +29,7 @@ LINES += ("x: {{ abc }}\n", "{% if %}\n", "include: canary\n")
 
 @dataclasses.dataclass(frozen=True)
 class Mutation:
-    """One changed file of a pillar: its kind, what was done in words, the file's name, and its text as bytes."""
+    """A changed file of a pillar: the mutation's kind, the change in words, the file's name, its new text."""
 
     kind: str
     about: str
@@ -42,8 +42,8 @@ def mutations(kind, files, seed, count):
 
     :param kind: one of ``KINDS``.
     :param files: a mapping of file name to content, as data.
-    :param seed: the same one gives the same mutations.
-    :param count: how many.
+    :param seed: the same seed gives the same mutations.
+    :param count: the number of mutations.
     """
     draw = random.Random(f"{seed}/{kind}")
     for _ in range(count):
@@ -59,19 +59,19 @@ def mutations(kind, files, seed, count):
 def written(name, content):
     """Write a pillar file, as bytes.
 
-    :param name: of the file.
+    :param name: the file's name.
     :param content: data.
     """
-    # A password may hold what looks like Jinja.
+    # A password may look like Jinja.
     head = "#!yaml\n" if name.startswith("secrets/") else ""
     return (head + yaml.safe_dump(content)).encode()
 
 
 def places(content, path=()):
-    """Yield the path of each part of a content, itself excepted.
+    """Yield the path of each part of a content, without the content itself.
 
     :param content: data, as YAML gives it.
-    :param path: where it is.
+    :param path: the path of the content.
     """
     items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for key, item in items:
@@ -80,8 +80,8 @@ def places(content, path=()):
 
 
 def _changed(kind, content, draw):
-    """Return what was done, and a content with one part changed."""
-    # The content itself is a part too, without a name.
+    """Return the change in words, and a content with one part changed."""
+    # The whole content is a part too; it has no name.
     content = {"": copy.deepcopy(content)}
     path = draw.choice([path for path in places(content) if len(path) > 1 or kind not in ("drop", "rename")])
     parent = content
@@ -89,7 +89,7 @@ def _changed(kind, content, draw):
         parent = parent[key]
     key = path[-1]
     where = ".".join(map(str, path[1:]))
-    # A name is changed as often as a value, where there is one.
+    # A part's name is changed as often as its value.
     if len(path) > 1 and (kind == "rename" or (kind in ("oversize", "unicode") and draw.random() < 0.5)):
         return f"the name of {where}", _renamed(content, path, kind, draw)[""]
     if kind == "drop":
@@ -101,7 +101,7 @@ def _changed(kind, content, draw):
 
 
 def _renamed(content, path, kind, draw):
-    """Return a content with another name in the place of the last name of a path, which keeps its order."""
+    """Return a content with the last name of a path replaced; the order stays."""
     *above, last = path
     while not isinstance(last, str):
         *above, last = above
@@ -153,7 +153,7 @@ def _texted(value, _key, draw):
 
 
 def _garbled(text, draw):
-    """Return what was done, and a text that may be no YAML any more."""
+    """Return the change in words, and a text that may no longer be YAML."""
     lines = text.splitlines(keepends=True)
     number = draw.randrange(len(lines))
     before, here, after = lines[:number], lines[number], lines[number + 1 :]

@@ -1,4 +1,4 @@
-"""Contracts across an environment: the table and the picture of who provides what, and who attaches it."""
+"""Contracts across an environment: a table and a picture of providers and of the apps that attach them."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ class Tree:
         pillar.declare(self.directory / "pillar", environment, {"app": apps})
 
     def build(self, contracts):
-        """Declare a build of faq that says it has these contracts."""
+        """Declare a build of faq with these contracts in its build.json."""
         text = json.dumps({"contracts": contracts}).encode()
         (self.directory / "dist").mkdir()
         path = self.directory / "dist/faq.tar.gz"
@@ -57,7 +57,7 @@ class Tree:
         return done.returncode, done.stdout
 
     def rows(self, *arguments):
-        """Show the contracts as data, and return the exit code and a line for each row."""
+        """Show the contracts as data; return the exit code and one line for each row."""
         code, output = self.show("--out", "json", *arguments)
         return code, [
             [row["provider"], row["version"], row["document"], *(one["app"] for one in row["consumers"])]
@@ -83,7 +83,7 @@ def test_who_provides_what_and_who_attaches_it(tree):
     for line in (r"faq\W+v1\W+/v1\W+Questions 1.0\W+tickets as FAQ_API", r"faq\W+v2\W+/v2\W+Questions 2.0\W+survey as"):
         assert re.search(line, output), output
     text = page.read_text()
-    # The picture is in the page, which asks for no other file.
+    # The picture is part of the page, which loads no other file.
     assert text.count("<svg") == text.count("</svg>") == 1
     assert not re.search(r"""(src|href)=["']""", re.sub(r"xlink:\w+", "", text))
     for arrow in ("app tickets&#45;&gt;faq v1", "app survey&#45;&gt;faq v2"):
@@ -94,7 +94,7 @@ def test_who_provides_what_and_who_attaches_it(tree):
 def test_another_environment_has_its_own(tree):
     tree.merge("production", tickets={"attach": {"FAQ_API": {"service": "faq", "version": "v2"}}})
     here = "the build is not here"
-    # What the common file says of the version, the environment's overrides.
+    # The environment's file overrides the version of the common file.
     assert tree.rows("production") == (0, [["faq", "v1", here], ["faq", "v2", here, "tickets"]])
     assert tree.rows() == (0, [["faq", "v1", here, "tickets"], ["faq", "v2", here]])
 

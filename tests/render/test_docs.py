@@ -1,4 +1,4 @@
-"""The pages of docs/, and the schemas that editors read: what the formulas' settings.yaml say, and where links lead."""
+"""The pages of docs/, and the schemas for editors: they agree with the formulas' settings.yaml, and all links work."""
 
 import json
 import re
@@ -22,24 +22,24 @@ MODELINE = r"^# yaml-language-server: \$schema=(\S+)$"
 TRACKED = subprocess.run(
     ["git", "ls-files", "pillar"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.split()
-# Two are templates: nobody sets anything there. Keys are no settings.
+# Two files are templates, in which nobody sets anything. Keys are not settings.
 TEMPLATES = {"pillar/top.sls"}
 PILLAR_FILES = sorted(name for name in TRACKED if name not in TEMPLATES and not name.startswith("pillar/keys/"))
 ENCRYPTED = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 
-# The words of draft 2020-12 that an editor finds in what is written.
+# The keywords of draft 2020-12 that the written schemas use.
 WORDS = {"$schema", "$comment", "description", "type", "default", "enum", "required", "anyOf", "pattern", "maxLength"}
 WORDS |= {"examples", "minimum", "maximum", "multipleOf", "items", "minItems", "uniqueItems", "minProperties"}
 WORDS |= {"properties", "patternProperties", "additionalProperties"}
 
 
 def editor_schema(name):
-    """Return a schema as it is written."""
+    """Return a schema as it is written to its file."""
     return json.loads(docs.documents(ROOT)[f"docs/{name}.schema.json"])
 
 
 def parts(schema):
-    """Yield every schema inside a schema of an editor's."""
+    """Yield every schema inside an editor's schema."""
     yield schema
     within = [*schema.get("properties", {}).values(), *schema.get("patternProperties", {}).values()]
     for part in [*within, *schema.get("anyOf", []), *([schema["items"]] if "items" in schema else [])]:
@@ -177,7 +177,7 @@ def test_a_schema_is_one_of_the_standard(schema):
 
 
 def test_a_pattern_means_to_an_editor_what_it_means_to_python(schema):
-    # Of Python's regular expressions these are the same in ECMA-262, with its flag u, in which editors compile them.
+    # These parts of Python's regular expressions mean the same in ECMA-262 with the flag u, which editors use.
     same = r"(?:[^\\(]|\((?!\?)|\(\?!|\\[.snx])*"
     for part in parts(schema):
         for pattern in [*filter(None, [part.get("pattern")]), *part.get("patternProperties", {})]:
@@ -308,7 +308,7 @@ def test_lint_builds_the_site_and_fails_on_a_dead_link(tmp_path):
     assert "$(site)" in recipe
 
 
-# What the site's own build does not look at: the pages that are no part of it, and pictures.
+# The site's build does not check pages that are no part of it, nor pictures.
 MARKDOWN = subprocess.run(
     ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
 ).stdout.split()
@@ -350,7 +350,7 @@ def test_a_commit_is_checked_by_lint_alone():
     assert [hook["entry"] for hook in repository["hooks"]] == ["make lint"]
 
 
-# What a page may name: files of the tree, but for those that an operator or a tool makes.
+# Paths that a page may name although the tree does not have them: an operator or a tool makes them.
 TREE = r"(?:(?:salt|formulas|bin|lab|verify|tests|bench|docs|requirements|examples|bootstrap)/|pillar/hosts)[\w./-]*"
 
 

@@ -1,4 +1,4 @@
-"""An environment of one's own is one file and its hosts' rows: everything that lists environments finds it."""
+"""A new environment is one file and its hosts' rows: everything that lists environments finds it."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def keyring():
-    """An operator's key, which each host of the environment has as well."""
+    """An operator's key, which stands in for the key of each host too."""
     keyring = Keyring("qa")
     yield keyring
     keyring.close()

@@ -1,4 +1,4 @@
-"""What each formula consists of: its settings, its README, and state files that read as such."""
+"""The parts of each formula: its settings, its README, and state files that keep the rules of the style."""
 
 import re
 
@@ -74,7 +74,7 @@ def test_a_pattern_is_explained_in_words(schema):
 
 
 def test_a_pattern_holds_to_the_very_end(schema):
-    # `$` would take a value with a newline after it.
+    # `$` would accept a value with a newline at its end.
     for part in parts(schema):
         for pattern in (*filter(None, [part.get("pattern")]), *part.get("patternProperties", {})):
             assert pattern.startswith("^"), pattern
@@ -82,7 +82,7 @@ def test_a_pattern_holds_to_the_very_end(schema):
 
 
 def test_a_name_has_an_end(schema):
-    # States are named by it, and YAML takes names of at most 1024 characters.
+    # States are named after it, and YAML accepts keys of at most 1024 characters.
     for part in parts(schema):
         for pattern in part.get("patternProperties", {}):
             assert not any(re.search(pattern, letter * 1000) for letter in "aA1_"), pattern

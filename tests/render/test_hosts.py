@@ -17,7 +17,7 @@ ROLES = ("database", "cache", "app", "proxy")
 
 
 def inventory_of(*roles):
-    """Return an inventory with one host that has these roles, and the other roles on a second."""
+    """Return an inventory in which one host has these roles and a second host has all others."""
     others = [role for role in ROLES if role not in roles]
     return {
         "one": {"environment": "dev", "roles": list(roles), "address": "10.0.0.1"},
@@ -40,7 +40,7 @@ def keyring():
 
 
 def host_of_the_inventory(directory, name, keyring, suite="bookworm"):
-    """Return a host of the tree's inventory, with all that its environment must have."""
+    """Return a host of the tree's inventory, with everything that its environment requires."""
     host, environment = Host(directory, name, suite), HOSTS[name]["environment"]
     host.declare(f"builds/{environment}.sls", BUILDS)
     if environment != "dev":
@@ -66,7 +66,7 @@ def states(request, keyring, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def functions(tmp_path_factory):
-    """The names of all state functions that there are."""
+    """The names of all existing state functions."""
     host = Host(tmp_path_factory.mktemp("functions"), "dev")
     return set(host.ask("sys.list_state_functions"))
 
@@ -101,7 +101,7 @@ def test_a_mode_is_four_digits_in_quotes(states):
 
 
 def test_no_secret_is_in_a_state(states):
-    # Each secret of EVERYTHING has it; that the hosts have these secrets is what the templates below show.
+    # Each secret of EVERYTHING contains it. The templates below show that the hosts have these secrets.
     assert "canary" not in json.dumps(states)
     assert "PRIVATE KEY" not in json.dumps(states)
 
@@ -238,7 +238,7 @@ TEMPLATES = {
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
-    """A host with all that can be said."""
+    """A host with every setting."""
     host = Host(tmp_path_factory.mktemp("everything"), "dev")
     host.declare("builds/dev.sls", BUILDS)
     host.merge(EVERYTHING | {"app": EVERYTHING["app"] | {"faq": {}}})
@@ -268,7 +268,7 @@ def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     assert "    http2 on;\n" in main
     site = host.ask("slsutil.renderer", "path=salt://nginx/files/site.conf.jinja", "default_renderer=jinja", "app=faq")
     assert "    listen 443 ssl;\n" in site
-    # HTTP serves in dev, and nothing is asked of an authority elsewhere.
+    # In dev, apps are served over HTTP, and no authority is asked for certificates.
     assert "acme-challenge/)" not in main
     assert "acme" not in site
 
@@ -278,7 +278,7 @@ def test_redis_knows_the_digests_of_passwords_alone(everything):
     text = everything.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=tickets")
     password = EVERYTHING["redis"]["instances"]["tickets"]["password"]
     assert everything.ask("attachment.digest", "tickets") == hashlib.sha256(password.encode()).hexdigest()
-    # Another one is no change of the configuration, and so no reason for a restart.
+    # A new password does not change the configuration, so it causes no restart.
     assert "\ninclude /etc/saltern/redis/tickets.users\n" in text
     assert "user " not in text
     assert "canary" not in text
@@ -322,7 +322,7 @@ def test_what_several_hosts_share_is_open_to_them_alone(tmp_path):
     path = "path=salt://redis/files/redis.conf.jinja"
     text = host.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=tickets")
     assert "\nbind 127.0.0.1 -::1 10.0.0.1\n" in text
-    # The files of others are not read.
+    # Files of other apps are not read.
     host.declare("certificates/dev/app1.sls", {"certificates": {"key": 1}})
     assert host.states()
 
@@ -366,7 +366,7 @@ def test_a_site_is_on_the_proxies_and_its_front_on_the_app_hosts(tmp_path, name)
     expected, others = SITES[name]
     assert [one for one in expected if one not in text] == []
     assert [one for one in others if one in text] == []
-    # Where the world comes in, and there alone.
+    # Each server that listens to the public on port 80 has robots.txt, and no other server has it.
     assert text.count("location = /robots.txt") == text.count("listen 80;")
     text = host.ask("slsutil.renderer", "path=salt://nginx/files/nginx.conf.jinja", "default_renderer=jinja")
     believed = [] if name == "proxy1" else ["10.0.0.1/32", "10.0.0.3/32"]

@@ -18,7 +18,7 @@ ROWS = {
     for number, (name, roles) in enumerate(ROLES.items(), 1)
 }
 
-# Each is of its own, and none is a part of another.
+# Each text is unique, and none is a part of another.
 SECRETS = {
     "faq's variable": "canary-0123456789-a",
     "tickets's variable": "canary-0123456789-b",
@@ -28,7 +28,7 @@ SECRETS = {
     "tickets's Redis instance": "canary-0123456789-f",
 }
 SITE_KEY = "the key of tickets's site"
-# By hand.
+# Written by hand.
 TOLD = {
     "data": {"faq's database", "tickets's database"},
     "cache": {"tickets's Redis instance"},
@@ -41,7 +41,7 @@ TOLD = {
 def declared(site):
     """Return settings with all these secrets.
 
-    :param site: the certificate of tickets's domain.
+    :param site: the certificate of the domain of tickets.
     """
     secret = SECRETS.__getitem__
     return {
@@ -80,7 +80,7 @@ def test_a_host_is_told_what_its_roles_need_and_no_more(tmp_path, name):
 
 
 def secrets_of(schema, path=(), roles=None):
-    """Yield the path of each secret of a schema, and for whom it is."""
+    """Yield the path of each secret in a schema, and who needs it."""
     roles = schema.get("x-roles", roles)
     if schema.get("secret"):
         yield path, roles
@@ -96,5 +96,5 @@ def test_each_secret_says_for_whom_it_is():
         schema = with_services(schema) if file.parent.name == "app" else schema
         found |= {(file.parent.name, *path): roles for path, roles in secrets_of(schema)}
     assert {path for path, roles in found.items() if not roles} == {("certificates", "key")}
-    # Three of apps and of certificates, and the password of what a service makes.
+    # Three secrets of apps and certificates, and the password of each service's resources.
     assert len(found) == 3 + len(services.resources())

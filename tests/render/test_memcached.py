@@ -1,4 +1,4 @@
-"""memcached: what its hosts compile to, write, open and are told."""
+"""memcached: the states, files, firewall openings and pillar of its hosts."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_a_host_of_all_compiles_and_starts_its_processes_after_what_they_attach(
     assert len(set(ids)) == len(ids)
     assert {f"memcached-served-{app}" for app in APPS} <= {*ids}
     for app in APPS:
-        # Who takes the place of an app is asked before any instance gives way.
+        # The check of data of another app runs before any instance is stopped.
         claimed = services.formulas()["memcached"].claimed(app)["resource"]
         assert ids.index(claimed) < ids.index("memcached-replaced") < ids.index(f"memcached-served-{app}")
         assert ids.index(f"memcached-served-{app}") < ids.index(f"app-release-{app}") < ids.index("memcached-retired")

@@ -1,4 +1,4 @@
-"""A pillar with mistakes stops a run before anything is touched: all of them at once, in lines that say what to do."""
+"""A pillar with mistakes stops a run before anything is touched; each mistake is one line that says what to do."""
 
 import pytest
 import yaml
@@ -10,7 +10,7 @@ MISTAKES = {
     "app": {"tickets": {"prot": 8100, "formation": {"web": "two"}, "config": {"SECRET_KEY": 918273645}}},
     "ngnix": {"gzip": False},
 }
-# There are no builds either.
+# No builds are declared either.
 BUILT = "missing; expected a mapping of source and sha256, as bin/build --declare writes it"
 MESSAGES = [
     f"app.faq.build: {BUILT}",

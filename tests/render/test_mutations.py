@@ -24,7 +24,7 @@ from .mutations import CANARY, CANARY_NUMBER, KINDS, mutations, written
 
 ENVIRONMENTS = environments.names([str(ROOT / "pillar")])
 
-# How many there are of each kind in each environment.
+# The number of mutations of each kind in each environment.
 COUNT = 24
 
 # Laid over EVERYTHING.
@@ -38,7 +38,7 @@ PREFIX = "Failed to load ext_pillar settings: "
 FORMULAS = "|".join(sorted(path.parent.name for path in (ROOT / "formulas").glob("*/settings.yaml")))
 BY_PATH = rf"(pillar/[a-z/]+\.(sls|yaml)|(hosts|{FORMULAS})(\.'.*'|\.[^ ]+|\[\d+\])*): .*(expected|did you mean) .+"
 UNKNOWN = r"('.*'|[^ ]+): (unknown setting; (expected|did you mean) .+|YAML reads this name as .+; put it in quotes)"
-# What Salt says of a file beside that.
+# Salt's own messages about a file, besides ours.
 OF_SALT = (
     r"Rendering SLS '.+' failed\. Please see master log for details\.|SLS '.+' does not render to a dictionary|"
     r"Include Declaration in SLS '.+' is not formed as a list"
@@ -46,11 +46,11 @@ OF_SALT = (
 
 
 class Subject:
-    """A host with a valid pillar in which all is said that can be, compiled in this process.
+    """A host whose valid pillar has every setting; it is compiled in this process.
 
     :param directory: an empty directory.
-    :param environment: the host's. In dev what apps attach is on a second host, so that passwords must be said. In the
-        others nothing is secret: there secrets are encrypted, see ``test_secrets.py``.
+    :param environment: the host's environment. In dev a second host has the services, so that passwords must be
+        declared. Elsewhere secrets would be encrypted, so this pillar has none there; see ``test_secrets.py``.
     """
 
     def __init__(self, directory, environment):
@@ -75,21 +75,21 @@ class Subject:
             self.write(name, written(name, content))
         self.opts = salt.config.minion_config(str(directory / "minion"))
         self.opts["grains"] = salt.loader.grains(self.opts)
-        # Half of the time that a pillar takes. It is given to the next one, as a minion that runs does.
+        # This takes half of a compile's time. It is kept for the next one, as a running minion keeps it.
         self.functions = salt.loader.minion_mods(self.opts, utils=salt.loader.utils(self.opts))
 
     def write(self, name, text):
         """Write a pillar file.
 
         :param name: below the pillar's root.
-        :param text: as bytes.
+        :param text: its content, as bytes.
         """
         path = self.host.pillar / name
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(text)
 
     def compile(self):
-        """Compile pillar and states as salt-call does: ``compiled`` or ``refused``, and the messages or state IDs."""
+        """Compile as salt-call does; return ``compiled`` with state IDs, or ``refused`` with messages."""
         compiler = salt.pillar.Pillar(self.opts, self.opts["grains"], self.host.id, "base", functions=self.functions)
         pillar = compiler.compile_pillar()
         if messages := pillar.get("_errors"):
@@ -100,7 +100,7 @@ class Subject:
         return "compiled", [state["__id__"] for state in states]
 
     def outcome(self, mutation):
-        """Compile with a mutation: ``compiled``, ``refused`` or ``failed``, and the messages or state IDs."""
+        """Compile with a mutation; return ``compiled``, ``refused`` or ``failed``, and state IDs or messages."""
         self.write(mutation.name, mutation.text)
         try:
             return self.compile()
@@ -117,7 +117,7 @@ def outcomes_of(directory, environment, kind):
     :param environment: such as ``dev``.
     :param kind: such as ``drop``.
     """
-    # Salt logs what it refuses with a traceback, for root alone.
+    # Salt logs each refusal with a traceback, which only root can read.
     logging.disable()
     subject = Subject(directory, environment)
     return [(each, *subject.outcome(each)) for each in mutations(kind, subject.files, environment, COUNT)]

@@ -1,4 +1,4 @@
-"""Parity: every kind of divergence is seen, and told from what is declared to vary."""
+"""Parity: every kind of divergence is found, and is kept apart from settings that may vary."""
 
 import json
 import re
@@ -38,7 +38,7 @@ class Tree:
         (directory / "master").write_text(yaml.safe_dump(config))
 
     def edit(self, path, old, new):
-        """Replace text in a file, which must hold it."""
+        """Replace a text in a file, which must contain it."""
         file = self.directory / path
         text = file.read_text()
         assert old in text
@@ -52,7 +52,7 @@ class Tree:
         return done.returncode, done.stdout
 
     def compared(self):
-        """Compare, and return the exit code, and the lines by row and column: those that differ and those that vary."""
+        """Compare; return the exit code, and the differing and the varying lines by row and column."""
         code, output = self.show("--out", "json")
         tables = json.loads(output)["parity"]
         assert isinstance(tables, list), tables
@@ -80,11 +80,11 @@ def test_the_tree_s_environments_and_debians_are_the_same(tmp_path):
     assert code == 0
     assert "The same everywhere, but for what is declared to vary." in output
     assert "DIFFERS" not in output + page.read_text().partition("<table>")[2].partition("</table>")[0]
-    # What no host of the tree's own inventory is cannot be compared.
+    # A role that no host of the inventory has cannot be compared.
     roles = {role for row in yaml.safe_load((ROOT / "pillar/hosts.yaml").read_text()).values() for role in row["roles"]}
     for name in (*sorted(roles), "base", "app faq", "app tickets"):
         assert f'<th scope="row">{name}</th>' in page.read_text()
-    # It needs no other file.
+    # The page loads no other file.
     assert not re.search(r"(src|href|url)\s*[=(]", page.read_text())
 
 
@@ -109,7 +109,7 @@ def test_certificates_are_each_hosts_own_and_no_divergence(tree):
 
 def test_every_kind_of_divergence_is_seen(tree):
     edit = tree.edit
-    # A state that production alone has, and one that it lacks.
+    # A state that only production has, and one that production lacks.
     edit(
         "formulas/redis/install.sls",
         "# The package",
@@ -117,7 +117,7 @@ def test_every_kind_of_divergence_is_seen(tree):
     )
     edit("formulas/base/config.sls", "base-locale:", "{% if opts.id != 'web1' %}\nbase-locale:")
     edit("formulas/base/config.sls", "base-directory:", "{% endif %}\nbase-directory:")
-    # A version, a source, an argument, the order, and what a template writes.
+    # A version, a source, an argument, the order, and the text of a template.
     pinned = f"{IN_PRODUCTION}1.22.1-9{{% else %}}1.22.0-1{{% endif %}}"
     edit("formulas/nginx/install.sls", "[nginx,", f"[nginx: '{pinned}',")
     other = f"{IN_PRODUCTION}other{{% else %}}supervisord{{% endif %}}.conf.jinja"
@@ -129,7 +129,7 @@ def test_every_kind_of_divergence_is_seen(tree):
     order = f"{{% if opts.id == 'staging1' %}}\n{second}{first}{{% else %}}\n{first}{second}{{% endif %}}\n"
     edit("salt/roles/app.sls", first + second, order)
     edit("formulas/postgres/files/pg_hba.conf.jinja", "{", f"{IN_PRODUCTION}# {CANARY}{{% endif %}}\n{{")
-    # A setting that does not vary, by way of Jinja in the common file.
+    # Jinja in the common file changes a setting that must not vary.
     edit("pillar/common.sls", "port: 8200", "port: {{ 8400 if opts.id == 'web1' else 8200 }}")
     code, differs, _ = tree.compared()
     assert code == 1

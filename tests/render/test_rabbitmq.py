@@ -1,4 +1,4 @@
-"""RabbitMQ on a host of its own: where it listens, what is in its states, and which rules its app hosts have."""
+"""RabbitMQ on a host of its own: its addresses, its states, and the firewall rules of its app hosts."""
 
 import json
 

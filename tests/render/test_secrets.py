@@ -1,4 +1,4 @@
-"""Salt with real keys: what is encrypted to the host reaches it byte for byte, and all else stops the run by path."""
+"""Salt with real keys: values encrypted to the host reach it byte for byte; anything else stops the run by path."""
 
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ VALUES = {
 
 @pytest.fixture(scope="module")
 def keys():
-    """The key of the host and of another."""
+    """The keys of the host and of another host."""
     keys = {name: Keyring(name) for name in ("web1", "web2")}
     yield keys
     for key in keys.values():
@@ -73,7 +73,7 @@ def without_key(tmp_path):
 
 
 def running_agents(directory):
-    """Return the agents of a directory of keys."""
+    """Return the gpg agents that serve a directory of keys."""
     listed = subprocess.run(["ps", "-eo", "stat,args"], capture_output=True, text=True, check=True).stdout
     return [line for line in listed.splitlines() if f"--homedir {directory} " in line and not line.startswith("Z")]
 
@@ -92,7 +92,7 @@ def test_gpg_leaves_no_agent_behind(host, keys):
     host.declare("secrets/production.sls", secrets_file({"A": keys["web1"].encrypt(b"hunter2")}))
     keys["web1"].stop_agent()
     assert host.call("state.show_top")[0] == 0
-    # It is told to end, and nobody waits for that.
+    # The agent was told to end, but nobody waited for its end.
     deadline = time.monotonic() + 10
     while running_agents(host.directory / "gpgkeys") and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -110,7 +110,7 @@ def test_who_verifies_a_host_reads_its_secrets_with_their_own_key(tmp_path, keys
     own = keys["web2"].directory
     monkeypatch.setenv("GNUPGHOME", str(own))
     assert declared.settings(tmp_path, "web1")["app"]["tickets"]["config"]["A"] == "hunter2"
-    # It may know a passphrase.
+    # The agent may know a passphrase, so it is not ended.
     assert running_agents(own)
     monkeypatch.setenv("GNUPGHOME", str(tmp_path))
     with pytest.raises(RuntimeError, match=r"app\.tickets\.config\.A: .* cannot be decrypted"):
@@ -149,7 +149,7 @@ def test_a_host_without_a_key_is_told_of_each_value_that_it_cannot_read(without_
 def test_a_damaged_message_stops_the_run_even_where_gpg_prints_a_part_of_it(host, keys):
     lines = keys["web1"].encrypt(str([number**2 for number in range(20_000)]).encode()).split("\n")
     damaged = "\n".join([*lines[:-6], lines[-6][::-1], *lines[-5:]])
-    # What Salt would have taken for the value.
+    # Salt would have taken this text as the value.
     assert keys["web1"].gpg("--decrypt", input=damaged.encode(), check=False).stdout
     host.declare("secrets/production.sls", secrets_file({"A": damaged, "B": keys["web1"].encrypt(b"hunter2xyzzy")}))
     code, output = host.call("state.apply", "test=True")
@@ -206,7 +206,7 @@ CERTIFICATES = "pillar/certificates/production/web1.sls"
 
 @pytest.fixture
 def certified(host):
-    """A function that writes the host's certificates, with a key in some form, and what they are."""
+    """A function that writes the host's certificates with a given key; and those certificates."""
     address = yaml.safe_load((host.pillar / "hosts.yaml").read_text())["web1"]["address"]
     given = certificates("web1", address)
 

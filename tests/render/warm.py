@@ -1,7 +1,7 @@
-"""salt-call out of a process that has imported Salt, which takes half of the time of each call.
+"""salt-call from a process that has already imported Salt, which saves half of each call's time.
 
-Each call is a child of that process, with the command line and the directory of its own: what it does is what salt-call
-does. The process has no thread, so that a child finds no lock taken.
+Each call is a child of that process with its own command line and directory, and does what salt-call does. The process
+has no threads, so a child never finds a lock taken.
 """
 
 import json
@@ -94,7 +94,7 @@ def main():
 
     for name in IMPORTED:
         importlib.import_module(name)
-    # What tests change must be read anew by each call.
+    # Each call must read the files again, since tests change them.
     assert not [name for name in sys.modules if name.partition(".")[0] == "saltern"]
     for line in sys.stdin:
         print(json.dumps(answer(*json.loads(line))), flush=True)

@@ -1,4 +1,4 @@
-"""Hosts whose keys were made before they are: they read their secrets, and those alone."""
+"""Hosts whose keys were made before the hosts: each reads its own secrets and no others."""
 
 import json
 

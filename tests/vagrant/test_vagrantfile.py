@@ -1,4 +1,4 @@
-"""The Vagrantfile, as Vagrant itself reads it: its hosts are the inventory's, and what is wrong is told by name."""
+"""The Vagrantfile as Vagrant reads it: its hosts are those of the inventory, and mistakes are told by name."""
 
 import os
 import shutil
@@ -143,7 +143,7 @@ def test_without_a_build_nothing_is_booted(vagrant):
 
 
 def built(tree, name, is_there=True):
-    """Declare a build of an app, and put it where it belongs."""
+    """Declare a build of an app, and put the tarball in its place."""
     (tree / "dist").mkdir()
     if is_there:
         (tree / "dist" / name).touch()
