@@ -25,7 +25,7 @@ from saltern import environments
 
 # Vagrant reaches its machines by ssh, from a network that no pillar knows.
 MACHINES = {"firewall": {"ssh": ["0.0.0.0/0", "::/0"], "ssh_port": 22}}
-# What asks a host for drift; see formulas/drift.
+# The command on a host that looks for drift; see formulas/drift.
 DRIFT = "/usr/local/lib/saltern/drift"
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        # A host elsewhere is asked over ssh, and a virtual machine's tree made, as whoever does it.
+        # Any user may ask hosts elsewhere over ssh, and make the tree of virtual machines.
         if os.geteuid() and not (
             options.command is stand_in or (options.command is verify and (options.host or options.vagrant))
         ):
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("lab: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output has gone. Python would say so again when it flushes at its end.
+        # The reader of the output has gone. Without this, Python would report the closed pipe again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
@@ -193,7 +193,7 @@ def drift(options: argparse.Namespace) -> int:
 
 
 def drifted(asked: subprocess.CompletedProcess) -> str:
-    """Return the line that a host's own script said, or that it has none.
+    """Return the line that a host's own script printed, or why there is none.
 
     :param asked: how the script ended.
     """
@@ -245,11 +245,11 @@ def down(options: argparse.Namespace) -> None:
 
 
 def agreed_suite(asked: str | None, hosts: list[Host]) -> str:
-    """Return the suite that the hosts have or shall have.
+    """Return the suite of the hosts, or the one to boot them with.
 
     :param asked: what was asked for, or ``None``.
     :param hosts: the hosts that are there.
-    :raises LabError: when it is not one of ours, or a host has another one than was asked for.
+    :raises LabError: when the suite is unknown, or a host has another one.
     """
     if asked and asked not in machine.SUITES:
         raise LabError(f"SUITE: '{asked}' is no Debian that Saltern knows; expected {' or '.join(machine.SUITES)}")
@@ -301,7 +301,7 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
 def example_apps(tree: Path) -> list[Path]:
     """Return the directories of the example apps that a pillar declares, in order of their names.
 
-    :param tree: the tree that it is of.
+    :param tree: the tree with the pillar.
     """
     declared = pillar_file(tree / "pillar/common.sls").get("app") or {}
     found = (path.parent for path in (ROOT / "examples").glob("*/Procfile"))
@@ -321,7 +321,7 @@ def live(options: argparse.Namespace) -> tuple[Lab, list[Host]]:
 
 
 def given(environment: str) -> str:
-    """Return what follows a make target that is for an environment: nothing for the one that needs no word."""
+    """Return the ENV of a make command for an environment: nothing for the default one."""
     return "" if environment == DEFAULT else f" ENV={environment}"
 
 
@@ -332,7 +332,7 @@ def up_besides(environment: str) -> list[str]:
     """
     found = []
     for other in sorted({row["environment"] for row in inventory(ROOT).values()} - {environment}):
-        # A mistake in the rows of another environment is none of this command's.
+        # A mistake in another environment's rows does not concern this command.
         with contextlib.suppress(LabError):
             found += [other] if Lab.of_tree(other).hosts() else []
     return found

@@ -1,4 +1,4 @@
-"""What an app answers through a proxy, asked as a browser on this machine would ask."""
+"""Asking an app through a proxy, as a browser on this machine would."""
 
 import http.client
 import socket
@@ -9,18 +9,18 @@ from lab.host import Host
 
 # Seconds in which an app that was just deployed must answer through the proxy.
 ANSWER_TIMEOUT = 30
-# By which nginx leads to HTTPS.
+# The status by which nginx redirects to HTTPS.
 PERMANENT_REDIRECT = 308
 
 
 def ask(host: Host, port: int, domain: str, paths: list[str]) -> tuple[str, str, bool]:
-    """Ask an app through the proxy, as a browser on this machine would, by HTTPS where that is where HTTP leads.
+    """Ask an app through the proxy as a browser on this machine would. A redirect to HTTPS is followed.
 
     :param host: the proxy.
     :param port: the port of 127.0.0.1 that leads to it.
     :param domain: the app's domain.
     :param paths: the paths to ask for, until one is served.
-    :return: the URL, what was answered, and whether it was an answer that serves.
+    :return: the URL, the answer in words, and whether the app serves.
     """
     deadline = time.monotonic() + ANSWER_TIMEOUT
     plain = f"http://{domain}:{port}"
@@ -40,7 +40,7 @@ def ask(host: Host, port: int, domain: str, paths: list[str]) -> tuple[str, str,
 
 
 class Https(http.client.HTTPSConnection):
-    """A connection to an address, for a domain. Whose certificate it has does not matter here: make verify asks."""
+    """A connection to an address, for a domain. Any certificate is accepted; make verify checks certificates."""
 
     def __init__(self, address: str, domain: str, port: int = 443, timeout: int = 10):
         context = ssl.create_default_context()
@@ -55,7 +55,7 @@ class Https(http.client.HTTPSConnection):
 
 
 def ask_once(connection: http.client.HTTPConnection, host: str, path: str) -> tuple[int, str]:
-    """Ask once. Return the status, 0 where there was no answer, and what was answered."""
+    """Ask once. Return the status, which is 0 without an answer, and the answer in words."""
     try:
         connection.request("GET", path, headers={"Host": host})
         response = connection.getresponse()

@@ -1,4 +1,4 @@
-"""testinfra's way to ask a lab host, by the name ``lab://CONTAINER``: as :mod:`lab.inside` does."""
+"""testinfra's connection to a lab host, named ``lab://CONTAINER``, by way of :mod:`lab.inside`."""
 
 from testinfra.backend.base import BaseBackend, CommandResult
 

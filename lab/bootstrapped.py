@@ -13,7 +13,7 @@ from lab.podman import podman
 from lab.tree import ROOT
 
 LABEL = "saltern.bootstrapped"
-# What decides what is installed.
+# The files that decide what is installed.
 FILES = ("bootstrap.sh", "bootstrap/*", "salt/debian.yaml", "requirements/salt.txt", "requirements/build.txt")
 
 
@@ -37,7 +37,7 @@ def ensure(suite: str) -> tuple[str, bool]:
 
 
 def digest(suite: str) -> str:
-    """Return what an image made now would be known by: the base image, and the files that decide what is installed.
+    """Return the digest of an image made now: of the base image and of the files that decide what is installed.
 
     :param suite: its Debian.
     """
@@ -53,7 +53,7 @@ def make(suite: str, name: str, known_by: str) -> None:
 
     :param suite: its Debian.
     :param name: its name.
-    :param known_by: its digest.
+    :param known_by: the digest that identifies it.
     """
     with Lab.temporary(f"bootstrapped-{suite}") as lab:
         host = lab.boot("dev", suite)

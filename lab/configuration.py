@@ -4,13 +4,13 @@ from pathlib import Path
 
 import yaml
 
-# By what a host is: its files in /etc/salt, and their templates in bootstrap/.
+# By a host's mode: its files in /etc/salt, and their templates in bootstrap/.
 TEMPLATES = {
     "masterless": {"minion": "masterless"},
     "master": {"minion": "masterless", "master": "master"},
     "minion": {"minion": "minion"},
 }
-# The templates that are parts of others.
+# The templates that are included in others.
 PARTS = ("roots", "options")
 
 
@@ -20,8 +20,8 @@ def configuration(tree: Path, host_id: str, mode: str = "masterless", master: st
     :param tree: the directory that bootstrap.sh lies in.
     :param host_id: the host's id.
     :param mode: ``masterless``, ``master`` or ``minion``.
-    :param master: a minion's: where its master is.
-    :param key: a minion's: the fingerprint of the master's key.
+    :param master: for a minion: the address of its master.
+    :param key: for a minion: the fingerprint of the master's key.
     """
     values = {"tree": str(tree), "id": host_id, "master": master, "master_key": key}
 

@@ -23,9 +23,9 @@ def side_by_side(
 
     :param what: what is done, in a word.
     :param ids: the hosts' ids.
-    :param do: takes a host's id, and a function to say what is under way; returns a result, and an outcome in words.
+    :param do: takes a host's id and a function that shows the current action; returns a result and an outcome in words.
     :return: the results, by id.
-    :raises LabError: the first that one of them raised, when all have ended.
+    :raises LabError: the first error of a host, after all hosts have ended.
     """
     ids = list(ids)
     with steps.step(f"{what} {', '.join(ids)}") as step, ThreadPoolExecutor(len(ids) or 1) as pool:
@@ -37,7 +37,7 @@ def side_by_side(
 
 
 def bootstrap(host: Host, doing: Callable[[str], None]) -> str:
-    """Bootstrap a host, and return what it said at last in a few words."""
+    """Bootstrap a host; return its last line in a few words."""
     return host.bootstrap(line=doing).removeprefix(f"bootstrap.sh: {host.id} is ").partition(";")[0]
 
 
@@ -54,7 +54,7 @@ def let_know_each_other(steps: Steps, this: Lab, hosts: Iterable[Host]) -> None:
 
 
 def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
-    """Return a host that is up, and what had to be done for it: nothing, start it, or boot a new one.
+    """Return a host that is up, and what was done for that: nothing, a start, or a boot of a new one.
 
     :param this: its lab.
     :param host_id: its id.
@@ -80,16 +80,16 @@ def booted(this: Lab, host_id: str, suite: str) -> tuple[Host, str]:
 
 
 def converge_all(steps: Steps, this: Lab, hosts: Iterable[Host], *arguments: str, brief: bool = False) -> None:
-    """Converge hosts with Salt's report, in brief or with all that changed: what apps attach before the apps."""
+    """Converge hosts and show Salt's report, brief or complete. Hosts that apps attach come before the apps' hosts."""
     rows = inventory(this.tree)
     for together in in_order({host.id: rows[host.id]["roles"] for host in hosts}):
         converge_some(steps, [host for host in hosts if host.id in together], *arguments, brief=brief)
 
 
 def in_order(roles: dict[str, list[str]]) -> list[list[str]]:
-    """Return in which order hosts converge, those together that may at once.
+    """Return groups of hosts in the order in which they converge. A group converges at once.
 
-    Of an environment's app hosts the first comes before the others: what it migrates, they find migrated.
+    The first app host comes before the others, since it runs the migrations.
 
     :param roles: by host id.
     """

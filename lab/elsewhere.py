@@ -11,9 +11,9 @@ from lab.tree import ROOT
 
 
 def machines(environment: str, config: Path) -> str:
-    """Return testinfra's names of the virtual machines that Vagrant runs, and write how ssh reaches them.
+    """Return testinfra's names of the virtual machines that Vagrant runs, and write a configuration of ssh for them.
 
-    :param environment: whose they are.
+    :param environment: the machines' environment.
     :param config: the file to write.
     :raises LabError: when there are none, with what Vagrant says.
     """
@@ -32,18 +32,18 @@ def machines(environment: str, config: Path) -> str:
 
 
 def refuse_unreached(name: str, config: Path) -> None:
-    """Ask a host elsewhere whether it is there, once, and not in each test.
+    """Ask a host elsewhere once whether it can be reached, and not in each test.
 
     :param name: testinfra's name of it.
     :param config: the configuration of ssh.
-    :raises LabError: when it is not, with the reason.
+    :raises LabError: when it cannot, with the reason.
     """
     if "://" not in name:
         raise LabError(f"HOST: '{name}' is no address of a host; expected one as ssh://root@web1")
     try:
         asked = testinfra.get_host(name, ssh_config=str(config)).run("true")
     except (RuntimeError, ValueError, ImportError) as error:
-        # Of ssh's own failure testinfra hands on what ssh did.
+        # When ssh itself fails, testinfra passes on ssh's exit code and message.
         asked = error.args[0] if error.args else error
     if getattr(asked, "rc", 1):
         said = str(getattr(asked, "stderr", "") or asked).strip().splitlines()[-1]
@@ -51,11 +51,11 @@ def refuse_unreached(name: str, config: Path) -> None:
 
 
 def ssh_config(own: str | None, directory: str) -> str:
-    """Return a configuration of ssh that asks a host over one connection, as the user's own configuration says.
+    """Return a configuration of ssh that keeps one connection to a host, on top of the user's configuration.
 
-    :param own: the user's configuration, the usual ones where it is not given.
-    :param directory: where the connection's socket may lie.
-    :raises LabError: when the configuration that is given is not there.
+    :param own: the user's configuration file; the usual ones if it is not given.
+    :param directory: the directory for the connections' sockets.
+    :raises LabError: when the given configuration does not exist.
     """
     if own and not Path(own).is_file():
         raise LabError(f"SSH_CONFIG: {own}: no such file; expected a configuration of ssh")

@@ -19,7 +19,7 @@ TREE = "/srv/saltern"
 PRIVATE = "/srv/saltern.lab"
 # Seconds in which systemd must be up, on a busy machine.
 BOOT_TIMEOUT = 120
-# Seconds in which systemd ends what runs before podman kills it: more than any unit may take, as on a machine.
+# Seconds for systemd to stop all units before podman kills the host: more than any unit may take.
 SHUTDOWN_TIMEOUT = 120
 # The Python of each suite, as builds are made for it.
 PYTHON = {suite: debian["python"].rpartition(".")[0] for suite, debian in machine.DEBIANS.items()}
@@ -60,7 +60,7 @@ class Host:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs and answers. podman alone may believe in a container whose machine was cut off."""
+        """Whether it runs and answers. After a power cut, podman may still list a container as running."""
         return podman("exec", self.name, "true", check=False).returncode == 0
 
     def run(
@@ -98,7 +98,7 @@ class Host:
         :param line: takes each line of its output.
         :param progress: takes each line of its standard error. Without it they are lines of the output.
         """
-        # The command's own process id, so that an interrupt here does not leave it running there.
+        # The command's process id, so that an interrupt here can end the command there.
         pid_file = f"/run/saltern-lab-{time.monotonic_ns()}.pid"
         wrapped = ("sh", "-c", 'echo $$ >"$0"; exec "$@"', pid_file, *argv)
         command, environment = exec_command(self.name, wrapped, env)
@@ -191,7 +191,7 @@ class Host:
         :param state: takes the name of each state as it begins.
         :param color: whether the report is coloured.
         :param brief: whether the report has one line for a change, instead of all that changed.
-        :raises LabError: when a state failed, or Salt did not get as far as a state.
+        :raises LabError: when a state failed, or Salt ended before it ran any state.
         """
         command = ["salt-call", "--retcode-passthrough", "--state-verbose=False", "-l", "info" if state else "error"]
         command += ["--state-output=mixed_id" if brief else "--state-output=changes_id"]
@@ -214,7 +214,7 @@ class Host:
         code = self.stream(*command, line=report, progress=log)
         seconds = time.monotonic() - started
         if code:
-            # Warnings of a converge that went well are of no use to whoever waits for it.
+            # Warnings are shown only after a failed converge.
             for text in logged:
                 line(text)
         if "Total states run" not in counted:
@@ -268,9 +268,9 @@ def each_line(stream: Iterable[str], take: Callable[[str], None]) -> None:
 
 
 def decoded(output: bytes) -> str:
-    """Return a command's output as text, each of its lines ended as Python ends them.
+    """Return a command's output as text, with Python's line ends.
 
-    What is no text in it stands as its bytes' numbers: an app may write any name into the journal.
+    Bytes that are no text are shown as numbers, since an app may write any bytes into the journal.
     """
     return io.TextIOWrapper(io.BytesIO(output), encoding="utf-8", errors="backslashreplace").read()
 

@@ -13,19 +13,19 @@ from lab import machine
 from lab.podman import LabError, command, podman
 
 REPOSITORY = "localhost/saltern-lab"
-# Of hosts that were bootstrapped; see bootstrapped.py.
+# The image of a bootstrapped host; see bootstrapped.py.
 BOOTSTRAPPED = f"{REPOSITORY}-bootstrapped"
 RECIPE_LABEL = "saltern.recipe"
 LOCKS = Path("/run/lock")
-# A bare host: it boots, it has a network and it can check a certificate. No Python.
+# The packages of a bare host: it boots, has a network and can check certificates. It has no Python.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "ca-certificates", "iproute2")
-# A container shares this machine's kernel: its modules are not the host's to load.
+# A container shares this machine's kernel, so it must not load modules.
 MASKED = ("systemd-modules-load.service",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that an image is made from."""
+    """Everything that an image is made from."""
 
     suite: str
     mirrors: tuple[str, ...]
@@ -36,7 +36,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that change when anything of the recipe does."""
+        """Twelve hexadecimal digits that change with every part of the recipe."""
         fields = json.dumps(dataclasses.asdict(self), sort_keys=True, default=bytes.hex)
         return hashlib.sha256(fields.encode()).hexdigest()[:12]
 
@@ -82,7 +82,7 @@ def _ensure(wanted: Recipe) -> tuple[str, bool]:
         return name, False
     build(wanted, name)
     if identity:
-        # The image that this one replaces. One that a host still uses stays.
+        # Remove the replaced image, unless a host still uses it.
         podman("rmi", identity, check=False)
     return name, True
 
@@ -147,7 +147,7 @@ def mmdebstrap_options(wanted: Recipe, authorities: list[Path]) -> list[str]:
 
 
 def first_error(log: str) -> str:
-    """Return the line of a log that says why, in a word about what to do where there is none."""
+    """Return the line of a log that gives the reason, or else a hint what to do."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in lines:
         if line.startswith(("E: ", "Error: ", "Err:")):

@@ -1,6 +1,6 @@
-"""Commands inside a host that is up, without the third of a second that podman takes for each.
+"""Commands inside a running host, without the third of a second that ``podman exec`` takes for each.
 
-A command gets what ``podman exec`` gives it: what that is, one process that podman itself started there shows.
+A command gets the same surroundings as with ``podman exec``. They are read from one process that podman has started.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from lab import machine
 from lab.podman import LabError, command, reason
 
 PROC = Path("/proc")
-# Each namespace that a process can be in, and nsenter's option for it.
+# The kinds of namespaces, and nsenter's option for each.
 NAMESPACES = {
     "mnt": "mount",
     "uts": "uts",
@@ -30,7 +30,7 @@ NAMESPACES = {
     "user": "user",
     "time": "time",
 }
-# Each limit of a process, by prlimit's option for it.
+# The limits of a process, by prlimit's options.
 LIMITS = {
     "as": resource.RLIMIT_AS,
     "core": resource.RLIMIT_CORE,
@@ -47,15 +47,15 @@ LIMITS = {
     "sigpending": resource.RLIMIT_SIGPENDING,
     "stack": resource.RLIMIT_STACK,
 }
-# Joins the control groups that it is given up to --, and becomes the command after it. dash would hand on its own PWD.
+# Joins the control groups named before --, and becomes the command after it. PWD is removed, since dash sets it.
 ENTER = 'umask "$1"; shift; while [ "$1" != -- ]; do echo 0 >"$1" || exit 125; shift; done; shift; unset PWD; exec "$@"'
-# Says who it is, and stays until its standard input ends.
+# Prints its process id and its pid namespace, and waits until its standard input ends.
 PATTERN = "echo $$; readlink /proc/$$/ns/pid; read _ || :"
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """The way into one container, as long as its first process lives.
+    """How to enter one container, as long as its first process lives.
 
     :param init: a descriptor of the first process's directory in /proc. It never leads to a later process of the same
         number, and once the process has ended it leads nowhere.
@@ -84,18 +84,19 @@ class Entry:
         return True
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command line that runs ``argv`` there. It leaves an environment as it is."""
+        """Return the command line that runs ``argv`` there, with the environment that it is started with."""
         here = f"/proc/{os.getpid()}/fd/{self.init}/ns"
         enter = [f"--{NAMESPACES[kind]}={here}/{kind}" for kind in self.namespaces]
         return [
             *("/bin/sh", "-c", ENTER, "enter", self.umask, *self.groups, "--"),
             *(program("env"), "--default-signal", program("prlimit"), *self.limits),
-            # A session of its own: nothing there is in the group of a process that cannot be seen from there.
+            # A session of its own: otherwise the command would belong to a process group that is invisible in the
+            # container.
             *(program("nsenter"), *enter, "--", "/usr/bin/setsid", *argv),
         ]
 
 
-# The ways that are known, by the container's name.
+# The known entries, by the container's name.
 known: dict[str, Entry] = {}
 lock = threading.Lock()
 
@@ -133,7 +134,7 @@ def run(
 
 
 def talk(process: subprocess.Popen, input: bytes | None) -> tuple[bytes, bytes]:
-    """Give a process its input and return its output and its errors, as they are when it has ended."""
+    """Give a process its input; return the output and the errors that it has written by its end."""
     said = {process.stdout: bytearray(), process.stderr: bytearray()}
     left = memoryview(input or b"")
     with selectors.DefaultSelector() as waiting, ended(process) as end:
@@ -147,7 +148,7 @@ def talk(process: subprocess.Popen, input: bytes | None) -> tuple[bytes, bytes]:
         over = False
         while not over:
             ready = [key.fileobj for key, _ in waiting.select()]
-            # What it wrote before its end is there when the end is seen.
+            # Everything that it wrote before its end can be read by now.
             over = end in ready
             for stream in said if over else said.keys() & ready:
                 if not drain(stream, said[stream]) and stream in waiting.get_map():
@@ -173,7 +174,7 @@ def ended(process: subprocess.Popen) -> Iterator[int]:
 
 
 def drain(stream, into: bytearray) -> bool:
-    """Read what is there of a stream, and return whether there may be more later."""
+    """Read what a stream holds now; return whether more may come."""
     try:
         while chunk := os.read(stream.fileno(), 1 << 16):
             into += chunk
@@ -183,7 +184,7 @@ def drain(stream, into: bytearray) -> bool:
 
 
 def way_into(container: str) -> Entry:
-    """Return the way into a container that runs, looked for anew after each start of it.
+    """Return the entry of a running container. It is looked up again after each start of the container.
 
     :raises LabError: when it does not run.
     """
@@ -198,7 +199,7 @@ def way_into(container: str) -> Entry:
 
 
 def look(container: str) -> Entry:
-    """Have podman start a process in a container, and return the way to be where that process is.
+    """Have podman start a process in a container; return an entry with that process's surroundings.
 
     :raises LabError: when the container does not run, or its first process is not found.
     """
@@ -239,7 +240,7 @@ def find(namespace: str, number: str) -> int:
 
 
 def entry_like(pattern: int, init: int) -> Entry:
-    """Return the way to be where a process is.
+    """Return an entry with the surroundings of a process.
 
     :param pattern: the id of a process in a container.
     :param init: the id of the container's first process.
@@ -276,10 +277,10 @@ def entry_like(pattern: int, init: int) -> Entry:
 
 
 def groups(text: str, mounts: str) -> list[str]:
-    """Return the files that a process joins a process's control groups by.
+    """Return the files to write to in order to join a process's control groups.
 
     :param text: the process's ``/proc/PID/cgroup``.
-    :param mounts: this machine's ``/proc/self/mountinfo``. Of what is not mounted there is nothing to join.
+    :param mounts: this machine's ``/proc/self/mountinfo``. Groups that are not mounted are left out.
     """
     there = {}
     for line in mounts.splitlines():
@@ -300,7 +301,7 @@ def groups(text: str, mounts: str) -> list[str]:
 
 
 def program(name: str) -> str:
-    """Return the path of a program of this machine: a command's PATH is its host's.
+    """Return the path of a program of this machine, since a command runs with the host's PATH.
 
     :raises LabError: when it is not there.
     """

@@ -16,14 +16,14 @@ from saltern.releases import process as processes
 from saltern.system import journal as trusted
 from saltern.system import terminal
 
-# The lines of the past that a stream begins with.
+# The number of past lines that are shown first.
 PAST = 100
 NAME = r"[a-z][a-z0-9_-]*"
 SUPERVISOR = "supervisord"
 JOURNAL = trusted.COMMAND
-# Names that stand for no process of the formation: the release phase, and what root says of an app.
+# Names that are no process of the formation: the release phase, and root's messages about an app.
 WITHOUT_FORMATION = ("release", *trusted.ROOTS)
-# The first line of a process in supervisor's configuration.
+# The line of supervisor's configuration that names a process.
 PROGRAM = re.compile(r"\[program:(?P<app>[^.]+)\.v[0-9]+\.(?P<process>[^]]+)\]")
 
 
@@ -62,7 +62,7 @@ class Wanted:
 
 
 class Reader:
-    """What reads the journal of one host.
+    """A reader of one host's journal.
 
     :param host: the host.
     :param wanted: which lines.
@@ -73,7 +73,7 @@ class Reader:
         self.seen: set[str] = set()
         self.users: dict[str, str] = {}
         self.shown: set[str] = set()
-        # What the launchers of apps vouch for, and of which apps they do: see the product's module.
+        # The streams that launchers began as root, and the apps that have such launchers; see saltern.system.journal.
         self.streams: dict[str, tuple[str, str]] = {}
         self.vouched: set[str] = set()
         self.look()
@@ -104,7 +104,7 @@ class Reader:
         return [entry for line in said.splitlines() if (entry := trusted.parsed(line))]
 
     def matches(self) -> list[str]:
-        """Return journalctl's matches for the lines that are wanted: the past is cut after them, not before."""
+        """Return journalctl's matches for the wanted lines, so that its limit counts only wanted lines."""
         names, units = self.values("SYSLOG_IDENTIFIER"), self.values("_SYSTEMD_UNIT")
         claimed = [match for name in names if (match := trusted.IDENTIFIER.fullmatch(name))]
         scopes = {unit: its for unit in units if (its := trusted.scope_of(unit))}
@@ -133,16 +133,16 @@ class Reader:
         return self.host.run("journalctl", f"--field={field}", check=False).stdout.splitlines()
 
     def note(self, entry: dict[str, str]) -> None:
-        """Take note of the stream that an entry began, if its launcher wrote it."""
+        """Remember the stream that an entry began, if a launcher wrote the entry."""
         if its := trusted.stream_of(entry, self.users):
             self.streams[entry["_STREAM_ID"]] = its
             self.vouched.add(its[0])
 
     def lines(self, entry: dict[str, str]) -> Iterator[tuple[int, str]]:
-        """Yield what is to be printed of an entry: nothing where it is not wanted. Each line has who wrote it."""
+        """Yield the lines to print for an entry, each with its writer; none if the entry is not wanted."""
         uid = entry.get("_UID", "")
         if uid not in self.seen:
-            # An app may have come meanwhile.
+            # A new app may have been added meanwhile.
             self.look()
             self.seen.add(uid)
         self.note(entry)
@@ -155,7 +155,7 @@ class Reader:
             yield at, f"{time} {self.host.id} {name}: {text}"
 
     def sender(self, entry: dict[str, str]) -> str | None:
-        """Return who wrote an entry, as far as the host's kernel vouches for it; ``None`` where it is not wanted."""
+        """Return who wrote an entry, by what journald adds to it; ``None`` if the entry is not wanted."""
         found = trusted.app_of(entry, self.users, self.streams, self.vouched)
         if not found:
             own = (entry.get("_UID"), entry.get("_SYSTEMD_UNIT"), entry.get("SYSLOG_IDENTIFIER"))
@@ -169,11 +169,11 @@ class Reader:
 
 
 def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
-    """Print the hosts' lines that are wanted, those of the past in order of their time.
+    """Print the wanted lines of the hosts; past lines come in the order of their times.
 
     :param hosts: the hosts.
     :param wanted: which lines.
-    :param follow: whether to go on with the lines to come, until interrupted.
+    :param follow: whether to go on with new lines until interrupted.
     :raises LabError: when the hosts have no such app, or the app has no such process and no line of one.
     """
     readers = [Reader(host, wanted) for host in hosts]

@@ -23,7 +23,7 @@ from lab.tree import DEFAULT, INVENTORY, PILLAR, ROOT, copy_tree, inventory, sub
 from saltern import environments
 
 NETWORK_LOCK = Path("/run/lock/saltern-lab-network")
-# What is the lab's: by these labels it knows its own containers, networks and images.
+# The labels by which a lab knows its own containers, networks and images.
 LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "saltern.id", "saltern.suite"
 
 
@@ -31,19 +31,19 @@ LAB, OWNER, RUN, ID, SUITE = "saltern.lab", "saltern.tree", "saltern.run", "salt
 class Lab:
     """Hosts that belong together.
 
-    ``Lab.of_tree()`` is the one of ``make up``: the hosts of an environment, under their own names and at their own
-    addresses. Those of an ephemeral environment see the tree itself, others a stand-in for it. ``Lab.temporary(name)``
-    is for tests: a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``, where
-    the name has four digits of this checkout's: any number of them live side by side.
+    ``Lab.of_tree()`` is the lab of ``make up``: the hosts of an environment, with their own names and addresses. Hosts
+    of an ephemeral environment see the tree itself, others see a stand-in for it. ``Lab.temporary(name)`` is for tests:
+    it has a copy of the tree that a test may edit, a free network, and containers named ``<name>-<id>``. Its name ends
+    in four digits of this checkout's, so that any number of such labs can run side by side.
 
     :param name: the lab's name.
     :param environment: the environment whose hosts it boots.
     :param tree: the directory that its hosts see as /srv/saltern.
     :param prefix: what the containers' names begin with.
     :param subnet: its network's addresses, or ``None`` for free ones.
-    :param stand_in: what the hosts see in the place of the tree, or ``None`` where they see the tree itself.
-    :param temporary_directory: where the copy of the tree of a temporary one is.
-    :param lock: the open file by which a temporary one is this run's alone, until the process ends.
+    :param stand_in: the stand-in that the hosts see, or ``None`` if they see the tree itself.
+    :param temporary_directory: the directory with a temporary lab's copy of the tree.
+    :param lock: the open lock file of a temporary lab, which belongs to this run until the process ends.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Lab:
     def of_tree(cls, environment: str = DEFAULT, name: str = "", settings: Mapping | None = None) -> "Lab":
         """Return the lab of ``make up`` for an environment.
 
-        With SALTERN_LAB set it is another one, of that name, which can be up at the same time.
+        If SALTERN_LAB is set, it is a second lab of that name, which can be up at the same time.
 
-        :param environment: whose hosts it has.
-        :param name: another name, where it is not for ``make up``.
-        :param settings: what the hosts of a stand-in have otherwise; see :class:`StandIn`.
+        :param environment: the environment of its hosts.
+        :param name: the lab's name, if it is not for ``make up``.
+        :param settings: settings that the hosts of a stand-in have in place of the declared ones; see :class:`StandIn`.
         :raises LabError: when the inventory has no such hosts.
         """
         known = environments.names(PILLAR)
@@ -86,11 +86,11 @@ class Lab:
     def temporary(cls, name: str, environment: str = DEFAULT) -> "Lab":
         """Return a new lab over a copy of the tree: every file that git knows or would add.
 
-        The addresses of the environment's hosts in the copy's inventory are those of the lab's own network. What a
-        lab of this name left behind, because its run was killed, is removed.
+        The copy's inventory gives the environment's hosts addresses of the lab's own network. Leftovers of a killed run
+        with this lab's name are removed first.
 
-        :param name: what it is for. Those of another checkout may have the same.
-        :param environment: whose hosts it has.
+        :param name: what it is for. A lab of another checkout may have the same name.
+        :param environment: the environment of its hosts.
         :raises LabError: when another run of this checkout has it.
         """
         name = f"{name}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:4]}"
@@ -126,14 +126,14 @@ class Lab:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What marks its containers and its network as its own."""
+        """The labels that mark its containers and its network."""
         labels = {LAB: self.name, OWNER: str(ROOT)}
         if run := os.environ.get("SALTERN_RUN"):
             labels[RUN] = run
         return labels
 
     def refresh(self) -> None:
-        """Bring a stand-in for the tree up to the tree."""
+        """Update the stand-in from the tree, if there is one."""
         if self.stand_in:
             self.stand_in.copy(tree_files(ROOT))
 
@@ -147,7 +147,7 @@ class Lab:
 
         :raises LabError: when its name or its addresses are somebody else's.
         """
-        # podman chooses a bridge by what is there, so that of two at once one fails.
+        # podman picks a free bridge name, so that one of two creations at the same time would fail.
         with NETWORK_LOCK.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._open_network()
@@ -166,7 +166,7 @@ class Lab:
             if refused.returncode == 0:
                 self.subnet = subnet
                 return
-            # Another lab may have taken the subnet a moment ago: then the next one. All else does not get better.
+            # Another lab may just have taken the subnet: then the next one is tried. Other errors are final.
             if "subnet" not in refused.stderr:
                 break
         said = reason(refused) if refused else "every /24 of it is taken"
@@ -184,7 +184,7 @@ class Lab:
         path.write_text(text)
 
     def host(self, host_id: str) -> Host | None:
-        """Return a host of this lab, running or not, or ``None`` where it is not there.
+        """Return a host of this lab, running or not, or ``None`` if it does not exist.
 
         :raises LabError: when a container of its name is somebody else's.
         """
@@ -199,7 +199,7 @@ class Lab:
         return Host(name=name, id=host_id, address=address or self.address(host_id), suite=labels[SUITE])
 
     def hosts(self) -> list[Host]:
-        """Return the hosts of this lab that are there, sorted by id."""
+        """Return the existing hosts of this lab, sorted by id."""
         listed = podman(
             "ps", "-a", f"--filter=label={LAB}={self.name}", f"--filter=label={OWNER}={ROOT}", "--format=json"
         )
@@ -230,8 +230,8 @@ class Lab:
         :param suite: its Debian.
         :param image_name: the image to boot, from :meth:`Host.snapshot`; the bare base image where it is not given.
         :param port: a port of this machine's loopback that leads to the host's port 80, or ``None``.
-        :param reboots: whether it comes back by itself where it is told so from inside, or loses its first process.
-        :raises LabError: when it cannot be booted; nothing of it is left then.
+        :param reboots: whether it comes back by itself after ``reboot``, or after its first process has died.
+        :raises LabError: when it cannot be booted; then nothing of it is left.
         """
         self.open_network()
         image_name = image_name or image.ensure(suite)[0]
@@ -242,24 +242,26 @@ class Lab:
         arguments += [f"--network={self.network}", f"--network-alias={host_id}", f"--ip={host.address}"]
         arguments += [f"--publish=127.0.0.1:{port}:80"] if port else []
         arguments += ["--restart=always"] if reboots else []
-        # With control groups of its own: without them a systemd on version 1 has no controllers, and limits are none.
+        # Control groups of its own: without them a systemd on version 1 has no controllers and enforces no limits.
         arguments += ["--cgroupns=private", "--privileged", "--systemd=always", *machine.limits()]
         arguments += [f"--volume={self.tree}:{PRIVATE}/tree:ro"]
         started = podman("run", *arguments, image_name, *machine.init_command(suite), check=False)
         if started.returncode:
-            # podman leaves a container that was created and did not start. A name that was taken is not ours to remove.
+            # podman keeps a container that it created and could not start. A container that already had the name is not
+            # ours.
             if f'name "{host.name}" is already in use' not in started.stderr:
                 podman("rm", "--force", "--time", "0", host.name, check=False)
             raise LabError(f"{host_id}: podman could not start it: {reason(started)}")
         host.wait()
-        # The tree is this machine's, whose permissions are not the lab's to change: what is above it is for root alone.
+        # The lab must not change permissions of this machine's tree, so the directory above it is closed to all but
+        # root.
         host.sh(f"chmod 700 {PRIVATE}; rmdir {TREE} 2>/dev/null || true; ln -sfn {PRIVATE}/tree {TREE}")
         return host
 
     def revive(self, host: Host) -> bool:
-        """Start a host that is there and does not answer: this machine was rebooted, or somebody stopped it.
+        """Start a host that exists and does not answer: this machine was rebooted, or somebody stopped the host.
 
-        :return: whether it is up again. Where it is not, only a new one helps.
+        :return: whether it is up again. If not, only a new host helps.
         """
         if podman("restart", "--time", "2", host.name, check=False).returncode:
             return False
@@ -275,7 +277,7 @@ class Lab:
         :param app: the app's directory.
         :param python: the version of the hosts' Python, such as ``3.11``.
         :param source: where the hosts find the build.
-        :return: what bin/build says of the build: its app, version, path and sha256.
+        :return: bin/build's answer: app, version, path and sha256.
         :raises LabError: with its reason.
         """
         result = subprocess.run(
@@ -293,7 +295,7 @@ class Lab:
         return json.loads(result.stdout)
 
     def issue_certificates(self, *options: str, environ: Mapping[str, str] | None = None) -> str:
-        """Issue the certificates of the environment's hosts, and return what is said.
+        """Issue the certificates of the environment's hosts; return the command's output.
 
         :param options: of bin/issue-certificates.
         :param environ: variables to add to its environment.
@@ -324,7 +326,7 @@ class Lab:
         return removed
 
     def refuse_foreign(self, kind: str, name: str, labels: dict[str, str]) -> None:
-        """Refuse to touch what another tree or lab made, or what no lab made.
+        """Refuse a container or a network that another tree or lab made, or that no lab made.
 
         :raises LabError: when the labels are not this lab's.
         """

@@ -14,20 +14,20 @@ import yaml
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
-# The hard limits of a host, where this machine's are no lower: systemd's own for open files, and enough processes.
+# The hard limits of a host, unless this machine's are lower: systemd's default for open files, and enough processes.
 OPEN_FILES = 524288
 PROCESSES = 16384
-# The Debians by code name; the first is the one that a host has where none is asked for.
+# The Debians by code name; the first is the default.
 DEBIANS = yaml.safe_load((Path(__file__).parents[1] / "salt/debian.yaml").read_text())
 SUITES = tuple(DEBIANS)
 LEGACY_REFUSED = 13
-# On version 1 podman covers a host's own groups of systemd by all of this machine's: each host would have its units
-# among those of the others, and the end of one would remove what another needs.
+# On version 1, podman hides a host's own systemd groups behind all of this machine's. All hosts would then share one
+# place for their units, and the end of one host would remove groups that another needs.
 OWN_GROUPS = 'umount -l /sys/fs/cgroup/systemd && exec "$0" "$@"'
 
 
 def cgroup_version(root: Path = CONTROL_GROUPS) -> int:
-    """Return the version of the control groups: 2 where they are unified, otherwise 1."""
+    """Return the version of the control groups: 2 if they are unified, otherwise 1."""
     return 2 if (root / "cgroup.controllers").exists() else 1
 
 
@@ -46,7 +46,7 @@ def init_command(suite: str) -> list[str]:
 
 
 def limits() -> list[str]:
-    """Return podman's options for the limits of a host: no higher than this machine's own, which may not be raised."""
+    """Return podman's options for a host's limits, which cannot be higher than this machine's own."""
     return limit_options(
         resource.getrlimit(resource.RLIMIT_NOFILE)[1],
         resource.getrlimit(resource.RLIMIT_NPROC)[1],
@@ -60,14 +60,14 @@ def limit_options(open_files: int, processes: int) -> list[str]:
     :param processes: the hard limit of processes, or ``resource.RLIM_INFINITY``.
     """
     files = OPEN_FILES if open_files == resource.RLIM_INFINITY else min(open_files, OPEN_FILES)
-    # podman lowers its own limit to the number of process ids before it sets a container's.
+    # podman first lowers its own limit to the number of process ids.
     count = PROCESSES if processes == resource.RLIM_INFINITY else min(processes, PROCESSES)
     soft, hard = open_files_below(files)
     return ["--ulimit", f"nofile={soft}:{hard}", "--ulimit", f"nproc={count}:{count}"]
 
 
 def open_files_below(hard: int) -> tuple[int, int]:
-    """Return the soft and the hard limit of a host's open files, for a hard one. The soft one is systemd's own."""
+    """Return a host's soft and hard limit of open files for a hard limit. The soft one is systemd's default."""
     return min(1024, hard), hard
 
 
@@ -89,10 +89,10 @@ class Mirror:
 
 
 def mirrors(suite: str) -> list[Mirror]:
-    """Return where this machine's apt gets Debian from, with the names of another suite.
+    """Return the mirrors from which this machine's apt gets Debian, with the names of another suite.
 
     :param suite: a Debian, by its code name.
-    :return: the mirrors, none where apt knows of no Debian archive or has not fetched its lists.
+    :return: the mirrors; none if apt has no Debian archive or has not fetched its lists.
     """
     columns = "$(REPO_URI) $(CODENAME) $(COMPONENT)"
     listed = subprocess.run(
@@ -109,7 +109,7 @@ def rewritten(lines: Iterable[str], suite: str) -> list[Mirror]:
 
     :param lines: a line ``URI SUITE COMPONENT`` for each index.
     :param suite: the suite wanted, in place of the one listed.
-    :return: the suite's own mirrors, of its updates and of its security. What is not Debian's own is left out.
+    :return: the mirrors of the suite, its updates and its security updates. Other archives are left out.
     """
     found = {}
     for line in lines:
@@ -121,7 +121,7 @@ def rewritten(lines: Iterable[str], suite: str) -> list[Mirror]:
 
 
 def apt_options(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return what a host's apt must be told to reach the mirrors: proxies, and checks that this site has turned off."""
+    """Return apt's configuration for a host to reach the mirrors: proxies, and checks that this site has turned off."""
     dumped = subprocess.run(
         ["apt-config", "dump", "--format", '%F "%v";%n', "Acquire"], capture_output=True, text=True, check=False
     )
@@ -135,7 +135,7 @@ def apt_options(environment: Mapping[str, str] = os.environ) -> list[str]:
 
 
 def index_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the variables that tell bootstrap.sh of this machine's package index and proxies."""
+    """Return the variables that give bootstrap.sh this machine's package index and proxies."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     )
@@ -150,7 +150,7 @@ def indexes(configuration: str) -> dict[str, str]:
     :param configuration: what ``pip config list`` says.
     """
     found: dict[str, str] = {}
-    # pip's own order: what stands later wins.
+    # As in pip, a later line wins.
     for section in ("global", "install", ":env:"):
         for option, variable in (("index-url", "PIP_INDEX_URL"), ("extra-index-url", "PIP_EXTRA_INDEX_URL")):
             match = re.search(rf"^{section}\.{option}='(.*)'$", configuration, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What is free on this machine: networks, and ports of its loopback."""
+"""Free networks, and free ports of this machine's loopback."""
 
 import contextlib
 import fcntl
@@ -15,13 +15,13 @@ import yaml
 from lab.host import Host
 from lab.podman import LabError, podman
 
-# The networks of labs that no inventory gives one, each a /24 of it.
+# The pool of /24 networks for labs whose network no inventory gives.
 POOL = ipaddress.ip_network("10.78.0.0/16")
 PORT_LOCK = Path("/run/lock/saltern-lab-port")
 
 
 def free_subnets(taken: Iterable[ipaddress.IPv4Network]) -> Iterator[ipaddress.IPv4Network]:
-    """Yield the /24s of the pool that overlap none of these networks, in order."""
+    """Yield, in order, the /24s of the pool that overlap none of these networks."""
     taken = list(taken)
     for subnet in POOL.subnets(new_prefix=24):
         if not any(subnet.overlaps(other) for other in taken):
@@ -42,9 +42,9 @@ def taken_subnets() -> list[ipaddress.IPv4Network]:
 
 @contextlib.contextmanager
 def port_to_publish(wanted: int | None) -> Iterator[int]:
-    """Hold a port of this machine's loopback, as :func:`free_port` finds it, from other labs until a host has it.
+    """Reserve a port of this machine's loopback, found by :func:`free_port`, until a host has it.
 
-    :param wanted: the only one that will do, or ``None``.
+    :param wanted: the only acceptable port, or ``None``.
     :raises LabError: when there is none.
     """
     with PORT_LOCK.open("w") as lock:
@@ -53,10 +53,10 @@ def port_to_publish(wanted: int | None) -> Iterator[int]:
 
 
 def published_ports() -> dict[int, str]:
-    """Return which ports containers have, as podman knows them, with their names.
+    """Return the ports that podman knows of containers, with the containers' names.
 
-    Nobody listens on the port of one whose processes were killed together with podman's own. What arrives there is
-    still led to it.
+    If a container's processes were killed together with podman's own, nobody listens on its port, but connections are
+    still forwarded to it.
     """
     listed = json.loads(podman("ps", "--all", "--format=json").stdout)
     each = ((container["Names"][0], port) for container in listed for port in container["Ports"] or [])
@@ -68,8 +68,8 @@ def free_port(
 ) -> int:
     """Return a port of this machine's loopback that nobody listens on.
 
-    :param wanted: the only one that will do, or ``None`` for the first free one from ``first`` to ``last``.
-    :param taken: ports that will not do either, with the names of the containers that have them.
+    :param wanted: the only acceptable port, or ``None`` for the first free one from ``first`` to ``last``.
+    :param taken: ports that are not free either, with the names of their containers.
     :raises LabError: when there is none.
     """
     if wanted in taken:

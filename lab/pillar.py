@@ -1,4 +1,4 @@
-"""Editing the pillar of hosts under test, as an operator would: each setting where it belongs."""
+"""Edits of the pillar of hosts under test, as an operator would make them: each setting in its file."""
 
 import copy
 import re
@@ -11,7 +11,7 @@ FORMULAS = Path(__file__).parents[1] / "formulas"
 
 
 class Pillar:
-    """The pillar of a tree that a test may edit, and what was in it before.
+    """The pillar of a tree that a test may edit, and a copy of what was in it before.
 
     :param tree: the tree of the hosts.
     """
@@ -22,7 +22,7 @@ class Pillar:
         shutil.copytree(self.directory, self.backup)
 
     def merge(self, **settings) -> None:
-        """Lay settings over those that are declared; see ``declare``."""
+        """Lay settings over the declared ones; see ``declare``."""
         declare(self.directory, "dev", settings)
 
     def restore(self) -> None:
@@ -32,13 +32,13 @@ class Pillar:
         shutil.copytree(self.directory, self.backup)
 
     def close(self) -> None:
-        """Put everything back, for good."""
+        """Put everything back, and remove the copy."""
         shutil.rmtree(self.directory)
         self.backup.rename(self.directory)
 
 
 class Dumper(yaml.SafeDumper):
-    """Escapes what YAML takes for line breaks, which PyYAML leaves as they are: a reader would fold them."""
+    """Escapes what YAML reads as line breaks: PyYAML writes them as they are, and a reader would fold them."""
 
     def represent_str(self, data):
         style = '"' if re.search("[\x85\u2028\u2029]", data) else None
@@ -49,7 +49,7 @@ Dumper.add_representer(str, Dumper.represent_str)
 
 
 def declare(directory: Path, environment: str, settings: dict) -> None:
-    """Lay settings over those of a pillar: what varies in the environment's file, all else in the common one.
+    """Lay settings over those of a pillar: settings that vary in the environment's file, all others in the common one.
 
     :param directory: the pillar's root.
     :param environment: such as ``dev``.
@@ -60,10 +60,10 @@ def declare(directory: Path, environment: str, settings: dict) -> None:
     for name, varies in (("common.sls", False), (f"environments/{environment}.sls", True)):
         path = directory / name
         now = overlaid(yaml.safe_load(path.read_text()), placed(schema, settings, varies))
-        # Values that look like Jinja stay what they are.
+        # Values that look like Jinja must not be rendered.
         path.write_text("#!yaml\n" + yaml.dump(now, Dumper=Dumper, allow_unicode=True))
 
-    # An app that is taken away takes its build along.
+    # The build of an app that is taken away goes too.
     gone = [app for app, one in settings.get("app", {}).items() if one is None]
     path = directory / f"builds/{environment}.sls"
     if gone and path.exists():
@@ -72,9 +72,9 @@ def declare(directory: Path, environment: str, settings: dict) -> None:
 
 
 def placed(schema: dict, value: dict, varies: bool) -> dict:
-    """Return the settings in a value that vary, or those that do not. A key to be taken away is among both.
+    """Return the settings of a value that vary, or those that do not. A key to be taken away is in both.
 
-    What the schema does not know does not vary.
+    Keys that the schema does not know do not vary.
     """
     kept = {}
     for key, item in value.items():

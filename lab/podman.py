@@ -1,4 +1,4 @@
-"""podman, and what it says when it fails."""
+"""Calls of podman, and its errors."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from lab import machine
 
 
 class LabError(Exception):
-    """Something that the lab cannot do, in one line: what, what was expected, what to do."""
+    """Something that the lab cannot do. The message is one line: what failed, what was expected, what to do."""
 
 
 def command() -> list[str]:
@@ -39,8 +39,8 @@ def remove_containers(*names: str) -> None:
     :raises LabError: when podman cannot.
     """
     command = ["rm", "--force", "--time", "2", "--volumes", *names]
-    # Where a container's processes were killed together with podman's own for it, the first attempt waits in vain for
-    # the exit code that those would have written, and only notes that it is over.
+    # If a container's processes were killed together with podman's own monitor, the first attempt waits in vain for the
+    # exit code that the monitor would have written. It only records that the container has ended.
     if podman(*command, check=False).returncode:
         podman(*command, "--ignore")
 
@@ -50,7 +50,7 @@ def exec_command(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command line that runs ``argv`` in a container, and the environment that it needs.
 
-    The values of ``env`` are handed over in podman's own environment: a command line can be read by everybody.
+    The values of ``env`` go through podman's own environment, since everybody can read a command line.
     """
     flags = [word for name in env or {} for word in ("--env", name)]
     return [*command(), "exec", *(["-i"] if stdin else []), *flags, container, *argv], {**os.environ, **(env or {})}

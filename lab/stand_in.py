@@ -1,7 +1,7 @@
-"""The tree that the lab's hosts of environments see that are not ephemeral.
+"""The tree that lab hosts of non-ephemeral environments see.
 
-It is a copy. Of the real hosts' keys, secrets and certificates the lab has nothing, and they stay what they are: the
-copy has others in their place, made for the lab's hosts.
+It is a copy of the tree. The real hosts' keys, secrets and certificates are not in it: the copy has its own, made for
+the lab's hosts.
 """
 
 import copy
@@ -21,7 +21,7 @@ from lab.podman import LabError, reason
 from saltern import environments
 from saltern.attachments.derived import passwords
 
-# Links to the operators' keys: the path of a socket of gpg's agent may have 107 bytes (unix(7)), a tree may lie deeper.
+# Short links to the operators' keys: the path of gpg's agent's socket may have 107 bytes at most (unix(7)).
 LINKS = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}") if os.getuid() else "/run") / "saltern-lab"
 PUBLIC_KEY = ("gpg", "--homedir", "/etc/salt/gpgkeys", "--armor", "--export")
 
@@ -30,9 +30,9 @@ class StandIn:
     """A copy of a tree for one environment's hosts in the lab.
 
     :param source: the tree.
-    :param directory: where the copy is kept, as ``tree``, and what no host may see beside it.
+    :param directory: holds the copy, as ``tree``, and beside it files that no host may see.
     :param environment: one that is not ephemeral.
-    :param settings: by formula, what its hosts have otherwise than the environment says.
+    :param settings: settings by formula that its hosts have in place of the environment's.
     """
 
     def __init__(self, source: Path, directory: Path, environment: str, settings: Mapping | None = None):
@@ -42,12 +42,12 @@ class StandIn:
 
     @property
     def own(self) -> tuple[str, ...]:
-        """What the copy has in the place of the tree's."""
+        """The paths that are the copy's own."""
         kinds = [f"pillar/{kind}/{self.environment}" for kind in ("builds", "secrets", "certificates")]
         return ("dist", "pillar/keys", f"{kinds[0]}.sls", f"{kinds[1]}.sls", kinds[2])
 
     def copy(self, names: Iterable[str]) -> None:
-        """Bring the copy up to the tree, but for its own.
+        """Update the copy from the tree, except for its own paths.
 
         :param names: the files of the tree, as :func:`lab.tree.tree_files` lists them.
         """
@@ -75,13 +75,13 @@ class StandIn:
             path.write_text("#!yaml\n" + yaml.safe_dump(wanted))
 
     def is_own(self, name: str) -> bool:
-        """Whether a path of the tree is one that the copy has for itself."""
+        """Tell whether a path of the tree is one of the copy's own."""
         return any(name == one or name.startswith(f"{one}/") for one in self.own)
 
     def copy_builds(self) -> None:
-        """Take over the builds that are declared in the tree, and those that were made in it.
+        """Copy the builds that are declared in the tree, with their declarations.
 
-        The examples' are the copy's. What the pillar does not declare any more has none.
+        The examples' builds are the copy's own. Apps that the pillar no longer declares have no build.
         """
         name = f"pillar/builds/{self.environment}.sls"
         declared, there = (read(root / name).get("app") or {} for root in (self.source, self.tree))
@@ -98,7 +98,7 @@ class StandIn:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables with which a command is the operator's, until ``stop_agent``."""
+        """Variables with which a command uses the operator's keys, until ``stop_agent``."""
         if not self.link.is_symlink():
             LINKS.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.link.symlink_to(self.operator)
@@ -106,7 +106,7 @@ class StandIn:
 
     @property
     def link(self) -> Path:
-        """The short path by which gpg knows the operator's keys."""
+        """The short path of the operator's keys for gpg."""
         return LINKS / hashlib.sha256(os.fsencode(self.operator)).hexdigest()[:12]
 
     def gpg(self, *arguments: str) -> str:
@@ -130,7 +130,7 @@ class StandIn:
         return self.run(sys.executable, str(self.tree / "bin/secret"), *arguments, input=value)
 
     def write_secrets(self, public_keys: Mapping[str, str]) -> str:
-        """Encrypt what is secret in the environment to these hosts, and return in a few words what was done.
+        """Encrypt the environment's secrets to these hosts; return in a few words what was done.
 
         :param public_keys: the keys of the environment's hosts, by id.
         """
@@ -150,7 +150,7 @@ class StandIn:
         there = {".".join(path) for path in leaves(read(written))}
         values = substitutes(self.source / "pillar", self.environment)
         if there - values.keys():
-            # Of an app that has left the pillar.
+            # Secrets of an app that has left the pillar.
             written.unlink()
             there = set()
         missing = {name: value for name, value in values.items() if name not in there}
@@ -164,13 +164,13 @@ class StandIn:
         return f"{len(values)}, {len(missing)} new{', encrypted anew' if is_changed and there else ''}"
 
     def make_host_key(self, host_id: str) -> str:
-        """Make the key of a host that is yet to be, where there is none, as bootstrap.sh does. Return the public one.
+        """Make the key of a future host as bootstrap.sh would, if there is none. Return the public key.
 
         :param host_id: the host's id.
         """
         directory = self.hosts / host_id
         if not (directory / "public.asc").exists():
-            # An empty one is Vagrant's, which makes what it would bring over.
+            # An empty directory is Vagrant's, which makes the directories that it syncs.
             shutil.rmtree(directory, ignore_errors=True)
             new = self.hosts / f"{host_id}.new"
             shutil.rmtree(new, ignore_errors=True)
@@ -191,12 +191,12 @@ class StandIn:
         return (directory / "public.asc").read_text()
 
     def stop_agent(self) -> None:
-        """End gpg's agent, which gpg starts by itself and leaves there."""
+        """End the agent that gpg has started and left running."""
         self.run("gpgconf", "--kill", "gpg-agent")
         self.link.unlink(missing_ok=True)
 
     def make_operator(self) -> None:
-        """Make the operator's key, where there is none."""
+        """Make the operator's key, if there is none."""
         if self.operator.is_dir():
             return
         self.operator.mkdir(parents=True, mode=0o700)
@@ -208,7 +208,7 @@ class StandIn:
 
 
 def substitutes(pillar: Path, environment: str) -> dict[str, str]:
-    """Return values for what is secret in an environment, by setting: an ephemeral one's, or random ones.
+    """Return values for an environment's secrets, by setting: those of an ephemeral environment, or random ones.
 
     :param pillar: the root of the tree's pillar.
     :param environment: one that is not ephemeral.
@@ -221,20 +221,19 @@ def substitutes(pillar: Path, environment: str) -> dict[str, str]:
     for name in ("common.sls", f"environments/{environment}.sls"):
         for app, one in (read(pillar / name).get("app") or {}).items():
             apps.setdefault(app, {}).update((one or {}).get("attach") or {})
-    # What several hosts must know, and one alone derives from its key.
+    # Passwords that several hosts must share; a single host would derive them from its key.
     names |= {".".join(path) for attach in apps.values() for path in passwords(attach)}
-    # The lab leaves these out; see within.
+    # The lab leaves these out; see ``within``.
     names = {name for name in names if not name.endswith((".url", ".site.key"))}
     return {name: in_clear.get(name) or secrets.token_hex(20) for name in names}
 
 
 def within(said: dict) -> dict:
-    """Return an environment's settings without what leads out of the lab, or holds outside it alone.
+    """Return an environment's settings without those that lead out of the lab or make sense only outside it.
 
-    Resources that are somebody else's, where another is declared beside them, certificates that were bought, and the
-    authority that would be asked for others.
+    Left out are URLs in place of a declared resource, bought certificates, and the authority that issues others.
 
-    :param said: what the environment's file says.
+    :param said: the content of the environment's file.
     """
     said = copy.deepcopy(said)
     if ((said.get("nginx") or {}).get("tls") or {}).get("source") == "acme":
@@ -248,7 +247,7 @@ def within(said: dict) -> dict:
 
 
 def leaf_values(said: Mapping) -> Iterator[tuple[str, str]]:
-    """Yield a pair of setting and text for each text that is said."""
+    """Yield each text with its setting's path."""
     for path in leaves(said):
         value = said
         for key in path:
@@ -258,7 +257,7 @@ def leaf_values(said: Mapping) -> Iterator[tuple[str, str]]:
 
 
 def leaves(said: Mapping, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the path of all that is no mapping."""
+    """Yield the path of each value that is no mapping."""
     for key, value in said.items():
         if isinstance(value, Mapping):
             yield from leaves(value, (*path, str(key)))
@@ -267,9 +266,9 @@ def leaves(said: Mapping, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
 
 
 def read(path: Path) -> dict:
-    """Return what a pillar file says, nothing where it is not there.
+    """Return the content of a pillar file; empty if there is no file.
 
-    :raises LabError: when it cannot be read without rendering it.
+    :raises LabError: when the file would have to be rendered first.
     """
     try:
         return yaml.safe_load(path.read_text()) or {}

@@ -1,4 +1,4 @@
-"""Steps: what is being done, and how long each took."""
+"""Steps: what is done now, and how long each step took."""
 
 import contextlib
 import time
@@ -18,12 +18,12 @@ class Step:
         self._status = status
 
     def doing(self, what: str) -> None:
-        """Say what of the step is under way. Only a terminal shows it."""
+        """Show the current action of the step. Only a terminal shows it."""
         if self._status:
             self._status.update(Text.assemble(self.name, (f"  {what}", "dim")))
 
     def line(self, text: str) -> None:
-        """Hand on a line that a command printed."""
+        """Print a line of a command's output."""
         self._console.print(Text.from_ansi(text), soft_wrap=True, highlight=False)
 
 
@@ -41,7 +41,7 @@ class Steps:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[Step]:
-        """Do one step: its name as it begins, its outcome and its seconds when it is done.
+        """Show one step: its name when it begins, its outcome and seconds when it ends.
 
         :param name: what is done, in a few words.
         """

@@ -20,7 +20,7 @@ DEFAULT = "dev"
 def inventory(tree: Path) -> dict[str, dict]:
     """Return the inventory of a tree: rows by host id.
 
-    :raises LabError: when it is not there, no YAML, or without what the lab needs of it.
+    :raises LabError: when the file is missing, is no YAML, or lacks what the lab needs.
     """
     try:
         rows = yaml.safe_load((tree / INVENTORY).read_text())

@@ -1,1 +1,1 @@
-"""How hosts are asked whether they are what was declared: ``make verify``."""
+"""``make verify``: asks hosts whether they are what was declared."""

@@ -14,15 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def parts(tree: Path = ROOT) -> dict[str, Path]:
-    """Return where the checks of each formula lie, by the formula's name.
+    """Return the directory of each formula's checks, by the formula's name.
 
-    :param tree: the tree whose formulas count.
+    :param tree: the tree with the formulas.
     """
     return {path.parent.name: path for path in sorted(tree.glob("formulas/*/verify"))}
 
 
 def command(arguments: list[str]) -> list[str]:
-    """Return what pytest is told, for a command line of ours.
+    """Return pytest's arguments for a command line of verify.
 
     :param arguments: the command line without the program.
     """

@@ -1,7 +1,7 @@
-"""What a process has of an attachment, read on its host."""
+"""The values that a process has of an attachment, read on its host."""
 
-# The beginning of a script that runs on a host. Its arguments are the PID of a process, the variable or the prefix of
-# the parts, and changes as JSON. ``parts`` holds the parts of the attachment by name, also where the process has a URL.
+# The beginning of a script that runs on a host. Its arguments: the PID of a process, the variable or the prefix of the
+# parts, and changes as JSON. ``parts`` has the attachment's parts by name, even if the process has a URL.
 PARTS = """
 import json, os, sys, urllib.parse
 pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])

@@ -14,19 +14,19 @@ from lab.configuration import configuration
 from saltern import services
 from saltern.attachments import parts
 
-# What every process has besides its config; see formulas/app/files/launcher/release.py.
+# Variables that every process has besides its config; see formulas/app/files/launcher/release.py.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
-# What a shell sets for the command that takes its place.
+# Variables that a shell sets for the command that it becomes.
 SHELLS_VARIABLES = {"PWD", "OLDPWD", "SHLVL", "_"}
 
 
 def settings(tree: Path, host_id: str) -> dict:
-    """Compile a host's settings without asking the host. Secrets are decrypted with the key of whoever verifies.
+    """Compile a host's settings without asking the host. Secrets are decrypted with the operator's own key.
 
-    :param tree: the tree whose inventory and pillar count.
+    :param tree: the tree with the inventory and the pillar.
     :param host_id: the host's id.
     :return: settings by formula, and the inventory as ``hosts``.
-    :raises RuntimeError: with what the settings' check says.
+    :raises RuntimeError: with the messages of the settings' check.
     """
     with tempfile.TemporaryDirectory() as scratch:
         extra = {"root_dir": scratch, "cachedir": "cache", "pki_dir": "pki", "sock_dir": "run", "log_file": "log"}
@@ -51,7 +51,7 @@ def processes(app: dict) -> list[str]:
 
 
 def variables(app: dict, process: str) -> set[str]:
-    """Name the environment variables that a process has, and no others."""
+    """Return the exact names of the environment variables that a process must have."""
     port = {"PORT"} if process.startswith("web.") else set()
     return OWN_VARIABLES | config(app) | port
 
@@ -62,7 +62,7 @@ def config(app: dict) -> set[str]:
 
 
 def by_line(line: str) -> set[str]:
-    """Name the environment variables that a line of the Procfile may set for what it starts.
+    """Return the names of the variables that a line of the Procfile may set for its command.
 
     :param line: the line, as the shell reads it.
     """
@@ -70,5 +70,5 @@ def by_line(line: str) -> set[str]:
 
 
 def changes_directory(line: str) -> bool:
-    """Tell whether a line of the Procfile may start its command in another directory than its build's."""
+    """Tell whether a line of the Procfile may start its command outside the build's directory."""
     return bool(re.search(r"(^|[\s;&|(])(cd|pushd|chdir)\s|\s(--chdir|--directory|-C)\b", line))

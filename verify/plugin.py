@@ -1,6 +1,6 @@
-"""What the formulas' checks ask hosts with: fixtures, and the options of pytest that are ours.
+"""Fixtures for the formulas' checks, and our options of pytest.
 
-testinfra asks each host from inside, a lab host or one over ssh; ``outside`` is an HTTP client on this machine.
+testinfra asks each host from inside, in the lab or over ssh. ``outside`` is an HTTP client on this machine.
 """
 
 import json
@@ -29,7 +29,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # A long traceback shows the values of variables, and some of them are secrets.
+    # A long traceback would show the values of variables, and some are secrets.
     config.option.tbstyle = "short"
 
 
@@ -46,7 +46,7 @@ def host_id(host):
 
 @pytest.fixture(scope="module")
 def tree(request):
-    """The tree that says what the host should be."""
+    """The tree that declares the host."""
     return Path(request.config.getoption("--tree")).resolve()
 
 
@@ -70,7 +70,7 @@ def apps(settings, roles):
 
 @pytest.fixture(scope="module")
 def address(host, request, settings, host_id):
-    """Where this machine reaches the host."""
+    """The address at which this machine reaches the host."""
     kind, _, target = host.backend.get_pytest_id().partition("://")
     if kind == "salt":
         return settings["hosts"][host_id]["address"]
@@ -90,19 +90,19 @@ def address(host, request, settings, host_id):
 def ports(host, address):
     """The ports at which this machine reaches the host's 80 and 443, by scheme.
 
-    A machine of VirtualBox is reached by way of this machine's loopback alone, ssh as well as what is forwarded.
+    A VirtualBox machine is reached only through this machine's loopback, by ssh and by forwarded ports.
     """
     if host.backend.get_pytest_id().startswith("ssh://") and address.startswith("127."):
         return {"http": os.environ.get("SALTERN_PORT", "8080"), "https": os.environ.get("SALTERN_HTTPS_PORT", "8443")}
     return {"http": "80", "https": "443"}
 
 
-# Bounds of an app's whole answer, in seconds and bytes.
+# Limits of an app's whole answer, in seconds and bytes.
 ANSWER, LARGEST = 60, 20_000_000
 
 
 class OfDomain(HTTPAdapter):
-    """Reaches a host by its address and asks by TLS for one domain. Of the certificate test_https.py asks more."""
+    """Reaches a host by its address and asks by TLS for one domain. test_https.py checks the certificate."""
 
     def __init__(self, domain):
         self.domain = domain
@@ -116,7 +116,7 @@ class OfDomain(HTTPAdapter):
 def outside(address, ports, settings):
     """A function that asks the host's proxy, from this machine, for a path of a domain.
 
-    By HTTPS where HTTP only leads there, and by HTTP where nothing is served by HTTPS.
+    It uses HTTPS if HTTP only redirects there, or else HTTP.
     """
     known = {domain for one in settings["nginx"]["sites"].values() for domain in one["domains"]}
     with requests.Session() as session, warnings.catch_warnings():
@@ -130,7 +130,7 @@ def outside(address, ports, settings):
             headers = {"Host": domain} | options.pop("headers", {})
             options = {"timeout": 30, "verify": False, "allow_redirects": False} | options
             url = f"{scheme}://{address}:{ports[scheme]}{path}"
-            # A bound of each read does not bound the whole answer, which an app may make as long as it likes.
+            # A time limit for each read is no limit for the whole answer, which an app may make endless.
             deadline, content = time.monotonic() + ANSWER, b""
             with session.request(method, url, headers=headers, stream=True, **options) as answer:
                 for part in answer.iter_content(1 << 16):
@@ -182,10 +182,10 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def processes(host, python):
-    """A function that returns what the kernel says of an app's processes, by supervisor's name of them.
+    """A function that returns what the kernel tells of an app's processes, by supervisor's names.
 
-    Each is the one that its launcher has started, by the line of the Procfile; ``launcher`` and ``descendants`` are the
-    others.
+    Each is the process that the launcher started from the Procfile's line; ``launcher`` and ``descendants`` are the
+    other processes.
     """
 
     def below(pid, found):
@@ -205,7 +205,7 @@ def processes(host, python):
             words = line.split()
             if words and words[0].startswith(f"{app}.") and "pid" in words:
                 there = [one for one in found.values() if one["group"].endswith("/" + scope(app, words[0]))]
-                # A process that has ended just now has none. The test misses it by name.
+                # A process that has just ended has none of these. The test then reports the missing name.
                 for launcher in (one for one in there if " --first " in one["title"] and one["user"] == "root"):
                     for first, *others in filter(None, [below(launcher["pid"], found)]):
                         named[words[0]] = first | {"launcher": launcher, "descendants": others}

@@ -1,4 +1,4 @@
-"""Salt, in the process of pytest: testinfra asks a master's minions by it, and tests load modules that import it."""
+"""Salt inside pytest's process: testinfra uses it to ask a master's minions, and tests load modules that import it."""
 
 import sys
 
@@ -8,9 +8,9 @@ import salt
 
 
 def settle() -> None:
-    """Take away what Salt's import leaves in a process that only uses it as a library."""
-    # Salt puts an importer of an older kind before Python's own, without the find_spec that pytest asks each of them
-    # for. It serves processes that load ZeroMQ and PyNaCl together; none does here.
+    """Undo side effects of Salt's import in a process that uses Salt only as a library."""
+    # Salt puts an old importer before Python's own. It has no find_spec, which pytest calls on each importer. It is for
+    # processes that load ZeroMQ and PyNaCl together, which does not happen here.
     sys.meta_path[:] = [importer for importer in sys.meta_path if not isinstance(importer, salt.NaclImporter)]
-    # Salt keeps log lines until its logging is set up, and prints them when Python ends.
+    # Salt collects log lines until its logging is set up, and would print them when Python ends.
     salt._logging.shutdown_temp_handler()

@@ -1,6 +1,6 @@
-"""Vagrant: what it makes of the Vagrantfile, and a whole ``vagrant up`` of it with a box of our own.
+"""Vagrant: how it reads the Vagrantfile, and a whole ``vagrant up`` with a box of our own.
 
-``make parity`` and ``make vagrant-check``.
+``make parity`` and ``make vagrant-check`` run it.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def hosts(options: argparse.Namespace) -> None:
-    """Write what Vagrant makes of the Vagrantfile, for all environments that have hosts, as JSON."""
+    """Write as JSON how Vagrant reads the Vagrantfile, for all environments with hosts."""
     rows = inventory(ROOT).values()
     found = []
     for environment in environments.names(PILLAR):
@@ -73,7 +73,7 @@ def check(options: argparse.Namespace) -> None:
         subprocess.run(["git", "init", "-q", str(this.tree)], check=True)
         with step(f"box {options.suite}") as one:
             one.outcome = this.box()
-        # An emulated processor is some ten times slower, and so is what an app does until it answers.
+        # An emulated processor is some ten times slower, and so is the start of an app.
         slow = {"health": {"timeout": 60, "grace": 600}, "contract": {"timeout": 600}}
         declare(this.tree / "pillar", this.environment, {"app": dict.fromkeys(this.domains, slow)})
         try:

@@ -1,7 +1,7 @@
-"""A box for Vagrant of Debian's own packages, for machines that can download none: ``make vagrant-check``.
+"""A Vagrant box made of Debian's own packages, for machines that cannot download one: ``make vagrant-check``.
 
-It is what the usual box is: a small Debian that boots, with networkd, sshd, sudo, rsync and the user vagrant, whom
-Vagrant's well-known key lets in. Without a boot loader: libvirt's qemu is given the kernel.
+It is like the usual box: a small Debian that boots, with networkd, sshd, sudo, rsync and the user vagrant, who logs in
+with Vagrant's well-known key. It has no boot loader, since libvirt gives qemu the kernel.
 """
 
 import json
@@ -13,16 +13,16 @@ from pathlib import Path
 from lab import image
 from lab.podman import LabError
 
-# The size of its disk, in GiB; only what is used of it is stored.
+# The size of its disk, in GiB. Only used blocks are stored.
 SIZE = 6
 PACKAGES = (
     *("systemd", "systemd-sysv", "systemd-resolved", "dbus", "udev", "linux-image-cloud-amd64", "initramfs-tools"),
     *("openssh-server", "sudo", "rsync", "ca-certificates", "iproute2", "python3"),
 )
-# The key that every box trusts, and that `vagrant up` replaces by one of its own.
+# The key that every box trusts; `vagrant up` replaces it with a new one.
 INSECURE_KEY = Path("keys/vagrant.pub")
 NETWORK = "[Match]\nName=eth0\n[Network]\nDHCP=yes\n"
-# What Vagrant is to know of the box. Debian's kernel does not start on every machine's KVM: it is emulated.
+# The box's settings for Vagrant. Debian's kernel does not start on every machine's KVM, so the box is emulated.
 VAGRANTFILE = """\
 Vagrant.configure("2") do |config|
   config.vm.provider :libvirt do |libvirt|
@@ -51,7 +51,7 @@ def make(suite: str, path: Path) -> None:
             authorities.append(Path(scratch) / name)
             authorities[-1].write_bytes(content)
         options = image.mmdebstrap_options(wanted, authorities)
-        # These are the container's: a list of packages, a tarball, units that it masks.
+        # These options belong to containers: a list of packages, a tarball, masked units.
         options = [one for one in options if not one.startswith(("--include=", "--format=")) and " mask " not in one]
         options += ["--format=directory", f"--include={','.join(PACKAGES)}", *hooks(scratch)]
         with log.open("w") as errors:
@@ -72,7 +72,7 @@ def make(suite: str, path: Path) -> None:
 
 
 def hooks(scratch: str) -> list[str]:
-    """Return mmdebstrap's options for what makes a Debian one that Vagrant knows.
+    """Return mmdebstrap's options that make a Debian usable for Vagrant.
 
     :param scratch: a directory for the files that are copied.
     """
@@ -81,7 +81,7 @@ def hooks(scratch: str) -> list[str]:
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 saltern-box\n",
         "etc/fstab": "/dev/vda / ext4 errors=remount-ro 0 1\n",
         "etc/systemd/network/20-wired.network": NETWORK,
-        # Names come from DNS: a port that asks the neighbours is one that nobody declared.
+        # Names come from DNS only: LLMNR and mDNS would listen on ports that nobody declared.
         "etc/systemd/resolved.conf.d/dns.conf": "[Resolve]\nLLMNR=no\nMulticastDNS=no\n",
         "etc/sudoers.d/vagrant": "vagrant ALL=(ALL) NOPASSWD: ALL\n",
         "etc/ssh/sshd_config.d/vagrant.conf": "UseDNS no\n",
@@ -95,13 +95,13 @@ def hooks(scratch: str) -> list[str]:
     home = "chown -R vagrant: /home/vagrant && chmod 0700 /home/vagrant/.ssh && chmod 0440 /etc/sudoers.d/vagrant"
     options.append(f"--customize-hook=chroot \"$1\" sh -c '{home}'")
     options.append('--customize-hook=chroot "$1" systemctl enable systemd-networkd systemd-resolved ssh')
-    # resolved makes it when it starts; nothing else may have.
+    # resolved makes this file when it starts, if nothing else has.
     options.append('--customize-hook=ln -sfn /run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"')
     return options
 
 
 def insecure_key() -> str:
-    """Return Vagrant's well-known public key, as the Vagrant that is installed has it.
+    """Return Vagrant's well-known public key from the installed Vagrant.
 
     :raises LabError: when it has none.
     """

@@ -1,4 +1,4 @@
-"""A whole ``vagrant up`` of the Vagrantfile, with a box of our own and a Vagrant of its own."""
+"""A whole ``vagrant up`` of the Vagrantfile, with a box of our own and a separate home for Vagrant."""
 
 import contextlib
 import hashlib
@@ -25,26 +25,26 @@ from lab.tree import DEFAULT, PILLAR, ROOT
 from lab.vagrant import box
 from saltern import environments
 
-# All that a check leaves: Vagrant's own home with the box.
+# The only thing that a check leaves: Vagrant's home with the box.
 HOME = ROOT / ".lab/vagrant"
 DAEMONS = ("virtlogd", "libvirtd")
-# What an app says, where it says it, and what an edit makes of it.
+# A text of an app, its file, and the text after an edit.
 APP, PAGE = "tickets", "helpdesk/templates/helpdesk/ticket_list.html"
 SAID, EDITED = "<h1>Tickets</h1>", "<h1>Edited</h1>"
-# Seconds without a word of what goes on.
+# Seconds between two messages about the progress.
 QUIET = 30
 MINUTE = 60
 
 
 def asked(tree: Path, environment: str, **variables: str) -> list[dict]:
-    """Return what Vagrant makes of a tree's Vagrantfile.
+    """Return how Vagrant reads a tree's Vagrantfile.
 
     :param tree: the tree.
-    :param environment: whose hosts.
+    :param environment: the environment of the hosts.
     :param variables: further variables of Vagrant's environment.
-    :raises LabError: with what Vagrant says, where it refuses.
+    :raises LabError: with Vagrant's message, if Vagrant refuses.
     """
-    # Debian's Vagrant is one of the system's Ruby; HashiCorp's brings its own.
+    # Debian's Vagrant uses the system's Ruby; HashiCorp's brings its own.
     ruby = "/opt/vagrant/embedded/bin/ruby" if Path("/opt/vagrant/embedded/bin/ruby").exists() else "ruby"
     done = subprocess.run(
         [ruby, str(ROOT / "lab/vagrant/hosts.rb"), str(tree)],
@@ -59,10 +59,10 @@ def asked(tree: Path, environment: str, **variables: str) -> list[dict]:
 
 
 class Check:
-    """One whole check: a copy of the tree, a Vagrant of its own, and what they do.
+    """One whole check, with a copy of the tree and a separate home for Vagrant.
 
     :param suite: the machines' Debian.
-    :param environment: whose hosts they are.
+    :param environment: the machines' environment.
     """
 
     def __init__(self, suite: str, environment: str):
@@ -84,10 +84,10 @@ class Check:
         }
 
     def vagrant(self, *arguments: str, step: Step | None = None, may_fail: bool = False) -> str:
-        """Run a command of Vagrant over the copy. Return what it said, which is in the log too.
+        """Run a Vagrant command on the copy. Return its output, which is also in the log.
 
         :param arguments: the command.
-        :param step: what to tell of what goes on.
+        :param step: shows the progress.
         :param may_fail: whether a failure is no error.
         :raises LabError: when it fails, with the last lines.
         """
@@ -117,7 +117,7 @@ class Check:
         return "".join(said)
 
     def box(self) -> str:
-        """Make the box where it is not there, or its recipe has changed. Return which, in a word."""
+        """Make the box if it is missing or its recipe has changed. Return in a word whether it was made."""
         digest = hashlib.sha256((recipe(self.suite).digest + Path(box.__file__).read_text()).encode()).hexdigest()
         mark, name = HOME / f"{self.suite}.recipe", self.environ["SALTERN_BOX"]
         HOME.mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ class Check:
         return "made"
 
     def answer(self, app: str, path: str) -> str:
-        """Return what an app answers on this machine's own port, by HTTPS where that is where HTTP leads.
+        """Return an app's answer on this machine's port. A redirect to HTTPS is followed.
 
         :raises LabError: when it does not answer well.
         """
@@ -163,18 +163,18 @@ class Check:
         return {app: one["domains"][0] for app, one in sorted(declared.items()) if one.get("domains")}
 
     def converge(self, command: str, step: Step) -> int:
-        """Converge by ``vagrant up`` or ``vagrant provision``. Return how many states changed anything."""
+        """Converge by ``vagrant up`` or ``vagrant provision``. Return the number of states that changed something."""
         hosts = len(asked(self.tree, self.environment))
         counted = changes(self.vagrant(command, step=step), hosts)
         step.outcome = f"{counted} changed"
         return counted
 
     def refusal(self, release: str, expected: str) -> str:
-        """Have the last machine say that it is another Debian, and converge. Return the line by which it was refused.
+        """Make the last machine claim to be another Debian, and converge. Return the line that refused it.
 
-        :param release: what it says, in words of os-release(5).
-        :param expected: what the line must hold.
-        :raises LabError: when it was not refused so.
+        :param release: the claim, as lines of os-release(5).
+        :param expected: a text that the line must contain.
+        :raises LabError: when it was not refused with this text.
         """
         last = asked(self.tree, self.environment)[-1]["id"]
         ask = ("ssh", last, "--command")
@@ -203,9 +203,9 @@ class Check:
 
 @contextlib.contextmanager
 def told(said: list[str], step: Step | None) -> Iterator[None]:
-    """Tell now and then what goes on: the last line, or the state that began last.
+    """Show the progress now and then: the last line, or the last state that began.
 
-    :param said: the lines so far, which grow meanwhile.
+    :param said: the lines so far; the list grows meanwhile.
     """
     ended = threading.Event()
     started = time.monotonic()
@@ -227,10 +227,10 @@ def told(said: list[str], step: Step | None) -> Iterator[None]:
 
 
 def changes(said: str, hosts: int = 1) -> int:
-    """Return how many states changed anything on all machines, by Salt's own reports.
+    """Return the number of states that changed something on all machines, by Salt's own reports.
 
     :param said: what Vagrant printed.
-    :param hosts: how many machines there are.
+    :param hosts: the number of machines.
     :raises LabError: when one has no report, or a state failed.
     """
     succeeded = re.findall(r"Succeeded: *\d+(?: \((?:unchanged=\d+, *)?(?:changed=(\d+))?[^)]*\))?", said)
@@ -250,7 +250,7 @@ def forget_disks(box_name: str) -> None:
 
 @contextlib.contextmanager
 def daemons() -> Iterator[None]:
-    """Have libvirt's daemons run, and end those that were started for it.
+    """Run libvirt's daemons, and end at last those that were started here.
 
     :raises LabError: when libvirt does not answer.
     """
@@ -279,8 +279,8 @@ def daemons() -> Iterator[None]:
 def refuse_in_use(environment: str) -> None:
     """Refuse where the lab's hosts have the same addresses.
 
-    :param environment: whose hosts.
-    :raises LabError: then.
+    :param environment: the environment of the hosts.
+    :raises LabError: when they do.
     """
     if podman("network", "exists", f"saltern-{environment}", check=False).returncode == 0:
         also = "" if environment == DEFAULT else f" ENV={environment}"
@@ -295,9 +295,9 @@ def destroy(this: Check) -> None:
 
 
 def walk(this: Check) -> None:
-    """Do what a user would, from ``make build`` to an edit that is seen.
+    """Do what a user would do, from ``make build`` to an edit that takes effect.
 
-    :raises LabError: at the first thing that is not as it should be.
+    :raises LabError: at the first unexpected result.
     """
     step = this.steps.step
     with step("make build" if this.is_ephemeral else "make tools"):
@@ -334,10 +334,10 @@ def walk(this: Check) -> None:
 
 
 def edit(app: Path) -> None:
-    """Change what an example app says.
+    """Change a text of an example app.
 
     :param app: its directory.
-    :raises LabError: when it does not say what it said.
+    :raises LabError: when the app does not have the old text.
     """
     text = (app / PAGE).read_text()
     if SAID not in text:

@@ -1,12 +1,12 @@
-# Prints as JSON what Vagrant itself makes of the Vagrantfile: for each machine its id, environment, hostname, address,
-# box and forwarded ports, the ids that bootstrap.sh is told, and which tree it is given.
+# Prints as JSON how Vagrant reads the Vagrantfile: for each machine its id, environment, hostname, address, box and
+# forwarded ports, the ids that bootstrap.sh gets, and the machine's tree.
 #
 #   SALTERN_ENV=staging ruby lab/vagrant/hosts.rb DIRECTORY
 
 require "json"
 require "tmpdir"
 
-# Vagrant tells it of a Vagrantfile's Ruby; it says nothing to us.
+# Vagrant warns about a Vagrantfile's Ruby; the warning does not concern us.
 $VERBOSE = nil
 ENV["VAGRANT_HOME"] ||= Dir.mktmpdir("saltern-vagrant-").tap { |made| at_exit { FileUtils.rm_rf(made) } }
 begin
@@ -17,7 +17,7 @@ end
 
 place = ENV.fetch("SALTERN_ENV", "dev")
 begin
-  # Nothing is left in the tree, where it would be whoever's who asked.
+  # Nothing is left in the tree, where it would belong to the calling user.
   options = { cwd: ARGV.fetch(0), ui_class: Vagrant::UI::Silent, local_data_path: ENV.fetch("VAGRANT_HOME") }
   environment = Vagrant::Environment.new(options)
   found = environment.machine_names.map do |name|

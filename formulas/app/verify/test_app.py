@@ -1,4 +1,4 @@
-"""The apps: each process is what its release says, and nothing else."""
+"""The apps: each process is as its release declares it, and no other process runs."""
 
 import re
 from urllib.parse import urlsplit
@@ -18,7 +18,7 @@ for directory, _, names in os.walk(sys.argv[1], onerror=lambda error: None):
 print(json.dumps(found))
 """
 
-# What the kernel enforces for a control group: memory in bytes, tasks, processors, and its share of them.
+# A control group's limits in the kernel: memory in bytes, tasks, processors, and the share of processors.
 LIMITS = """
 import json, os, pathlib, sys
 root, found = pathlib.Path("/sys/fs/cgroup"), {"physical": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")}
@@ -37,7 +37,7 @@ found["weight"] = read("cpu", "cpu.weight", "cpu.shares")[0]
 print(json.dumps(found))
 """
 SCALES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-# Microseconds in which what an app may take of the processors is measured; and the weight of each app.
+# The period in microseconds over which the kernel measures an app's processor time; and each app's weight.
 PERIOD, WEIGHTS = 100_000, (100, 1024)
 
 
@@ -134,7 +134,7 @@ def test_each_process_has_exactly_its_config(apps, running, releases):
         for process, its in by_process(running, app, releases).items():
             by_line = declared.by_line(line_of(releases, app, process))
             assert its["environ"].keys() - by_line == declared.variables(one, process) - by_line, f"{app}[{process}]"
-            # Names, since a failure prints what is compared.
+            # Only names are compared, since a failure prints both sides.
             config = {variable: value for variable, value in one["config"].items() if variable not in by_line}
             others = [variable for variable, value in config.items() if its["environ"][variable] != value]
             assert others == [], f"{app}[{process}]"
@@ -145,7 +145,7 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
         for variable, target in one["attach"].items():
             for its in running[app].values():
                 if "url" in target:
-                    # Names, since a failure prints what is compared.
+                    # Only names are compared, since a failure prints both sides.
                     given = parts.variables(variable, target, target["url"])
                     others = [name for name, value in given.items() if its["environ"][name] != value]
                     assert others == [], variable
@@ -155,7 +155,7 @@ def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
                 service = services.named(target)
                 assert (url.scheme, url.path) == (service.scheme, service.path(target))
                 if service in services.resources():
-                    # The login of its password: another one has another login, so that both are valid for a while.
+                    # A login's name depends on its password, so that an old and a new password can be valid together.
                     assert re.fullmatch(rf"{app}_[0-9a-f]{{6}}", url.username), variable
 
 
@@ -216,7 +216,7 @@ def test_each_web_process_is_healthy_on_its_own_port(host, apps, running, releas
 def test_the_processes_log_to_the_journal_under_their_names(host, apps, releases):
     for app, one in apps.items():
         for process in declared.processes(one):
-            # Its launcher says so, which is root's: the app's user may write under that name too.
+            # The launcher writes this line as root. The app's user may write under the same name.
             mark, name = f"^v{releases[app][0]} {process} starts", f"{app}[{process}]"
             assert host.check_output("journalctl -q -o cat -n 1 -g %s _UID=0 -t %s", mark, name)
 
@@ -224,11 +224,11 @@ def test_the_processes_log_to_the_journal_under_their_names(host, apps, releases
 def test_there_are_no_log_files(host, apps):
     if not apps:
         pytest.skip("no app runs on the host")
-    # Supervisor's own, from before it was configured, may be left.
+    # supervisor's own log, from before it was configured, may be left.
     assert host.check_output("find /var/log/supervisor -type f -newer /run/supervisor.sock") == ""
     for app in apps:
-        # The record of the app's releases is none: its processes do not write it. What an app writes below its home
-        # and its TMPDIR is its own business.
+        # release.log does not count, since the app's processes do not write it. An app may write what it likes below
+        # its home and its TMPDIR.
         own = "-not -path '*/.venv/*'"
         find = f"cd /srv/apps/%s && find . -path ./home -prune -o -path ./tmp -prune -o -name '*.log' {own} -print"
         assert host.check_output(find, app) in ("", "./release.log")
@@ -267,7 +267,7 @@ def test_an_app_sees_no_process_of_others(apps, running, python, host):
         for name, its in running[app].items():
             inside = "nsenter --target %s --mount -- runuser -u %s -- sh -c %s"
             assert host.check_output(inside, str(its["pid"]), app, see) == app, name
-        # Nor does systemd tell it.
+        # systemd does not tell it either.
         manager = "org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager"
         said = host.run(f"runuser -u %s -- busctl call {manager} GetUnitProcesses s system.slice", app)
         assert said.rc and "denied" in said.stderr, said

@@ -50,7 +50,7 @@ def test_the_clock_is_set_by_systemd_timesyncd(host):
 
 
 def test_journald_drops_no_line(host):
-    # What it runs with is what it read at its start.
+    # journald uses the configuration that it read at its start.
     started = host.check_output("systemctl show systemd-journald --property=ActiveEnterTimestamp --value")
     assert started
     config = host.check_output("systemd-analyze cat-config systemd/journald.conf")
@@ -60,13 +60,13 @@ def test_journald_drops_no_line(host):
     since = host.check_output("date --date=%s +%%s", started)
     newest = host.check_output(f"stat --format=%Y {paths} 2>/dev/null | sort -n | tail -n 1")
     assert int(newest) <= int(since), "journald runs since before its configuration changed"
-    # Its own word on lines that it dropped since then: SD_MESSAGE_JOURNAL_DROPPED. Nobody else can give it.
+    # journald's own message about lines dropped since then, SD_MESSAGE_JOURNAL_DROPPED. Nobody else can write it.
     dropped = "_TRANSPORT=driver MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e"
     assert host.check_output(f"journalctl -q -o cat --since=@{since} {dropped}") == ""
 
 
 def test_the_journal_is_bounded(host):
-    # Its own word on its size: SD_MESSAGE_JOURNAL_USAGE.
+    # journald's own message about its size, SD_MESSAGE_JOURNAL_USAGE.
     usage = "_TRANSPORT=driver MESSAGE_ID=ec387f577b844b8fa948f33cad9a75e6"
     said = host.check_output(f"journalctl -q -o json --output-fields=LIMIT,DISK_AVAILABLE -n 1 {usage}")
     found = json.loads(said)
@@ -89,7 +89,7 @@ def test_nothing_has_failed(host):
 
 @pytest.fixture(scope="module")
 def units(host):
-    """What systemd says of the units that the host relies on, as far as they are there."""
+    """systemd's properties of the units that the host relies on, if the units exist."""
     names = ["nginx.service", "supervisor.service", "saltern-peers.service", "systemd-journald.service"]
     names += [service.relied_on for service in services.resources()]
     properties = "Id,LoadState,ActiveState,Restart,StartLimitIntervalUSec,NRestarts,StateChangeTimestampMonotonic"
@@ -106,7 +106,7 @@ def test_what_the_host_relies_on_is_started_again_when_it_ends(units, roles, set
         assert fnmatch.filter(units, pattern), pattern
     for name, unit in units.items():
         assert unit["Restart"] in ("always", "on-failure"), name
-        # It is never given up.
+        # systemd never gives up restarting it.
         assert unit["StartLimitIntervalUSec"] == "0", name
 
 
@@ -124,16 +124,16 @@ def test_only_what_is_declared_listens_to_the_network(host, roles, settings):
     listening = {line.split()[3].rpartition(":") for line in lines}
     public = {int(port) for address, _, port in listening if not address.startswith(("127.", "[::1]"))}
     declared = {80, 443} if {"app", "proxy"} & set(roles) else set()
-    # Where there are proxies on other hosts.
+    # If other hosts are proxies.
     if settings["nginx"]["listen"]:
         declared |= {settings["app"][app]["port"] for app in settings["nginx"]["fronts"]}
-    # Where there are apps on other hosts.
+    # If other hosts run apps.
     for service in services.on(roles):
         if settings[service.kind]["listen"]:
             declared |= set(service.openings(settings[service.kind]).values())
-    # What a Salt master publishes, and what it is asked.
+    # A Salt master's two ports: for its jobs, and for requests.
     declared |= {4505, 4506} if "master" in roles else set()
-    # 22 is the operator's way in, where there is one.
+    # 22 is for the operator's ssh, if sshd runs.
     assert public - {22} == declared
 
 
@@ -145,5 +145,5 @@ def test_nobody_but_root_reads_the_tree(python, apps):
 
 def test_nothing_is_open_to_be_written_by_everybody(host):
     find = "find / -xdev '(' -path /proc -o -path /sys -o -path /srv/saltern ')' -prune -o -perm -0002 -not -type l"
-    # What is sticky, as /tmp is, each user has his own files in.
+    # In a sticky directory such as /tmp, users cannot touch each other's files.
     assert host.check_output(f"{find} -not '(' -type d -perm -1000 ')' -print") == ""

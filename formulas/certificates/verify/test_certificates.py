@@ -1,4 +1,4 @@
-"""Certificates: apps believe what they attach, and what listens has one that is its own."""
+"""Certificates: apps trust the services that they attach, and each service has a certificate of its own."""
 
 import time
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from saltern.attachments import parts
 
 AUTHORITIES = "/etc/ssl/saltern/ca.pem"
 
-# What a client that verifies authority and address sees.
+# Connects as a client that verifies the authority and the address.
 TLS = """
 import json, socket, ssl, sys
 host, port, greeting, answer = sys.argv[1], int(sys.argv[2]), *map(bytes.fromhex, sys.argv[3:])
@@ -34,7 +34,7 @@ def some_role(roles):
 
 
 def listening(settings, roles):
-    """Yield what listens with a certificate: the service and its port."""
+    """Yield each service that listens with a certificate, and its port."""
     for service in certified(roles):
         for port in service.listeners(settings[service.kind]).values():
             yield service, port
@@ -46,7 +46,7 @@ def certified(roles):
 
 
 def seen(python, service, address, port, **options):
-    """Return the life of the certificate that a service shows, or why it is not believed."""
+    """Return the validity of a service's certificate, or why a client does not accept it."""
     return python(TLS, address, port, *(part.hex() for part in service.greeting), **options)
 
 

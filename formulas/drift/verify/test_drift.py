@@ -1,4 +1,4 @@
-"""Drift: the host is asked as often as is declared, and has none."""
+"""Drift: the host looks for drift as often as declared, and has found none."""
 
 import datetime
 import json
@@ -10,7 +10,7 @@ STATUS = "/var/lib/saltern/drift.json"
 
 @pytest.fixture(scope="module")
 def interval(settings):
-    """How often the host is to be asked."""
+    """The declared interval."""
     return datetime.timedelta(minutes=settings["drift"]["interval"])
 
 
@@ -35,7 +35,7 @@ def test_the_last_dry_run_found_none_and_is_not_long_ago(host, interval):
     found = json.loads(status.content_string)
     assert (found["result"], found["would_change"], found["failed"]) == ("none", [], [])
     age = int(host.check_output("date +%s")) - datetime.datetime.fromisoformat(found["time"]).timestamp()
-    # Allows for the timer's random delay, and for a dry run that waited for a converge.
+    # Time for the timer's random delay, and for a dry run that waited for a converge.
     assert age < (1.5 * interval + datetime.timedelta(hours=1)).total_seconds()
 
 

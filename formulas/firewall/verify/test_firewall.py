@@ -1,4 +1,4 @@
-"""The firewall: what is not declared is dropped, now and at every boot."""
+"""The firewall: everything that is not declared is dropped, now and at every boot."""
 
 import asyncio
 import ipaddress
@@ -8,13 +8,13 @@ import socket
 
 import pytest
 
-# The ports that an attacker tries first, beside those of the apps and their services.
+# The ports that an attacker tries first, besides those of the apps and their services.
 TRIED = (21, 23, 25, 111, 3306, 5432, 6379, 9001, 9100, 11211, 27017)
 
 
 @pytest.fixture(scope="module")
 def chains(host):
-    """The chains of the table, by name, as nft has them."""
+    """The table's chains in nft, by name."""
     listed = json.loads(host.check_output("nft --json list table inet saltern"))["nftables"]
     return {one["chain"]["name"]: one["chain"] for one in listed if "chain" in one}
 
@@ -39,7 +39,7 @@ def test_what_is_open_is_what_is_declared(host, openings):
             left = part.get("match", {}).get("left", {}).get("payload", {})
             if left.get("field") == "dport":
                 found.add((left["protocol"], part["match"]["right"], rule.get("comment")))
-    # DHCPv6 answers at this port.
+    # Answers of DHCPv6 come to this port.
     assert found == {("udp", 546, None)} | {(one["protocol"], one["port"], one["name"]) for one in openings}
 
 
@@ -97,7 +97,7 @@ def test_ports_that_are_not_open_to_this_machine_answer_nothing(address, setting
     if ipaddress.ip_address(socket.gethostbyname(address)).is_loopback:
         pytest.skip("the host verifies itself, and loopback is open: verify it from another machine")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        # Sends nothing: it tells the address from which this machine reaches the host.
+        # Sends nothing: it only finds the address from which this machine reaches the host.
         probe.connect((address, 9))
         own = ipaddress.ip_address(probe.getsockname()[0])
     mine = {

@@ -1,4 +1,4 @@
-"""Salt: a host that converges by itself, one of a master, and the master."""
+"""Salt: a masterless host, a minion, and a master."""
 
 import pytest
 import yaml

@@ -106,14 +106,14 @@ def test_plaintext_and_another_authority_are_refused(attached, memcached):
 
 def test_an_app_does_not_administer_its_instance(attached, memcached):
     for _, variable, pid in attached:
-        # It neither ends it, nor reads what others have stored.
+        # The app can neither end it, nor read what others have stored.
         for line in ("shutdown", "lru_crawler metadump all", "watch mutations"):
             assert memcached(pid, variable, line)[1].startswith(("ERROR", "CLIENT_ERROR")), line
 
 
 def test_the_network_is_refused(attached, host, memcached, settings):
     own = host.check_output("hostname -I").split()[0]
-    # Where other hosts have apps it listens there.
+    # If other hosts run apps, it also listens on the host's address.
     answer = ["STORED", "END"] if settings["memcached"]["listen"] else ["ConnectionRefusedError"]
     for _, variable, pid in attached:
         assert memcached(pid, variable, "get other", host=own) == answer

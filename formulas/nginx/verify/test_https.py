@@ -1,4 +1,4 @@
-"""HTTPS: each domain has the certificate that is declared, and nothing old is spoken."""
+"""HTTPS: each domain has its declared certificate, and no old TLS version is offered."""
 
 import datetime
 import socket
@@ -27,7 +27,7 @@ def domains(settings):
 
 @pytest.fixture(scope="module")
 def source(settings):
-    """A function that returns whose certificate an app is to have."""
+    """A function that returns the declared source of an app's certificate."""
     return lambda app: (
         "pillar" if settings["app"][app]["site"].get("certificate") else settings["nginx"]["tls"]["source"]
     )
@@ -35,13 +35,13 @@ def source(settings):
 
 @pytest.fixture(scope="module")
 def handshake(address, ports):
-    """A function that connects by TLS and returns the certificate, the protocol and the one that is spoken over it."""
+    """A function that connects by TLS; it returns the certificate, the TLS version and the protocol chosen by ALPN."""
 
     def connect(domain, **limits):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2", "http/1.1"])
-        # This side accepts every cipher, so that the host is the one that refuses.
+        # The client accepts every cipher, so that only the host refuses.
         context.set_ciphers("ALL:@SECLEVEL=0")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -85,7 +85,7 @@ def test_every_certificate_is_from_where_is_declared(host, handshake, settings, 
             command = f"sed -n '/^-----BEGIN CERTIFICATE/,$p' {OWN}"
             certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(host.check_output(command).encode()))
             continue
-        # A placeholder is neither of the two.
+        # A placeholder fits neither.
         text = settings["app"][app]["site"].get("certificate") or host.check_output(
             f"cat /etc/letsencrypt/live/saltern-{app}/fullchain.pem"
         )

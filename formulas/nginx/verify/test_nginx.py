@@ -38,7 +38,7 @@ def test_every_answer_has_a_request_id_of_its_own(outside, sites):
 
 @pytest.fixture(scope="module")
 def proxy(outside, roles):
-    """A function that asks the host's proxy, from this machine; the firewall lets nobody ask that of another host."""
+    """The function ``outside``, on a host that is a proxy: the firewall of any other host lets nobody ask."""
     if "proxy" not in roles:
         pytest.skip("the host does not have the role proxy")
     return outside
@@ -84,7 +84,7 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def peers(settings, sites):
-    """The app hosts of each site that is balanced, by app. None on a host that is no proxy, or needs no other."""
+    """The app hosts of each balanced site, by app. Empty on a host that is no proxy or has no other app host."""
     return settings["nginx"]["peers"]
 
 

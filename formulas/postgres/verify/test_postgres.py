@@ -11,7 +11,7 @@ from verify.attached import PARTS
 
 SETTINGS = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem")
 
-# Connects as a process would, or with changes. No password is in a title.
+# Connects as a process would, or with changes. No password is on a command line.
 CONNECT = (
     PARTS
     + """
@@ -25,7 +25,7 @@ print(json.dumps({"out": done.stdout.strip(), "error": done.stderr.strip()}))
 """
 )
 
-# Ends with the number of the error, or 0.
+# Exits with the error's number, or 0.
 CONNECT_LOCALLY = """
 import socket, sys
 sys.exit(socket.socket(socket.AF_UNIX).connect_ex("/run/postgresql/.s.PGSQL.5432"))
@@ -40,7 +40,7 @@ def database_role(roles):
 
 @pytest.fixture(scope="module")
 def sql(host):
-    """A function that asks PostgreSQL as its operator, in a transaction that may not write."""
+    """A function that asks PostgreSQL as its operator, in a read-only transaction."""
 
     def ask(query):
         options = "-c default_transaction_read_only=on"
@@ -57,7 +57,7 @@ def attached(apps, processes):
 
 @pytest.fixture(scope="module")
 def lent(apps, processes):
-    """Each attached database of another app, as ``attached``, and the access."""
+    """Each borrowed database, as ``attached``, and the access."""
     return [(*one, target["access"]) for *one, target in every(apps, processes) if "access" in target]
 
 
@@ -75,7 +75,7 @@ def every(apps, processes):
 
 
 def groups(settings):
-    """Return the groups of those to whom databases are lent: apps by database and group."""
+    """Return the borrowers' groups: apps by database and group."""
     found = {}
     for name, database in settings["postgres"]["databases"].items():
         for app, access in database.get("borrowers", {}).items():
@@ -104,8 +104,8 @@ def test_each_database_is_owned_by_its_app_and_closed_to_all_others(sql, setting
             f"WHERE has_database_privilege(rolname, '{name}', 'CONNECT') "
             "AND NOT rolsuper AND rolname !~ '^pg_'"
         )
-        # A login acts as its app's role, and is nobody else; but for those to whom the database is lent.
-        # Who has another one of its app's whole acts as that role too: the access list keeps them out here.
+        # A login acts as its app's role and no other, unless its app borrows the database. A borrower with access
+        # ``whole`` to another database of the owner acts as that role too; pg_hba.conf keeps it out here.
         its = {other for other, one in settings["postgres"]["databases"].items() if one["owner"] == database["owner"]}
         lent = [
             (group, apps)
@@ -128,7 +128,7 @@ def test_no_app_can_take_the_connections_of_the_others(sql, settings):
 def test_connections_that_have_not_logged_in_leave_places_for_the_others(host, sql, settings):
     assert sql("SHOW max_connections") == str(settings["postgres"]["places"])
     assert sql("SHOW authentication_timeout") == "10s"
-    # The operator's own way in is nobody else's.
+    # Only the operator may use the operator's own way in.
     assert host.run("runuser -u nobody -- python3 -c %s", CONNECT_LOCALLY).rc == errno.EACCES
 
 
@@ -145,7 +145,7 @@ def test_each_app_acts_as_its_owner_by_a_login_and_may_nothing_else(sql, setting
             f"WHERE rolname ~ '^{owner}_[0-9a-f]{{6}}$' AND NOT EXISTS (SELECT FROM pg_auth_members "
             "WHERE member = pg_authid.oid AND pg_get_userbyid(roleid) ~ ':')"
         )
-        # Each database has a login. Databases with one password have one, with the connections of both.
+        # Each database has a login. Databases with the same password share one, with the connections of both.
         expected = {f"f|t|SCRAM-SHA-256$|{count}|{{role={owner}}}" for count in (*counts, sum(counts))}
         assert logins
         assert set(logins.splitlines()) <= expected
@@ -181,7 +181,7 @@ def test_a_borrower_reads_what_it_is_lent_or_acts_as_its_owner(lent, settings, p
         answer = python(CONNECT, pid, variable, "{}")
         who = rf"{app}_[0-9a-f]{{6}}" if access == "read" else owner
         assert re.fullmatch(rf"{who}@{name}", answer["out"]), answer["error"]
-        # No other database of the owner's lets it in.
+        # The owner's other databases refuse it.
         for other, database in settings["postgres"]["databases"].items():
             if other != name and database["owner"] == owner:
                 answer = python(CONNECT, pid, variable, f'{{"PGDATABASE": "{other}"}}')
@@ -224,7 +224,7 @@ def test_the_other_apps_are_refused(attached, python):
 
 def test_the_network_is_refused(attached, host, python, settings):
     own = host.check_output("hostname -I").split()[0]
-    # Where other hosts have apps it listens there, and lets in them alone.
+    # If other hosts run apps, it listens on the host's address and lets only those hosts in.
     refusal = "no pg_hba.conf entry" if settings["postgres"]["listen"] else "Connection refused"
     for _, _, variable, pid in attached:
         assert refusal in python(CONNECT, pid, variable, f'{{"PGHOST": "{own}"}}')["error"]

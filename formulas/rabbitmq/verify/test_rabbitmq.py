@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-# Logs in to RabbitMQ with the URL, or the parts of one, that a process has in its environment, or with changes. It
-# prints what it is answered: "open", the broker's own words, or what ended the connection;
-# https://www.rabbitmq.com/resources/specs.
+# Logs in to RabbitMQ with the URL or the parts in a process's environment, or with changes. Prints the answer: "open",
+# the broker's message, or the error that ended the connection; see https://www.rabbitmq.com/resources/specs.
 CONNECT = r"""
 import json, socket, ssl, struct, sys, urllib.parse
 pid, variable, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -86,13 +85,13 @@ def attached(apps, roles, processes):
 
 @pytest.fixture(scope="module")
 def connect(python):
-    """A function that logs in with the URL of a process, or with changes, and returns what comes of it."""
+    """A function that logs in with the URL of a process, or with changes, and returns the outcome."""
     return lambda pid, variable, **changes: python(CONNECT, pid, variable, json.dumps(changes))
 
 
 @pytest.fixture(scope="module")
 def definitions(host):
-    """A function that returns what the broker has: its users, vhosts, permissions and limits."""
+    """A function that returns the broker's users, vhosts, permissions and limits."""
 
     def of():
         said = host.check_output("rabbitmqctl -q export_definitions - --format json")

@@ -42,7 +42,7 @@ def attached(every):
 
 @pytest.fixture(scope="module")
 def reading(every):
-    """Each instance of another app that an app reads, as ``attached``."""
+    """Each instance that an app borrows to read, as ``attached``."""
     return [one for *one, target in every if target.get("access") == "read"]
 
 
@@ -109,7 +109,7 @@ def test_no_password_and_a_wrong_one_are_refused(attached, redis):
     for _, _, variable, pid in attached:
         assert redis(pid, variable, ["PING"], password="")[0].startswith("-NOAUTH")
         assert redis(pid, variable, ["PING"], password="wrong")[0].startswith("-WRONGPASS")
-        # Nor is there anybody else.
+        # There is no other user.
         for user in ("default", "operator"):
             assert redis(pid, variable, ["PING"], user=user)[0].startswith("-WRONGPASS")
 
@@ -127,7 +127,7 @@ def test_an_app_does_not_administer_its_instance(attached, redis):
             ["CONFIG", "SET", "maxmemory", "1gb"],
             ["ACL", "LIST"],
             ["SHUTDOWN", "NOSAVE"],
-            # Nor lifts the limits of clients for one of its own.
+            # Nor can it lift the limits of its own clients.
             ["CLIENT", "NO-EVICT", "ON"],
         ):
             assert redis(pid, variable, command)[1].startswith("-NOPERM"), command
@@ -135,7 +135,7 @@ def test_an_app_does_not_administer_its_instance(attached, redis):
 
 def test_the_network_is_refused(attached, host, redis, settings):
     own = host.check_output("hostname -I").split()[0]
-    # Where other hosts have apps it listens there.
+    # If other hosts run apps, it also listens on the host's address.
     answer = ["+OK", "+PONG"] if settings["redis"]["listen"] else ["ConnectionRefusedError"]
     for _, _, variable, pid in attached:
         assert redis(pid, variable, ["PING"], host=own) == answer
@@ -171,7 +171,7 @@ def test_only_redis_and_root_read_the_passwords(host, settings, roles):
 
 def test_a_fork_is_not_refused_for_its_memory(host, roles):
     if "cache" in roles:
-        # A container has the kernel's settings of its machine, which are not its own to change.
+        # A container has its machine's kernel settings and cannot change them.
         in_container = host.run("systemd-detect-virt --container --quiet").rc == 0
         assert host.file("/etc/sysctl.d/60-saltern-redis.conf").exists is not in_container
         assert in_container or host.sysctl("vm.overcommit_memory") == 1

@@ -1,4 +1,4 @@
-"""supervisor: runs the processes, for root alone."""
+"""supervisor runs the processes, and only root can command it."""
 
 import datetime
 import json
@@ -70,7 +70,7 @@ def test_no_process_ends_again_and_again(host):
 
 
 def made(host, name):
-    """Return when the release of a process was made, in seconds since 1970."""
+    """Return when a process's release was made, in seconds since 1970."""
     app, number, _ = name.split(".", 2)
     release = json.loads(host.file(f"/srv/apps/{app}/releases/{number.removeprefix('v')}/release.json").content_string)
     return datetime.datetime.fromisoformat(release["created"]).timestamp()
