@@ -294,6 +294,9 @@ def _keep(account, command, slave, line, is_first):
         _become(account, command)
     with contextlib.suppress(PermissionError):
         os.setpgid(group, group)
+    if is_first:
+        # Keys come from here on. A Ctrl-Z that came before there is a foreground group would be lost.
+        os.tcsetpgrp(slave, group)
     _leave_pipes()
     line.send(STARTED + struct.pack("=i", group))
     while True:
