@@ -77,7 +77,7 @@ def test_a_host_is_there_and_has_an_address_of_its_own(hosts, expected):
             ],
         ),
         (["alone"], ["hosts.alone.drain: is set on every app host of staging; expected one that serves"]),
-        (["proxy1"], ["hosts.proxy1.drain: has not the role app; expected it on an app host alone"]),
+        (["proxy1"], ["hosts.proxy1.drain: does not have the role app; expected it on an app host alone"]),
     ],
 )
 def test_an_environment_is_left_an_app_host_that_is_not_drained(drained, expected):

@@ -164,7 +164,7 @@ def _drained(hosts: Mapping[str, Row]) -> list[str]:
             continue
         serving = [peer for peer in peers(hosts, name, "app") if not hosts[peer].get("drain")]
         if "app" not in row["roles"]:
-            messages.append(f"hosts.{name}.drain: has not the role app; expected it on an app host alone")
+            messages.append(f"hosts.{name}.drain: does not have the role app; expected it on an app host alone")
         elif not serving:
             environment = row["environment"]
             messages.append(f"hosts.{name}.drain: is set on every app host of {environment}; expected one that serves")

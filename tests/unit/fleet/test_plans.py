@@ -192,7 +192,7 @@ def test_a_host_that_cannot_be_asked_stops_it(made):
     [
         ({"all": "no"}, "all: expected True or False"),
         ({"batch": "2"}, "batch: expected how many app hosts at once, a number of 1 or more"),
-        ({"force": True}, "force: is nothing that is asked here; expected one of environment, batch, all"),
+        ({"force": True}, "force: is no option here; expected one of environment, batch, all"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(master, asked, message):

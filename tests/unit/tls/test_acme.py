@@ -45,7 +45,8 @@ class Host:
         monkeypatch.setattr(acme, "REFUSED", str(tmp_path / "REFUSED"))
         self.directory = tmp_path / "CONFIG"
         self.settings = {"server": SERVER, "email": "", "agree_terms": True}
-        pillar = {"nginx": {"tls": {"acme": self.settings}}, "app": {"shop": {"domains": DOMAINS}}}
+        self.tls, self.site = {"source": "acme", "acme": self.settings}, {}
+        pillar = {"nginx": {"tls": self.tls}, "app": {"shop": {"domains": DOMAINS, "site": self.site}}}
         self.host = hosts.Host.of({"cmd.run_all": self.run}, pillar, {})
         snippets = {"tls/shop.conf": "snippet", "tls/faq.conf": "other"}
         monkeypatch.setattr(certificate, "is_pair", bool)
@@ -157,3 +158,18 @@ def test_only_our_own_lineages_are_gone(host):
 def test_an_app_that_is_not_declared_is_told_by_its_name(host):
     with pytest.raises(CommandExecutionError, match=r"^tickets: no app of this host .*; expected one of shop$"):
         acme.due(host.host, "tickets")
+
+
+@pytest.mark.parametrize("of", ["the pillar", "the host's own authority"])
+def test_none_is_asked_for_where_an_app_has_its_certificate_from_elsewhere(host, of):
+    if of == "the pillar":
+        host.site["certificate"] = "given"
+    else:
+        host.tls["source"] = "authority"
+    with pytest.raises(CommandExecutionError) as error:
+        acme.issue(host.host, "shop")
+    assert str(error.value) == (
+        f"shop: has its certificate from {of}, not by ACME; expected nginx.tls.source: acme, and no "
+        "app.shop.site.certificate"
+    )
+    assert host.commands == []

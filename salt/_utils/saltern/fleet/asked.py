@@ -52,9 +52,7 @@ def misasked(
     if not found and asked["environment"] not in environments:
         found.append(f"environment: no host is in {asked['environment']}; expected one of {', '.join(environments)}")
     known = ", ".join([*words, *options])
-    found += [
-        f"{word}: is nothing that is asked here; expected one of {known}" for word in asked.keys() - {*words, *options}
-    ]
+    found += [f"{word}: is no option here; expected one of {known}" for word in asked.keys() - {*words, *options}]
     if type(asked.get("batch", 1)) is not int or asked.get("batch", 1) < 1:
         found.append("batch: expected how many app hosts at once, a number of 1 or more")
     switches = [word for word, kind in options.items() if kind is bool and type(asked.get(word, False)) is not bool]

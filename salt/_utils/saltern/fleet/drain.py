@@ -41,7 +41,7 @@ def begin(host: Host) -> str:
     :raises CommandExecutionError: when it is no app host.
     """
     if "app" not in host.roles:
-        raise CommandExecutionError(f"{host.id}: has not the role app; expected an app host")
+        raise CommandExecutionError(f"{host.id}: does not have the role app; expected an app host")
     if is_drained():
         return "takes no requests already"
     files.write(MARK, json.dumps(_serving(host)))

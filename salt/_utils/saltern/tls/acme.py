@@ -26,6 +26,9 @@ PAUSE = datetime.timedelta(minutes=15)
 # Seconds for one run of certbot.
 TIMEOUT = 300
 
+# Where an app's certificate comes from, in words.
+SOURCES = {"pillar": "the pillar", "authority": "the host's own authority"}
+
 
 def due(host: Host, app: str) -> str:
     """Say why an app needs a new certificate.
@@ -68,6 +71,11 @@ def issue(host: Host, app: str) -> None:
     :param app: the app's name.
     :raises CommandExecutionError: when there is none, with the reason in one line. nginx serves what it has.
     """
+    if (source := site.source(host.pillar, app)) != "acme":
+        expected = f"nginx.tls.source: acme, and no app.{app}.site.certificate"
+        raise CommandExecutionError(
+            f"{app}: has its certificate from {SOURCES[source]}, not by ACME; expected {expected}"
+        )
     if said := refused(host, app):
         raise CommandExecutionError(said)
     done = host.ask(
