@@ -12,7 +12,7 @@ import time
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import services
+from saltern import kept, services
 from saltern.attachments import config
 from saltern.host import Host
 from saltern.releases import process as processes
@@ -235,9 +235,9 @@ def _let_go(user):
     paths = _files(user.pw_uid, user.pw_gid)
     if paths == []:
         _delete(user)
-        __salt__["kept.forget"]("app", app)
+        kept.forget("app", app)
         return
-    __salt__["kept.note"]("app", app, app, uid=user.pw_uid, paths=paths)
+    kept.note("app", app, app, uid=user.pw_uid, paths=paths)
     # Another home is the mark of a user that is no app's any more.
     done = __salt__["cmd.run_all"](["usermod", "--lock", "--home", NOWHERE, app], python_shell=False)
     if done["retcode"]:
@@ -287,8 +287,7 @@ def orphans():
     """
     host, found = Host.of(__salt__, __pillar__, __opts__), {}
     for service in services.resources():
-        kept = service.kept(host)
-        found |= {f"{service.kind}:{name}": what for name, what in kept.items()}
+        found |= {f"{service.kind}:{name}": what for name, what in service.kept(host).items()}
     found |= _homes()
     if not found:
         return {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
@@ -300,7 +299,7 @@ def orphans():
 def _homes():
     """List the files of apps that are gone, and the users that are kept as long as these are there."""
     found = {}
-    for app, noted in __salt__["kept.list"]("app").items():
+    for app, noted in kept.listed("app").items():
         user = _kept_user(app, noted)
         if user is None:
             continue
@@ -347,7 +346,7 @@ def erase(app):
 
         salt-call app.erase shop
     """
-    user = _kept_user(app, __salt__["kept.of"]("app", app))
+    user = _kept_user(app, kept.of("app", app))
     if user is None:
         raise CommandExecutionError(
             f"{terminal.escaped(app)}: no files are kept of an app of this name that is gone; "
@@ -371,7 +370,7 @@ def erase(app):
     with contextlib.suppress(OSError):
         os.rmdir(f"{ROOT}/{app}")
     _delete(user)
-    __salt__["kept.forget"]("app", app)
+    kept.forget("app", app)
     stays = f"; what others have there stays, for root alone: {', '.join(left[:LISTED])}" if left else ""
     return terminal.escaped(f"{app}: its files and its user are removed{stays}")
 

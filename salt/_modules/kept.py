@@ -1,32 +1,15 @@
-"""Notes about data that is kept after its app or instance was removed: whose data it is, and since when.
+"""Notes about data that is kept after its app or instance was removed; see ``saltern.kept``."""
 
-The notes lie in a directory that only root writes. In a service's own directory, a link could mislead root.
-"""
+from saltern import kept
 
-import contextlib
-import datetime
-import glob
-import json
-import os
-import stat
-
-from saltern import services
-from saltern.system import files
-
-__load__ = ["forget", "list_", "note", "of"]
+__load__ = ["list_", "of"]
 __func_alias__ = {"list_": "list"}
-
-ROOT = "/var/lib/saltern/kept"
-# The most bytes of a note. A note names the files that an app left, which may be many.
-MAX_NOTE = 64 << 20
-# The directories of notes in earlier versions, by kind.
-BEFORE = {kind: service.notes_before for kind, service in services.formulas().items() if service.notes_before}
 
 
 def of(kind, name):
     """Return the note about data that is kept.
 
-    :param kind: whose data it is, such as ``redis``.
+    :param kind: whose data it is: a service such as ``redis``, or ``app``.
     :param name: the instance or the app.
     :return: a mapping of ``app``, ``since`` and further facts: empty where nothing is kept.
 
@@ -36,43 +19,7 @@ def of(kind, name):
 
         salt-call kept.of redis tickets
     """
-    for path in _paths(kind, name):
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            found = json.loads(_read(path))
-            if isinstance(found, dict) and isinstance(found.get("app"), str):
-                return {"since": None} | found
-    return {}
-
-
-def note(kind, name, app, **more):
-    """Note that data is kept from now on.
-
-    :param kind: see ``of``.
-    :param name: see ``of``.
-    :param app: the app whose data it is.
-    :param more: what else is to be known of it.
-
-    CLI Example: none, it serves states.
-    """
-    path = _paths(kind, name)[0]
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    os.chmod(ROOT, 0o700)
-    since = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    files.write(path, json.dumps({"app": app, "since": since} | more))
-
-
-def forget(kind, name):
-    """Remove a note: the data is in use again, or gone.
-
-    :param kind: see ``of``.
-    :param name: see ``of``.
-
-    CLI Example: none, it serves states.
-    """
-    for path in _paths(kind, name):
-        # In an earlier directory of notes, a service may have put anything.
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-            os.unlink(path)
+    return kept.of(kind, name)
 
 
 def list_(kind):
@@ -87,30 +34,4 @@ def list_(kind):
 
         salt-call kept.list redis
     """
-    found = {}
-    for path in sorted(each for pattern in _paths(kind, "*") for each in glob.glob(pattern)):
-        name = os.path.basename(path).removesuffix(".kept")
-        noted = of(kind, name)
-        if noted:
-            found.setdefault(name, noted | {"notes": []})["notes"].append(path)
-    return found
-
-
-def _paths(kind, name):
-    return [f"{ROOT}/{kind}/{name}.kept", *([f"{BEFORE[kind]}/{name}.kept"] if kind in BEFORE else [])]
-
-
-def _read(path):
-    """Return the text of a note that root wrote. In an earlier directory, other users may have replaced the note."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        raise FileNotFoundError(path) from None
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_uid != os.geteuid():
-            raise FileNotFoundError(path)
-        with open(fd, "rb", closefd=False) as stream:
-            return stream.read(MAX_NOTE).decode()
-    finally:
-        os.close(fd)
+    return kept.listed(kind)

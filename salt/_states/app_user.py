@@ -2,6 +2,8 @@
 
 import pwd
 
+from saltern import kept
+
 
 def free(name, home):
     """Refuse an app whose user name is another account's.
@@ -18,7 +20,7 @@ def free(name, home):
         return ret
     found = user.pw_dir
     # The user was kept when the app was removed, because files of it are left.
-    is_kept = user.pw_uid == __salt__["kept.of"]("app", name).get("uid")
+    is_kept = user.pw_uid == kept.of("app", name).get("uid")
     if found != home and not is_kept:
         ret["result"] = False
         ret["comment"] = (

@@ -4,6 +4,8 @@ import pwd
 
 import pytest
 
+from saltern import kept
+
 HOME = "/srv/apps/shop"
 
 
@@ -19,8 +21,8 @@ HOME = "/srv/apps/shop"
     ],
     ids=["nobody", "the app", "a person", "kept for the app", "another one since", "a system user"],
 )
-def test_a_name_is_free_for(user, note, expected, app_user, dunders, monkeypatch):
-    dunders(app_user, salt={"kept.of": lambda kind, name: note if (kind, name) == ("app", "shop") else {}})
+def test_a_name_is_free_for(user, note, expected, app_user, monkeypatch):
+    monkeypatch.setattr(kept, "of", lambda kind, name: note if (kind, name) == ("app", "shop") else {})
     users = {"shop": pwd.struct_passwd(("shop", "x", user[0], user[0], "", user[1], "/bin/sh"))} if user else {}
     monkeypatch.setattr(app_user.pwd, "getpwnam", users.__getitem__)
     assert app_user.free("shop", HOME)["result"] is expected

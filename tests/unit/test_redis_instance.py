@@ -9,17 +9,20 @@ import os
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern import kept, services
+from saltern.host import Host, Lent
+from saltern.services import redis_closing, redis_connection, redis_users
 from saltern.system import systemd
 
 CONFIG = "# The instance {0}, which belongs to the app {0}-app. Managed by Saltern (formula redis).\n{1}\n"
 
 
 @pytest.fixture
-def directory(tmp_path, kept, monkeypatch):
+def directory(tmp_path, monkeypatch):
     """A directory with the configuration of two of our instances, of Debian's own and of somebody else's."""
     (tmp_path / "data/redis").mkdir(parents=True)
     monkeypatch.setattr(kept, "ROOT", str(tmp_path / "data"))
-    monkeypatch.setattr(kept, "BEFORE", {})
+    monkeypatch.setattr(kept, "before", dict)
     # One was written before Redis had TLS here.
     for name, port in (("jobs", "port 0\ntls-port 8199"), ("shop", "port 8299")):
         (tmp_path / f"redis-{name}.conf").write_text(CONFIG.format(name, port))
@@ -29,7 +32,7 @@ def directory(tmp_path, kept, monkeypatch):
 
 
 @pytest.fixture
-def run(redis_instance, redis_data, kept, dunders, directory):
+def run(redis_instance, dunders, directory, monkeypatch):
     """A function that runs a state; it returns the answer, the questions to systemd, and the files."""
 
     def run(function, *arguments, test=False, stops=True, users=(), remote=()):
@@ -38,17 +41,16 @@ def run(redis_instance, redis_data, kept, dunders, directory):
             f"service.{word}": lambda unit, word=word: asked.append((word, unit)) or stops
             for word in ("stop", "disable")
         }
-        functions |= {f"kept.{name}": getattr(kept, name) for name in ("of", "note", "forget")}
-        functions["attachment.users"] = lambda kind, port, staying: list(users)
-        functions["redis_connection.remote"] = {8199: list(remote), 8299: []}.get
-        dunders(redis_data, salt=functions)
-        functions |= {f"redis_data.{word}": getattr(redis_data, word) for word in redis_data.__load__}
+        connected = {8199: list(remote), 8299: []}
+        monkeypatch.setattr(redis_closing, "users", lambda host, service, port, staying: list(users))
+        monkeypatch.setattr(redis_connection, "remote", lambda host, port: connected.get(port))
         instances = {"queue": {"owner": "jobs-app", "port": 8199}, "shop": {"owner": "shop-app", "port": 8299}}
         instances |= {"cache": {"owner": "faq", "port": 8199}}
         pillar = {"redis": {"instances": {name: one | {"owner": None} for name, one in instances.items()}}}
         if function == "replaced":
             pillar["redis"]["instances"] = instances
-        dunders(redis_instance, salt=functions, opts={"test": test}, pillar=pillar, running={})
+        pillar["hosts"] = {"one": {"address": "10.0.0.1"}}
+        dunders(redis_instance, salt=functions, opts={"test": test, "id": "one"}, pillar=pillar, running={})
         state = getattr(redis_instance, function)(*arguments)
         return state, asked, sorted(path.name for path in directory.glob("*.conf"))
 
@@ -155,44 +157,43 @@ def digest(password):
 
 
 @pytest.fixture
-def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monkeypatch):
+def redis(redis_instance, dunders, tmp_path, monkeypatch):
     """A function that sets the password of shop's instance and runs a state; and the instance's file of users."""
-    monkeypatch.setattr(redis_instance, "USERS", str(tmp_path / "users"))
-    monkeypatch.setattr(redis_instance.grp, "getgrnam", lambda name: grp.getgrgid(os.getgid()))
-    monkeypatch.setattr(redis_instance.os, "fchown", lambda *arguments: None)
+    monkeypatch.setattr(redis_users, "USERS", str(tmp_path / "users"))
+    monkeypatch.setattr(redis_users.grp, "getgrnam", lambda name: grp.getgrgid(os.getgid()))
+    monkeypatch.setattr(redis_users.os, "fchown", lambda *arguments: None)
     admits, asked = {}, []
 
     def run(function, password="new", test=False, holders=None, connected=None, listen=(), overlap=168, **more):
-        def admit(name, port, rules, gone=()):
+        def admit(host, name, port, rules, gone=()):
             admits.update({user: [words[1][1:]] for user, *words in rules})
             asked.append(("admit", sorted(user for user, *_ in rules), sorted(gone)))
             for user in gone:
                 # For an unknown user, Redis answers that it deleted none.
                 admits.pop(user, None)
 
-        def admitted(name, port):
+        def admitted(host, name, port):
             if more.get("wrong"):
                 raise CommandExecutionError("jobs: Redis answers AUTH with: -WRONGPASS invalid")
             return dict(admits)
 
-        salt = {
-            "attachment.login": lambda kind, name: f"shop_{digest(password)[:6]}",
-            "attachment.digest": lambda name, user=None: digest(user or password),
-            "attachment.lent": lambda name: list(more.get("lent", ())),
-            "attachment.holders": lambda kind, leaving, staying: (
-                (holders or {}) if leaving or not test else more["stay"]
-            ),
-            "redis_connection.admitted_by": redis_connection.admitted_by,
-            "redis_connection.admitted": admitted,
-            "redis_connection.admit": admit,
-            "redis_connection.connected": lambda name, port: connected or {},
-            "redis_data.told": redis_data.told,
-        }
+        held = holders or {}
+        monkeypatch.setattr(Host, "own_password", lambda self, kind, name: kind)
+        monkeypatch.setattr(Host, "lent", lambda self, service, name: list(more.get("lent", ())))
+        monkeypatch.setattr(
+            redis_closing,
+            "holders",
+            lambda host, service, leaving, staying: held if leaving or not test else more["stay"],
+        )
+        monkeypatch.setattr(redis_connection, "admitted", admitted)
+        monkeypatch.setattr(redis_connection, "admit", admit)
+        monkeypatch.setattr(redis_connection, "connected", lambda host, name, port: connected or {})
         monkeypatch.setattr(systemd, "started", lambda unit, among: 1)
         monkeypatch.setattr(systemd, "restart", lambda unit: asked.append(("restart", unit)))
-        own = {"listen": list(listen), "overlap": overlap, "instances": {"jobs": {"owner": "shop", "port": 8199}}}
+        instances = {"jobs": {"owner": "shop", "port": 8199, "password": password}}
+        own = {"listen": list(listen), "overlap": overlap, "instances": instances}
         pillar = {"redis": own, "hosts": {"one": {"address": "10.0.0.1"}}}
-        dunders(redis_instance, salt=salt, pillar=pillar, opts={"test": test, "id": "one"})
+        dunders(redis_instance, salt={}, pillar=pillar, opts={"test": test, "id": "one"})
         dunders(redis_instance, running=more.get("running", {}), context={}, instance_id="", lowstate=[])
         del asked[:]
         if function == "users":
@@ -209,7 +210,7 @@ def redis(redis_instance, redis_data, redis_connection, dunders, tmp_path, monke
     return run
 
 
-OLD, NEW = (f"shop_{digest(password)[:6]}" for password in ("old", "new"))
+OLD, NEW = (services.formulas()["redis"].login("shop", password) for password in ("old", "new"))
 CLOSES = {OLD: {"old": "replaced", "new": "closed to logins"}}
 
 
@@ -248,7 +249,7 @@ def test_a_running_instance_is_told_of_users_and_of_those_that_are_gone(redis):
 
 def test_an_instance_that_has_read_its_users_or_would_is_not_told(redis):
     redis("users", "old")
-    restarted = {"x": {"name": "redis-server@jobs", "changes": {"x": 1}}}
+    restarted = {"x": {"name": "redis-server@jobs", "changes": {"x": 1}, "result": True}}
     for test in (False, True):
         state, _, asked = redis("watch", "old", running=restarted, test=test)
         assert (state["changes"], asked) == ({}, [])
@@ -264,15 +265,15 @@ def test_the_user_of_before_there_were_logins_is_taken_over(redis, tmp_path):
 
 
 LENT = [
-    {"app": "audit", "access": "whole", "login": "audit_0a0a0a", "digest": digest("audit")},
-    {"app": "reports", "access": "read", "login": "reports_0b0b0b", "digest": digest("reports")},
+    Lent("audit", "whole", "audit_0a0a0a", "audit"),
+    Lent("reports", "read", "reports_0b0b0b", "reports"),
 ]
 
 
 def test_borrowers_of_an_instance_are_users_with_their_own_rights(redis, tmp_path):
     redis("users", lent=LENT)
     text = (tmp_path / "users/jobs.users").read_text()
-    whole, read = (f"user {one['login']} on #{one['digest']} " for one in LENT)
+    whole, read = (f"user {one.login} on #{digest(one.password)} " for one in LENT)
     assert f"{whole}~* &* +@all -@admin +config|get\n" in text
     assert f"{read}%R~* +@read +@connection -@admin\n" in text
     state = redis("users", lent=LENT)[0]
@@ -296,3 +297,39 @@ def test_a_former_borrowers_login_is_closed_when_no_release_has_it(redis, tmp_pa
     assert "closed: the instance is lent to it no more" in closed["comment"]
     assert "reports" not in path.read_text()
     assert "audit_0a0a0a" in path.read_text()
+
+
+STATES = {
+    "it serves it": ({}, None),
+    "it serves another one": ({"serves": False}, "read"),
+    "it does not run": ({"started": None, "serves": False}, None),
+    "a dry run before it is written": ({"watch": True, "test": True}, "would"),
+    "a dry run of a restart": ({"watch": True, "test": True, "restarted": True}, None),
+    "a dry run of what runs otherwise": ({"serves": False, "test": True}, "would"),
+}
+
+
+@pytest.mark.parametrize("options, expected", STATES.values(), ids=STATES)
+def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, monkeypatch, options, expected):
+    read, test = [], options.get("test", False)
+    monkeypatch.setattr(redis_connection, "serves", lambda port, path: options.get("serves", True))
+    monkeypatch.setattr(redis_connection, "read_certificate", lambda host, *arguments: read.append(arguments))
+    monkeypatch.setattr(systemd, "started", lambda unit, among: options.get("started", 1))
+    changes = {"x": 1} if options.get("restarted") else {}
+    running = {"x": {"name": "redis-server@jobs", "changes": changes, "result": True}}
+    dunders(redis_instance, salt={}, pillar={}, opts={"test": test}, running=running)
+    dunders(redis_instance, context={}, instance_id="", lowstate=[])
+        redis_instance,
+        salt={},
+        pillar={},
+        opts={"test": test},
+        running=running,
+        context={},
+        instance_id="",
+        lowstate=[],
+    )
+    function = redis_instance.mod_watch if options.get("watch") else redis_instance.certificate_served
+    state = function("jobs", 8199, "/a.pem")
+    assert state["result"] is (None if expected == "would" else True)
+    assert state["changes"] == ({"jobs": {"old": "another certificate", "new": "served"}} if expected else {})
+    assert read == ([("jobs", 8199, "/a.pem")] if expected == "read" else [])

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern import kept as notes_of
 from saltern import services
 from saltern.host import Host
 from saltern.releases import process, store
@@ -167,11 +168,9 @@ def retired(tmp_path, monkeypatch):
         monkeypatch.setattr(process, "releases", lambda: list(environs))
         monkeypatch.setattr(store, "record", lambda app, number: {})
         monkeypatch.setattr(store, "environ", lambda app, number: environs[app, number])
-        salt = {
-            "kept.of": lambda kind, name: {"app": name} if name in kept else {},
-            "kept.note": lambda kind, name, app: notes.append((name, app)),
-            "release.plan": lambda app: {"number": 2},
-        }
+        salt = {"release.plan": lambda app: {"number": 2}}
+        monkeypatch.setattr(notes_of, "of", lambda kind, name: {"app": name} if name in kept else {})
+        monkeypatch.setattr(notes_of, "note", lambda kind, name, app: notes.append((name, app)))
         (tmp_path / "host.key").write_text("key\n")
         pillar = {
             "app": {"shop": {}},
@@ -276,13 +275,10 @@ def on(tmp_path, monkeypatch):
         monkeypatch.setattr(systemd, "started", lambda unit: None if found is None else 1.0)
         monkeypatch.setattr(rabbitmq_broker, "definitions", answer)
         monkeypatch.setattr(rabbitmq_broker, "HOME", str(tmp_path))
-        salt = {
-            "kept.of": lambda kind, name: kept or {},
-        }
+        monkeypatch.setattr(notes_of, "of", lambda kind, name: kept or {})
         (tmp_path / "host.key").write_text("key\n")
         pillar = {"hosts": {"one": {"address": "10.0.0.1"}}, "rabbitmq": {"vhosts": SHOP, "max_connections": 200}}
         host = Host.of({}, pillar, {"conf_file": str(tmp_path / "minion"), "id": "one", "test": dry})
-        host = dataclasses.replace(host, ask=lambda name, *arguments: salt[name](*arguments))
         return Run(host, [], lambda name: name in changed)
 
     return run
@@ -360,7 +356,8 @@ def test_what_is_kept_is_listed_with_its_size_as_long_as_it_is_there(monkeypatch
     notes = {"shop": note, "gone": note}
 
     def on(vhosts, noted):
-        return Host("one", {"rabbitmq": {"vhosts": vhosts}}, "", False, lambda name, kind: noted)
+        monkeypatch.setattr(notes_of, "listed", lambda kind: noted)
+        return Host("one", {"rabbitmq": {"vhosts": vhosts}}, "", False, None)
 
     assert RABBITMQ.kept(on({}, notes)) == {
         "shop": {

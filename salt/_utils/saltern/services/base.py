@@ -13,7 +13,7 @@ LOOPBACK = "127.0.0.1"
 AUTHORITIES = "/etc/ssl/saltern/ca.pem"
 
 
-# Calls a function of Salt: ``ask("kept.list", "redis")``.
+# Calls a function of Salt: ``ask("service.stop", "nginx")``.
 Ask = Callable[..., Any]
 Settings = dict[str, Any]
 Target = dict[str, Any]

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, quote, unquote
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import kept
 from saltern.attachments import users
 from saltern.host import Host
 from saltern.services import rabbitmq_broker as broker
@@ -108,7 +109,7 @@ class RabbitMQ(Resource):
 
     def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List the vhosts that are closed. One that another app attaches is refused to that app, and so is kept."""
-        notes, attached = host.ask("kept.list", self.kind), host.settings(self.kind)[self.plural]
+        notes, attached = kept.listed(self.kind), host.settings(self.kind)[self.plural]
         there = {vhost["name"] for vhost in broker.definitions()["vhosts"]} if notes else set()
         found = {}
         for name, what in notes.items():
@@ -129,20 +130,20 @@ class RabbitMQ(Resource):
         host = run.host
         settings: Settings = host.pillar[self.kind]
         app, login, secret = settings[self.plural][name]["owner"], *self._login(run, name)
-        kept = host.ask("kept.of", self.kind, name)
-        if kept and kept["app"] != app:
-            raise CommandExecutionError(broker.anothers(name, app, kept["app"]))
+        note = kept.of(self.kind, name)
+        if note and note["app"] != app:
+            raise CommandExecutionError(broker.anothers(name, app, note["app"]))
         if (found := broker.state_of(run)) is None:
             return Step(f"{UNIT} does not run yet; what is to be changed is seen when it does")
         others = {self._login(run, other)[0] for other in self.owned(settings)} - {login}
         most = connections(settings, name)
-        changes, new = broker.planned(name, app, login, secret, most, found, others, handed_over=bool(kept))
-        if kept:
+        changes, new = broker.planned(name, app, login, secret, most, found, others, handed_over=bool(note))
+        if note:
             changes["kept"] = {"old": "kept", "new": "attached"}
 
         def act() -> None:
             broker.import_(new)
-            host.ask("kept.forget", self.kind, name)
+            kept.forget(self.kind, name)
 
         return Step(f"{app} has the vhost {name}", changes, act)
 
@@ -165,7 +166,7 @@ class RabbitMQ(Resource):
         for vhost, app in sorted(broker.marked(found).items()):
             is_there = is_attached(settings[self.plural], vhost, app)
             logins = [login for login in broker.logins_of(app, vhost, found) if not is_there or login not in declared]
-            is_noted = run.host.ask("kept.of", self.kind, vhost)
+            is_noted = kept.of(self.kind, vhost)
             if not logins and (is_there or is_noted):
                 continue
             if connected is None:
@@ -192,7 +193,7 @@ class RabbitMQ(Resource):
 
         def act() -> None:
             for vhost, app in notes.items():
-                run.host.ask("kept.note", self.kind, vhost, app)
+                kept.note(self.kind, vhost, app)
             broker.close(gone, found)
 
         would = "would be" if run.host.is_dry else "was"

@@ -9,7 +9,9 @@ from urllib.parse import SplitResult
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import kept
 from saltern.host import Host
+from saltern.services import redis_connection
 from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
 from saltern.services.resource import Resource, is_attached
 from saltern.system.sizes import megabytes, size_of
@@ -106,7 +108,7 @@ class Redis(Resource):
     def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether the instance lets the app in."""
         with contextlib.suppress(CommandExecutionError):
-            return login() in host.ask("redis_connection.admitted", name, host.resource(self, name)["port"])
+            return login() in redis_connection.admitted(host, name, host.resource(self, name)["port"])
         return False
 
     def made(self, name: str) -> Requisite:
@@ -128,7 +130,7 @@ class Redis(Resource):
     def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List the files of the instances that were stopped."""
         found, attached = {}, host.settings(self.kind)[self.plural]
-        for name, what in host.ask("kept.list", self.kind).items():
+        for name, what in kept.listed(self.kind).items():
             if is_attached(attached, name, what["app"]):
                 continue
             # The notes last: they are what says that the rest is ours.
