@@ -2,6 +2,9 @@
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.apps import removal
+from saltern.host import Host
+
 
 def retired(name, apps):
     """Remove what an app that is no longer declared has: processes, ports, user, commands, config and releases.
@@ -13,13 +16,13 @@ def retired(name, apps):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other app is there"}
     try:
-        gone = __salt__["app.gone"](apps)
+        gone = removal.gone(apps)
         if not gone:
             return ret
         ret["changes"] = {app: {"old": "present", "new": None} for app in gone}
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"{', '.join(gone)} would be removed"}
-        __salt__["app.remove"](gone)
+        removal.remove(Host.of(__salt__, __pillar__, __opts__), gone)
     except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     verb = "were" if len(gone) > 1 else "was"

@@ -41,7 +41,6 @@ def module(path):
     return loaded
 
 
-app = module("salt/_modules/app.py")
 app_limits = module("salt/_modules/app_limits.py")
 app_limits_states = module("salt/_states/app_limits.py")
 attachment = module("salt/_modules/attachment.py")

@@ -319,15 +319,6 @@ def test_a_certificate_is_served_without_a_restart(redis_instance, dunders, monk
     running = {"x": {"name": "redis-server@jobs", "changes": changes, "result": True}}
     dunders(redis_instance, salt={}, pillar={}, opts={"test": test}, running=running)
     dunders(redis_instance, context={}, instance_id="", lowstate=[])
-        redis_instance,
-        salt={},
-        pillar={},
-        opts={"test": test},
-        running=running,
-        context={},
-        instance_id="",
-        lowstate=[],
-    )
     function = redis_instance.mod_watch if options.get("watch") else redis_instance.certificate_served
     state = function("jobs", 8199, "/a.pem")
     assert state["result"] is (None if expected == "would" else True)

@@ -58,7 +58,9 @@ class Host:
         :param functions: ``__salt__``.
         :param pillar: ``__pillar__``.
         :param options: ``__opts__``.
+        :raises CommandExecutionError: when the pillar has a mistake.
         """
+        load.check(pillar)
         key_file = os.path.join(os.path.dirname(options.get("conf_file", "")), "host.key")
         is_dry = bool(options.get("test"))
 

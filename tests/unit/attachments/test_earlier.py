@@ -1,13 +1,11 @@
 """A rollback gives an earlier release today's attachments."""
 
-import dataclasses
-
 import pytest
 
 from saltern import services
 from saltern.attachments import config, earlier
 from saltern.releases import store
-from saltern.services import postgres_database, postgres_server
+from saltern.services import postgres_database, postgres_server, redis_connection
 
 POSTGRES, REDIS = services.formulas()["postgres"], services.formulas()["redis"]
 
@@ -52,13 +50,11 @@ def going_back(on_a_host, monkeypatch):
         monkeypatch.setattr(store, "environ", lambda app, number: environs[number])
         plan = ({} if ready else {"login": 1}, [])
         monkeypatch.setattr(postgres_database, "plan", lambda *database: plan)
-        salt = {
-            "redis_connection.admitted": lambda name, port: [on_a_host.login(REDIS, "shop")] if ready else [],
-        }
+        admits = [on_a_host.login(REDIS, "shop")] if ready else []
+        monkeypatch.setattr(redis_connection, "admitted", lambda host, name, port: admits)
         on_a_host.pillar["postgres"]["databases"]["shop"]["connections"] = 97
         on_a_host.pillar["app"]["faq"] = {"port": 8100, "provides": {"v1": {"path": "/v1"}}}
-        host = dataclasses.replace(on_a_host, ask=lambda name, *arguments: salt[name](*arguments))
-        return earlier.renewed(host, "shop", 1, 2)
+        return earlier.renewed(on_a_host, "shop", 1, 2)
 
     return renewed
 
