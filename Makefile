@@ -7,9 +7,9 @@ PYTEST := $(PYTHON) -m pytest
 ENV ?= dev
 # The names of the examples. APP may also be the directory of another app.
 EXAMPLES = $(notdir $(patsubst %/Procfile,%,$(wildcard examples/*/Procfile)))
-# The environments whose hosts are thrown away: their builds are of the working tree.
+# The environments whose hosts are thrown away: their builds come from the working tree.
 EPHEMERAL := $(basename $(notdir $(shell grep -lE '^ephemeral: *[Tt]rue *(\#.*)?$$' pillar/environments/*.sls)))
-# The Debian, the first that salt/debian.yaml has where none is given, and its Python.
+# The hosts' Debian, by default the first of salt/debian.yaml, and its Python.
 PYTHONS := $(shell sed -n 's/^  python: \([0-9]*\.[0-9]*\).*/\1/p' salt/debian.yaml)
 suite = $(or $(SUITE),$(SALTERN_SUITE),$(firstword $(suites)))
 HOST_PYTHON ?= $(or $(shell sed -n '/^$(suite):$$/,/^[a-z]/s/^  python: \([0-9]*\.[0-9]*\).*/\1/p' salt/debian.yaml),\
@@ -17,23 +17,23 @@ HOST_PYTHON ?= $(or $(shell sed -n '/^$(suite):$$/,/^[a-z]/s/^  python: \([0-9]*
 # `make lock` keeps the locked versions, unless UPGRADE=1.
 COMPILE = $(CURDIR)/.venv/bin/uv pip compile -q --universal --python-version $(1) --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-# How many processes test hosts at once: one more than there are cores to keep busy, since hosts boot and wait.
+# The number of processes that test hosts: one more than the cores, since hosts often only boot and wait.
 HOSTS = 3
 OLDEST := $(firstword $(sort $(PYTHONS)))
 NEWEST := $(lastword $(sort $(PYTHONS)))
 LOCK = $(call COMPILE,$(OLDEST))
 
-# The pages as a site, in site/. A link or an anchor that leads nowhere fails; its warning is shown in plain text.
+# Builds the pages as a site, in site/. A dead link or anchor fails; the warning is shown without colours.
 site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
 	{ sed -e 's/\x1b\[[0-9;]*m//g' -e '/^Traceback/,$$d' .lab/site.log >&2; exit 1; }
 
-# Charts and schemas are generated, and a Procfile has one line for each process type.
+# Files that may have long lines: charts and schemas are generated, and a Procfile has one line for each process type.
 LONG = ':!docs/benchmarks-*.svg' ':!docs/*.schema.json' ':!**/Procfile'
 
 # The parts of `make bench`, in their order.
 BENCHES = converge first releases long deploys serving apps growth minions
 
-# Root also gets what the lab needs. A user who only has virtual machines does not need it.
+# Root also gets the lab's packages. A user who works with virtual machines only does not need them.
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
 TARGETS = help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge \
@@ -41,7 +41,7 @@ TARGETS = help setup tools up apply verify drift logs status down test lint unit
 .NOTPARALLEL:
 .PHONY: $(TARGETS)
 
-# The variables that each target takes. Others are refused, because make would ignore them silently.
+# The variables that each target takes. Other variables are refused, because make would ignore them silently.
 of_the_lab = ENV SALTERN_LAB SALTERN_PORT SALTERN_HTTPS_PORT SALTERN_SUITE SALTERN_LOG
 takes_up = $(of_the_lab) SUITE
 takes_apply = $(of_the_lab) HOST ARGS
@@ -66,7 +66,7 @@ takes_secret-remove = ENV NAME
 takes_secrets-rekey = ENV
 takes_certificates = ENV ARGS
 takes_lock = UPGRADE
-# The variables that a target needs. ENV has no default here, because dev has no secrets that an operator keeps.
+# The variables that a target needs. For secrets, ENV has no default: an operator keeps none for dev.
 needs_build-forget = APP
 needs_secret = ENV NAME
 needs_secret-remove = ENV NAME
@@ -80,7 +80,7 @@ taken := $(sort $(foreach goal,$(goals),$(takes_$(goal))))
 given := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 environments := $(basename $(notdir $(wildcard pillar/environments/*.sls)))
 suites := $(shell sed -n 's/^\([a-z]*\):$$/\1/p' salt/debian.yaml)
-# A value as one word, and the error for a value that is not expected.
+# A value as one word, and the error for an unexpected value.
 joined = $(subst $() ,_,$(strip $1))
 one_of = $(if $(filter $(call joined,$($1)),$2),,$(error $1: '$($1)' is no $3; expected one of $(sort $2)))
 strange = $(filter-out $(taken) PYTHON PYTEST,$(given))
@@ -101,7 +101,7 @@ $(if $(filter-out $(TARGETS),$(goals)),,$(if $(strip $(check)),))
 up: setup ## boot and converge the hosts of dev, with the example apps (ENV=production SUITE=bookworm SALTERN_PORT=)
 	@$(LAB) up $(if $(SUITE),--suite '$(SUITE)')
 
-apply: setup ## converge what is up, after an edit (HOST=app1: that one; ARGS=test=True: only say what would change)
+apply: setup ## converge the hosts that are up, after an edit (HOST=app1: only that one; ARGS=test=True: a dry run)
 	@$(LAB) apply $(if $(HOST),--host '$(HOST)') $(ARGS)
 
 verify: $(if $(HOST)$(VAGRANT),tools,setup) ## prove that hosts are what was declared (HOST= SSH_CONFIG= VAGRANT=1)
@@ -111,20 +111,20 @@ verify: $(if $(HOST)$(VAGRANT),tools,setup) ## prove that hosts are what was dec
 drift: setup ## ask all hosts what a converge would change; fails when there is anything
 	@$(LAB) drift
 
-logs: setup ## show all processes as one stream (APP=tickets PROCESS=web HOST=dev; FOLLOW=0: end with what is there)
+logs: setup ## show the logs of all processes (APP=tickets PROCESS=web HOST=dev; FOLLOW=0: do not wait for more lines)
 	@$(LAB) logs $(if $(APP),--app '$(APP)') $(if $(PROCESS),--process '$(PROCESS)') $(if $(HOST),--host '$(HOST)') \
 		$(if $(filter 0,$(FOLLOW)),--no-follow)
 
 status: setup ## list the hosts
 	@$(LAB) status
 
-down: setup ## remove the hosts and their network (HOST=app1: that one)
+down: setup ## remove the hosts and their network (HOST=app1: only that one)
 	@$(LAB) down $(if $(HOST),--host '$(HOST)')
 
 ##@ Tests
 test: lint unit render vagrant converge ## all of these, in this order
 
-lint: setup ## read the code: ruff, mypy, salt-lint, shellcheck, long lines and files, docs, who reads secrets
+lint: setup ## check the code: ruff, mypy, salt-lint, shellcheck, long lines and files, docs, readers of secrets
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --no-error-summary
@@ -144,11 +144,11 @@ unit: setup ## test functions
 render: setup ## compile every role in every environment, on the host itself and by a Salt master
 	$(PYTEST) -n 2 --dist loadfile tests/render tests/fleet
 
-vagrant: ## have Vagrant read the Vagrantfile: the hosts of each environment, and what it refuses
+vagrant: ## test the Vagrantfile, as Vagrant reads it: the hosts of each environment, and refusals
 	@lab/setup --vagrant
 	$(PYTEST) tests/vagrant
 
-converge: setup ## boot bare hosts, converge them and ask them (SUITE=trixie: only Debian 13)
+converge: setup ## boot bare hosts, converge them and test them (SUITE=trixie: only Debian 13)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n $(HOSTS) --dist loadscope -p no:salt-factories-log-server tests/hosts
 
 fleet: setup ## a Salt master and its minions: releases, reboots, secrets, a master that is down (SUITE=bookworm)
@@ -159,7 +159,7 @@ vagrant-check: ## converge, verify and destroy the Vagrantfile's hosts, emulated
 	@lab/setup --machines
 	$(PYTHON) -m lab.vagrant check --environment '$(ENV)' $(if $(SUITE),--suite '$(SUITE)') $(if $(KEEP),--keep)
 
-# The configuration of a runner: it looks across hosts that need not exist.
+# The configuration of a runner, which compiles hosts that need not exist.
 define runner
 	@mkdir -p .lab/runners/var/cache/salt/master/proc
 	@printf '%s\n' 'user: $(shell id -un)' 'root_dir: $(CURDIR)/.lab/runners' 'log_level: quiet' 'job_cache: False' \
@@ -168,14 +168,14 @@ define runner
 		>.lab/runners/master
 endef
 
-parity: $(own_tools) ## compare environments, Debians and Vagrant's hosts; fails on what may not vary
+parity: $(own_tools) ## compare environments, Debians and Vagrant's hosts; fails on undeclared differences
 	$(runner)
 	@if command -v vagrant >/dev/null; then $(PYTHON) -m lab.vagrant hosts .lab/vagrant.json; \
 		else rm -f .lab/vagrant.json; echo "Vagrant: not compared, since there is none here"; fi
 	@.venv/bin/salt-run --config-dir .lab/runners parity.show html=parity.html \
 		$$([ ! -e .lab/vagrant.json ] || echo vagrant=.lab/vagrant.json) && echo "The same as a page: parity.html"
 
-contracts: setup ## show who provides and who attaches which version (ENV=production); fails on what is missing
+contracts: setup ## show who provides and who attaches which version of an API (ENV=production); fails if one is missing
 	$(runner)
 	@.venv/bin/salt-run --config-dir .lab/runners contracts.show '$(ENV)' html=contracts.html && \
 		echo "The same as a page, with a picture: contracts.html"
@@ -201,7 +201,7 @@ release:
 build-forget: tools ## no longer declare a build of an app that is removed (APP=shop ENV=production)
 	@bin/build --forget '$(APP)' --declare 'pillar/builds/$(ENV).sls' >/dev/null
 
-docs: setup ## write docs/reference and the editors' schemas anew, and build all pages as a site (SERVE=1: and serve it)
+docs: setup ## generate docs/reference and the editors' schemas, and build the pages as a site (SERVE=1: serve it too)
 	@bin/settings-docs
 	@$(site)
 	$(if $(SERVE),@.venv/bin/zensical serve)
@@ -212,14 +212,14 @@ secret: tools ## encrypt a value, from a prompt or standard input (ENV=productio
 secret-remove: tools ## remove a value, or all of an app's (ENV=production NAME=app.shop)
 	@bin/secret remove --environment '$(ENV)' '$(NAME)'
 
-# Only an ENV that was given counts here, not the default above.
-secrets-rekey: tools ## encrypt anew what others shall read, after a host or an operator came or left (ENV=production)
+# ENV counts here only if it was given, not its default above.
+secrets-rekey: tools ## encrypt secrets again, after a host or an operator came or left (ENV=production)
 	@bin/secret rekey $(if $(filter file,$(origin ENV)),,--environment '$(ENV)')
 
 certificates: tools ## issue or renew the certificates of an environment's hosts (ENV=production ARGS=--renew)
 	@bin/issue-certificates '$(ENV)' $(ARGS)
 
-lock: setup ## write the locked requirements anew (UPGRADE=1: with the newest versions)
+lock: setup ## write the locked requirements again (UPGRADE=1: with the newest versions)
 	$(LOCK) requirements/build.in -o requirements/build.txt
 	$(LOCK) requirements/salt.in --overrides requirements/overrides.txt -o requirements/salt.txt
 	$(LOCK) requirements/scan.in -o requirements/scan.txt
