@@ -1,14 +1,11 @@
-"""Attachments: a service, bound to an app through one config variable. See ``saltern.attachments``."""
-
-import hashlib
+"""Attachments: a service, bound to an app through one config variable; see ``saltern.attachments``."""
 
 from saltern import services
-from saltern.attachments import config, earlier
-from saltern.attachments import users as users_
-from saltern.host import OPERATOR, Host
+from saltern.attachments import config
+from saltern.attachments import users as using
+from saltern.host import Host
 
-__load__ = ["digest", "environ", "holders", "lent", "login", "operator_password", "password", "renewed", "replacing"]
-__load__ += ["requisites", "shared", "targets", "units", "users"]
+__load__ = ["holders", "login", "replacing", "requisites", "targets", "units", "users"]
 
 
 def _host():
@@ -16,12 +13,13 @@ def _host():
 
 
 def login(kind, name):
-    """Return by which login an app comes to what it attaches, as declared.
+    """Return the login by which an app comes to what it attaches, as declared.
 
     :param kind: a service, such as ``postgres``.
     :param name: the resource's name.
     :return: such as ``tickets_3f9a01``.
-    :raises CommandExecutionError: when the host has no key.
+    :raises CommandExecutionError: when there is no such service, no app attaches such a resource, or the host has no
+        key.
 
     CLI Example:
 
@@ -29,63 +27,7 @@ def login(kind, name):
 
         salt-call attachment.login postgres tickets
     """
-    return _host().login(services.formulas()[kind], name)
-
-
-def password(kind, name):
-    """Return the password of a resource: the pillar's, or this host's own.
-
-    :param kind: a service, such as ``postgres``.
-    :param name: the resource's name.
-    :return: the password.
-    :raises CommandExecutionError: when the host has no key.
-
-    CLI Example: none, it would print a secret.
-    """
-    return _host().password(services.formulas()[kind], name)
-
-
-def digest(name, user=None):
-    """Return by what a Redis instance knows the password of a user: its SHA-256.
-
-    :param name: the instance.
-    :param user: ``operator``, or the app where it is not given.
-    :return: 64 hexadecimal digits.
-
-    CLI Example: none, it serves a template.
-    """
-    secret = operator_password(name) if user == OPERATOR else password("redis", name)
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def lent(name):
-    """List to whom a Redis instance is lent, and by what the instance knows the password of each: its SHA-256.
-
-    :param name: the instance.
-    :return: of each its ``app``, ``access``, ``login`` and ``digest``.
-    :raises CommandExecutionError: when the host has no key.
-
-    CLI Example: none, it serves the states of ``redis_instance``.
-    """
-    return [
-        {
-            "app": one.app,
-            "access": one.access,
-            "login": one.login,
-            "digest": hashlib.sha256(one.password.encode()).hexdigest(),
-        }
-        for one in _host().lent(services.formulas()["redis"], name)
-    ]
-
-
-def operator_password(name):
-    """Return the password by which this host asks one of its Redis instances.
-
-    :param name: the instance.
-
-    CLI Example: none, it would print a secret.
-    """
-    return _host().own_password(OPERATOR, name)
+    return _host().login(services.formula(kind), name)
 
 
 def requisites(app):
@@ -93,6 +35,7 @@ def requisites(app):
 
     :param app: the app's name.
     :return: requisites, as a state file says them.
+    :raises CommandExecutionError: when no app of this host has the name.
 
     CLI Example:
 
@@ -129,22 +72,12 @@ def units():
     return config.units(_host())
 
 
-def environ(app):
-    """Return an app's whole config on this host: its variables and its attachments' URLs.
-
-    :param app: the app's name.
-    :return: a mapping of variable to value.
-
-    CLI Example: none, it would print secrets.
-    """
-    return config.environ(_host(), app)
-
-
 def targets(app):
     """Return what an app attaches, without what this host derives of it. What has a URL is not derived.
 
     :param app: the app's name.
     :return: by variable, such as ``{'DATABASE_URL': {'postgres': 'tickets'}}``.
+    :raises CommandExecutionError: when no app of this host has the name.
 
     CLI Example:
 
@@ -155,42 +88,12 @@ def targets(app):
     return config.targets(_host(), app)
 
 
-def renewed(app, number, current):
-    """Work out the attachments of an earlier release as they are today: its own may no longer be valid.
-
-    :param app: the app's name.
-    :param number: the release.
-    :param current: the release that serves.
-    :return: value by variable, and a sentence for each attachment that is not there any more.
-
-    CLI Example: none, it would print secrets.
-    """
-    return earlier.renewed(_host(), app, number, current)
-
-
-def shared(app, number):
-    """List the variables by which a release has the same attachment as is declared, be its password another.
-
-    :param app: the app's name.
-    :param number: the release.
-    :return: names.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call attachment.shared tickets 3
-    """
-    return earlier.shared(_host(), app, number)
-
-
-def holders(kind, leaving=True, staying=()):
+def holders(kind):
     """List which releases of this host log in to a service by which login.
 
     :param kind: a service, such as ``postgres``.
-    :param leaving: ``False`` to pass over those that a converge would stop.
-    :param staying: apps of which it would stop none; see ``users``.
     :return: releases, such as ``tickets v3``, by login.
+    :raises CommandExecutionError: when there is no such service.
 
     CLI Example:
 
@@ -198,16 +101,16 @@ def holders(kind, leaving=True, staying=()):
 
         salt-call attachment.holders postgres
     """
-    return users_.holders(_host(), services.formulas()[kind], leaving, staying)
+    return using.holders(_host(), services.formula(kind))
 
 
-def users(kind, name, staying=()):
+def users(kind, name):
     """List the releases of this host that run with a resource in their config, as ``tickets v3``.
 
     :param kind: a service, such as ``postgres``.
     :param name: by what URLs name it: a database, or the port of a Redis instance.
-    :param staying: the apps whose release has failed in this run, and an empty name where the removal of apps has.
     :return: releases, sorted.
+    :raises CommandExecutionError: when there is no such service.
 
     CLI Example:
 
@@ -215,4 +118,4 @@ def users(kind, name, staying=()):
 
         salt-call attachment.users postgres tickets
     """
-    return users_.users(_host(), services.formulas()[kind], str(name), staying)
+    return using.users(_host(), services.formula(kind), str(name))

@@ -17,17 +17,29 @@ def ext_pillar(minion_id, pillar, *_args, **_kwargs):
     # A master compiles one for its orchestrations as well, under an id of its own that is no host's.
     is_own = __opts__.get("__role") == "master" and minion_id == __opts__["id"]
     try:
-        compiled, mistakes = ({}, []) if is_own else __salt__["settings.compiled"](pillar, minion_id)
+        compiled, mistakes = ({}, []) if is_own else _compiled(pillar, minion_id)
     finally:
-        # Salt lays what is returned over the pillar, and so would keep what the host is not to be told: with a mistake
-        # too, and a minion can make one, by a pillar of its own (`pillar=`). Then it is not the pillar itself that is
-        # given here, which this module has as well.
+        # Salt lays what is returned over the pillar. So it would keep what the host must not be told, with a mistake
+        # too, and a minion can make one by a pillar of its own (`pillar=`). Then Salt gives a copy to this function,
+        # and the pillar itself is `__pillar__`.
         for one in (pillar, __pillar__):
             one.clear()
         # A master's workers live long, and would keep what they have imported.
         if __opts__.get("__role") == "master":
             _forget()
     return {"_errors": mistakes} if mistakes else compiled
+
+
+def _compiled(pillar, minion_id):
+    # Imported here, since a master forgets the package after each pillar.
+    from saltern.paths import Roots
+    from saltern.secrets.files import Keyring
+    from saltern.settings.pillar import compiled
+
+    def rendered(path):
+        return __salt__["slsutil.renderer"](path, default_renderer="jinja|yaml")
+
+    return compiled(pillar, minion_id, Roots.of(__opts__), Keyring.of(__opts__), rendered)
 
 
 def _forget():

@@ -7,6 +7,9 @@ import re
 import pytest
 import yaml
 
+from saltern import host as saltern_host
+from saltern import services
+from saltern.services import redis_users
 from tests.keyring import Keyring
 
 from .everything import EVERYTHING
@@ -277,7 +280,9 @@ def test_redis_knows_the_digests_of_passwords_alone(everything):
     path = "path=salt://redis/files/redis.conf.jinja"
     text = everything.ask("slsutil.renderer", path, "default_renderer=jinja", "instance=tickets")
     password = EVERYTHING["redis"]["instances"]["tickets"]["password"]
-    assert everything.ask("attachment.digest", "tickets") == hashlib.sha256(password.encode()).hexdigest()
+    on = saltern_host.Host("dev", {"redis": everything.ask("settings.load", "redis")}, "", False, None)
+    (user,) = redis_users.declared(services.formulas()["redis"], on, "tickets").values()
+    assert user.digest == hashlib.sha256(password.encode()).hexdigest()
     # A new password does not change the configuration, so it causes no restart.
     assert "\ninclude /etc/saltern/redis/tickets.users\n" in text
     assert "user " not in text

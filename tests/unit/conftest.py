@@ -14,6 +14,7 @@ import pytest
 from saltern import inventory, services
 from saltern.host import Host
 from saltern.paths import Roots
+from saltern.settings.schema import read_schemas
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [path.stem for path in (ROOT / "formulas/app/files/launcher").glob("[a-z]*.py")]
@@ -69,7 +70,6 @@ service_config = module("salt/_states/service_config.py")
 watching = module("salt/_states/watching.py")
 postgres_cluster = module("salt/_states/postgres_cluster.py")
 unit_states = module("salt/_states/unit.py")
-settings = module("salt/_modules/settings.py")
 pillar_settings = module("salt/_pillar/settings.py")
 
 
@@ -96,17 +96,17 @@ def dunders(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def schemas(settings):
+def schemas():
     """The schemas of the tree's own formulas."""
-    found = settings.read_schemas([ROOT / "salt", ROOT / "formulas"])
+    found = read_schemas([ROOT / "salt", ROOT / "formulas"])
     del found["hosts"]
     return found
 
 
 @pytest.fixture(scope="session")
-def hosts_schema(settings):
+def hosts_schema():
     """The schema of the inventory, with the tree's environments and roles."""
-    form = settings.read_schemas([ROOT / "salt"])["hosts"]
+    form = read_schemas([ROOT / "salt"])["hosts"]
     return inventory.schema(form, Roots([str(ROOT / "pillar")], [str(ROOT / "salt")], ""))
 
 

@@ -1,8 +1,7 @@
 """The functions of the module ``attachment``, which state files and operators call."""
 
-import hashlib
-
 import pytest
+from salt.exceptions import CommandExecutionError
 
 
 @pytest.fixture
@@ -19,16 +18,21 @@ def on_a_host(attachment, dunders, tmp_path):
     return attachment
 
 
-def test_a_digest_is_of_the_apps_password_or_of_the_hosts_own(on_a_host):
-    # Worked out with `printf 'p/w@:#?%%' | sha256sum`.
-    assert on_a_host.digest("shop") == "0a7f65b8e1c28a2c49d4eccc26201b5cdd5a0f92e9cfc720a2e209544a562c98"
-    own = on_a_host.operator_password("shop")
-    assert own not in (on_a_host.password("redis", "shop"), on_a_host.password("postgres", "shop"))
-    assert on_a_host.digest("shop", "operator") == hashlib.sha256(own.encode()).hexdigest()
-
-
 def test_a_host_answers_for_its_own_pillar_and_roles(on_a_host):
     assert on_a_host.login("redis", "shop") == "shop_4deb37"
     assert on_a_host.requisites("shop") == [{"service_config": "redis-loaded-shop"}]
     assert on_a_host.replacing() == [{"redis_instance": "redis-replaced"}]
     assert on_a_host.targets("shop") == {"A": {"postgres": "shop"}, "B": {"redis": "shop"}}
+
+
+def test_what_this_host_does_not_have_is_told_by_its_name(on_a_host):
+    for ask, told in (
+        (lambda: on_a_host.login("postgre", "shop"), "postgre: no service has this name; expected one of "),
+        (lambda: on_a_host.holders("nosuch"), "nosuch: no service has this name; expected one of "),
+        (lambda: on_a_host.login("postgres", "nosuch"), "nosuch: no database that an app attaches has this name; "),
+        (lambda: on_a_host.requisites("nosuch"), "nosuch: no app of this host has this name; expected one of shop"),
+        (lambda: on_a_host.targets("nosuch"), "nosuch: no app of this host has this name; expected one of shop"),
+    ):
+        with pytest.raises(CommandExecutionError) as refused:
+            ask()
+        assert str(refused.value).startswith(told)

@@ -15,7 +15,9 @@ from saltern import environments, inventory, services
 from saltern.attachments import derived
 from saltern.paths import Roots
 from saltern.secrets import files as secrets
+from saltern.settings import undeclared
 from saltern.settings.check import check
+from saltern.settings.complete import completed
 from saltern.settings.files import misplaced, unreadable
 from saltern.settings.schema import parted, read_schemas
 
@@ -122,7 +124,7 @@ class Tree:
         opts = self.opts(minion_id)
         pillar = salt.pillar.Pillar(opts, opts["grains"], minion_id, "base").compile_pillar()
         refuse(f"{minion_id}: {error}" for error in pillar.pop("_errors", []))
-        partial = self.functions(minion_id)["settings.undeclared"](self.pillar_roots, environment, pillar)
+        partial = undeclared.apps(self.pillar_roots, environment, pillar)
         refuse(message for messages in partial.values() for message in messages)
         # Certificates are each host's own.
         declared = {
@@ -153,8 +155,8 @@ class Tree:
         :param hosts: the inventory.
         :raises CommandExecutionError: when that has a mistake.
         """
-        functions = self.functions(minion_id)
-        settings, mistakes = functions["settings.completed"](self.schemas, copy.deepcopy(declared), hosts, minion_id)
+        roots = [self.directory, *self.pillar_roots]
+        settings, mistakes = completed(self.schemas, copy.deepcopy(declared), hosts, minion_id, roots)
         refuse(f"{self.hosts[minion_id]['environment']}: {mistake}" for mistake in mistakes)
         return {**settings, "hosts": hosts, "_declared": sorted(declared)}
 

@@ -50,6 +50,19 @@ class Keyring:
     directory: str
     is_alone: bool
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Keyring:
+        """Return the one that Salt's options name.
+
+        A master has one agent for all its workers, and who verifies a host has an agent that knows passphrases. A
+        host's own directory lies beside its configuration.
+
+        :param options: ``__opts__``.
+        """
+        directory = options.get("gpg_keydir", "")
+        is_own = os.path.dirname(directory) == os.path.dirname(options.get("conf_file", ""))
+        return cls(directory, is_own and options.get("__role") != "master")
+
 
 def certificates(environment: str, minion_id: str) -> str:
     """Return the name of the pillar file that holds a host's certificate.

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from salt.exceptions import CommandExecutionError
+
 from saltern.services.base import Service
 from saltern.services.resource import Resource
 
-__all__ = ["Resource", "Service", "attachable", "formulas", "listed", "named", "on", "parted", "resources"]
+__all__ = ["Resource", "Service", "attachable", "formula", "formulas", "listed", "named", "on", "parted", "resources"]
 
 
 @functools.cache
@@ -41,6 +43,17 @@ def resources() -> list[Resource]:
 def formulas() -> Mapping[str, Resource]:
     """Return the services that have a formula, by its name."""
     return {service.kind: service for service in resources()}
+
+
+def formula(kind: str) -> Resource:
+    """Return the service that has a formula of this name.
+
+    :param kind: its name, as somebody typed it.
+    :raises CommandExecutionError: when there is none.
+    """
+    if kind not in formulas():
+        raise CommandExecutionError(f"{kind}: no service has this name; expected one of {', '.join(formulas())}")
+    return formulas()[kind]
 
 
 def on(roles: Iterable[str]) -> list[Resource]:

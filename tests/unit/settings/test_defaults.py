@@ -1,0 +1,50 @@
+"""Defaults complete what the pillar does not say."""
+
+import copy
+
+import pytest
+
+from saltern.settings.defaults import with_defaults
+
+SHA256 = "0" * 64
+BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
+SHOP = {"port": 8000, "build": BUILD}
+
+
+def shop(**settings):
+    return {"app": {"shop": SHOP | settings}}
+
+
+DEFAULTS_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "gzip": {"type": "boolean", "default": True},
+        "networks": {"type": "array", "default": [], "items": {"properties": {"open": {"default": False}}}},
+        "site": {"type": "object", "properties": {"timeout": {"type": "integer", "default": 60}}},
+        "build": {"type": "object", "x-optional": True, "properties": {"python": {"default": "3.11"}}},
+        "owner": {"type": "string"},
+    },
+    "patternProperties": {"^app-": {"type": "object", "properties": {"port": {"default": 80}}}},
+}
+COMPLETE = {"gzip": True, "networks": [], "site": {"timeout": 60}}
+COMPLETED = {
+    "nothing": ({}, COMPLETE),
+    "a default that is overlaid": ({"gzip": False}, COMPLETE | {"gzip": False}),
+    "a mapping that is half given": ({"site": {}}, COMPLETE),
+    "a setting without a default": ({"owner": "shop"}, COMPLETE | {"owner": "shop"}),
+    "an optional mapping, once it is given": ({"build": {}}, COMPLETE | {"build": {"python": "3.11"}}),
+    "items of a list": ({"networks": [{}, {"open": True}]}, COMPLETE | {"networks": [{"open": False}, {"open": True}]}),
+    "named like a pattern": ({"app-a": {}}, COMPLETE | {"app-a": {"port": 80}}),
+}
+
+
+@pytest.mark.parametrize("given_value, expected", COMPLETED.values(), ids=COMPLETED)
+def test_defaults_complete_what_is_not_given(given_value, expected):
+    before = copy.deepcopy(given_value)
+    assert with_defaults(DEFAULTS_SCHEMA, given_value) == expected
+    assert given_value == before
+
+
+def test_a_default_is_a_new_value_each_time():
+    with_defaults(DEFAULTS_SCHEMA, {})["networks"].append("10.0.0.0/8")
+    assert with_defaults(DEFAULTS_SCHEMA, {}) == COMPLETE
