@@ -1,5 +1,7 @@
 """The journal, and what of it may be believed."""
 
+from salt.exceptions import CommandExecutionError
+
 from saltern.releases import store
 from saltern.system import journal
 
@@ -56,8 +58,13 @@ def stream(app, release, process, since):
 
         salt-call journal.stream tickets 12 web.1 1700000000
     """
-    created = store.created(app, int(release))
-    return journal.stream(_run, app, int(release), process, float(since), created)
+    try:
+        number, moment = int(str(release).removeprefix("v")), float(since)
+    except ValueError:
+        raise CommandExecutionError(
+            f"{release}, {since}: expected a release's number such as 12, and seconds since 1970"
+        ) from None
+    return journal.stream(_run, app, number, process, moment, store.created(app, number))
 
 
 def _run(command):

@@ -1,6 +1,8 @@
 """Notes about data that is kept after its app or instance was removed; see ``saltern.kept``."""
 
-from saltern import kept
+from salt.exceptions import CommandExecutionError
+
+from saltern import kept, services
 
 __load__ = ["list_", "of"]
 __func_alias__ = {"list_": "list"}
@@ -12,6 +14,7 @@ def of(kind, name):
     :param kind: whose data it is: a service such as ``redis``, or ``app``.
     :param name: the instance or the app.
     :return: a mapping of ``app``, ``since`` and further facts: empty where nothing is kept.
+    :raises CommandExecutionError: when there is no such service.
 
     CLI Example:
 
@@ -19,6 +22,7 @@ def of(kind, name):
 
         salt-call kept.of redis tickets
     """
+    _check(kind)
     return kept.of(kind, name)
 
 
@@ -27,6 +31,7 @@ def list_(kind):
 
     :param kind: see ``of``.
     :return: what ``of`` says of each, and the paths of its ``notes``, by name.
+    :raises CommandExecutionError: when there is no such service.
 
     CLI Example:
 
@@ -34,4 +39,11 @@ def list_(kind):
 
         salt-call kept.list redis
     """
+    _check(kind)
     return kept.listed(kind)
+
+
+def _check(kind):
+    known = sorted({"app", *services.formulas()})
+    if kind not in known:
+        raise CommandExecutionError(f"{kind}: no data is kept by this name; expected one of {', '.join(known)}")

@@ -1,5 +1,6 @@
 """The processes of the apps, as supervisor runs them; see ``saltern.releases``."""
 
+from saltern import apps
 from saltern.releases import process, scopes, supervisor
 
 __load__ = ["info", "longest_grace", "pids"]
@@ -12,7 +13,7 @@ def info(app, release=None):
     :param release: the number of one release.
     :return: by supervisor's name of the process, its ``state``, its ``pid`` (0 where there is none), the seconds that
         it has been ``up`` and how it ended, ``exit``. Empty where supervisor does not run.
-    :raises CommandExecutionError: when supervisor does not answer.
+    :raises CommandExecutionError: when no app of this host has the name, or supervisor does not answer.
 
     CLI Example:
 
@@ -20,6 +21,7 @@ def info(app, release=None):
 
         salt-call process.info tickets
     """
+    apps.declared(__pillar__["app"], app)
     return supervisor.info(app, release)
 
 
@@ -45,6 +47,7 @@ def pids(app, release, process):
     :param release: the release's number.
     :param process: such as ``web.1``.
     :return: PIDs, none where it does not run.
+    :raises CommandExecutionError: when no app of this host has the name.
 
     CLI Example:
 
@@ -52,4 +55,5 @@ def pids(app, release, process):
 
         salt-call process.pids tickets 12 web.1
     """
+    apps.declared(__pillar__["app"], app)
     return scopes.pids(app, release, process)

@@ -25,8 +25,8 @@ def orphans(host: Host) -> dict[str, Any]:
     """List the data that is kept of apps and attachments that are no longer declared.
 
     :param host: the host.
-    :return: a mapping of ``comment`` and ``kept``: by kind and name, such as ``postgres:tickets``, the ``app`` that it
-        was of, its ``size``, ``since`` when it is kept, and the command that ``remove``s it for good.
+    :return: a mapping of ``comment`` and ``kept``. By kind and name, such as ``postgres:tickets``, ``kept`` has whose
+        data it was (``app``), its ``size``, ``since`` when it is kept, and the command that ``remove``s it for good.
     :raises CommandExecutionError: when the pillar has a mistake, or a service cannot be asked.
     """
     found: dict[str, Any] = {}

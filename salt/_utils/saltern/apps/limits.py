@@ -28,7 +28,7 @@ HEAD = "# Managed by Saltern (formula app).\n"
 # process of it.
 OOM_POLICY_SINCE = 253
 SCALES = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-# By which share of a size the kernel rounds it; and from how many bytes on a limit is none.
+# The kernel rounds a size by up to this share of it. A limit of so many bytes is no limit.
 ROUNDED = 0.001
 UNLIMITED = 1 << 62
 

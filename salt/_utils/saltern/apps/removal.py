@@ -28,7 +28,7 @@ OWN = ("current", "current.new", "hold.json", "hold.json.new", "release.log", "r
 def gone(apps: Collection[str]) -> list[str]:
     """List the apps that are on the host and no longer declared.
 
-    An app's user is removed last, so that one whose removal was interrupted is still found.
+    An app's user is removed last. So an app whose removal was interrupted is still found.
 
     :param apps: the apps that are declared.
     :return: names, sorted.

@@ -22,19 +22,19 @@ ROOT = "/srv/apps"
 # Seconds between SIGTERM and SIGKILL, for what an app has left running beside its processes.
 GRACE = 10
 
-# Directories in which a file that an app's user has left is no data.
+# A file that an app's user has left in these directories is no data.
 PASSING = ("/tmp", "/run/lock", "/dev/shm", "/dev/mqueue")
 # A job that waits there for its time would run the app again.
 WAITING = ("/var/spool/cron/crontabs", "/var/spool/cron/atjobs", "/var/spool/cron/atspool")
 # At boot systemd starts what a user told it to run, where the user's name is a file of this directory.
 LINGER = "/var/lib/systemd/linger"
-# What stands in no directory and is a user's: by its table in /proc/sysvipc, the option of ipcrm.
+# Shared memory, semaphores and queues are in no directory. By their table in /proc/sysvipc, the option of ipcrm.
 SHARED = {"shm": "-m", "sem": "-s", "msg": "-q"}
 # Seconds for a look at all disks.
 LOOK = 120
 # File systems that other hosts may have mounted too.
 SHARED_DISKS = {"nfs", "nfs4", "cifs", "9p", "virtiofs"}
-# No disk is behind a mount of a file system without a device, but for these.
+# File systems that the kernel lists without a device, though a disk or memory with files is behind them.
 DISKS = {"tmpfs", "overlay", "zfs"} | SHARED_DISKS
 
 

@@ -42,7 +42,7 @@ def told(name: str, directory: str) -> dict[str, str | None]:
         return {}
     found = {
         "app": re.search(r"belongs to the app ([a-z0-9-]+)\.", first),
-        # Before there was TLS it was the port.
+        # Earlier versions had no TLS, and then the port is `port`.
         "port": re.search(r"(?m)^(?:tls-)?port ([1-9]\d*)$", rest),
     }
     return {key: match and match[1] for key, match in found.items()}

@@ -1,0 +1,30 @@
+"""Functions that an operator calls with a name that this host does not have: each says so in one line."""
+
+import pytest
+from salt.exceptions import CommandExecutionError
+
+APP = "nosuch: no app of this host has this name; expected one of shop"
+KIND = "nosuch: no data is kept by this name; expected one of app, memcached, postgres, rabbitmq, redis"
+
+
+@pytest.mark.parametrize(
+    "module, function, arguments, told",
+    [
+        ("process", "info", ["nosuch"], APP),
+        ("process", "pids", ["nosuch", 1, "web.1"], APP),
+        ("kept", "of", ["nosuch", "shop"], KIND),
+        ("kept", "list_", ["nosuch"], KIND),
+        (
+            "journal",
+            "stream",
+            ["shop", "first", "web.1", "0"],
+            "first, 0: expected a release's number such as 12, and seconds since 1970",
+        ),
+    ],
+)
+def test_a_name_that_the_host_does_not_have_is_told(request, dunders, module, function, arguments, told):
+    loaded = request.getfixturevalue(f"{module}_module")
+    dunders(loaded, pillar={"app": {"shop": {}}}, salt={})
+    with pytest.raises(CommandExecutionError) as refused:
+        getattr(loaded, function)(*arguments)
+    assert str(refused.value) == told
