@@ -1,5 +1,42 @@
 """Data of the app mirror (tests/apps/mirror): asked for as the app and as an operator, and left behind."""
 
+DOMAIN = "mirror.localhost"
+OTHER = "www.mirror.localhost"
+MIRROR = {
+    "port": 8300,
+    "domains": [DOMAIN, OTHER],
+    "formation": {"web": 2, "worker": 1},
+    "health": {"grace": 20, "settle": 1},
+    "attach": {"DATABASE_URL": {"postgres": "mirror_data"}, "REDIS_URL": {"redis": "mirror-jobs"}},
+    "config": {"SECRET": "canary-removal-0123456789"},
+}
+# mirror has a second database and a cache, and faq borrows a part of what mirror has.
+SHARED = {
+    "app": {
+        "mirror": {
+            "attach": {
+                "PG": {"postgres": "mirror_archive", "as": "parts"},
+                "CACHE": {"redis": "mirror-cache", "as": "parts"},
+            }
+        },
+        "faq": {
+            "attach": {
+                "MIRROR_URL": {"postgres": "mirror_data", "access": "read"},
+                "JOBS": {"redis": "mirror-jobs", "access": "read", "as": "parts"},
+                "ARCHIVE_URL": {"postgres": "mirror_archive", "access": "whole"},
+            }
+        },
+    },
+    "postgres": {
+        "databases": {"mirror_data": {"share": {"faq": "read"}}, "mirror_archive": {"share": {"faq": "whole"}}}
+    },
+    "redis": {
+        "instances": {
+            "mirror-cache": {"offset": 98, "maxmemory_policy": "allkeys-lru"},
+            "mirror-jobs": {"share": {"faq": "read"}},
+        }
+    },
+}
 # Six clients ask Redis for large values again and again and read no answer, while one more client is served. Prints the
 # most memory that Redis used, and how the six ended.
 HOG = """
@@ -110,3 +147,17 @@ def environ(host, app, variable):
 def in_environ(host, variables, *command):
     """Run a command with these variables and no others."""
     return host.run("env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command, check=False)
+
+
+def commanded(host, variables, prefix, *command):
+    """Send a command to Redis with the parts of an attachment; return Redis's answer."""
+    parts = {name.removeprefix(prefix): value for name, value in variables.items() if name.startswith(prefix)}
+    cli = ("redis-cli", "--tls", "--cacert", parts["SSL_CA_CERTS"], "-h", parts["HOST"], "-p", parts["PORT"])
+    given = variables | {"REDISCLI_AUTH": parts["PASSWORD"]}
+    return in_environ(host, given, *cli, "--user", parts["USER"], *command).stdout
+
+
+def pids(host, *apps):
+    """Return the PIDs of the running processes whose names begin so, such as with ``mirror.``."""
+    lines = host.run("supervisorctl", "status", check=False).stdout.splitlines()
+    return {line.split()[0]: line.split()[3] for line in lines if line.startswith(apps) and " pid " in line}

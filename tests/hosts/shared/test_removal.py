@@ -11,20 +11,27 @@ from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
-from tests.hosts.kept import HOG, LEAVE, OTHERS, asked, environ, in_environ, kept, redis, sql, value
+from tests.hosts.kept import (
+    DOMAIN,
+    HOG,
+    LEAVE,
+    MIRROR,
+    OTHER,
+    OTHERS,
+    SHARED,
+    asked,
+    commanded,
+    environ,
+    in_environ,
+    kept,
+    pids,
+    redis,
+    sql,
+    value,
+)
 
 pytestmark = pytest.mark.alike("trixie")
 
-DOMAIN = "mirror.localhost"
-OTHER = "www.mirror.localhost"
-MIRROR = {
-    "port": 8300,
-    "domains": [DOMAIN, OTHER],
-    "formation": {"web": 2, "worker": 1},
-    "health": {"grace": 20, "settle": 1},
-    "attach": {"DATABASE_URL": {"postgres": "mirror_data"}, "REDIS_URL": {"redis": "mirror-jobs"}},
-    "config": {"SECRET": "canary-removal-0123456789"},
-}
 UNITS = {"supervisor-unit", "supervisor-unit-read"}
 # The databases share the connections equally.
 SHARES = {"postgres-attachment-faq", "postgres-attachment-tickets"}
@@ -41,11 +48,6 @@ def mirror(host, lab, pillar):
     sql(host, "CREATE TABLE kept (text text); INSERT INTO kept VALUES ('Größe')")
     assert redis(host, "SET kept Größe") == "OK"
     return Client(host.address, DOMAIN)
-
-
-def pids(host, *apps):
-    lines = host.run("supervisorctl", "status", check=False).stdout.splitlines()
-    return {line.split()[0]: line.split()[3] for line in lines if line.startswith(apps) and " pid " in line}
 
 
 def test_a_removed_domain_is_no_longer_served(host, mirror, pillar):
@@ -121,28 +123,7 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
 
 
 def test_an_app_has_several_resources_in_parts_and_another_app_reads_one(host, mirror, pillar, verify):
-    attach = {"PG": {"postgres": "mirror_archive", "as": "parts"}, "CACHE": {"redis": "mirror-cache", "as": "parts"}}
-    pillar.merge(
-        app={
-            "mirror": {"attach": attach},
-            "faq": {
-                "attach": {
-                    "MIRROR_URL": {"postgres": "mirror_data", "access": "read"},
-                    "JOBS": {"redis": "mirror-jobs", "access": "read", "as": "parts"},
-                    "ARCHIVE_URL": {"postgres": "mirror_archive", "access": "whole"},
-                }
-            },
-        },
-        postgres={
-            "databases": {"mirror_data": {"share": {"faq": "read"}}, "mirror_archive": {"share": {"faq": "whole"}}}
-        },
-        redis={
-            "instances": {
-                "mirror-cache": {"offset": 98, "maxmemory_policy": "allkeys-lru"},
-                "mirror-jobs": {"share": {"faq": "read"}},
-            }
-        },
-    )
+    pillar.merge(**SHARED)
     converged(host)
     verify(host, "postgres", "redis")
     own, faqs = environ(host, "mirror", "PGHOST"), environ(host, "faq", "MIRROR_URL")
@@ -150,17 +131,10 @@ def test_an_app_has_several_resources_in_parts_and_another_app_reads_one(host, m
     who = "SELECT current_user || '@' || current_database()"
     assert in_environ(host, own, "psql", "-XAtqc", who).stdout.strip() == "mirror@mirror_archive"
     assert sql(host, who) == "mirror@mirror_data"
-
-    def commanded(variables, prefix, *command):
-        its = {name.removeprefix(prefix): value for name, value in variables.items() if name.startswith(prefix)}
-        cli = ("redis-cli", "--tls", "--cacert", its["SSL_CA_CERTS"], "-h", its["HOST"], "-p", its["PORT"])
-        given = variables | {"REDISCLI_AUTH": its["PASSWORD"]}
-        return in_environ(host, given, *cli, "--user", its["USER"], *command).stdout
-
-    assert "allkeys-lru" in commanded(own, "CACHE_", "CONFIG", "GET", "maxmemory-policy")
+    assert "allkeys-lru" in commanded(host, own, "CACHE_", "CONFIG", "GET", "maxmemory-policy")
     assert "noeviction" in redis(host, "CONFIG GET maxmemory-policy")
-    assert commanded(faqs, "JOBS_", "EXISTS", "kept").strip() == "1"
-    assert "NOPERM" in commanded(faqs, "JOBS_", "SET", "kept", "x")
+    assert commanded(host, faqs, "JOBS_", "EXISTS", "kept").strip() == "1"
+    assert "NOPERM" in commanded(host, faqs, "JOBS_", "SET", "kept", "x")
 
     def read(statement, variable="MIRROR_URL"):
         return in_environ(host, faqs, "psql", "-XAtq", faqs[variable], "-c", statement)
