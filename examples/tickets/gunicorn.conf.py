@@ -1,6 +1,6 @@
-"""How gunicorn behaves on any host; what differs stands in the Procfile's command line."""
+"""gunicorn's settings on every host. Settings that differ are in the Procfile's command line."""
 
-# Everything is logged to standard output, without the time: who collects the lines notes it.
+# Everything is logged to standard output, without the time, which the journal adds.
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(M)sms'
 logconfig_dict = {
     "formatters": {"generic": {"format": "%(levelname)s %(name)s: %(message)s"}},
@@ -10,5 +10,5 @@ logconfig_dict = {
 # A release leaves nothing behind on disk, not even a socket.
 control_socket_disable = True
 
-# The app is loaded before any process is forked: one that cannot be loaded says so once and ends gunicorn.
+# The app is loaded before gunicorn forks: an app that cannot be loaded says so once and ends gunicorn.
 preload_app = True

@@ -45,7 +45,7 @@ DATABASES = {
         url("DATABASE_URL", "postgres", "postgresql"), conn_max_age=60, conn_health_checks=True
     )
 }
-# A database that has gone silent is an error in seconds, not a thread that waits for minutes.
+# If the database stops answering, a request fails after seconds and does not block a thread for minutes.
 DATABASES["default"].setdefault("OPTIONS", {}).update(connect_timeout=3, tcp_user_timeout=5000)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -59,13 +59,13 @@ ROOT_URLCONF = "faq_site.urls"
 WSGI_APPLICATION = "faq_site.wsgi.application"
 APPEND_SLASH = False
 
-# Behind a proxy on the same host that sets both headers. TLS is off until the proxy speaks it.
+# The app runs behind a proxy on the same host, which sets both headers. TLS is off until the proxy serves it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 USE_X_FORWARDED_HOST = True
 SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT")
 SECURE_HSTS_SECONDS = seconds("SECURE_HSTS_SECONDS", 0)
-# Frames and cross-site forms concern pages and cookies, which this API lacks; W005 and W021 would have an app promise
-# TLS for every other host of its domain.
+# Checks about frames and cross-site forms concern pages and cookies, which this API lacks. W005 and W021 would promise
+# TLS for every other host of the domain.
 SILENCED_SYSTEM_CHECKS = ["security.W002", "security.W003", "security.W005", "security.W021"]
 
 TIME_ZONE = "UTC"

@@ -1,4 +1,4 @@
-"""Errors are JSON: `{"errors": {"<what>": "<why>"}}`, with the status that says the same."""
+"""Errors are JSON, `{"errors": {"<what>": "<why>"}}`, with a matching status."""
 
 from django.http import HttpRequest, JsonResponse
 

@@ -1,4 +1,4 @@
-"""What a client may send; the same form checks a form-encoded body and a JSON object."""
+"""The fields that a client may send. The same form checks a form-encoded body and a JSON object."""
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -20,7 +20,7 @@ def validate_encodable(value: str) -> None:
 
 
 class TextField(forms.CharField):
-    """Text that is sent as text: a JSON number is not quietly made into a string."""
+    """Text that must be sent as text: a JSON number is not converted to a string."""
 
     default_validators = [validate_encodable]
 
@@ -31,7 +31,7 @@ class TextField(forms.CharField):
 
 
 class IdListInput(forms.SelectMultiple):
-    """Ids as numbers: from a form a field repeated for each id, from JSON a list."""
+    """Ids as numbers: a form repeats the field for each id, JSON has a list."""
 
     def value_from_datadict(self, data, files, name):
         if isinstance(data, QueryDict):

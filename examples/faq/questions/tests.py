@@ -1,4 +1,4 @@
-"""The API over a real PostgreSQL, every answer held against its OpenAPI document."""
+"""The API with a real PostgreSQL. Every answer is checked against its OpenAPI document."""
 
 import json
 import os
@@ -22,13 +22,13 @@ FORM = "application/x-www-form-urlencoded"
 
 
 def run(*arguments: str, **config: str) -> subprocess.CompletedProcess:
-    """Python in the project, as a process of its own with this config."""
+    """Run Python in the project, as a process of its own with this config."""
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "faq_site.settings"} | config
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 class ContractClient(Client):
-    """A client that fails on an answer its version's document does not describe."""
+    """A client that fails on an answer that its version's document does not describe."""
 
     def request(self, **environ):
         response = super().request(**environ)

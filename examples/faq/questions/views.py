@@ -33,7 +33,7 @@ def submitted(request: HttpRequest) -> Mapping[str, object]:
 
 
 def checked(form: Form) -> dict:
-    """The form's values, or a refusal that names every field at fault."""
+    """Return the form's values, or refuse and name every wrong field."""
     if not form.is_valid():
         raise Refused(400, **{field: messages[0] for field, messages in form.errors.items()})
     return form.cleaned_data
@@ -73,7 +73,7 @@ class Resource(View):
 
 
 class Create(Resource):
-    """Create a question, or answer with the one that is there already."""
+    """Create a question, or answer with the existing one."""
 
     def post(self, request: HttpRequest) -> JsonResponse:
         form = RelatedQuestionForm if self.version > 1 else QuestionForm
@@ -91,7 +91,7 @@ class Create(Resource):
 
 
 class QuestionList(Resource):
-    """A part of all questions, newest first."""
+    """Answer with a page of the questions, newest first."""
 
     def get(self, request: HttpRequest) -> JsonResponse:
         page = checked(PageForm(request.GET))

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 @require_safe
 def healthz(request: HttpRequest) -> JsonResponse:
-    """Ask our own tables, and nobody else's service: a neighbour's trouble is no reason to stop serving."""
+    """Query this app's own tables only: trouble of another service is no reason to stop serving."""
     try:
         Ticket.objects.exists()
     except Error:
@@ -24,7 +24,7 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 class HealthCheckMiddleware:
-    """Answers `/healthz` before hosts are checked and redirects made: who asks, asks for 127.0.0.1 over HTTP."""
+    """Answers `/healthz` before Django checks the host and redirects, since the check asks 127.0.0.1 over HTTP."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

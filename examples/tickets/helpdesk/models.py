@@ -33,5 +33,5 @@ class Ticket(models.Model):
 
     @property
     def source(self) -> str:
-        """What the FAQ knows this ticket by, the same at every attempt to publish it."""
+        """The name of this ticket in the FAQ, the same at every attempt to publish it."""
         return f"tickets:{self.pk}"

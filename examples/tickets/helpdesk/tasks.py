@@ -17,7 +17,7 @@ LONGEST_PAUSE = 30
 
 
 class FaqRefused(Exception):
-    """The FAQ does not want this question; asking again would not help."""
+    """The FAQ refuses this question, and another attempt would not help."""
 
 
 @shared_task(

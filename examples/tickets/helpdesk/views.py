@@ -53,7 +53,8 @@ class AnswerTicket(View):
                 return render(request, "helpdesk/ticket_detail.html", {"ticket": ticket, "form": form}, status=400)
             form.instance.answered_at = timezone.now()
             form.save()
-            # The answer is kept even where Redis cannot be reached: the log tells, `manage.py publish` makes up for it.
+            # The answer is saved even if Redis cannot be reached. The log tells, and `manage.py publish` publishes it
+            # later.
             transaction.on_commit(lambda: publish.delay(pk), robust=True)
         messages.success(request, "Your answer is saved. The question is on its way into the FAQ.")
         return redirect(ticket)

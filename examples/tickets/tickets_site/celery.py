@@ -14,4 +14,4 @@ app.autodiscover_tasks()
 
 @setup_logging.connect
 def keep_django_logging(**kwargs) -> None:
-    """Having a receiver is what keeps Celery from replacing the logging that Django set up."""
+    """With a receiver, Celery does not replace the logging that Django has set up."""

@@ -52,7 +52,7 @@ DATABASES = {
         url("DATABASE_URL", "postgres", "postgresql"), conn_max_age=60, conn_health_checks=True
     )
 }
-# A database that has gone silent is an error in seconds, not a thread that waits for minutes.
+# If the database stops answering, a request fails after seconds and does not block a thread for minutes.
 DATABASES["default"].setdefault("OPTIONS", {}).update(connect_timeout=3, tcp_user_timeout=5000)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -82,26 +82,26 @@ ROOT_URLCONF = "tickets_site.urls"
 WSGI_APPLICATION = "tickets_site.wsgi.application"
 APPEND_SLASH = False
 
-# Behind a proxy on the same host that sets both headers. TLS is off until the proxy speaks it.
+# The app runs behind a proxy on the same host, which sets both headers. TLS is off until the proxy serves it.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 USE_X_FORWARDED_HOST = True
 # Needed only where the proxy does not pass on the host and port that the browser asked for.
 CSRF_TRUSTED_ORIGINS = listed("CSRF_TRUSTED_ORIGINS")
 SECURE_SSL_REDIRECT = CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE = flag("SECURE_SSL_REDIRECT")
 SECURE_HSTS_SECONDS = seconds("SECURE_HSTS_SECONDS", 0)
-# These would have an app promise TLS for every other host of its domain.
+# These would promise TLS for every other host of the domain.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 FAQ_API = url("FAQ_API", "http", "https").rstrip("/")
 
-# Redis hands a job out again when a worker has held it for this long without finishing it. That must be longer than
-# a job takes and than the longest pause before a retry (helpdesk.tasks), or a job that is doing well runs twice.
+# Redis gives a job to another worker when a worker has held it for this long. That must be longer than any job and than
+# the longest pause before a retry (helpdesk.tasks); otherwise a healthy job runs twice.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "visibility_timeout": seconds("VISIBILITY_TIMEOUT", 60),
-    # A worker looks for such jobs every 5 s; Kombu's own pace is 100 s.
+    # A worker looks for such jobs every 5 s; Kombu's default is 100 s.
     "unacked_restore_interval": 5,
     "unacked_restore_throttle": 1,
-    # A Redis that has gone silent is an error in seconds too.
+    # If Redis stops answering, that is an error after seconds too.
     "socket_connect_timeout": 3,
     "socket_timeout": 5,
     "socket_keepalive": True,

@@ -1,4 +1,4 @@
-"""An app whose worker does jobs that it is told of by RabbitMQ: ``python courier.py NAME SECONDS [NAME SECONDS …]``."""
+"""An app whose worker gets jobs from RabbitMQ: ``python courier.py NAME SECONDS [NAME SECONDS …]`` queues them."""
 
 import os
 import ssl

@@ -1,4 +1,4 @@
-"""Takes more than its share, once it is told by SIGUSR1."""
+"""Takes more than its share once it gets SIGUSR1."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def processes():
 
 
 def chain():
-    # Each of these ends at once, after it has started the next one.
+    # Each process starts the next one and ends at once.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         while not os.fork():

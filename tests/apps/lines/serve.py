@@ -1,6 +1,6 @@
-"""A web server whose children share its socket, and go on without it. It speaks HTTP/1.0, one answer at a time.
+"""A web server whose child processes share its socket and survive it. It speaks HTTP/1.0, one answer at a time.
 
-`/held` is answered once a file is there.
+`/held` is answered once a file exists.
 """
 
 import http.server

@@ -1,7 +1,7 @@
-"""One long job: SIGTERM lets it end, and each is told. With `pool` it has two children with a job each, and waits. With
-`stopped` it is sent SIGSTOP before that.
+"""One long job, which goes on to its end after SIGTERM and writes each signal down.
 
-What it says goes to a file beside its log, which outlives a reboot.
+With `pool` it waits for two child processes with a job each. With `stopped` it is stopped by SIGSTOP first.
+It writes to a file besides its log, and that file survives a reboot.
 """
 
 import os

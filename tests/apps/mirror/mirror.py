@@ -1,6 +1,6 @@
-"""An app that shows what reaches it: its environment, requests, WebSockets.
+"""An app that answers with what it has received: its environment, requests, WebSocket messages.
 
-Its config can make it fail in each way that a release can.
+Its config can make it fail in every way in which a release can fail.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import urllib.parse
 FAIL = os.environ.get("FAIL", "")
 
 if FAIL == "boot" and sys.argv[1:] != ["release"]:
-    # With what would clear a terminal, as text and as bytes that are none.
+    # Contains control sequences that would clear a terminal, as text and as bytes that are no text.
     atexit.register(os.write, 2, b"\x1b[2J\x9b31m\n")
     raise ImportError("mirror was told to fail at its boot")
 
@@ -106,7 +106,7 @@ def worker():
 
 
 def release():
-    """What would be a migration."""
+    """Stands for a migration."""
     if FAIL == "release":
         sys.exit("mirror was told to fail in its release")
     print("mirror is released")

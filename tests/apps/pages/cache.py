@@ -1,4 +1,4 @@
-"""How an app logs in to memcached, as formulas/memcached/README.md shows it."""
+"""The login to memcached, as formulas/memcached/README.md shows it."""
 
 import os
 import ssl
@@ -9,7 +9,7 @@ LOGIN = f"{CACHE.username} {unquote(CACHE.password)}".encode()
 
 
 class LoggedIn(ssl.SSLSocket):
-    """Logs in when it has connected: memcached takes for that what is set first."""
+    """Logs in after it has connected: memcached takes the first ``set`` for the login."""
 
     def connect(self, address):
         super().connect(address)

@@ -1,4 +1,4 @@
-"""An app that caches pages: ``python pages.py CLIENT COMMAND [WORD ...]`` asks as Django or pymemcache does."""
+"""An app that caches pages: ``python pages.py CLIENT COMMAND [WORD ...]`` asks with Django's client or pymemcache."""
 
 import json
 import os
@@ -22,7 +22,7 @@ settings.configure(
 
 
 def fill(client, megabytes):
-    """Store megabytes of pages, and return how many of them are there, how many bytes that is, and the limit."""
+    """Store megabytes of pages; return how many are there, how many bytes they take, and the limit."""
     for index in range(2 * megabytes):
         client.set(f"page-{index}", os.urandom(500_000))
     said = {key.decode(): value for key, value in client.stats().items()}
@@ -31,7 +31,7 @@ def fill(client, megabytes):
 
 
 def asked(client, command, *words):
-    """Ask the cache by one of the two clients."""
+    """Ask the cache with one of the two clients."""
     if client == "django":
         return getattr(django, command)(*words)
     plain = pymemcache.Client((CACHE.hostname, CACHE.port), tls_context=context, timeout=30, encoding="utf-8")
@@ -51,5 +51,5 @@ if __name__ == "__main__":
             print(json.dumps(f"{type(error).__name__}: {error}"))
     else:
         django.set("worker", os.getpid(), None)
-        # As a worker it waits for its end.
+        # As a worker, it waits until it is ended.
         signal.sigwait([signal.SIGTERM])

@@ -1,4 +1,4 @@
-"""An app that puts questions into the FAQ, each related to others: ``python survey.py QUESTION [ID ...]``."""
+"""An app that adds a question to the FAQ, related to other questions: ``python survey.py QUESTION [ID ...]``."""
 
 import os
 import signal
@@ -22,5 +22,5 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         print(ask(*sys.argv[1:]))
     else:
-        # As a worker it waits for its end.
+        # As a worker, it waits until it is ended.
         signal.sigwait([signal.SIGTERM])

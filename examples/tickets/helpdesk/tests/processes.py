@@ -1,4 +1,4 @@
-"""What the tests of the helpdesk's processes use: a real PostgreSQL, a real Redis, the real faq, and processes."""
+"""Helpers for the tests of processes: a real PostgreSQL, a real Redis, the real faq, and processes of both apps."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from django.db import connection
 
 TICKETS = Path(__file__).resolve().parents[2]
 FAQ = TICKETS.parent / "faq"
-# Seconds a test waits for what must come; a helpdesk that works needs a small part of them.
+# Seconds that a test waits at most; a healthy helpdesk needs a small part of them.
 PATIENCE = 90
 
 running: list["Process"] = []
@@ -65,7 +65,7 @@ def until(claim: str, answer: Callable[[], Any]) -> None:
 
 
 def command(app: Path, process_type: str, config: dict[str, str]) -> dict[str, Any]:
-    """How a host starts a process: the Procfile's line in a shell, the config its whole environment."""
+    """Return Popen's arguments to start a process as a host does: the Procfile's line, and only the config."""
     lines = dict(line.split(": ", 1) for line in (app / "Procfile").read_text().splitlines())
     own = {
         "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
@@ -135,7 +135,7 @@ class Process:
 
 @contextmanager
 def held_up(database: str, table: str) -> Iterator[Callable[[int], list[int]]]:
-    """Have every write to a table wait; yields what waits for so many of them and returns their backends' ids."""
+    """Make every write to a table wait; yield a function that waits for some writes and returns their backends' ids."""
     locked = "datname = current_database() AND wait_event_type = 'Lock'"
     with psycopg.connect(database, autocommit=True) as watcher, psycopg.connect(database) as holder:
 
@@ -151,5 +151,5 @@ def held_up(database: str, table: str) -> Iterator[Callable[[int], list[int]]]:
 
 
 def faq_held_up() -> AbstractContextManager[Callable[[int], list[int]]]:
-    """Have every create wait in the FAQ's database."""
+    """Make every new question wait in the FAQ's database."""
     return held_up(faq_database_url(), "questions_question")

@@ -83,7 +83,7 @@ class HealthTest(TestCase):
 
 
 def run(*arguments: str, **config: str) -> subprocess.CompletedProcess:
-    """Python in the project, as a process of its own with this config."""
+    """Run Python in the project, as a process of its own with this config."""
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tickets_site.settings"} | config
     return subprocess.run([sys.executable, *arguments], cwd=TICKETS, env=environment, capture_output=True, text=True)
 

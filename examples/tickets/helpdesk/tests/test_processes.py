@@ -1,4 +1,4 @@
-"""The helpdesk as it runs: its Procfile's own processes, over a real PostgreSQL, a real Redis and the real faq."""
+"""The helpdesk as it runs: the Procfile's processes with a real PostgreSQL, a real Redis and the real faq."""
 
 import os
 import re
@@ -81,7 +81,7 @@ class AnswerTest(TransactionTestCase):
 
 
 class ProcessTest(TransactionTestCase):
-    """What takes the processes of both apps."""
+    """Tests with processes of both apps."""
 
     def setUp(self) -> None:
         forget_jobs()
@@ -116,13 +116,13 @@ class ProcessTest(TransactionTestCase):
         return worker
 
     def answered(self) -> Ticket:
-        """A ticket that was just answered, its job enqueued."""
+        """A ticket that was just answered; its job is enqueued."""
         ticket = Ticket.objects.create(question="Where is the salt? 🧂")
         Client().post(f"/tickets/{ticket.pk}/answer", {"answer": "a"})
         return ticket
 
     def until_published(self, *tickets: Ticket) -> None:
-        """Wait until the tickets are noted as published, and hold what the FAQ has against them: each once."""
+        """Wait until the tickets are marked as published, and check that the FAQ has each of them once."""
         pks = [ticket.pk for ticket in tickets]
         until(f"published: {pks}", lambda: not Ticket.objects.filter(pk__in=pks, published_at=None).exists())
         for ticket in Ticket.objects.filter(pk__in=pks):

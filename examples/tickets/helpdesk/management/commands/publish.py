@@ -1,4 +1,4 @@
-"""`manage.py publish`: publish what is answered and not in the FAQ, say after the FAQ refused it or Redis was lost."""
+"""`manage.py publish`: publish answered tickets that are not in the FAQ, for example after Redis was lost."""
 
 from django.core.management import BaseCommand
 
