@@ -36,7 +36,7 @@ def say(name: str, text: object) -> None:
 
 
 def run(name: str, work: Callable[[], object], cure: str, interrupted: str = "", place: str = "a file") -> int:
-    """Do a command's work, and say in one line why where it cannot be done.
+    """Do a command's work. Where it cannot be done, say why in one line.
 
     :param name: the command.
     :param work: does it. A ``Refusal`` or an ``OSError`` that it raises is told without a traceback.
@@ -45,7 +45,7 @@ def run(name: str, work: Callable[[], object], cure: str, interrupted: str = "",
     :param place: what an ``OSError`` without a file's name is about.
     :return: an exit code: 0, 1 where the work was refused, 130 where it was interrupted.
     """
-    # As an exception, SIGTERM has temporary files removed.
+    # SIGTERM becomes an exception, so that temporary files are removed.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         work()

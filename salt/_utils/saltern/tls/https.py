@@ -8,7 +8,7 @@ from typing import Any
 
 from saltern.tls import certificate
 
-# What browsers ask for before they have a domain built in; see https://hstspreload.org.
+# Seconds of max_age that browsers ask for before they build a domain in; see https://hstspreload.org.
 PRELOAD_SECONDS = 31536000
 
 
