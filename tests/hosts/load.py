@@ -61,8 +61,8 @@ class Load:
         host: Host,
         domain: str,
         path: str = "/healthz",
-        requests: int = 20_000,
-        rate: int = 500,
+        requests: int = 6_000,
+        rate: int = 250,
         scheme: str = "http",
     ):
         workers = 10

@@ -222,6 +222,7 @@ def test_a_body_up_to_the_limit_passes_and_a_larger_one_does_not(mirror):
     assert mirror.post("/request", data=bytes((10 << 20) + 1)).status_code == 413
 
 
+@pytest.mark.alike("trixie")
 def test_scaling_starts_and_stops_only_what_it_must(host, mirror, pillar, pids, release):
     number, before = release(), pids("mirror")
     for web, worker in ((4, 2), (1, 1), (2, 1)):
@@ -238,6 +239,7 @@ def test_scaling_starts_and_stops_only_what_it_must(host, mirror, pillar, pids, 
     apply(host).changed_nothing()
 
 
+@pytest.mark.alike("bookworm")
 def test_a_config_change_is_a_new_release_and_nothing_else(host, mirror, pillar, pids, release):
     number, others, before = release(), pids("faq") | pids("tickets"), pids("mirror")
     pillar.merge(app={"mirror": {"config": {"PERCENT": "50%", "EMPTY": None}}})
@@ -338,6 +340,7 @@ def test_a_release_that_fails_is_refused_and_the_one_before_serves_on(step, host
     apply(host).changed_nothing()
 
 
+@pytest.mark.alike("trixie")
 def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
     # A new domain writes the certificate in the same run, and nginx-config watches the certificate: salt#43008.
     mirrors = {"site": {"extra": "nonsense on;"}, "domains": [*MIRROR["domains"], "shop.localhost"]}
@@ -358,6 +361,7 @@ def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
     apply(host).changed_nothing()
 
 
+@pytest.mark.alike("bookworm")
 def test_the_settings_of_a_site_are_its_own(host, mirror, pillar):
     extra = "location = /hello { return 200 hello; }"
     pillar.merge(app={"mirror": {"site": {"extra": extra, "timeout": 1}}})

@@ -46,6 +46,7 @@ def mirror(deployed, host):
     return Client(host.address, "mirror.localhost")
 
 
+@pytest.mark.alike("trixie")
 def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, pillar, pids):
     before = pids("mirror")
     pillar.merge(app={"mirror": {"formation": {"clock": 1}}})
@@ -193,10 +194,12 @@ def test_a_source_that_cannot_be_reached_is_told(host, mirror, declared):
     )
 
 
+@pytest.mark.alike("trixie")
 def test_a_build_can_come_from_the_file_roots(deployed):
     assert {"app-build-mirror", "app-release-mirror"} <= deployed.changed
 
 
+@pytest.mark.alike("trixie")
 def test_a_build_can_come_over_https_from_an_authority_of_the_site(host, lab, tree, mirror, declared, pillar):
     build, declare = declared
     gateway = str(lab.subnet[1])

@@ -184,6 +184,7 @@ def put_right(host, edits):
     assert serves(host)
 
 
+@pytest.mark.alike
 @pytest.mark.parametrize("edits", together(EDITS), ids=", ".join)
 def test_the_next_converge_puts_it_right_when(host, edits):
     put_right(host, edits)

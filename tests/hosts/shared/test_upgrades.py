@@ -8,6 +8,7 @@ from lab import machine
 from tests.hosts.applied import apply
 
 
+@pytest.mark.alike("trixie")
 def test_bootstrap_with_a_new_lock_upgrades(host, tree, edited):
     build = (tree / "requirements/build.txt").read_text()
     (added,) = re.findall(r"^wheel==.*(?:\n    --hash.*)+", build, re.MULTILINE)
