@@ -1,11 +1,14 @@
 """What a host compiles to, as facts by which two hosts can be compared."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import salt.utils.json
+import salt.utils.templates
+from salt.exceptions import CommandExecutionError
 
 from saltern.parity.tree import Functions, refuse
 from saltern.web import tree
@@ -73,10 +76,34 @@ def contents(functions: Functions, chunks: Sequence[Chunk]) -> dict[str, str]:
             )
             found |= {f"{chunk['__id__']} {path}": text for path, text in rendered.items()}
         elif chunk.get("template") == "jinja":
-            context = chunk.get("context", {})
-            text = functions["slsutil.renderer"](chunk["source"], default_renderer="jinja", **context)
-            found[chunk["__id__"]] = str(text)
+            found[chunk["__id__"]] = _rendered(functions, chunk["source"], chunk.get("context", {}))
     return found
+
+
+def _rendered(functions: Functions, source: str, context: Mapping[str, Any]) -> str:
+    """Render a template as ``file.managed`` does.
+
+    :param source: its ``salt://`` URL.
+    :raises CommandExecutionError: when it cannot be rendered.
+    """
+    opts = functions.opts
+    paths = (os.path.join(root, source.removeprefix("salt://")) for root in opts["file_roots"]["base"])
+    path = next((path for path in paths if os.path.isfile(path)), source)
+    # As one of the modules: Salt looks up what they have while it renders.
+    done = functions.run(
+        salt.utils.templates.JINJA,
+        path,
+        to_str=True,
+        context=context,
+        opts=opts,
+        saltenv="base",
+        salt=functions,
+        grains=opts["grains"],
+        pillar=opts["pillar"],
+    )
+    if not done["result"]:
+        raise CommandExecutionError(f"{source}: {done['data']}")
+    return str(done["data"])
 
 
 def facts(chunks: Sequence[Chunk], ids: Collection[str], texts: Mapping[str, str] | None = None) -> Facts:
