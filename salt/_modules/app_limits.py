@@ -1,7 +1,7 @@
 """What an app takes of its host, and what it may take; see ``saltern.apps.limits``."""
 
-from saltern import apps
 from saltern.apps import limits
+from saltern.host import Host
 
 __load__ = ["shown"]
 
@@ -19,5 +19,5 @@ def shown(app):
 
         salt-call app_limits.shown tickets
     """
-    apps.declared(__pillar__["app"], app)
+    Host.of(__salt__, __pillar__, __opts__).app(app)
     return limits.shown(app)

@@ -1,5 +1,6 @@
 """Certificates by which the hosts of an environment know each other."""
 
+from saltern.settings import load
 from saltern.tls import host as certificates
 
 __load__ = ["authorities", "expiring", "own"]
@@ -16,6 +17,7 @@ def authorities():
 
         salt-call certificate.authorities
     """
+    load.check(__pillar__)
     return certificates.authorities(certificates.Host.of(__pillar__, __opts__["id"]))
 
 
@@ -42,4 +44,5 @@ def expiring():
 
         salt-call certificate.expiring
     """
+    load.check(__pillar__)
     return certificates.expiring(__pillar__["hosts"][__opts__["id"]]["roles"], __pillar__["nginx"]["sites"])

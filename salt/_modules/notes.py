@@ -9,6 +9,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.fleet import drain
 from saltern.host import Host
+from saltern.settings import load
 from saltern.system import terminal
 
 __load__ = ["of_app", "of_host", "tell"]
@@ -62,6 +63,7 @@ def of_host(for_a_while=True):
 
         salt-call notes.of_host
     """
+    load.check(__pillar__)
     hosts, own = __pillar__["hosts"], __opts__["id"]
     apps = sorted(__pillar__["app"]) if "app" in hosts[own]["roles"] else []
     found = []

@@ -1,6 +1,6 @@
 """The processes of the apps, as supervisor runs them; see ``saltern.releases``."""
 
-from saltern import apps
+from saltern.host import Host
 from saltern.releases import process, scopes, supervisor
 
 __load__ = ["info", "longest_grace", "pids"]
@@ -21,7 +21,7 @@ def info(app, release=None):
 
         salt-call process.info tickets
     """
-    apps.declared(__pillar__["app"], app)
+    Host.of(__salt__, __pillar__, __opts__).app(app)
     return supervisor.info(app, release)
 
 
@@ -55,5 +55,5 @@ def pids(app, release, process):
 
         salt-call process.pids tickets 12 web.1
     """
-    apps.declared(__pillar__["app"], app)
+    Host.of(__salt__, __pillar__, __opts__).app(app)
     return scopes.pids(app, release, process)

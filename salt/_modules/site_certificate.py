@@ -1,5 +1,6 @@
 """The certificates with which nginx serves apps' domains. See ``saltern.tls.site``."""
 
+from saltern.settings import load
 from saltern.tls import https, site
 
 __load__ = ["by_acme", "hsts", "path", "source"]
@@ -18,6 +19,7 @@ def source(app):
 
         salt-call site_certificate.source tickets
     """
+    load.check(__pillar__)
     return site.source(__pillar__, app)
 
 
@@ -32,6 +34,7 @@ def by_acme():
 
         salt-call site_certificate.by_acme
     """
+    load.check(__pillar__)
     return site.by_acme(__pillar__)
 
 

@@ -1,4 +1,4 @@
-"""Functions that an operator calls with a name that this host does not have: each says so in one line."""
+"""Functions that an operator calls with an unknown name, or with a mistake in the pillar: each says so in one line."""
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -24,7 +24,27 @@ KIND = "nosuch: no data is kept by this name; expected one of app, memcached, po
 )
 def test_a_name_that_the_host_does_not_have_is_told(request, dunders, module, function, arguments, told):
     loaded = request.getfixturevalue(f"{module}_module")
-    dunders(loaded, pillar={"app": {"shop": {}}}, salt={})
+    dunders(loaded, pillar={"app": {"shop": {}}}, salt={}, opts={})
     with pytest.raises(CommandExecutionError) as refused:
         getattr(loaded, function)(*arguments)
     assert str(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    "module, function, arguments",
+    [
+        ("app_limits", "shown", ["shop"]),
+        ("attachment", "units", []),
+        ("certificate_module", "authorities", []),
+        ("certificate_module", "expiring", []),
+        ("notes", "of_host", []),
+        ("process_module", "info", ["shop"]),
+        ("site_certificate_module", "by_acme", []),
+        ("site_certificate_module", "source", ["shop"]),
+    ],
+)
+def test_a_mistake_in_the_pillar_is_told(request, dunders, module, function, arguments):
+    loaded = request.getfixturevalue(module)
+    dunders(loaded, pillar={"_errors": ["ngnix: unknown setting"]}, salt={}, opts={"id": "one"})
+    with pytest.raises(CommandExecutionError, match=r"^ngnix: unknown setting$"):
+        getattr(loaded, function)(*arguments)

@@ -153,7 +153,7 @@ def test_what_systemd_does_not_take_from_its_files_it_is_told(
 
 
 def test_the_limits_of_an_app_that_is_not_declared_are_not_shown(app_limits, dunders, kernel):
-    dunders(app_limits, pillar={"app": {"shop": {}}})
+    dunders(app_limits, salt={}, pillar={"app": {"shop": {}}}, opts={})
     assert app_limits.shown("shop") == {"processes": {}}
     with pytest.raises(
         CommandExecutionError, match=r"^nosuch: no app of this host has this name; expected one of shop$"
