@@ -5,6 +5,9 @@ import json
 
 from lab import Host
 
+# How many converges and dry runs this process has made; the table at the end of a run shows them.
+made = 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Applied:
@@ -51,6 +54,8 @@ def apply(host: Host, *arguments: str) -> Applied:
     :param host: the host.
     :param arguments: further arguments of ``state.apply``, such as ``test=True``.
     """
+    global made
+    made += 1
     command = ["salt-call", "--out", "json", "--retcode-passthrough", "state.apply", *arguments]
     done = host.run(*command, check=False)
     output = done.stdout + done.stderr

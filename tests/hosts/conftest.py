@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from lab import Host, Lab, machine
 from lab.pillar import Pillar
+from tests.hosts import applied
 from tests.hosts.applied import Applied, apply
 from tests.hosts.examples import EXAMPLES
 
@@ -81,6 +82,29 @@ def pytest_collection_modifyitems(config, items):
                 others.append(item)
     config.hook.pytest_deselected(items=others)
     items[:] = sorted((item for item in items if item not in others), key=turn)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    report.user_properties.append(("converges", applied.made))
+    applied.made = 0
+    return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Show what each module took."""
+    parts = {}
+    reports = [one for some in terminalreporter.stats.values() for one in some if isinstance(one, pytest.TestReport)]
+    for report in reports:
+        part = parts.setdefault(report.nodeid.partition("::")[0], {"seconds": 0, "tests": 0, "converges": 0})
+        part["seconds"] += report.duration
+        part["tests"] += report.when == "call"
+        part["converges"] += sum(count for what, count in report.user_properties if what == "converges")
+    terminalreporter.section("modules: minutes of a process, tests, converges and dry runs")
+    for name, part in sorted(parts.items(), key=lambda one: -one[1]["seconds"]):
+        line = f"{part['seconds'] / 60:6.1f} {part['tests']:5} {part['converges']:5}  {name}"
+        terminalreporter.write_line(line)
 
 
 @dataclasses.dataclass(frozen=True)
