@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 from lab import Host
 
@@ -48,26 +49,37 @@ class Applied:
         return self
 
 
-def apply(host: Host, *arguments: str) -> Applied:
+def apply(host: Host, *arguments: str, line: Callable[[str], None] | None = None) -> Applied:
     """Converge a host.
 
     :param host: the host.
     :param arguments: further arguments of ``state.apply``, such as ``test=True``.
+    :param line: takes each line of the output as it comes, or ``None``.
     """
     global made
     made += 1
     command = ["salt-call", "--out", "json", "--retcode-passthrough", "state.apply", *arguments]
-    done = host.run(*command, check=False)
-    output = done.stdout + done.stderr
+    if line:
+        said: list[str] = []
+
+        def take(text: str) -> None:
+            said.append(text)
+            line(text)
+
+        code = host.stream(*command, line=take)
+        output = "\n".join(said)
+    else:
+        done = host.run(*command, check=False)
+        code, output = done.returncode, done.stdout + done.stderr
     assert "exception occurred" not in output, output
     assert "CRITICAL" not in output, output
-    # A message may come before the answer, which is the one JSON object.
-    answer = json.loads(done.stdout[done.stdout.index("{\n") :])["local"]
+    # Messages may come before the answer, which is the one JSON object, and after it.
+    answer = json.JSONDecoder().raw_decode(output[output.index("{\n") :])[0]["local"]
     if isinstance(answer, list):
-        return Applied(done.returncode, {}, answer[1:], output)
+        return Applied(code, {}, answer[1:], output)
     states = {state["__id__"]: state for state in answer.values()}
     assert len(states) == len(answer), "two states have one ID"
-    return Applied(done.returncode, states, [], output)
+    return Applied(code, states, [], output)
 
 
 def converged(host: Host) -> set[str]:

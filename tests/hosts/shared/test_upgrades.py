@@ -42,20 +42,38 @@ def test_an_empty_cluster_is_never_made_beside_an_older_populated_one(host):
     apply(host).changed_nothing()
 
 
-# Holds apt's lock for some seconds.
-HOLD = "import fcntl, time; file = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(file, 2); time.sleep({})"
+# Holds apt's lock until it is killed.
+HOLD = """
+import fcntl, time
+file = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+open("/run/lock-is-held", "w").close()
+time.sleep(600)
+"""
+
+
+def hold(host):
+    """Have a process hold apt's lock."""
+    host.run("sh", "-c", 'setsid python3 -c "$0" >/dev/null 2>&1 &', HOLD)
+    host.sh("timeout 60 sh -c 'until [ -e /run/lock-is-held ]; do sleep 0.1; done'; rm /run/lock-is-held")
+
+
+def let_go(host):
+    """End the process that holds apt's lock."""
+    host.sh("pkill -f '[l]ock-frontend'")
 
 
 @pytest.mark.alike
 def test_a_run_that_waits_for_apt_says_for_whom(host):
     host.sh("apt-get -qq remove less >/dev/null 2>&1")
-    host.sh(f'python3 -c "{HOLD.format(8)}" >/dev/null 2>&1 & sleep 1')
-    applied = apply(host).succeeded()
+    hold(host)
+    # The lock is held until the run says that it waits, however long Salt takes until then.
+    applied = apply(host, line=lambda text: let_go(host) if "this run waits for it" in text else None).succeeded()
     assert applied.changed == {"base-packages"}
     held = r"PID \d+ \(python3\) holds /var/lib/dpkg/lock-frontend"
     assert re.search(rf"^apt: {held}; this run waits for it, 300 s at most$", applied.output, re.MULTILINE)
     assert re.fullmatch(rf"It was waited for: {held}", applied.states["base-apt-free"]["comment"])
     # A run that installs nothing does not wait.
-    host.sh(f'python3 -c "{HOLD.format(60)}" >/dev/null 2>&1 & sleep 1')
+    hold(host)
     assert apply(host).changed_nothing().states["base-apt-free"]["comment"] == "No package is to be installed"
-    host.sh("pkill -f '[l]ock-frontend'")
+    let_go(host)
