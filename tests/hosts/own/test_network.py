@@ -42,8 +42,8 @@ SECRETS = {
     "postgres.databases.tickets.password": "tickets-0123456789-0123456789",
     "redis.instances.tickets.password": "redis/0123456789%0123456789",
 }
-OURS = "/etc/ssl/saltern/ca.pem"
 OTHERS = "/etc/ssl/certs/ca-certificates.crt"
+EXPORT = "gpg --homedir /etc/salt/gpgkeys --armor --export"
 
 
 class Network:
@@ -157,9 +157,6 @@ def network(suite):
             yield network
     finally:
         operator.close()
-
-
-EXPORT = "gpg --homedir /etc/salt/gpgkeys --armor --export"
 
 
 @pytest.fixture(scope="module")
