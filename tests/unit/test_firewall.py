@@ -3,6 +3,8 @@
 import pytest
 
 from saltern import firewall, inventory
+from saltern.settings.check import check
+from saltern.settings.defaults import with_defaults
 from tests.unit.rows import host
 
 EVERYWHERE = ["0.0.0.0/0", "::/0"]
@@ -37,13 +39,13 @@ OPEN = {
 
 
 @pytest.fixture(scope="session")
-def opened(settings, schemas):
+def opened(schemas):
     """Return a function that lists a host's openings, one a line."""
 
     def lines(minion_id, **declared):
-        assert settings.check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
+        assert check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
         complete = {
-            "firewall": settings.with_defaults(schemas["firewall"], declared),
+            "firewall": with_defaults(schemas["firewall"], declared),
             "app": APPS,
             "postgres": {"databases": {"shop": {"owner": "shop"}}},
             "redis": {"instances": {"shop": {"owner": "shop", "port": 8099}}},
@@ -129,13 +131,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("network", MISTAKES)
-def test_an_invalid_network_is_told_by_path(settings, schemas, network):
+def test_an_invalid_network_is_told_by_path(schemas, network):
     declared = {
         "ssh": ["192.0.2.0/24", network],
         "allow": {"metrics": {"port": 1, "networks": [network]}},
     }
     # The following are networks only by their looks.
-    assert settings.check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
+    assert check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
     found = firewall.mistakes(declared)
     if not MISTAKES[network]:
         assert found == []
@@ -166,8 +168,8 @@ def test_an_invalid_network_is_told_by_path(settings, schemas, network):
         ),
     ],
 )
-def test_a_setting_that_cannot_be_is_told_by_path(settings, schemas, declared, message):
-    (found,) = settings.check({"firewall": schemas["firewall"]}, {"firewall": declared})
+def test_a_setting_that_cannot_be_is_told_by_path(schemas, declared, message):
+    (found,) = check({"firewall": schemas["firewall"]}, {"firewall": declared})
     assert found.startswith(message)
 
 
