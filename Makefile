@@ -146,7 +146,7 @@ render: setup ## compile every role in every environment, on the host itself and
 
 vagrant: ## test the Vagrantfile, as Vagrant reads it: the hosts of each environment, and refusals
 	@lab/setup --vagrant
-	$(PYTEST) tests/vagrant
+	$(PYTEST) -n 2 tests/vagrant
 
 converge: setup ## boot bare hosts, converge them and test them (SUITE=trixie: only Debian 13)
 	$(if $(SUITE),SUITE='$(SUITE)') $(PYTEST) -n $(HOSTS) --dist loadscope -p no:salt-factories-log-server tests/hosts

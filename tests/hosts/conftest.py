@@ -36,8 +36,8 @@ SHARED = (
 # Those of own/ boot hosts of their own, so that any order would do. Those that take longest come first: one that began
 # last would be waited for by the other processes alone.
 OWN = (
-    *("readme_production", "readme_server", "fleet", "proxies", "network", "rabbitmq", "readme", "https", "firewall"),
-    *("memcached", "services_apart", "examples", "roles", "lab"),
+    *("readme_production", "readme_server", "fleet", "proxies", "network", "rabbitmq", "readme", "examples", "https"),
+    *("firewall", "memcached", "services_apart", "roles", "lab"),
 )
 
 
