@@ -25,19 +25,19 @@ def info(app, release=None):
     return supervisor.info(app, release)
 
 
-def longest_grace(apps):
-    """Return how long the processes of all apps may take to stop.
+def longest_grace():
+    """Return how long the processes of this host's apps may take to stop.
 
-    :param apps: the settings of the formula app.
     :return: seconds.
+    :raises CommandExecutionError: when the pillar has a mistake.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call process.longest_grace '{tickets: {grace: {worker: 90}}}'
+        salt-call process.longest_grace
     """
-    return process.longest_grace(apps)
+    return process.longest_grace(Host.of(__salt__, __pillar__, __opts__).pillar["app"])
 
 
 def pids(app, release, process):

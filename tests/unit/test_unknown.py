@@ -39,6 +39,7 @@ def test_a_name_that_the_host_does_not_have_is_told(request, dunders, module, fu
         ("certificate_module", "expiring", []),
         ("notes", "of_host", []),
         ("process_module", "info", ["shop"]),
+        ("process_module", "longest_grace", []),
         ("site_certificate_module", "by_acme", []),
         ("site_certificate_module", "source", ["shop"]),
     ],

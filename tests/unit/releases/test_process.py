@@ -115,5 +115,8 @@ def test_releases_are_known_by_their_files(configuration):
     "graces, expected",
     [({}, 30), ({"shop": {"web": 5}}, 30), ({"shop": {"worker": 60}, "faq": {"worker": 120, "web": 10}}, 120)],
 )
-def test_the_longest_grace_is_that_of_all_apps_and_the_default(graces, expected):
-    assert process.longest_grace({app: {"grace": grace} for app, grace in graces.items()}) == expected
+def test_the_longest_grace_is_that_of_all_apps_and_the_default(process_module, dunders, graces, expected):
+    apps = {app: {"grace": grace} for app, grace in graces.items()}
+    assert process.longest_grace(apps) == expected
+    dunders(process_module, pillar={"app": apps}, salt={}, opts={})
+    assert process_module.longest_grace() == expected
