@@ -15,7 +15,7 @@ def due(app):
 
     :param app: the app's name.
     :return: such as ``no certificate yet``. Empty where the app needs none.
-    :raises CommandExecutionError: when no app of the host has this name.
+    :raises CommandExecutionError: when no app of the host has this name, or its certificate comes from elsewhere.
 
     CLI Example:
 
@@ -46,7 +46,7 @@ def refused(app):
 
     :param app: the app's name.
     :return: a sentence. Empty where the request may be made.
-    :raises CommandExecutionError: when no app of the host has this name.
+    :raises CommandExecutionError: when no app of the host has this name, or its certificate comes from elsewhere.
 
     CLI Example:
 

@@ -110,7 +110,8 @@ def users(kind, name):
     :param kind: a service, such as ``postgres``.
     :param name: by what URLs name it: a database, or the port of a Redis instance.
     :return: releases, sorted.
-    :raises CommandExecutionError: when there is no such service.
+    :raises CommandExecutionError: when there is no such service, or no app attaches such a resource and no release has
+        one.
 
     CLI Example:
 
@@ -118,4 +119,4 @@ def users(kind, name):
 
         salt-call attachment.users postgres tickets
     """
-    return using.users(_host(), services.formula(kind), str(name))
+    return using.asked(_host(), services.formula(kind), str(name))

@@ -71,18 +71,19 @@ def is_drained():
 def wait(hosts, out=True, timeout=60):
     """Wait until this proxy sends some app hosts no requests and has all their answers; or until it uses them again.
 
-    :param hosts: the app hosts' ids.
+    :param hosts: the app hosts' ids, or one of them.
     :param out: whether they are to get no requests. False to wait until they get some.
     :param timeout: seconds until the proxy must have turned.
     :return: the seconds until it turned, and what was still under way when the time of the apps' ``in_flight`` was
         over.
-    :raises CommandExecutionError: when the proxy has not turned in time, with the reason.
+    :raises CommandExecutionError: when the host is no proxy, has no such app hosts, or has not turned in time, with the
+        reason.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call drain.wait '[app1]'
-        salt-call drain.wait '[app1]' out=False
+        salt-call drain.wait app1
+        salt-call drain.wait '[app1, app2]' out=False
     """
     return drain.wait(_host(), hosts, out, timeout)

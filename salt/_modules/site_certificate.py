@@ -1,5 +1,6 @@
 """The certificates with which nginx serves apps' domains. See ``saltern.tls.site``."""
 
+from saltern.apps import declared
 from saltern.settings import load
 from saltern.tls import https, site
 
@@ -42,6 +43,7 @@ def path(app):
     """Return the file from which nginx reads an app's key and certificates.
 
     :param app: the app's name.
+    :raises CommandExecutionError: when no app of the host has this name.
 
     CLI Example:
 
@@ -49,6 +51,8 @@ def path(app):
 
         salt-call site_certificate.path tickets
     """
+    load.check(__pillar__)
+    declared(__pillar__["app"], app)
     return site.path(app)
 
 

@@ -360,6 +360,24 @@ SITES = {
 }
 
 
+NOT_WAITED_FOR = {
+    "proxy1": "db1: no app host of this proxy has this name; expected one of app1, app2",
+    "app1": "app1: does not have the role proxy; expected a proxy",
+}
+
+
+@pytest.mark.parametrize("name", NOT_WAITED_FOR)
+def test_a_drain_is_waited_for_on_a_proxy_and_of_its_app_hosts(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare("hosts.yaml", SPREAD)
+    host.declare("builds/dev.sls", BUILDS)
+    host.merge({"certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
+    code, output = host.call("drain.wait", "db1")
+    assert code != 0
+    assert NOT_WAITED_FOR[name] in output
+    assert "Traceback" not in output
+
+
 @pytest.mark.parametrize("name", SITES)
 def test_a_site_is_on_the_proxies_and_its_front_on_the_app_hosts(tmp_path, name):
     host = Host(tmp_path, name)

@@ -12,6 +12,8 @@ KIND = "nosuch: no data is kept by this name; expected one of app, memcached, po
     [
         ("process", "info", ["nosuch"], APP),
         ("process", "pids", ["nosuch", 1, "web.1"], APP),
+        ("site_certificate", "path", ["nosuch"], APP),
+        ("site_certificate", "source", ["nosuch"], APP),
         ("kept", "of", ["nosuch", "shop"], KIND),
         ("kept", "list_", ["nosuch"], KIND),
         (
@@ -41,6 +43,7 @@ def test_a_name_that_the_host_does_not_have_is_told(request, dunders, module, fu
         ("process_module", "info", ["shop"]),
         ("process_module", "longest_grace", []),
         ("site_certificate_module", "by_acme", []),
+        ("site_certificate_module", "path", ["shop"]),
         ("site_certificate_module", "source", ["shop"]),
     ],
 )

@@ -71,6 +71,22 @@ def test_the_releases_that_have_a_resource_are_named(monkeypatch, test, planned,
     assert found == ({"shop": expected} if expected else {})
 
 
+def test_a_name_that_no_app_attaches_and_no_release_has_is_refused(monkeypatch, on_a_host):
+    monkeypatch.setattr(process, "releases", lambda: [("shop", 2)])
+    monkeypatch.setattr(store, "record", lambda app, number: {})
+    monkeypatch.setattr(store, "environ", lambda app, number: {"A": b"postgres://shop:pw@127.0.0.1/left"})
+    assert users.asked(on_a_host, POSTGRES, "shop") == []
+    # No app attaches it any more.
+    assert users.asked(on_a_host, POSTGRES, "left") == ["shop v2"]
+    assert users.asked(on_a_host, services.formulas()["redis"], "8099") == []
+    for kind, noun, known in (("postgres", "database", "shop"), ("redis", "Redis instance", "8099")):
+        with pytest.raises(CommandExecutionError) as refused:
+            users.asked(on_a_host, services.formulas()[kind], "nosuch")
+        assert str(refused.value) == (
+            f"nosuch: no app attaches a {noun} that URLs name so, and no release has one; expected one of {known}"
+        )
+
+
 def test_the_logins_of_running_releases_are_found(monkeypatch):
     environs = {
         ("shop", 2): {"DATABASE_URL": b"postgres://shop_0a0a0a:pw@10.0.0.2/stock", "MARK": b"x"},

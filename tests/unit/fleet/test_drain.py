@@ -33,8 +33,17 @@ def test_who_gets_requests(text, hosts, out, expected):
     assert drain.contrary({"tickets": text}, hosts, out) == expected
 
 
+def proxy_of(*names, roles=("proxy",), alone=False, apps=None):
+    """Return the host proxy1, whose site is balanced over the app hosts of these names; no names: there is no site."""
+    sites = {"tickets": {"servers": [{"id": name} for name in names]}} if names else {}
+    row = {"roles": list(roles), "address": "10.0.0.9"}
+    pillar = {"app": apps or {}, "hosts": {"proxy1": row}, "nginx": {"peers": sites, "alone": alone}}
+    return Host.of({}, pillar, {"id": "proxy1"})
+
+
+@pytest.mark.parametrize("names", ["app2", ["app2"]], ids=["as text", "in a list"])
 @pytest.mark.parametrize("age, is_over", [(1, True), (-1, False)])
-def test_a_host_is_out_when_nginx_has_read_that_it_is(monkeypatch, tmp_path, age, is_over):
+def test_a_host_is_out_when_nginx_has_read_that_it_is(monkeypatch, tmp_path, names, age, is_over):
     (tmp_path / "peers").mkdir()
     path = tmp_path / "peers/tickets.conf"
     path.write_text(OUT)
@@ -49,18 +58,51 @@ def test_a_host_is_out_when_nginx_has_read_that_it_is(monkeypatch, tmp_path, age
     monkeypatch.setattr(in_flight, "drain", wait)
     monkeypatch.setattr(workers, "old", lambda: [7])
     drains = {"tickets": {"requests": 90, "streams": 5}, "faq": {"requests": 60, "streams": 9}}
-    pillar = {"app": {app: {"in_flight": limits} for app, limits in drains.items()}}
-    proxy = Host.of({}, pillar, {"id": "proxy1"})
+    proxy = proxy_of("app1", "app2", apps={app: {"in_flight": limits} for app, limits in drains.items()})
     monkeypatch.setattr(tree, "ROOT", str(tmp_path))
     monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))
     monkeypatch.setattr(workers, "_workers", lambda: {1: "nginx: worker process"})
     monkeypatch.setattr(workers, "_started", lambda _: written + age)
     if is_over:
-        assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(proxy, ["app2"]))
+        assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(proxy, names))
         assert waited == [(["10.0.0.2:8100"], None, 90, 9, "app2")]
     else:
         with pytest.raises(CommandExecutionError, match=r"proxy1 still sends .*nginx has not read"):
-            drain.wait(proxy, ["app2"], timeout=0.3)
+            drain.wait(proxy, names, timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    "proxy, names, told",
+    [
+        (proxy_of("app1", roles=["app"]), "app1", "proxy1: does not have the role proxy; expected a proxy"),
+        (
+            proxy_of("app1", "app2"),
+            ["app9", "app1", "app8"],
+            "app8, app9: no app host of this proxy has this name; expected one of app1, app2",
+        ),
+        (
+            proxy_of(roles=["proxy", "app"], alone=True),
+            "app1",
+            "app1: no app host of this proxy has this name; expected one of proxy1",
+        ),
+    ],
+)
+def test_a_host_that_is_no_proxy_and_names_of_no_app_host_are_refused(proxy, names, told):
+    with pytest.raises(CommandExecutionError) as refused:
+        drain.wait(proxy, names, timeout=0)
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    "proxy, name", [(proxy_of(), "app9"), (proxy_of(roles=["proxy", "app"], alone=True), "proxy1")]
+)
+def test_a_proxy_without_sites_and_a_host_that_is_its_own_proxy_have_nobody_to_wait_for(
+    monkeypatch, tmp_path, proxy, name
+):
+    monkeypatch.setattr(drain, "PEERS", str(tmp_path))
+    monkeypatch.setattr(workers, "is_stale", lambda *_, **__: False)
+    monkeypatch.setattr(workers, "old", list)
+    assert re.fullmatch(r"0\.\d s", drain.wait(proxy, name))
 
 
 def test_a_file_that_is_just_written_is_no_site(monkeypatch, tmp_path):

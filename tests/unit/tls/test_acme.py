@@ -160,14 +160,15 @@ def test_an_app_that_is_not_declared_is_told_by_its_name(host):
         acme.due(host.host, "tickets")
 
 
+@pytest.mark.parametrize("asked", [acme.due, acme.issue, acme.refused])
 @pytest.mark.parametrize("of", ["the pillar", "the host's own authority"])
-def test_none_is_asked_for_where_an_app_has_its_certificate_from_elsewhere(host, of):
+def test_none_is_asked_for_where_an_app_has_its_certificate_from_elsewhere(host, of, asked):
     if of == "the pillar":
         host.site["certificate"] = "given"
     else:
         host.tls["source"] = "authority"
     with pytest.raises(CommandExecutionError) as error:
-        acme.issue(host.host, "shop")
+        asked(host.host, "shop")
     assert str(error.value) == (
         f"shop: has its certificate from {of}, not by ACME; expected nginx.tls.source: acme, and no "
         "app.shop.site.certificate"

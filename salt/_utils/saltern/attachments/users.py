@@ -6,7 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.attachments import parts
+from saltern import services
+from saltern.attachments import config, parts
 from saltern.host import Host
 from saltern.releases import process, store
 from saltern.services.base import LOOPBACK
@@ -68,6 +69,30 @@ def users(host: Host, service: Resource, identity: str, staying: Collection[str]
         is_used = any(is_of(value, service, identity, host.address) for _, value in urls(app, number))
         if is_used and not (host.is_dry and _is_leaving(host, app, number, staying)):
             found.append(f"{app} v{number}")
+    return found
+
+
+def asked(host: Host, service: Resource, identity: str) -> list[str]:
+    """Return what ``users`` does, for somebody who typed the name.
+
+    :param host: the host.
+    :param service: the service.
+    :param identity: see ``users``.
+    :raises CommandExecutionError: when no app attaches such a resource and no release has one.
+    """
+    known = {
+        service.identity(urlsplit(config.url(target, app)))
+        for app in host.pillar["app"]
+        for target in host.attach(app).values()
+        if services.named(target) is service
+    }
+    found = users(host, service, identity)
+    if not found and identity not in known:
+        expected = ", ".join(sorted(known)) or "none"
+        raise CommandExecutionError(
+            f"{identity}: no app attaches a {service.noun} that URLs name so, and no release has one; expected one of "
+            f"{expected}"
+        )
     return found
 
 

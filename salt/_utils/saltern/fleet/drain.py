@@ -106,17 +106,20 @@ def since() -> float:
 # --- On a proxy -------------------------------------------------------------------------------------------------------
 
 
-def wait(host: Host, names: Collection[str], out: bool = True, timeout: float = 60) -> str:
+def wait(host: Host, names: str | Collection[str], out: bool = True, timeout: float = 60) -> str:
     """Wait until a proxy sends some app hosts no requests and has all their answers; or until it uses them again.
 
     :param host: the proxy.
-    :param names: the app hosts' ids.
+    :param names: the app hosts' ids, or one of them as text.
     :param out: whether they are to get no requests. False to wait until they get some.
     :param timeout: seconds until the proxy must have turned.
     :return: the seconds until it turned, and what was still under way when the time of the apps' ``in_flight`` was
         over.
-    :raises CommandExecutionError: when the proxy has not turned in time, with the reason.
+    :raises CommandExecutionError: when the host is no proxy, has no such app hosts, or has not turned in time, with the
+        reason.
     """
+    names = [names] if isinstance(names, str) else names
+    _refuse_unknown(host, names)
     started = time.monotonic()
     while True:
         sites = _sites()
@@ -139,6 +142,26 @@ def wait(host: Host, names: Collection[str], out: bool = True, timeout: float = 
     bounds, addresses = limits(host.pillar["app"]), addresses_of(sites, names)
     left = in_flight.drain(workers.old, addresses, None, bounds["requests"], bounds["streams"], ", ".join(names))
     return "; ".join([said, *in_flight.left_there(left, bounds)])
+
+
+def _refuse_unknown(host: Host, names: Collection[str]) -> None:
+    """Refuse a host that is no proxy, and app hosts that its sites are not balanced over.
+
+    :param host: the host.
+    :param names: the app hosts' ids.
+    :raises CommandExecutionError: in one line.
+    """
+    if "proxy" not in host.roles:
+        raise CommandExecutionError(f"{host.id}: does not have the role proxy; expected a proxy")
+    nginx = host.pillar["nginx"]
+    known = {server["id"] for site in nginx["peers"].values() for server in site["servers"]}
+    # The only app host is its own proxy: its sites are not balanced.
+    known |= {host.id} if nginx["alone"] else set()
+    # A proxy without sites sends nobody any requests.
+    if known and (unknown := sorted(set(names) - known)):
+        raise CommandExecutionError(
+            f"{', '.join(unknown)}: no app host of this proxy has this name; expected one of {', '.join(sorted(known))}"
+        )
 
 
 def limits(apps: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

@@ -36,8 +36,9 @@ def due(host: Host, app: str) -> str:
     :param host: the host.
     :param app: the app's name.
     :return: such as ``no certificate yet``. Empty where the app needs none.
-    :raises CommandExecutionError: when no app of the host has this name.
+    :raises CommandExecutionError: when no app of the host has this name, or its certificate comes from elsewhere.
     """
+    _refuse_from_elsewhere(host, app)
     wanted = host.pillar["nginx"]["tls"]["acme"]["server"]
     domains = declared(host.pillar["app"], app)["domains"]
     return reason(certbot.pair(app), domains, certbot.server(app), wanted, certificate.now())
@@ -71,11 +72,6 @@ def issue(host: Host, app: str) -> None:
     :param app: the app's name.
     :raises CommandExecutionError: when there is none, with the reason in one line. nginx serves what it has.
     """
-    if (source := site.source(host.pillar, app)) != "acme":
-        expected = f"nginx.tls.source: acme, and no app.{app}.site.certificate"
-        raise CommandExecutionError(
-            f"{app}: has its certificate from {SOURCES[source]}, not by ACME; expected {expected}"
-        )
     if said := refused(host, app):
         raise CommandExecutionError(said)
     done = host.ask(
@@ -108,8 +104,9 @@ def refused(host: Host, app: str) -> str:
     :param host: the host.
     :param app: the app's name.
     :return: a sentence. Empty where the request may be made.
-    :raises CommandExecutionError: when no app of the host has this name.
+    :raises CommandExecutionError: when no app of the host has this name, or its certificate comes from elsewhere.
     """
+    _refuse_from_elsewhere(host, app)
     command, now = _command(host, app), certificate.now()
     try:
         what = json.loads(files.read(f"{REFUSED}/{app}.json") or "{}")
@@ -133,6 +130,18 @@ def remove(host: Host, apps: Collection[str]) -> None:
         if done["retcode"]:
             raise CommandExecutionError(f"{app}: {certbot.failure(done['stdout'] + done['stderr'])}")
         _forget(app)
+
+
+def _refuse_from_elsewhere(host: Host, app: str) -> None:
+    """Refuse an app whose certificate does not come by ACME.
+
+    :raises CommandExecutionError: when no app of the host has this name, or its certificate comes from elsewhere.
+    """
+    if (source := site.source(host.pillar, app)) != "acme":
+        expected = f"nginx.tls.source: acme, and no app.{app}.site.certificate"
+        raise CommandExecutionError(
+            f"{app}: has its certificate from {SOURCES[source]}, not by ACME; expected {expected}"
+        )
 
 
 def _command(host: Host, app: str) -> list[str]:
