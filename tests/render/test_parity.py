@@ -18,6 +18,8 @@ SALT_RUN = Path(sys.executable).with_name("salt-run")
 
 CANARY = "canary-918273645"
 IN_PRODUCTION = "{% if pillar.hosts[opts.id].environment == 'production' %}"
+TEMPLATE = "formulas/supervisor/files/supervisor.service.jinja"
+SOURCE = TEMPLATE.replace("formulas/", "salt://")
 MESSAGE = "-----BEGIN PGP MESSAGE-----\n\nhQEMA\n-----END PGP MESSAGE-----\n"
 
 
@@ -230,6 +232,25 @@ def test_what_does_not_compile_is_told(tree, path, old, new, message):
     code, output = tree.show()
     assert code == 1
     assert message in output
+
+
+@pytest.mark.parametrize(
+    "path, old, new, told",
+    [
+        (TEMPLATE, "[Unit]", "{{ nothing.at.all }}", f"{SOURCE}: Jinja variable 'nothing' is undefined; line 2"),
+        (TEMPLATE, "[Unit]", "{{ 1 // 0 }}", f"{SOURCE}: Jinja error: integer division or modulo by zero"),
+        (
+            "formulas/supervisor/config.sls",
+            SOURCE,
+            "salt://supervisor/files/nosuch",
+            "salt://supervisor/files/nosuch: missing; expected a template in the directory files of its formula",
+        ),
+    ],
+)
+def test_a_template_that_is_missing_or_does_not_render_is_told_in_one_line(tree, path, old, new, told):
+    tree.edit(path, old, new)
+    code, output = tree.show("--out", "json")
+    assert (code, json.loads(output)["parity"]) == (1, told)
 
 
 def test_vagrant_s_hosts_are_the_inventory_s(tree):

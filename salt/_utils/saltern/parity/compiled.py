@@ -8,7 +8,7 @@ from typing import Any
 
 import salt.utils.json
 import salt.utils.templates
-from salt.exceptions import CommandExecutionError
+from salt.exceptions import CommandExecutionError, SaltRenderError
 
 from saltern.parity.tree import Functions, refuse
 from saltern.web import tree
@@ -84,25 +84,32 @@ def _rendered(functions: Functions, source: str, context: Mapping[str, Any]) -> 
     """Render a template as ``file.managed`` does.
 
     :param source: its ``salt://`` URL.
-    :raises CommandExecutionError: when it cannot be rendered.
+    :raises CommandExecutionError: when it is missing or cannot be rendered, in one line.
     """
     opts = functions.opts
     paths = (os.path.join(root, source.removeprefix("salt://")) for root in opts["file_roots"]["base"])
-    path = next((path for path in paths if os.path.isfile(path)), source)
-    # As one of the modules: Salt looks up what they have while it renders.
-    done = functions.run(
-        salt.utils.templates.JINJA,
-        path,
-        to_str=True,
-        context=context,
-        opts=opts,
-        saltenv="base",
-        salt=functions,
-        grains=opts["grains"],
-        pillar=opts["pillar"],
-    )
+    path = next((path for path in paths if os.path.isfile(path)), None)
+    if path is None:
+        raise CommandExecutionError(f"{source}: missing; expected a template in the directory files of its formula")
+    try:
+        # As one of the modules: Salt looks up what they have while it renders.
+        done = functions.run(
+            salt.utils.templates.JINJA,
+            path,
+            to_str=True,
+            context=context,
+            opts=opts,
+            saltenv="base",
+            salt=functions,
+            grains=opts["grains"],
+            pillar=opts["pillar"],
+        )
+    except SaltRenderError as error:
+        # After its first line come a traceback and the template, in which there may be secrets.
+        raise CommandExecutionError(f"{source}: {str(error).splitlines()[0]}") from None
     if not done["result"]:
-        raise CommandExecutionError(f"{source}: {done['data']}")
+        # A traceback ends with its error.
+        raise CommandExecutionError(f"{source}: {str(done['data']).strip().splitlines()[-1]}")
     return str(done["data"])
 
 
