@@ -38,20 +38,22 @@ ANSWERS = {
 @pytest.mark.parametrize("states, count, would_change, failed", ANSWERS.values(), ids=ANSWERS)
 def test_a_dry_run_is_told_by_ids_alone(drift, states, count, would_change, failed):
     answer = {f"x_|-{one['__id__']}": one for one in states}
-    found = drift.summary(answer, {}, [])
+    found = drift.summary(answer, {}, [], [])
     expected = {"busy": False, "states": count, "would_change": would_change, "failed": failed, "expiring": []}
-    assert found == expected | {"restarting": []}
+    assert found == expected | {"restarting": [], "full": []}
 
 
 def test_mistakes_in_the_pillar_are_no_states(drift):
-    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {}, [])
-    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": []}
+    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {}, [], [])
+    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": [], "full": []}
     assert found == {"busy": False, "states": 0} | nothing
 
 
-def test_certificates_that_end_soon_are_told_with_the_day(drift):
-    found = drift.summary({"x": state(0, "a")}, {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"}, [])
+def test_certificates_that_end_soon_are_told_with_the_day_and_full_storages_with_their_size(drift):
+    expiring = {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"}
+    found = drift.summary({"x": state(0, "a")}, expiring, [], ["storage media (2.0 MB of 1.0 MB)"])
     assert found["expiring"] == ["/a.pem on 2026-02-04", "/b.pem on 2026-02-03"]
+    assert found["full"] == ["storage media (2.0 MB of 1.0 MB)"]
 
 
 @pytest.mark.parametrize("running", [[["a converge"]], [[], ["a converge"]]], ids=["before", "after"])
@@ -60,13 +62,13 @@ def test_a_dry_run_that_meets_a_converge_says_nothing_else(drift, dunders, runni
     salt = {"state.running": lambda: running.pop(0), "state.apply": lambda **_: answer}
     salt |= {"certificate.expiring": dict}
     dunders(drift, salt=salt)
-    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": []}
+    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": [], "full": []}
     assert drift.states() == {"busy": True, "states": 0} | nothing
 
 
-def answer(states=57, would_change=(), failed=(), busy=False, expiring=(), restarting=()):
+def answer(states=57, would_change=(), failed=(), busy=False, expiring=(), restarting=(), full=()):
     found = {"would_change": list(would_change), "failed": list(failed), "expiring": list(expiring)}
-    found["restarting"] = list(restarting)
+    found |= {"restarting": list(restarting), "full": list(full)}
     return {"busy": busy, "states": states} | found
 
 
@@ -84,6 +86,11 @@ LINES = {
         answer(restarting=["nginx.service (4 times, active)"]),
         "failed",
         "1 service ended again and again: nginx.service (4 times, active)",
+    ),
+    "a storage": (
+        answer(full=["storage media (2.0 MB of 1.0 MB)"]),
+        "failed",
+        "1 quota exceeded: storage media (2.0 MB of 1.0 MB)",
     ),
     "both": (answer(would_change=["a", "b"], failed=["c"]), "failed", "1 state failed: c; 2 states would change: a b"),
     "no state": (

@@ -7,7 +7,7 @@ The line has the number of states that would change and their IDs, but no diff: 
 the line also goes to the journal, as saltern-drift, and the details go to /var/lib/saltern/drift.json.
 
 Exit code: 0 when nothing would change, 1 when something would. 2 when the dry run or one of its states failed, when a
-certificate soon expires, or when a service ends again and again.
+certificate soon expires, when a service ends again and again, or when a storage holds more than its quota.
 """
 
 import datetime
@@ -74,7 +74,7 @@ def status(answer, now):
     found |= {"states": answer["states"]} | {key: answer.get(key, []) for key in WORDS}
     if not answer["states"]:
         return found | {"result": "failed", "reason": "no state was reached, the pillar or the states have a mistake"}
-    is_failed = found["failed"] or found["expiring"] or found["restarting"]
+    is_failed = found["failed"] or found["expiring"] or found["restarting"] or found["full"]
     return found | {"result": "failed" if is_failed else "drift" if found["would_change"] else "none"}
 
 
@@ -95,6 +95,7 @@ WORDS = {
     "would_change": ("state", "would change"),
     "expiring": ("certificate", "not renewed in time"),
     "restarting": ("service", "ended again and again"),
+    "full": ("quota", "exceeded"),
 }
 
 

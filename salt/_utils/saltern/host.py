@@ -121,9 +121,12 @@ class Host:
     def password(self, service: Resource, name: str) -> str:
         """Return the password of a resource: the pillar's, or this host's own.
 
-        :raises CommandExecutionError: when the host has no key.
+        :raises CommandExecutionError: when the host has no key, or no app logs in to the service.
         """
-        given = self.resource(service, name).get("password")
+        resource = self.resource(service, name)
+        if not service.has_password:
+            raise CommandExecutionError(f"{name}: a {service.noun} has no password and no login")
+        given = resource.get("password")
         return self.own_password(service.kind, name) if given is None else str(given)
 
     def own_password(self, kind: str, name: str) -> str:
@@ -158,7 +161,7 @@ class Host:
         :param app: the app's name.
         """
         service = services.named(target)
-        if not isinstance(service, Resource):
+        if not isinstance(service, Resource) or not service.has_password:
             return ""
         name, access = target[service.kind], target.get("access")
         return self.lent_password(service, name, app, access) if access else self.password(service, name)

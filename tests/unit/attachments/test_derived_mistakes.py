@@ -286,3 +286,78 @@ def test_several_hosts_must_be_told_a_password(derived, minion_id):
         f"postgres.databases.shop.password: {expected}",
         f"redis.instances.shop.password: {expected}",
     ]
+
+
+MEDIA = {"MEDIA_ROOT": {"storage": "media"}}
+BOTH_ROLES = {"one": host("app", "storage", "proxy")}
+WAY = "expected a url beside it, such as that of an S3 bucket, or one app host"
+STORAGES = {
+    "nothing wrong": ({"shop": app(attach=MEDIA, site={"serve": {"/m/": {"storage": "media"}}})}, BOTH_ROLES, []),
+    "a storage of two apps": (
+        {"a": app(attach=MEDIA), "b": app(8100, attach=MEDIA)},
+        BOTH_ROLES,
+        ["app.b.attach.MEDIA_ROOT.storage: belongs to a, which attaches it too; expected one of its own"],
+    ),
+    "one of another app": (
+        {"a": app(attach=MEDIA), "b": app(8100, attach={"X": {"storage": "media", "access": "read"}})},
+        BOTH_ROLES,
+        ["app.b.attach.X.access: a storage is of one app alone; expected one of its own, without an access"],
+    ),
+    "one in parts": (
+        {"shop": app(attach={"X": {"storage": "media", "as": "parts"}})},
+        BOTH_ROLES,
+        ["app.shop.attach.X.as: the app gets a path, which has no parts; expected it without"],
+    ),
+    "one that the app does not attach, to be served": (
+        {"shop": app(attach=MEDIA, site={"serve": {"/m/": {"storage": "photos"}}})},
+        BOTH_ROLES,
+        ["app.shop.site.serve./m/.storage: shop attaches no storage of this name; expected one of media"],
+    ),
+    "no host for it": (
+        {"shop": app(attach=MEDIA)},
+        {"one": host("app")},
+        ["app.shop.attach.MEDIA_ROOT: no host of dev has the role storage; expected one in pillar/hosts.yaml"],
+    ),
+    "several app hosts": (
+        {"shop": app(attach=MEDIA)},
+        {"one": host("app", "storage"), "two": host("app", address="10.0.0.2")},
+        [
+            "app.shop.attach.MEDIA_ROOT.storage: dev has the app hosts one, two, and a directory is on one host alone; "
+            + WAY
+        ],
+    ),
+    "a host that has no apps": (
+        {"shop": app(attach=MEDIA)},
+        {"one": host("app"), "two": host("storage", address="10.0.0.2")},
+        [
+            "app.shop.attach.MEDIA_ROOT.storage: the role storage is at two, and the app host is one; expected the "
+            "role at the app host alone, in pillar/hosts.yaml, or a url beside it"
+        ],
+    ),
+    "somebody else's, with several app hosts": (
+        {
+            "shop": app(
+                attach={"MEDIA_ROOT": {"storage": "media", "url": "s3://bucket"}},
+                site={"serve": {"/m/": {"storage": "media"}}},
+            )
+        },
+        {"one": host("app"), "two": host("app", address="10.0.0.2")},
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("apps, hosts, expected", STORAGES.values(), ids=STORAGES)
+def test_a_mistake_about_a_storage_is_told_by_path(derived, apps, hosts, expected):
+    assert derived(copy.deepcopy(apps), hosts)[1] == expected
+
+
+def test_a_storage_is_noted_with_its_app_and_whether_nginx_serves_it(derived):
+    one = app(attach=MEDIA | {"X": {"storage": "x"}}, site={"serve": {"/m/": {"storage": "media"}}})
+    found, _ = derived({"shop": one}, BOTH_ROLES, storage={"directories": {"media": {"quota": "10g"}}})
+    assert found["storage"]["directories"] == {
+        "media": {"owner": "shop", "served": True, "quota": "10g"},
+        "x": {"owner": "shop"},
+    }
+    # Nothing of it goes over the network.
+    assert found["certificates"]["alone"] is True

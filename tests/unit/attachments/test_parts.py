@@ -79,7 +79,7 @@ def test_without_a_word_it_is_one_variable_with_the_url(form):
 @hypothesis_settings(deadline=None)
 @given(secret=PASSWORDS)
 def test_any_password_comes_back_from_parts(secret):
-    for kind, service in KINDS.items():
+    for kind, service in ((kind, service) for kind, service in KINDS.items() if service.has_password):
         target = {kind: "shop", "as": "parts"}
         url = service.url(target | AT, "my-shop", secret)
         found = parts.variables("X", target, url)

@@ -6,6 +6,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import parts
+from saltern.web import served
 
 App = Mapping[str, Any]
 
@@ -141,4 +142,4 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
-    return {"domains": one["domains"], "port": one["port"], **its}
+    return {"domains": one["domains"], "port": one["port"], **its, "serve": served.locations(one)}

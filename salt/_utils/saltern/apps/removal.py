@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from salt.exceptions import CommandExecutionError
 
-from saltern import kept
+from saltern import kept, services
 from saltern.apps import users
 from saltern.attachments import config
 from saltern.host import Host
@@ -74,6 +74,8 @@ def remove(host: Host, apps: Iterable[str]) -> None:
             users.forget_jobs(user)
             users.end(user.pw_uid)
             users.sweep(user.pw_uid)
+        for service in services.resources():
+            service.disown(app)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"/usr/local/bin/{app}-run")
         for left in (f"{app}.lock", f"{app}.build", f"migrated-{app}"):

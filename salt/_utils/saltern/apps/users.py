@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
 from saltern.host import Host
 from saltern.system import deletion
 
@@ -138,6 +139,8 @@ def shared(table: str, uid: int) -> list[str]:
 def files(uid: int, gid: int, seconds: int | None = LOOK) -> list[str] | None:
     """List what a user and its group have on the host's disks. Of a directory and what it holds, the directory alone.
 
+    What a service guards is left out: it is data of what the app attaches, and nobody gets it with the user's id.
+
     :param uid: the user's id.
     :param gid: the group's id.
     :param seconds: how long this may take; ``None`` for as long as it takes.
@@ -146,7 +149,11 @@ def files(uid: int, gid: int, seconds: int | None = LOOK) -> list[str] | None:
     with open("/proc/filesystems", encoding="ascii") as stream:
         others = {line.split()[1] for line in stream if line.startswith("nodev")} - DISKS
     places = sorted(place for place, kind in deletion.mounts().items() if kind not in others)
-    command = ["find", *places, "-xdev", "(", "-uid", str(uid), "-o", "-gid", str(gid), ")", "-print0", "-prune"]
+    guarded = [path for service in services.resources() for path in service.guarded]
+    command = ["find", *places, "-xdev"]
+    for path in guarded:
+        command += ["(", "-path", path, "-o", "-path", f"{path}/*", ")", "-prune", "-o"]
+    command += ["(", "-uid", str(uid), "-o", "-gid", str(gid), ")", "-print0", "-prune"]
     try:
         # find goes on where it may not look into a directory, or a file is gone when find gets there.
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)

@@ -8,6 +8,7 @@ from saltern import apps as apps_
 from saltern import services
 from saltern.services.base import LOOPBACK, Hosts, Settings, Target
 from saltern.services.resource import Resource
+from saltern.web import served
 
 # Begins what is said of settings of a resource that no app attaches, after their path.
 UNATTACHED = ": no app attaches it; "
@@ -36,7 +37,9 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
         for variable, target in sorted(one["attach"].items()):
             if "access" in target:
                 found += _attach(f"app.{app}.attach.{variable}", target, app, settings, hosts)
+        found += served.mistakes(app, one)
     found += _unattached(settings)
+    served.note(settings)
     found += apps_.duplicates(apps)
     taken: dict[int, str] = {}
     for service in services.resources():
@@ -65,6 +68,8 @@ def _attach(path: str, target: Target, app: str, settings: Settings, hosts: Host
     if "access" in target and not any(isinstance(service, Resource) for service in derived):
         found.append(f"{path}.access: is of a resource of another app; expected it beside one, such as postgres")
         return found
+    if target.get("as") == "parts" and any(not service.parts() for service in derived):
+        found.append(f"{path}.as: the app gets a path, which has no parts; expected it without")
     for service in derived:
         way = service.replaced if is_replaced else service.attach
         found += way(path, target, app, settings, hosts)
@@ -99,7 +104,7 @@ def _reach(settings: Settings, hosts: Hosts) -> None:
     local = [f"{LOOPBACK}/32", "::1/128"] if hosts.own in apps else []
     involved: set[str] = set()
     for service in services.resources():
-        if service.owned(settings[service.kind]):
+        if service.has_certificate and service.owned(settings[service.kind]):
             involved |= {*hosts.peers(service.role), *apps}
         clients = [*local, *(f"{address}/32" for address in elsewhere)]
         service.reach(settings[service.kind], list(listen), clients)
@@ -125,7 +130,7 @@ def passwords(attach: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     :return: paths, such as ``('redis', 'instances', 'shop', 'password')``.
     """
     for target in attach.values():
-        for service in services.resources():
+        for service in filter(lambda service: service.has_password, services.resources()):
             if isinstance(target, Mapping) and isinstance(name := target.get(service.kind), str):
                 yield service.kind, service.plural, name, "password"
 

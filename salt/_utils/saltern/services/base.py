@@ -39,10 +39,14 @@ class Hosts:
         """Return where the host reaches the first of some hosts: at itself, if it is one of them."""
         return LOOPBACK if self.own in candidates else str(self.rows[candidates[0]]["address"])
 
+    @property
+    def environment(self) -> str:
+        """The host's environment."""
+        return str(self.rows[self.own]["environment"])
+
     def lacking(self, path: str, role: str) -> str:
         """Say that the environment has no host with a role, which the setting at a path needs."""
-        environment = self.rows[self.own]["environment"]
-        return f"{path}: no host of {environment} has the role {role}; expected one in pillar/hosts.yaml"
+        return f"{path}: no host of {self.environment} has the role {role}; expected one in pillar/hosts.yaml"
 
 
 class Service(abc.ABC):

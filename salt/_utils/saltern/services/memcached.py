@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments.users import holders, users
 from saltern.host import Host
 from saltern.services.base import AUTHORITIES, LOOPBACK, Requisite, Settings, Target
-from saltern.services.resource import Resource
+from saltern.services.networked import Networked
 from saltern.services.steps import Run, Step, Work
 from saltern.system import files, sockets, systemd
 from saltern.tls import served
@@ -46,7 +46,7 @@ INSTANCE = re.compile(r"memcached@(.+)\.service\.d")
 TOLD = re.compile(r"# The instance \S+, which belongs to the app (\S+) and listens at the port (\d+)\.")
 
 
-class Memcached(Resource):
+class Memcached(Networked):
     """An instance of the environment's memcached host."""
 
     kind = "memcached"

@@ -10,7 +10,8 @@ from urllib.parse import SplitResult, quote, unquote
 from saltern.host import Host
 from saltern.services import postgres_closing, postgres_database, postgres_lent, postgres_server
 from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
-from saltern.services.resource import Resource, is_attached
+from saltern.services.networked import Networked
+from saltern.services.resource import is_attached
 from saltern.services.sql import literal
 from saltern.services.steps import Work
 from saltern.system.sizes import megabytes
@@ -29,7 +30,7 @@ FEWEST = 2
 AS_POSTGRES = "setsid --wait runuser -u postgres --"
 
 
-class Postgres(Resource):
+class Postgres(Networked):
     """A database of the environment's database host."""
 
     kind = "postgres"

@@ -16,13 +16,14 @@ from saltern.attachments import users
 from saltern.host import Host
 from saltern.services import rabbitmq_broker as broker
 from saltern.services.base import LOOPBACK, Requisite, Settings, Target
+from saltern.services.networked import Networked
 from saltern.services.rabbitmq_broker import PORT, UNIT, Definitions
-from saltern.services.resource import Resource, is_attached
+from saltern.services.resource import is_attached
 from saltern.services.steps import Run, Step, Work
 from saltern.system.sizes import megabytes
 
 
-class RabbitMQ(Resource):
+class RabbitMQ(Networked):
     """A vhost of the environment's message broker."""
 
     kind = "rabbitmq"

@@ -13,7 +13,8 @@ from saltern import kept
 from saltern.host import Host
 from saltern.services import redis_connection
 from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
-from saltern.services.resource import Resource, is_attached
+from saltern.services.networked import Networked
+from saltern.services.resource import is_attached
 from saltern.system.sizes import megabytes, size_of
 
 # The last of an app's hundred ports is its instance's, and those before it are its other instances'; see
@@ -27,7 +28,7 @@ PORTS = frozenset(first + offset for first in range(8000, 30000, 100) for offset
 DATA = "/var/lib/redis"
 
 
-class Redis(Resource):
+class Redis(Networked):
     """An instance of the environment's cache host."""
 
     kind = "redis"

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import abc
-import functools
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
-from urllib.parse import SplitResult, quote, unquote, urlencode
+from urllib.parse import SplitResult
 
-from saltern.services.base import AUTHORITIES, LOOPBACK, Hosts, Requisite, Service, Settings, Target
+from saltern.services.base import Hosts, Requisite, Service, Settings, Target
 from saltern.services.steps import Work
 
 if TYPE_CHECKING:
     from saltern.host import Host
-
-# The digits of the tag that tells an app's logins apart, in hexadecimal, and what it costs to make one.
-TAG = 6
-ITERATIONS = 4096
 
 
 class Resource(Service):
@@ -27,23 +21,23 @@ class Resource(Service):
     :cvar plural: the setting of its formula that holds what is said of each, by name.
     :cvar schemes: how its URLs began in any release.
     :cvar has_certificate: whether it talks over TLS, by a certificate of its own in /etc/ssl/saltern.
+    :cvar has_password: whether its apps log in, by the setting ``password`` of each resource.
     :cvar users: system users that its packages bring: no app can have their names.
-    :cvar relied_on: its units, as a pattern of systemd's. They are started again when they end.
-    :cvar greeting: what is sent in clear before TLS begins, and how the service answers it.
+    :cvar relied_on: its units, as a pattern of systemd's. They are started again when they end. Empty where it has
+        none.
     :cvar notes_before: where the notes of data that is kept were in earlier versions.
-    :cvar is_lent: whether other apps may attach one that its owner shares, by the setting ``share``.
+    :cvar guarded: directories in which it keeps files of apps' users from everybody else, also when the app is gone.
     """
 
     noun: ClassVar[str]
     plural: ClassVar[str]
-    schemes: ClassVar[tuple[str, ...]]
-    part: ClassVar[str] = "DATABASE"
-    has_certificate: ClassVar[bool] = True
+    schemes: ClassVar[tuple[str, ...]] = ()
+    has_certificate: ClassVar[bool] = False
+    has_password: ClassVar[bool] = False
     users: ClassVar[tuple[str, ...]] = ()
     relied_on: ClassVar[str] = ""
-    greeting: ClassVar[tuple[bytes, bytes]] = (b"", b"")
     notes_before: ClassVar[str] = ""
-    is_lent: ClassVar[bool] = False
+    guarded: ClassVar[tuple[str, ...]] = ()
 
     # --- What follows from an attachment ------------------------------------------------------------------------------
 
@@ -51,21 +45,12 @@ class Resource(Service):
     def refused(self, name: str, app: str) -> str:
         """Say why an app cannot have a resource of a name; empty where it can."""
 
-    @abc.abstractmethod
-    def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
-        """Return the port of a resource.
-
-        :param name: the resource's name.
-        :param resource: its settings.
-        :param app: the settings of the app that attaches it.
-        """
-
-    @abc.abstractmethod
     def listeners(self, settings: Settings) -> dict[str, int]:
         """Return the ports at which the service listens on its host, by the name of their opening in the firewall.
 
         :param settings: the formula's, complete.
         """
+        return {}
 
     def attach(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
         """Complete an attachment, and the resource with its owner; see ``Service.attach``.
@@ -74,7 +59,7 @@ class Resource(Service):
         The attachments of owners come before.
         """
         if "access" in target:
-            return self._borrow(path, target, app, settings, hosts)
+            return self.borrow(path, target, app, settings, hosts)
         name, its = target[self.kind], settings[self.kind][self.plural]
         if why := self.refused(name, app):
             return [f"{path}.{self.kind}: {why}"]
@@ -83,66 +68,30 @@ class Resource(Service):
             owner = resource["owner"]
             return [f"{path}.{self.kind}: belongs to {owner}, which attaches it too; expected one of its own"]
         resource["owner"] = app
-        port = self.port(name, resource, settings["app"][app])
-        providers = hosts.peers(self.role)
-        if not providers:
-            return [hosts.lacking(path, self.role)]
-        if "password" not in resource and {*providers, *hosts.peers("app")} != {hosts.own}:
-            return [
-                f"{self.kind}.{self.plural}.{name}.password: missing; expected text, in pillar/secrets: several hosts "
-                "must know it, so that none can make it for itself"
-            ]
-        target["address"], target["port"] = hosts.reached(providers), port
-        return []
+        return self.lead(path, target, app, settings, hosts)
 
-    def _borrow(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
-        """Complete an attachment of another app's resource, and the resource with who borrows it."""
-        name, access = target[self.kind], target["access"]
-        if not self.is_lent:
-            return [f"{path}.access: a {self.noun} is of one app alone; expected one of its own, without an access"]
-        resource = settings[self.kind][self.plural].get(name, {"owner": None})
-        owner, setting = resource["owner"], f"{self.kind}.{self.plural}.{name}.share"
-        if owner is None:
-            return [
-                f"{path}.{self.kind}: no app has the {self.noun} {name} as its own; expected one that its app shares"
-            ]
-        if owner == app:
-            return [f"{path}.access: the {self.noun} {name} is the app's own; expected no access"]
-        shared = resource.get("share", {}).get(app)
-        if shared is None:
-            return [f"{path}.{self.kind}: {owner} does not share it; expected {setting}: {{{app}: {access}}}"]
-        if access != shared:
-            return [f"{path}.access: {owner} shares it to {shared}; expected {shared}, or {setting}.{app}: {access}"]
-        if why := self.refused(name, app):
-            return [f"{path}.{self.kind}: {why}"]
-        providers = hosts.peers(self.role)
-        if not providers:
-            return [hosts.lacking(path, self.role)]
-        resource.setdefault("borrowers", {})[app] = access
-        target["address"] = hosts.reached(providers)
-        target["port"] = self.port(name, resource, settings["app"][owner])
-        return []
+    @abc.abstractmethod
+    def lead(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Complete an attachment of the app's own resource with where the app reaches it; see ``Service.attach``."""
+
+    def borrow(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Refuse an attachment of another app's resource, or complete it; see ``attach``."""
+        return [f"{path}.access: a {self.noun} is of one app alone; expected one of its own, without an access"]
 
     def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
-        """List the mistakes in what is shared.
+        """List the mistakes in what is said of resources.
 
         :param settings: the formula's.
         :param apps: settings by app.
         """
-        return [
-            f"{self.kind}.{self.plural}.{name}.share.{app}: no other app has this name; expected one of "
-            f"{', '.join(sorted(apps.keys() - {resource['owner']})) or 'none'}"
-            for name, resource in sorted(settings[self.plural].items())
-            for app in sorted(resource.get("share", {}))
-            if app not in apps or app == resource["owner"]
-        ]
+        return []
 
     def openings(self, settings: Settings) -> dict[str, int]:
         """Return the ports that the firewall opens to the app hosts, by the names of the openings.
 
         :param settings: the formula's, complete.
         """
-        return self.listeners(settings)
+        return {}
 
     def allowed(self, settings: Settings, places: Callable[[int], int]) -> dict[str, tuple[list[int], int]]:
         """Return how many connections the pillar allows, and note how many the service takes; see ``saltern.places``.
@@ -168,7 +117,7 @@ class Resource(Service):
         :param listen: addresses beside the loopback.
         :param clients: networks from which apps come.
         """
-        settings["listen"] = listen
+        return None
 
     def owned(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of the resources that apps attach, by name; one that a URL replaced has no owner.
@@ -177,48 +126,32 @@ class Resource(Service):
         """
         return {name: resource for name, resource in settings[self.plural].items() if resource["owner"]}
 
-    # --- URLs ---------------------------------------------------------------------------------------------------------
-
-    def url(self, target: Target, app: str, secret: str) -> str:
-        """Return the URL that the app gets; see ``Service.url``."""
-        at = f"{self.login(app, secret)}:{quote(secret, safe='')}@{target['address']}:{target['port']}"
-        return f"{self.scheme}://{at}{self.path(target)}?{urlencode(self.query, safe='/')}"
-
-    def parts(self) -> list[str]:
-        """Name the parts; see ``Service.parts``."""
-        host, port, *others = super().parts()
-        return [host, port, "USER", "PASSWORD", *others]
+    # --- What an app is told ------------------------------------------------------------------------------------------
 
     def login(self, app: str, secret: str) -> str:
-        """Name the login by which an app is known with a password.
-
-        Each password has a login of its own: the one before stays valid beside it, and who is connected by it is seen.
-        All hosts find the same name without asking each other, since it follows from the password; of that it tells 24
-        bits, by a function that is slow to try.
+        """Name the login by which an app is known with a password; empty where no service asks for one.
 
         :param app: the app's name.
         :param secret: the password.
-        :return: such as ``tickets_3f9a01``, which no app can be called.
         """
-        return f"{app}_{_tag(app, self.kind, secret)}"
+        return ""
 
     @abc.abstractmethod
     def identity(self, url: SplitResult) -> str:
-        """Return by what a URL names a resource on its host: such as a database, or a port.
+        """Return by what a variable's value names a resource on its host: such as a database, or a port.
 
         :raises ValueError: where it does not.
         """
 
+    @abc.abstractmethod
     def is_of(self, url: SplitResult, identity: str, own: str) -> bool:
-        """Tell whether a URL leads to a resource of this host.
+        """Tell whether a variable's value leads to a resource of this host.
 
-        :param url: of a variable.
+        :param url: the value.
         :param identity: see ``identity``.
         :param own: the host's address.
-        :raises ValueError: where the URL is none.
+        :raises ValueError: where the value leads nowhere.
         """
-        is_here = url.scheme in self.schemes and url.hostname in (LOOPBACK, own)
-        return is_here and self.identity(url) == identity
 
     def told(self, url: SplitResult, app: str, settings: Mapping[str, Any]) -> str:
         """Tell the name of the resource to which a URL leads; empty where the URL was not derived for the app.
@@ -228,12 +161,7 @@ class Resource(Service):
         :param settings: the formula's, complete.
         :raises ValueError: where the URL is none.
         """
-        is_ours = AUTHORITIES in unquote(url.query) and (url.username or "").partition("_")[0] == app
-        return self.name(url, app, settings) if is_ours and url.scheme == self.scheme else ""
-
-    @abc.abstractmethod
-    def name(self, url: SplitResult, app: str, settings: Mapping[str, Any]) -> str:
-        """Return the name of the resource to which a derived URL leads; see ``told``."""
+        return ""
 
     # --- Releases -----------------------------------------------------------------------------------------------------
 
@@ -311,13 +239,29 @@ class Resource(Service):
             command that ``remove``s it for good.
         """
 
+    def disown(self, app: str) -> None:
+        """Keep what an app that is gone has on this host from whoever gets the id of its user.
+
+        :param app: the app's name. Nothing of it runs any more.
+        """
+        return None
+
+    def full(self, host: Host) -> list[str]:
+        """List the resources of a host that hold more than the pillar allows and that nothing keeps from it.
+
+        :param host: the host.
+        :return: for each a text such as ``media: 10.2 GB of 10.0 GB``.
+        """
+        return []
+
+    def directory(self, name: str) -> str:
+        """Return the directory of a resource whose files nginx can serve; empty where it has none.
+
+        :param name: the resource's name.
+        """
+        return ""
+
 
 def is_attached(resources: Mapping[str, Any], name: str, app: str) -> bool:
     """Tell whether a resource is attached by the app whose data it holds."""
     return name in resources and bool(resources[name]["owner"] == app)
-
-
-@functools.cache
-def _tag(app: str, kind: str, secret: str) -> str:
-    digest = hashlib.pbkdf2_hmac("sha256", secret.encode(), f"{kind}/{app}".encode(), ITERATIONS)
-    return digest.hex()[:TAG]

@@ -20,7 +20,7 @@ def restarting() -> list[str]:
 
     :return: for each unit a text: its name, the number of restarts since its last ordinary start, and its state.
     """
-    patterns = [*ALWAYS, *(service.relied_on for service in services.resources())]
+    patterns = [*ALWAYS, *(service.relied_on for service in services.resources() if service.relied_on)]
     command = ["systemctl", "show", "--all", "-p", ",".join(NAMES), *patterns]
     environ = os.environ | {"LC_ALL": "C"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)

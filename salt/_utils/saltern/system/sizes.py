@@ -22,6 +22,14 @@ def size_of(path: str) -> int:
     return found
 
 
+def parsed(text: str) -> int:
+    """Return the bytes of a size as the pillar says it.
+
+    :param text: such as ``10g``, in k, m, g or t: powers of 1024.
+    """
+    return int(text[:-1]) << 10 * ("kmgt".index(text[-1]) + 1)
+
+
 def megabytes(count: float) -> str:
     """Write a number of bytes as people read it.
 

@@ -1,0 +1,93 @@
+"""Files that nginx serves by itself, at paths of an app's site: which they are, and how."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from saltern import services
+
+Settings = Mapping[str, Any]
+
+# Paths of every site that are not the app's.
+RESERVED = {"/.saltern/": "Saltern's own", "/.well-known/acme-challenge/": "where an authority asks for a certificate"}
+
+
+def mistakes(app: str, one: Settings) -> list[str]:
+    """List the mistakes in what nginx shall serve of an app.
+
+    :param app: its name.
+    :param one: its settings, with defaults.
+    """
+    found = []
+    paths = sorted(one["site"]["serve"])
+    for path in paths:
+        where, served = f"app.{app}.site.serve.{path}", one["site"]["serve"][path]
+        for reserved, what in RESERVED.items():
+            if path.startswith(reserved):
+                found.append(f"{where}: is {what}; expected another path")
+        for other in paths:
+            if path != other and path.startswith(other):
+                found.append(f"{where}: is below {other}, which is served too; expected paths apart from each other")
+        for version, provided in sorted(one["provides"].items()):
+            if f"{provided['path']}/".startswith(path):
+                found.append(f"{where}: would hide app.{app}.provides.{version}; expected another path")
+        if served["internal"] and "cache" in served:
+            found.append(f"{where}.cache: is the app's to say, in the answer that permits a file; expected none")
+        found += _unattached(app, one, where, served)
+    return found
+
+
+def _unattached(app: str, one: Settings, where: str, served: Settings) -> list[str]:
+    """Refuse what the app does not attach."""
+    found = []
+    for service, name in _resources(served):
+        own = {target[service.kind] for target in one["attach"].values() if service.kind in target}
+        if name not in own:
+            known = f"one of {', '.join(sorted(own))}" if own else f"one that {app} attaches"
+            found.append(f"{where}.{service.kind}: {app} attaches no {service.noun} of this name; expected {known}")
+    return found
+
+
+def _resources(served: Settings) -> list[tuple[services.Resource, str]]:
+    return [(service, served[service.kind]) for service in services.resources() if service.kind in served]
+
+
+def locations(one: Settings) -> list[dict[str, Any]]:
+    """Return what nginx serves of an app's files, sorted by path. What a URL replaces is left out.
+
+    :param one: the app's settings, without mistakes.
+    :return: for each its ``path``, the ``directory`` of its files, whether it is ``internal``: for files that the app
+        must permit first, and how a browser may keep them, ``cache``.
+    """
+    replaced = {
+        (service.kind, target[service.kind])
+        for target in one["attach"].values()
+        for service in services.resources()
+        if service.kind in target and services.parted(target)[1]
+    }
+    found = []
+    for path, served in sorted(one["site"]["serve"].items()):
+        for service, name in _resources(served):
+            if (service.kind, name) not in replaced:
+                seconds = served.get("cache", 0)
+                cache = f"public, max-age={seconds}" if seconds else "no-cache"
+                found.append(
+                    {
+                        "path": path,
+                        "directory": service.directory(name),
+                        "internal": served["internal"],
+                        "cache": "private, no-cache" if served["internal"] else cache,
+                    }
+                )
+    return found
+
+
+def note(settings: Mapping[str, Any]) -> None:
+    """Note which resources nginx serves files of, as ``served``.
+
+    :param settings: a mapping of formula to settings, with the owners of resources.
+    """
+    for one in settings["app"].values():
+        for served in one["site"]["serve"].values() if one["formation"].get("web") else ():
+            for service, name in _resources(served):
+                if name in settings[service.kind][service.plural]:
+                    settings[service.kind][service.plural][name]["served"] = True

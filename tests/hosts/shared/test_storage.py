@@ -1,0 +1,187 @@
+"""A storage of an app: what it uploads outlives it, is served by nginx alone, and is closed to everybody else.
+
+``album`` (tests/apps/album) takes uploads. Its storage ``media`` is for everybody, ``invoices`` for whom it permits,
+and ``scratch`` for itself.
+"""
+
+import pytest
+import yaml
+
+from tests.hosts.applied import apply, converged
+from tests.hosts.client import Client, asked
+from tests.hosts.conftest import ROOT
+from tests.hosts.kept import kept
+
+pytestmark = pytest.mark.alike("bookworm")
+
+DOMAIN = "album.localhost"
+ALBUM = {
+    "port": 8400,
+    "domains": [DOMAIN],
+    "attach": {name: {"storage": name.lower().removesuffix("_root")} for name in ("MEDIA_ROOT", "INVOICES", "SCRATCH")},
+    "site": {
+        "serve": {"/media/": {"storage": "media"}, "/invoices/": {"storage": "invoices", "internal": True}},
+    },
+}
+FILES = "/srv/storage/{}/files"
+DIRECTORIES = {f"storage-directory-{name}" for name in ("media", "invoices", "scratch")}
+FRIEND = {"Authorization": "Bearer of-a-friend"}
+
+
+@pytest.fixture(scope="module")
+def album(host, lab, pillar):
+    """A client of the app album, on a host that has the role storage too."""
+    path = pillar.directory / "hosts.yaml"
+    rows = yaml.safe_load(path.read_text())
+    rows["dev"]["roles"].append("storage")
+    path.write_text(yaml.safe_dump(rows))
+    lab.build(ROOT / "tests/apps/album", host.python)
+    pillar.merge(app={"album": ALBUM})
+    assert {"storage-root", "app-release-album", "nginx-config", *DIRECTORIES} <= converged(host)
+    yield Client(host.address, DOMAIN)
+    pillar.restore()
+    apply(host).succeeded()
+    for one in kept(host).values():
+        host.sh(one["remove"])
+    host.sh("rmdir /srv/storage")
+
+
+def upload(album, name, content, **query):
+    """Upload a file as a browser does; return the path at which it is."""
+    answer = album.post(f"/upload/{name}", files={"file": (name, content)}, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["url"]
+
+
+def permitted(album, path, headers=FRIEND, **query):
+    return album.get("/permitted", params={"path": path} | query, headers=headers)
+
+
+def reads(host, user, path):
+    """Tell whether a user of the host can read a file."""
+    return host.run("runuser", "-u", user, "--", "cat", path, check=False).returncode == 0
+
+
+def test_an_upload_is_served_with_its_type_and_is_asked_for_again_only_if_it_changed(album):
+    photo = bytes(range(256)) * 20
+    assert upload(album, "2026/photo.jpg", photo) == "/media/2026/photo.jpg"
+    found = album.get("/media/2026/photo.jpg")
+    assert (found.status_code, found.content) == (200, photo)
+    headers = found.headers
+    assert (headers["Content-Type"], headers["Cache-Control"]) == ("image/jpeg", "no-cache")
+    assert (headers["X-Content-Type-Options"], len(headers["X-Request-ID"])) == ("nosniff", 32)
+    for condition in ({"If-None-Match": headers["ETag"]}, {"If-Modified-Since": headers["Last-Modified"]}):
+        assert album.get("/media/2026/photo.jpg", headers=condition).status_code == 304
+    part = album.get("/media/2026/photo.jpg", headers={"Range": "bytes=250-260"})
+    assert (part.status_code, part.content) == (206, photo[250:261])
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        assert album.session.request(method, album.base + "/media/2026/photo.jpg", timeout=10).status_code == 405
+    assert album.session.head(album.base + "/media/2026/photo.jpg", timeout=10).headers["Content-Length"] == "5120"
+    # The app's own answers have none of that.
+    assert {"Cache-Control", "X-Content-Type-Options"} & album.get("/healthz").headers.keys() <= {
+        "X-Content-Type-Options"
+    }
+
+
+def test_an_uploaded_page_runs_nothing_in_the_sites_name(album):
+    for name, content_type in (("page.html", "text/html"), ("drawing.svg", "image/svg+xml"), ("data.xml", "text/xml")):
+        found = album.get(upload(album, name, b"<script>alert(1)</script>"))
+        assert found.headers["Content-Type"].partition(";")[0] == content_type
+        policy = found.headers["Content-Security-Policy"].split("; ")
+        assert {"default-src 'none'", "sandbox"} <= set(policy)
+    document = album.get(upload(album, "document.pdf", b"%PDF-1.4"))
+    assert "Content-Security-Policy" not in document.headers
+    assert album.get(upload(album, "program", b"\x7fELF")).headers["Content-Type"] == "application/octet-stream"
+
+
+def test_nothing_is_listed_and_no_link_leads_elsewhere(host, album):
+    upload(album, "2027/photo.jpg", b"x")
+    inside = FILES.format("media")
+    script = f"""
+        cd {inside} && ln -s /etc/passwd passwd && ln -s /etc etc && ln -s 2027/photo.jpg photo.jpg
+        ln -s {FILES.format("invoices")} invoices && mkfifo pipe && echo secret >unread && chmod 600 unread
+        echo index >2027/index.html
+    """
+    host.run("album-run", "sh", "-euc", script)
+    for path in ("", "2027", "2027/", "passwd", "etc/passwd", "photo.jpg", "pipe", "unread", "none"):
+        found = album.get(f"/media/{path}")
+        assert (path, found.status_code) == (path, 404)
+    for path in (
+        "/media/../owner",
+        "/media/..%2fowner",
+        "/media../owner",
+        "/media/%2e%2e/owner",
+        "/media/x/../../owner",
+    ):
+        assert asked(host, path, [("Host", DOMAIN)])[0] == 404, path
+    assert album.get("/media/2027/index.html").text == "index\n"
+
+
+def test_a_file_that_the_app_must_permit_comes_by_no_other_way(host, album):
+    path = upload(album, "bill.txt", b"a bill", to="private")
+    assert path == "/invoices/bill.txt"
+    assert album.get(path).status_code == 404
+    assert album.get(path, headers={"X-Accel-Redirect": path}).status_code == 404
+    assert permitted(album, path, headers={}).status_code == 403
+    found = permitted(album, path)
+    assert (found.status_code, found.text) == (200, "a bill")
+    assert found.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert (found.headers["Cache-Control"], found.headers["X-Content-Type-Options"]) == ("private, no-cache", "nosniff")
+    assert "sandbox" in found.headers["Content-Security-Policy"]
+    assert "X-Accel-Redirect" not in found.headers
+    assert permitted(album, path, cache="private, max-age=60").headers["Cache-Control"] == "private, max-age=60"
+    ranged = permitted(album, path, headers=FRIEND | {"Range": "bytes=2-"})
+    assert (ranged.status_code, ranged.text) == (206, "bill")
+    host.run("album-run", "ln", "-s", "/etc/passwd", f"{FILES.format('invoices')}/passwd")
+    # The app's word opens nothing else.
+    others = ("/invoices/passwd", "/invoices/../../scratch/files/x", "/invoices/..%2f..%2fowner", "/etc/passwd")
+    for other in (*others, "/srv/storage/media/owner", "/invoices/none", "/invoices/"):
+        assert permitted(album, other).status_code in (404, 500), other
+
+
+def test_no_other_app_can_read_it_and_nginx_only_what_it_serves(host, album, verify):
+    host.run("album-run", "sh", "-c", 'echo mine >"$SCRATCH/file" && echo all >"$MEDIA_ROOT/all" && ls -la "$SCRATCH"')
+    scratch, media = (f"{FILES.format(name)}/{file}" for name, file in (("scratch", "file"), ("media", "all")))
+    assert [reads(host, user, scratch) for user in ("album", "faq", "tickets", "www-data")] == [True, *[False] * 3]
+    assert [reads(host, user, media) for user in ("album", "faq", "tickets", "www-data")] == [True, False, False, True]
+    written = host.run("runuser", "-u", "www-data", "--", "touch", f"{FILES.format('media')}/x", check=False)
+    assert written.returncode != 0
+    verify(host, "storage", "nginx", "app")
+
+
+def test_data_outlives_the_app_closed_to_whoever_comes_and_is_given_back(host, album, pillar, lab):
+    uid = host.run("id", "-u", "album").stdout.strip()
+    pillar.merge(app={"album": None})
+    assert "storage-retired" not in converged(host)
+    found = kept(host)
+    assert found.keys() == {"storage:media", "storage:invoices", "storage:scratch"}
+    assert found["storage:media"]["app"] == "album"
+    # Nothing else of the app is left. Somebody else may get the id of its user.
+    assert host.run("id", "album", check=False).returncode != 0
+    host.run("useradd", "--system", "--uid", uid, "stranger")
+    for user in ("stranger", "faq", "www-data"):
+        assert not reads(host, user, f"{FILES.format('media')}/all")
+    pillar.merge(app={"faq": {"attach": {"MEDIA_ROOT": {"storage": "media"}}}})
+    dry, failed = apply(host, "test=True").failed, apply(host).failed
+    assert dry["storage-directory-media"] == failed["storage-directory-media"]
+    assert failed["storage-directory-media"].startswith("app.faq.attach: the storage media holds the data of album; ")
+    lab.build(ROOT / "tests/apps/album", host.python)
+    pillar.merge(app={"faq": {"attach": {"MEDIA_ROOT": None}}, "album": ALBUM})
+    assert {"app-release-album", *DIRECTORIES} <= converged(host)
+    assert host.run("id", "-u", "album").stdout.strip() != uid
+    host.run("userdel", "stranger")
+    assert kept(host) == {}
+    assert album.get("/media/all").text == "all\n"
+    assert upload(album, "again.txt", b"again") == "/media/again.txt"
+    assert reads(host, "album", f"{FILES.format('scratch')}/file")
+
+
+def test_one_that_is_no_longer_attached_is_closed_and_a_full_one_is_told(host, album, pillar, verify):
+    pillar.merge(app={"album": {"attach": {"SCRATCH": None}}}, storage={"directories": {"media": {"quota": "1k"}}})
+    assert converged(host) == {"app-release-album", "storage-retired"}
+    assert host.sh("stat -c '%a %U %G' /srv/storage/scratch").stdout == "700 root root\n"
+    assert kept(host).keys() == {"storage:scratch"}
+    with pytest.raises(AssertionError, match="test_no_storage_holds_more_than_its_quota"):
+        verify(host, "storage")
+    found = host.run("/usr/local/lib/saltern/drift", check=False)
+    assert (found.returncode, "1 quota exceeded: storage media (" in found.stdout) == (2, True)

@@ -1,0 +1,65 @@
+"""Files that nginx serves: which paths are refused, and what becomes of the others."""
+
+import pytest
+
+from saltern.web import served
+
+
+def app(serve, attach=None, **more):
+    complete = {path: {"internal": False} | one for path, one in serve.items()}
+    attach = {"MEDIA_ROOT": {"storage": "media"}} if attach is None else attach
+    return {"site": {"serve": complete}, "attach": attach, "provides": {}, "formation": {"web": 1}} | more
+
+
+MEDIA = {"storage": "media"}
+MISTAKES = {
+    "a storage of another app": (
+        app({"/media/": {"storage": "photos"}}),
+        ["/media/.storage: shop attaches no storage of this name; expected one of media"],
+    ),
+    "no storage at all": (
+        app({"/media/": MEDIA}, attach={}),
+        ["/media/.storage: shop attaches no storage of this name; expected one that shop attaches"],
+    ),
+    "one path below another": (
+        app({"/media/": MEDIA, "/media/small/": MEDIA}),
+        ["/media/small/: is below /media/, which is served too; expected paths apart from each other"],
+    ),
+    "a path of Saltern's": (
+        app({"/.saltern/x/": MEDIA}),
+        ["/.saltern/x/: is Saltern's own; expected another path"],
+    ),
+    "the path of an authority": (
+        app({"/.well-known/acme-challenge/": MEDIA}),
+        ["/.well-known/acme-challenge/: is where an authority asks for a certificate; expected another path"],
+    ),
+    "a path of an API": (
+        app({"/api/": MEDIA}, provides={"v1": {"path": "/api/v1"}, "v2": {"path": "/v2"}}),
+        ["/api/: would hide app.shop.provides.v1; expected another path"],
+    ),
+    "a cache of what the app permits": (
+        app({"/media/": MEDIA | {"internal": True, "cache": 60}}),
+        ["/media/.cache: is the app's to say, in the answer that permits a file; expected none"],
+    ),
+}
+
+
+@pytest.mark.parametrize("one, told", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_told_by_its_path(one, told):
+    assert served.mistakes("shop", one) == [f"app.shop.site.serve.{message}" for message in told]
+    assert served.mistakes("shop", app({"/media/": MEDIA, "/mediax/": MEDIA | {"internal": True}})) == []
+
+
+def test_what_nginx_serves_follows():
+    found = served.locations(app({"/b/": MEDIA | {"cache": 60}, "/a/": MEDIA, "/c/": MEDIA | {"internal": True}}))
+    assert [(one["path"], one["internal"], one["cache"]) for one in found] == [
+        ("/a/", False, "no-cache"),
+        ("/b/", False, "public, max-age=60"),
+        ("/c/", True, "private, no-cache"),
+    ]
+    assert {one["directory"] for one in found} == {"/srv/storage/media/files"}
+
+
+def test_nginx_serves_nothing_of_what_is_somebody_elses():
+    one = app({"/media/": MEDIA}, attach={"MEDIA_ROOT": MEDIA | {"url": "s3://bucket"}})
+    assert (served.mistakes("shop", one), served.locations(one)) == ([], [])
