@@ -1,3 +1,4 @@
+#!yaml
 include:
   - app.install
   - app.bus

@@ -1,3 +1,4 @@
+#!yaml
 # Placed before whatever calls the launcher, because a process may start at any time.
 app-launcher:
   file.recurse:

@@ -1,9 +1,8 @@
-{% import_yaml 'debian.yaml' as debian %}
 {% set base = salt['settings.load']('base') %}
 
 base-locale:
   file.managed:
-    - name: {{ debian[grains['oscodename']].locale }}
+    - name: {{ salt['settings.debian']().locale }}
     - contents: LANG=C.UTF-8
     - mode: '0644'
 

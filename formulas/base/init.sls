@@ -1,3 +1,4 @@
+#!yaml
 include:
   - base.install
   - base.config

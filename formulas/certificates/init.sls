@@ -1,3 +1,4 @@
+#!yaml
 certificates-directory:
   file.directory:
     - name: /etc/ssl/saltern

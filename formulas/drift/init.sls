@@ -1,3 +1,4 @@
+#!yaml
 include:
   - drift.install
   - drift.service

@@ -1,3 +1,4 @@
+#!yaml
 drift-script:
   file.managed:
     - name: /usr/local/lib/saltern/drift

@@ -1,3 +1,4 @@
+#!yaml
 # Loaded last and confirmed at once: all else is done by then. A run that is ended in between confirms nothing, and a
 # timer puts the former rules back.
 firewall-rules:

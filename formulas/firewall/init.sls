@@ -1,3 +1,4 @@
+#!yaml
 include:
   - firewall.install
   - firewall.config

@@ -1,3 +1,4 @@
+#!yaml
 firewall-script:
   file.managed:
     - name: /usr/local/lib/saltern/firewall

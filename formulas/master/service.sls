@@ -1,3 +1,4 @@
+#!yaml
 # bootstrap.sh --master writes the master's unit and configuration, as it does for a host's own Salt.
 master-service:
   service.running:

@@ -1,3 +1,4 @@
+#!yaml
 include:
   - memcached.install
   - memcached.config

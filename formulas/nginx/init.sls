@@ -1,3 +1,4 @@
+#!yaml
 include:
   - nginx.install
   - nginx.certificates

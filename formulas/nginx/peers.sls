@@ -1,3 +1,4 @@
+#!yaml
 # Every host with nginx has the unit. The inventory decides whether it runs, in one state.
 nginx-peers-script:
   file.managed:

@@ -1,3 +1,4 @@
+#!yaml
 # Read before the service starts: Salt's own reload goes by a status that it may have read before the file was written.
 nginx-unit:
   file.managed:

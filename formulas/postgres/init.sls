@@ -1,3 +1,4 @@
+#!yaml
 include:
   - postgres.install
   - postgres.config

@@ -1,6 +1,5 @@
-{% import_yaml 'debian.yaml' as debian %}
 {% from 'base/new.jinja' import together with context %}
-{% set version = debian[grains['oscodename']].postgres %}
+{% set version = salt['settings.debian']().postgres %}
 
 # The package's own cluster would have whatever locale and encoding the installing shell has.
 postgres-no-stock-cluster:

@@ -1,5 +1,4 @@
-{% import_yaml 'debian.yaml' as debian %}
-{% set version = debian[grains['oscodename']].postgres %}
+{% set version = salt['settings.debian']().postgres %}
 {% set postgres = salt['settings.load']('postgres') %}
 
 # This unit starts every cluster at boot.

@@ -1,3 +1,4 @@
+#!yaml
 include:
   - redis.install
   - redis.config

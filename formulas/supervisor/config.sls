@@ -1,3 +1,4 @@
+#!yaml
 supervisor-config:
   file.managed:
     - name: /etc/supervisor/supervisord.conf

@@ -1,3 +1,4 @@
+#!yaml
 include:
   - supervisor.install
   - supervisor.config

@@ -1,3 +1,4 @@
+#!yaml
 # One release's file that supervisor cannot read would keep all apps from starting.
 supervisor-programs:
   supervisor.readable:

@@ -1,8 +1,29 @@
 """Settings: what the pillar says of each formula, checked and completed; see ``saltern.settings``."""
 
+import salt.utils.yaml
+
 from saltern.settings import load as loading
 
-__load__ = ["load", "loadable"]
+__load__ = ["debian", "load", "loadable"]
+
+
+def debian():
+    """Return what differs between the Debian releases, as this host has it: a row of ``debian.yaml``.
+
+    An ``import_yaml`` would have Jinja compile that file again in each state file.
+
+    :return: a mapping, such as of ``postgres`` to the version of PostgreSQL.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call settings.debian
+    """
+    if "saltern.debian" not in __context__:
+        with open(__salt__["cp.cache_file"]("salt://debian.yaml"), encoding="utf-8") as stream:
+            __context__["saltern.debian"] = salt.utils.yaml.safe_load(stream)[__grains__["oscodename"]]
+    return __context__["saltern.debian"]
 
 
 def load(formula):

@@ -2,9 +2,9 @@
 
 from saltern.apps import declared
 from saltern.settings import load
-from saltern.tls import https, site
+from saltern.tls import site
 
-__load__ = ["by_acme", "hsts", "path", "source"]
+__load__ = ["by_acme", "path", "source"]
 
 
 def source(app):
@@ -54,18 +54,3 @@ def path(app):
     load.check(__pillar__)
     declared(__pillar__["app"], app)
     return site.path(app)
-
-
-def hsts(tls):
-    """Return the header that has browsers use HTTPS alone.
-
-    :param tls: the setting ``nginx.tls``.
-    :return: the header's value. Empty where nginx serves over HTTP too.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call site_certificate.hsts '{redirect: True, hsts: {max_age: 60, include_subdomains: True, preload: True}}'
-    """
-    return https.hsts(tls)

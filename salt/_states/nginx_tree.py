@@ -30,7 +30,8 @@ def current(name, template, apps):
     ret = {"name": name, "changes": {}, "result": True, "comment": "The configuration is live"}
     host = Host.of(__salt__, __pillar__, __opts__)
     try:
-        wanted = tree.rendered(host.ask, __pillar__["nginx"]["peers"], template, apps) | site.snippets(__pillar__)
+        wanted = tree.rendered(host.ask, __pillar__["nginx"], template, apps, __opts__["cachedir"])
+        wanted |= site.snippets(__pillar__)
         changes = tree.changes(name, wanted)
         certificates = [site.path(app) for app in sorted(__pillar__["nginx"]["sites"])]
         is_stale = not changes and workers.is_stale(name, [*wanted, *certificates])

@@ -132,7 +132,13 @@ def test_a_state_file_asks_for_the_settings_of_a_formula_once(path):
 @pytest.mark.parametrize("path", STATE_FILES, ids=of)
 def test_a_state_file_passes_data_and_makes_no_states_by_macro(path):
     text = path.read_text()
-    assert not re.search(r"\{%-?\s*macro|^#!|loop\.index|salt\['cmd\.|pillar\.get", text, re.MULTILINE)
+    assert not re.search(r"\{%-?\s*macro|^#!(?!yaml$)|loop\.index|salt\['cmd\.|pillar\.get", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", STATE_FILES, ids=of)
+def test_a_state_file_without_jinja_says_so_and_is_not_rendered(path):
+    text = path.read_text()
+    assert text.startswith("#!yaml\n") != bool(re.search(r"\{[{%#]", text))
 
 
 def test_the_state_files_are_states_and_not_a_program():

@@ -29,10 +29,10 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree_states, dunders, mo
     monkeypatch.setattr(in_flight, "drain", drain)
     pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}, "peers": {}}}
     pillar["app"] = {"shop": {"in_flight": {"requests": 90, "streams": 5}}}
-    dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": True})
+    dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": True, "cachedir": ""})
     assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)
     assert waited == []
-    dunders(nginx_tree_states, opts={"test": False})
+    dunders(nginx_tree_states, opts={"test": False, "cachedir": ""})
     done = nginx_tree_states.current(str(tmp_path), "template", [])
     assert done["result"] is True
     assert waited == waits
@@ -52,7 +52,8 @@ def test_what_nginx_refuses_is_told_before_it_is_to_read_it(nginx_tree_states, d
     monkeypatch.setattr(workers, "is_stale", lambda *_: True)
     monkeypatch.setattr(workers, "runs", lambda: True)
     monkeypatch.setattr(workers, "reload", lambda: told.append(True))
-    dunders(nginx_tree_states, salt={}, pillar={"nginx": {"sites": {}, "peers": {}}}, opts={"test": False})
+    pillar = {"nginx": {"sites": {}, "peers": {}}}
+    dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": False, "cachedir": ""})
     name = "/etc/nginx"
     ret = nginx_tree_states.current(name, "", []) if of == "files" else nginx_tree_states.mod_watch(name)
     assert (ret["result"], ret["changes"], told) == (False, {}, [])

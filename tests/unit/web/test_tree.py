@@ -19,6 +19,54 @@ FAQ = SHOP.replace("shop", "faq")
 
 
 @pytest.fixture
+def rendered(tmp_path):
+    """A function that renders a template of this text."""
+
+    def render(text: str) -> dict[str, str]:
+        (tmp_path / "tree.jinja").write_text(text)
+
+        def ask(name, *arguments):
+            if name == "settings.debian":
+                return {"http2": {"listen": "", "directive": "http2 on;"}}
+            assert name == "cp.cache_file"
+            return str(tmp_path / "tree.jinja") if arguments == ("salt://tree.jinja",) else ""
+
+        nginx = {"peers": {}, "gzip": True, "tls": {"redirect": False, "hsts": {}}}
+        return tree.rendered(ask, nginx, "salt://tree.jinja", ["faq", "shop"], str(tmp_path))
+
+    return render
+
+
+TREE = """{{ mark }}nginx.conf
+{% if nginx.gzip %}gzip on; {{ http2.directive }}{% endif %}
+{% for app in apps %}{{ mark }}sites/{{ app }}.conf
+# {{ app }}
+{% endfor %}"""
+
+
+def test_one_template_renders_to_the_files_that_it_names(rendered):
+    expected = {"nginx.conf": "gzip on; http2 on;\n", "sites/faq.conf": "# faq\n", "sites/shop.conf": "# shop\n"}
+    assert rendered(TREE) == expected
+    # What was compiled is kept, and not taken for another text.
+    assert rendered(TREE) == expected
+    assert rendered(TREE.replace("gzip on;", "gzip off;"))["nginx.conf"] == "gzip off; http2 on;\n"
+
+
+WRONG = {
+    "no such file": ("{% include 'salt://nosuch.jinja' %}", "salt://nosuch.jinja"),
+    "not closed": ("one\n{% if nginx.gzip %}", "Unexpected end of template"),
+    "no such setting": ("{{ nginx.zipped }}", "has no attribute 'zipped'"),
+}
+
+
+@pytest.mark.parametrize("text, expected", WRONG.values(), ids=WRONG)
+def test_a_template_that_does_not_render_is_named(rendered, text, expected):
+    said = rf"\Asalt://tree\.jinja: does not render: [^\n]*{expected}[^\n]*\Z"
+    with pytest.raises(CommandExecutionError, match=said):
+        rendered(text)
+
+
+@pytest.fixture
 def root(tmp_path):
     """A live tree with one site."""
     for path, text in {

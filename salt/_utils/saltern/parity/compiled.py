@@ -70,9 +70,10 @@ def contents(functions: Functions, chunks: Sequence[Chunk]) -> dict[str, str]:
         if chunk["state"] == "nginx_tree":
             rendered = tree.rendered(
                 lambda name, *arguments, **named: functions[name](*arguments, **named),
-                functions["settings.load"]("nginx")["peers"],
+                functions["settings.load"]("nginx"),
                 chunk["template"],
                 chunk["apps"],
+                functions.opts["cachedir"],
             )
             found |= {f"{chunk['__id__']} {path}": text for path, text in rendered.items()}
         elif chunk.get("template") == "jinja":

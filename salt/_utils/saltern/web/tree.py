@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import fcntl
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -13,10 +14,12 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jinja2
 from salt.exceptions import CommandExecutionError
 
 from saltern.services.base import Ask
 from saltern.system import files
+from saltern.tls import https
 from saltern.web import peers, workers
 
 ROOT = "/etc/nginx"
@@ -32,31 +35,53 @@ BODIES = "/var/lib/nginx/body-"
 Texts = Mapping[str, str | None]
 
 
-def rendered(ask: Ask, sites: Mapping[str, Any], template: str, apps: Sequence[str]) -> dict[str, str]:
+def rendered(ask: Ask, settings: Mapping[str, Any], template: str, apps: Sequence[str], cache: str) -> dict[str, str]:
     """Render the tree that the settings ask for.
 
+    Salt would compile these templates, the longest ones, in each run. Jinja itself keeps what it has compiled.
+
     :param ask: calls a function of Salt.
-    :param sites: the setting ``nginx.peers``.
+    :param settings: the formula's, complete.
     :param template: what renders to all files, each after a line of ``mark`` and its path; a ``salt://`` address.
     :param apps: the apps that have a site.
+    :param cache: the directory in which Salt keeps what it can make anew.
     :return: text by path in the tree.
     :raises CommandExecutionError: when a template does not render.
     """
     mark = f"# {uuid.uuid4().hex} "
-    parts = _render(ask, template, mark=mark, apps=apps).split(mark)[1:]
+    context = {"nginx": settings, "http2": ask("settings.debian")["http2"], "hsts": https.hsts(settings["tls"])}
+    try:
+        text = _environment(ask, cache).get_template(template).render(mark=mark, apps=apps, **context)
+    except jinja2.TemplateSyntaxError as error:
+        raise CommandExecutionError(
+            f"{template}: does not render: {error} (line {error.lineno} of {error.name})"
+        ) from None
+    except jinja2.TemplateError as error:
+        raise CommandExecutionError(f"{template}: does not render: {error}") from None
+    parts = text.split(mark)[1:]
     tree = {path: f"{text.strip()}\n" for path, _, text in (part.partition("\n") for part in parts)}
-    for app, site in sorted(sites.items()):
+    for app, site in sorted(settings["peers"].items()):
         tree[f"peers/{app}.conf"] = peers.written(site)
     return tree
 
 
-def _render(ask: Ask, source: str, **context: Any) -> str:
-    with tempfile.TemporaryDirectory() as directory:
-        path = ask("cp.get_template", source, os.path.join(directory, "rendered"), template="jinja", **context)
+def _environment(ask: Ask, cache: str) -> jinja2.Environment:
+    """Return a Jinja environment that loads by ``salt://`` address."""
+
+    def load(address: str) -> tuple[str, str, None]:
+        path = ask("cp.cache_file", address)
         if not path:
-            raise CommandExecutionError(f"{source}: does not render")
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
+            raise jinja2.TemplateNotFound(address)
+        return pathlib.Path(path).read_text(encoding="utf-8"), path, None
+
+    compiled = os.path.join(cache, "saltern")
+    os.makedirs(compiled, mode=0o700, exist_ok=True)
+    # What it keeps fits the text of a template and the versions of Python and Jinja, or is made anew.
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(load),
+        undefined=jinja2.StrictUndefined,
+        bytecode_cache=jinja2.FileSystemBytecodeCache(compiled),
+    )
 
 
 def changes(root: str, wanted: Mapping[str, str]) -> dict[str, dict[str, Any]]:
