@@ -102,11 +102,8 @@ def up(options: argparse.Namespace) -> int:
         this.refresh()
         hosts = {host.id: host for host in this.hosts()}
         suite = agreed_suite(options.suite, list(hosts.values()))
-        with steps.step(f"base image {suite}") as step:
-            _, made = image.ensure(suite)
-            step.outcome = "made" if made else "there"
         if not hosts.keys() >= set(this.ids):
-            with steps.step(f"bootstrapped image {suite}") as step:
+            with steps.step(f"image {suite}, bootstrapped") as step:
                 _, made = bootstrapped.ensure(suite)
                 step.outcome = "made" if made else "there"
         for host_id in [host_id for host_id in hosts if host_id not in this.ids]:
@@ -235,13 +232,11 @@ def down(options: argparse.Namespace) -> None:
         removed += image.remove()
     if removed:
         print(f"removed {' '.join(removed)}")
-    else:
-        up = (
-            ""
-            if options.run
-            else "".join(f"; {one}'s are up: make down{given(one)}" for one in up_besides(options.environment))
-        )
-        print(f"nothing of {options.run or options.environment} to remove{up}")
+        return
+    # A test run has hosts of no environment.
+    up = [] if options.run else up_besides(options.environment)
+    told = "".join(f"; {one}'s are up: make down{given(one)}" for one in up)
+    print(f"nothing of {options.run or options.environment} to remove{told}")
 
 
 def agreed_suite(asked: str | None, hosts: list[Host]) -> str:

@@ -15,18 +15,6 @@ from lab.tree import ROOT
 LABEL = "saltern.bootstrapped"
 # The files that decide what is installed.
 FILES = ("bootstrap.sh", "bootstrap/*", "salt/debian.yaml", "requirements/salt.txt", "requirements/build.txt")
-# Installs what the services of most hosts need and what does nothing by itself: libraries, Perl, Python, locales. Most
-# images of servers have these too. They are marked as installed automatically, as apt does for dependencies.
-INSTALL = """
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-needed=$(apt-get -qq -s install postgresql nginx redis-server supervisor | sed -n 's/^Inst \\([^ ]*\\) .*/\\1/p')
-inert=$(apt-cache show --no-all-versions $needed |
-    awk '/^Package:/ {name = $2} /^Section: (libs|perl|python|localization)$/ {print name}')
-apt-get -qq -y install --no-install-recommends $inert >/dev/null
-apt-mark auto $inert >/dev/null
-rm -rf /var/cache/apt/archives/*.deb
-"""
 
 
 def ensure(suite: str) -> tuple[str, bool]:
@@ -54,7 +42,7 @@ def digest(suite: str) -> str:
     :param suite: its Debian.
     """
     base = podman("image", "inspect", "--format", "{{.Id}}", image.ensure(suite)[0]).stdout
-    found = hashlib.sha256(f"{base}{INSTALL}".encode())
+    found = hashlib.sha256(base.encode())
     for path in (path for pattern in FILES for path in sorted(ROOT.glob(pattern))):
         found.update(path.read_bytes())
     return found.hexdigest()
@@ -70,8 +58,7 @@ def make(suite: str, name: str, known_by: str) -> None:
     with Lab.temporary(f"bootstrapped-{suite}") as lab:
         host = lab.boot("dev", suite)
         host.bootstrap()
-        host.sh(INSTALL)
-        host.sh("rm -rf /etc/salt")
+        host.sh("rm -rf /etc/salt /var/cache/apt/archives/*.deb")
         old = podman("image", "inspect", "--format", "{{.Id}}", name, check=False).stdout.strip()
         podman("commit", "-q", "--pause", f"--change=LABEL {LABEL}={known_by}", host.name, name)
     if old:

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from lab import __main__ as command
-from lab.lab import Lab
+from lab.lab import RUN, Lab
 from lab.podman import LabError
 
 OPTIONS = {"host": None, "run": None, "images": False}
@@ -52,6 +52,15 @@ def test_a_lab_that_is_not_there_is_not_removed_in_silence(labs, capsys):
     labs("dev")
     command.down(options("staging"))
     assert capsys.readouterr().out == "nothing of staging to remove; dev's are up: make down\n"
+
+
+def test_what_a_test_run_made_is_of_no_environment(labs, capsys, monkeypatch):
+    labs("dev")
+    of_runs = {"first": ["saltern-first"], "second": []}
+    monkeypatch.setattr(command, "remove_labelled", lambda labels: of_runs[labels[RUN]])
+    for run, told in (("first", "removed saltern-first"), ("second", "nothing of second to remove")):
+        command.down(types.SimpleNamespace(**vars(options("staging")) | {"run": run}))
+        assert capsys.readouterr().out == f"{told}\n"
 
 
 def test_a_host_of_another_environment_is_refused_by_name(labs):
