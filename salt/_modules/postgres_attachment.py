@@ -10,11 +10,7 @@ def kept(attached):
     """List the databases of Saltern that no app attaches.
 
     :param attached: the databases that are attached, in any order.
-    :return: for each database a mapping. It has its ``name``, its ``owner`` and the databases which that one has
-        (``owned``), the ``app`` that it was made for, ``since`` when it is kept, and its ``size`` in bytes. And it has
-        what is open: its connection ``limit`` (0 is none), whether its owner may ``login``, the owner's other
-        ``logins``, the number of ``sessions`` without those of superusers, and the addresses of other hosts from which
-        these come (``remote``).
+    :return: a mapping for each database; see ``saltern.services.postgres_closing.kept``.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
 
     CLI Example:

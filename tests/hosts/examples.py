@@ -14,6 +14,10 @@ PASSWORDS = {
     "postgres": {"databases": {app: {"password": f"{app}-0123456789-0123456789"} for app in EXAMPLES}},
     "redis": {"instances": {"tickets": {"password": "tickets-0123456789-0123456789"}}},
 }
+# States that a change of other apps changes too. supervisor's unit names the services that the apps attach.
+UNITS = {"supervisor-unit", "supervisor-unit-read"}
+# The databases share PostgreSQL's connections equally.
+SHARES = {f"postgres-attachment-{app}" for app in EXAMPLES}
 
 
 def serves(host: Host) -> bool:

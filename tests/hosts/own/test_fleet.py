@@ -19,6 +19,7 @@ from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.examples import PASSWORDS
 from tests.hosts.readme import COMMANDS
+from tests.hosts.rows import declare_hosts
 from tests.hosts.stream import Stream
 
 pytestmark = pytest.mark.alike("bookworm")
@@ -103,11 +104,7 @@ def said_of(name, pillar):
 def fleet(suite):
     """The hosts, bootstrapped: a master, and minions whose keys are not accepted yet."""
     with Lab.temporary(f"fleet-{suite}") as lab:
-        rows = {
-            name: {"environment": "dev", "roles": roles, "address": str(lab.subnet[10 + index])}
-            for index, (name, roles) in enumerate(ROLES.items())
-        }
-        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        declare_hosts(lab, ROLES)
         declare(lab.tree / "pillar", "dev", PASSWORDS)
         lab.issue_certificates()
         image = bootstrapped.ensure(suite)[0]

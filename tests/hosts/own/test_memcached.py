@@ -15,6 +15,7 @@ from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
+from tests.hosts.rows import declare_hosts
 
 DEV = {"ephemeral": True, "drift": {"interval": 0}}
 APPS = {
@@ -41,8 +42,7 @@ def declare(lab, apps, **more):
 def served(suite, tmp_path_factory):
     """The lab, a host with both apps, and the results of its first dry run and its first converge."""
     with Lab.temporary(f"memcached-{suite}") as lab:
-        row = {"environment": "dev", "roles": ["memcached", "app"], "address": str(lab.subnet[10])}
-        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"dev": row}))
+        declare_hosts(lab, {"dev": ["memcached", "app"]})
         # The developer's tree may have secrets of the example apps.
         (lab.tree / "pillar/secrets/dev.sls").unlink(missing_ok=True)
         declare(lab, APPS, memcached={"instances": {"pages": {"memory": "16mb"}}})

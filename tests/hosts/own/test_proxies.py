@@ -19,6 +19,7 @@ from lab.podman import podman
 from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client, streams
 from tests.hosts.conftest import ROOT
+from tests.hosts.rows import declare_hosts
 from tests.hosts.stream import Seen, Stream
 
 pytestmark = pytest.mark.alike("trixie")
@@ -51,12 +52,7 @@ class Fleet:
 
     def inventory(self, drained=()):
         """Write the inventory; the hosts of ``drained`` are set to drain."""
-        rows = {
-            name: {"environment": "dev", "roles": roles, "address": self.hosts[name].address}
-            for name, roles in ROLES.items()
-        }
-        rows = {name: row | ({"drain": True} if name in drained else {}) for name, row in rows.items()}
-        (self.lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        declare_hosts(self.lab, ROLES, drained=drained)
 
     def peers(self):
         """Return each app host's state in the proxy's files: ``in``, ``drained``, ``out`` or ``drained out``."""
@@ -109,11 +105,7 @@ class Fleet:
 def fleet(suite):
     """The hosts, converged, and nothing to do any more."""
     with Lab.temporary(f"proxies-{suite}") as lab:
-        addresses = {name: str(lab.subnet[10 + index]) for index, name in enumerate(ROLES)}
-        rows = {
-            name: {"environment": "dev", "roles": roles, "address": addresses[name]} for name, roles in ROLES.items()
-        }
-        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        declare_hosts(lab, ROLES)
         declare(lab.tree / "pillar", "dev", SETTINGS)
         # tickets is not declared here, so its secrets must go too.
         path = lab.tree / "pillar/secrets/dev.sls"

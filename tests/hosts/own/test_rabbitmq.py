@@ -12,7 +12,6 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from lab import Lab, bootstrapped
 from lab.pillar import Pillar
@@ -20,6 +19,7 @@ from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
+from tests.hosts.rows import declare_hosts
 
 APPS = {
     app: {"port": port, "formation": {"worker": 1}, "attach": {"CELERY_BROKER_URL": {"rabbitmq": app}}}
@@ -126,8 +126,7 @@ class Broker:
 def broker(suite, tmp_path_factory):
     """The host, bootstrapped, with both apps declared."""
     with Lab.temporary(f"rabbitmq-{suite}") as lab:
-        row = {"environment": "dev", "roles": ["broker", "app"], "address": str(lab.subnet[10])}
-        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"dev": row}))
+        declare_hosts(lab, {"dev": ["broker", "app"]})
         host = lab.boot("dev", suite, image_name=bootstrapped.ensure(suite)[0])
         express = tmp_path_factory.mktemp("apps") / "express"
         shutil.copytree(ROOT / "tests/apps/courier", express)

@@ -5,13 +5,13 @@ import re
 import subprocess
 
 import pytest
-import yaml
 
 from lab import Lab, machine
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.examples import EXAMPLES, ROLES
 from tests.hosts.readme import COMMANDS
+from tests.hosts.rows import declare_hosts
 from tests.keyring import Keyring
 
 RELEASES = (
@@ -37,8 +37,7 @@ def operator():
 
 def test_a_server(tmp_path, operator, monkeypatch):
     with Lab.temporary("server", environment="production") as lab:
-        row = {"environment": "production", "roles": list(ROLES), "address": str(lab.subnet[10])}
-        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump({"web1": row}))
+        declare_hosts(lab, {"web1": ROLES}, "production")
         host = lab.boot("web1")
         for app in EXAMPLES:
             lab.build(ROOT / "examples" / app, host.python)

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-import yaml
 
 from lab import Lab, bootstrapped
 from lab.pillar import Pillar
 from tests.hosts.applied import apply, converged
 from tests.hosts.conftest import ROOT
+from tests.hosts.rows import declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
@@ -41,11 +41,7 @@ def passwords(number):
 def apart(suite):
     """The hosts, converged, and the pillar."""
     with Lab.temporary(f"apart-{suite}") as lab:
-        rows = {
-            name: {"environment": "dev", "roles": roles, "address": str(lab.subnet[10 + n])}
-            for n, (name, roles) in enumerate(ROLES.items())
-        }
-        (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+        declare_hosts(lab, ROLES)
         # Those of the example apps, which no host here has.
         (lab.tree / "pillar/secrets/dev.sls").unlink()
         pillar = Pillar(lab.tree)

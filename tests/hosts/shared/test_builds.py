@@ -99,13 +99,24 @@ def test_a_build_with_another_sha256_is_refused(host, mirror, declared, release)
     assert host.sh("ls -A /srv/apps/mirror/builds").stdout.count("\n") == 1
 
 
+ABSENT = {
+    "a file": (
+        "/srv/saltern/dist/absent.tar.gz",
+        "/srv/saltern/dist/absent.tar.gz: no such file; put the build there that was declared",
+    ),
+    "a server": (
+        "https://127.0.0.1:9/mirror.tar.gz",
+        "the server cannot be reached (ConnectionError); expected the tarball",
+    ),
+}
+
+
 @pytest.mark.alike("bookworm")
-def test_a_build_that_is_not_there_is_refused(host, mirror, declared):
+@pytest.mark.parametrize("source, told", ABSENT.values(), ids=ABSENT)
+def test_a_source_that_is_not_there_is_refused(host, mirror, declared, source, told):
     _, declare = declared
-    declare(source="/srv/saltern/dist/absent.tar.gz", sha256="0" * 64)
-    assert apply(host).failed["app-build-mirror"] == (
-        "app.mirror.build.source: /srv/saltern/dist/absent.tar.gz: no such file; put the build there that was declared"
-    )
+    declare(source=source, sha256="0" * 64)
+    assert apply(host).failed["app-build-mirror"] == f"app.mirror.build.source: {told}"
 
 
 @pytest.mark.alike("bookworm")
@@ -183,15 +194,6 @@ def test_a_build_without_a_procfile_is_refused(host, tree, mirror, declared):
     sha256 = host.sh("sha256sum /srv/saltern/dist/no-procfile.tar.gz").stdout.split()[0]
     declare(source="/srv/saltern/dist/no-procfile.tar.gz", sha256=sha256)
     assert apply(host).failed["app-build-mirror"] == "app.mirror.build: has no Procfile; make it with bin/build"
-
-
-@pytest.mark.alike("bookworm")
-def test_a_source_that_cannot_be_reached_is_told(host, mirror, declared):
-    _, declare = declared
-    declare(source="https://127.0.0.1:9/mirror.tar.gz", sha256="0" * 64)
-    assert apply(host).failed["app-build-mirror"] == (
-        "app.mirror.build.source: the server cannot be reached (ConnectionError); expected the tarball"
-    )
 
 
 @pytest.mark.alike("trixie")

@@ -6,6 +6,7 @@ import trustme
 from tests.hosts.applied import apply
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
+from tests.hosts.examples import SHARES, UNITS
 
 MIRROR = {
     "port": 8300,
@@ -17,11 +18,6 @@ MIRROR = {
 }
 
 CERTIFICATE = trustme.CA().cert_pem.bytes().decode()
-
-SUPERVISORS_UNIT = {"supervisor-unit", "supervisor-unit-read"}
-
-# The databases share PostgreSQL's connections equally.
-SHARES = {"postgres-attachment-faq", "postgres-attachment-tickets"}
 
 # In this order, each on top of those before it, with exactly the states that it changes. Another state in a dry run
 # would be a fault of the converge before it. One converge makes the changes of a group: they touch different states.
@@ -58,7 +54,7 @@ CHANGES = [
                 *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
                 *SHARES,
                 *("redis-users-mirror-dry", "redis-config-mirror-dry", "redis-service-mirror-dry"),
-                *SUPERVISORS_UNIT,
+                *UNITS,
                 *("nginx-certificate-mirror", "nginx-config"),
             },
         ),
@@ -66,14 +62,14 @@ CHANGES = [
     {
         "a new attachment": (
             {"app": {"faq": {"attach": {"CACHE_URL": {"redis": "faq"}}}}},
-            {"redis-users-faq", "redis-config-faq", "redis-service-faq", *SUPERVISORS_UNIT, "app-release-faq"},
+            {"redis-users-faq", "redis-config-faq", "redis-service-faq", *UNITS, "app-release-faq"},
         ),
         "a process type removed": ({"app": {"mirror": {"formation": {"worker": None}}}}, {"app-release-mirror"}),
     },
     {
         "an attachment removed": (
             {"app": {"faq": {"attach": {"CACHE_URL": None}}}},
-            {"redis-retired", *SUPERVISORS_UNIT, "app-release-faq"},
+            {"redis-retired", *UNITS, "app-release-faq"},
         ),
         "a domain removed": (
             {"app": {"faq": {"domains": ["faq.localhost"]}}},
@@ -87,7 +83,7 @@ CHANGES = [
                 *("app-dbus", "app-dbus-read", "app-retired", "app-limits-retired"),
                 *("postgres-retired", "redis-retired", "nginx-certificates-retired"),
                 *SHARES,
-                *SUPERVISORS_UNIT,
+                *UNITS,
                 "nginx-config",
             },
         ),

@@ -11,6 +11,7 @@ from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
+from tests.hosts.examples import SHARES, UNITS
 from tests.hosts.kept import (
     DOMAIN,
     HOG,
@@ -32,9 +33,6 @@ from tests.hosts.kept import (
 
 pytestmark = pytest.mark.alike("trixie")
 
-UNITS = {"supervisor-unit", "supervisor-unit-read"}
-# The databases share the connections equally.
-SHARES = {"postgres-attachment-faq", "postgres-attachment-tickets"}
 # pg_hba.conf changes when a database comes or goes.
 ACCESS = {"postgres-access", "postgres-access-loaded"}
 

@@ -1,16 +1,7 @@
 """Who is let in to which database, by pg_hba.conf."""
 
 from saltern.services import postgres_access
-
-ACCESS = """# Managed.
-local   all  postgres  peer
-host    all  all  all  trust
-host    "faq"  "faq"  127.0.0.1/32  scram-sha-256
-host    "faq"  "faq"  ::1/128       scram-sha-256
-hostssl "stock"  +"my-shop"  10.0.0.4/32  scram-sha-256
-hostssl "stock"  "my-shop"  ::1/128  scram-sha-256
-host    "stock"  "my-shop"  0.0.0.0/0  trust
-"""
+from tests.unit.services.access_list import ACCESS
 
 
 def test_who_may_still_come_in_is_read_from_the_access_list(tmp_path):

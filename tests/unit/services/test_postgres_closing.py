@@ -9,6 +9,7 @@ from saltern import services
 from saltern.host import Host
 from saltern.services import postgres_closing, postgres_server
 from tests.unit.rows import host
+from tests.unit.services.access_list import ACCESS
 
 POSTGRES = services.formulas()["postgres"]
 PASSWORD = "0123456789abcdef0123"
@@ -66,17 +67,6 @@ def test_a_database_is_closed_to_logins_and_its_role_unless_it_is_needed(one, ow
     found = postgres_closing.closed(one, owners)
     found = [re.sub(r"kept_since = '[0-9T:+-]+'", "kept_since = 'TIME'", statement) for statement in found]
     assert ["END" if "pg_terminate_backend" in statement else statement for statement in found] == expected
-
-
-ACCESS = """# Managed.
-local   all  postgres  peer
-host    all  all  all  trust
-host    "faq"  "faq"  127.0.0.1/32  scram-sha-256
-host    "faq"  "faq"  ::1/128       scram-sha-256
-hostssl "stock"  +"my-shop"  10.0.0.4/32  scram-sha-256
-hostssl "stock"  "my-shop"  ::1/128  scram-sha-256
-host    "stock"  "my-shop"  0.0.0.0/0  trust
-"""
 
 
 @pytest.fixture

@@ -10,15 +10,9 @@ from hypothesis import strategies as st
 
 from saltern import inventory
 from saltern.settings.check import check
+from tests.unit.settings.declared import SHA256, SHOP, shop
 
 ROOT = Path(__file__).parents[3]
-SHA256 = "0" * 64
-BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
-SHOP = {"port": 8000, "build": BUILD}
-
-
-def shop(**settings):
-    return {"app": {"shop": SHOP | settings}}
 
 
 APP_KEYS = (

@@ -6,15 +6,6 @@ import pytest
 
 from saltern.settings.defaults import with_defaults
 
-SHA256 = "0" * 64
-BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
-SHOP = {"port": 8000, "build": BUILD}
-
-
-def shop(**settings):
-    return {"app": {"shop": SHOP | settings}}
-
-
 DEFAULTS_SCHEMA = {
     "type": "object",
     "properties": {

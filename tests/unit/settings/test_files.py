@@ -5,15 +5,6 @@ import yaml
 
 from saltern.settings.files import misplaced, unreadable
 
-SHA256 = "0" * 64
-BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
-SHOP = {"port": 8000, "build": BUILD}
-
-
-def shop(**settings):
-    return {"app": {"shop": SHOP | settings}}
-
-
 BROKEN = {
     "a bracket that is left open": ("a: [b\n", "line 2, column 1: did not find expected ',' or ']'; expected YAML"),
     "a quote that is left open": ('a: "b\n', "line 2, column 1: found unexpected end of stream; expected YAML"),

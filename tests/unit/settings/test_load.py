@@ -5,14 +5,6 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.settings import load
 
-SHA256 = "0" * 64
-BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
-SHOP = {"port": 8000, "build": BUILD}
-
-
-def shop(**settings):
-    return {"app": {"shop": SHOP | settings}}
-
 
 def test_load_gives_a_copy_of_one_formula():
     pillar = {"nginx": {"sites": {}}, "_declared": []}

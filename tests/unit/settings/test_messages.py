@@ -4,14 +4,6 @@ import pytest
 
 from saltern.settings.messages import dotted
 
-SHA256 = "0" * 64
-BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
-SHOP = {"port": 8000, "build": BUILD}
-
-
-def shop(**settings):
-    return {"app": {"shop": SHOP | settings}}
-
 
 @pytest.mark.parametrize(
     "path, expected",

@@ -15,15 +15,7 @@ from saltern.secrets.files import Keyring
 from saltern.services import listed
 from saltern.settings import pillar as pillars
 from saltern.settings.files import unreadable
-
-SHA256 = "0" * 64
-BUILD = {"source": "/srv/builds/shop.tar.gz", "sha256": SHA256}
-SHOP = {"port": 8000, "build": BUILD}
-
-
-def shop(**settings):
-    return {"app": {"shop": SHOP | settings}}
-
+from tests.unit.settings.declared import BUILD, shop
 
 HOSTS = {"one": {"environment": "dev", "roles": ["database", "cache", "app", "proxy"], "address": "10.0.0.1"}}
 
