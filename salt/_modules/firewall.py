@@ -7,6 +7,7 @@ is back with the rules that it had.
 
 import contextlib
 import difflib
+import hashlib
 import ipaddress
 import os
 import re
@@ -28,6 +29,9 @@ UNIT = "saltern-firewall"
 # What is loaded and not yet confirmed, and what was live before it. Gone after a reboot, as what was loaded is.
 PENDING = "/run/saltern-firewall"
 CANDIDATE, PREVIOUS = f"{PENDING}/candidate.nft", f"{PENDING}/previous.nft"
+
+# The digest of rules and of how nft lists them once they are loaded. To have nft tell that takes a part of each run.
+KNOWN = "/run/saltern-firewall.known"
 
 # What a set of the table has in it: of no matter to what is declared.
 ELEMENTS = re.compile(r"^\t\telements = \{.*?\}\n", re.DOTALL | re.MULTILINE)
@@ -93,7 +97,8 @@ def plan(path, source):
     if (old := _read(path)) != text:
         changes[path] = _diff(old, text)
     if shutil.which("nft"):
-        there, declared = _live(), _listed(text)
+        there = _live()
+        declared = _declared(text, there)
     else:
         # In a dry run, nft may be yet to come. What the unit has loaded is live without it.
         is_loaded = not changes and systemd.started(UNIT)
@@ -174,6 +179,17 @@ def _listed(text):
     """
     script = f"nft -f - && {{ nft --stateless list {TABLE} 2>/dev/null || true; }}"
     return _run("unshare", "--net", "sh", "-c", script, stdin=text)
+
+
+def _declared(text, there):
+    """Return a script's table as nft would list it. Where an earlier run found that live, nft is not asked again."""
+    digest = hashlib.sha256(f"{text}\0{there}".encode(errors="surrogateescape")).hexdigest()
+    if there and _read(KNOWN) == digest:
+        return there
+    listed = _listed(text)
+    if listed == there:
+        files.write(KNOWN, digest)
+    return listed
 
 
 def _run(*command, stdin=None, check=True):
