@@ -5,7 +5,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.host import Host
-from saltern.services import postgres_closing, postgres_database, postgres_server
+from saltern.services import postgres_closing, postgres_database, postgres_questions, postgres_server
 from saltern.system import systemd
 
 
@@ -47,8 +47,15 @@ def retired(name, databases, owners):
         staying = watching.staying(__running__)
         service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
         attached = dict(zip(databases, owners, strict=True))
-        changes, used = postgres_closing.close(service, host, name, attached, staying)
-        replaced, valid = postgres_closing.close_logins(service, host, staying)
+        among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+
+        def ask(question):
+            return postgres_server.answer(question, among, postgres_questions.asked(host, service, among))
+
+        changes, used = postgres_closing.close(service, host, name, attached, staying, ask)
+        # What was closed may have taken logins with it.
+        among = among if __opts__["test"] or not changes else None
+        replaced, valid = postgres_closing.close_logins(service, host, staying, ask)
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     said = [f"{database} stays open for {', '.join(by)}" for database, by in used.items()]

@@ -79,7 +79,7 @@ def closing(monkeypatch, tmp_path):
     def close(*users, test=False, remote=(), databases=None):
         ran = []
         found = [KEPT | {"remote": list(remote)}]
-        monkeypatch.setattr(postgres_closing, "kept", lambda host, attached: [] if "stock" in attached else found)
+        monkeypatch.setattr(postgres_closing, "kept", lambda host, attached, ask: [] if "stock" in attached else found)
         monkeypatch.setattr(postgres_server, "run", ran.append)
         monkeypatch.setattr(postgres_closing, "users", lambda host, service, name, staying: list(users))
         on = Host("one", {}, "", test, None)

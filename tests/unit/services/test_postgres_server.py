@@ -54,7 +54,7 @@ def test_names_and_values_are_quoted_and_the_password_is_on_no_command_line(psql
 CHUNKS = [
     {"state": "postgres_attachment", "fun": "present", "name": "stock", "owner": "shop"},
     {"state": "postgres_attachment", "fun": "present", "name": "news", "owner": "press"},
-    {"state": "postgres_attachment", "fun": "retired", "name": "/etc/postgresql/pg_hba.conf"},
+    {"state": "postgres_attachment", "fun": "retired", "name": "/etc/postgresql/pg_hba.conf", "databases": ["stock"]},
     {"state": "file", "fun": "managed", "name": "/etc/hosts"},
 ]
 
@@ -64,7 +64,8 @@ def test_one_login_answers_all_states(psql, monkeypatch, tmp_path):
     # The owner writes the comment: a Unicode line separator in it does not end an answer.
     database = {"owner": "x", "public": False, "mark": None, "comment": "a\u2028b", "limit": 7}
     state = json.dumps({"role": None, "logins": [], "database": database}, ensure_ascii=False)
-    answer[1] = f"t\n{state}\n{state}\n"
+    # Beside the two databases: what is kept, and which other logins there are.
+    answer[1] = "t\n" + f"{state}\n" * 4
     its_host, among = on(stock="shop", news="press"), Among("a run", CHUNKS, [])
     assert postgres_access.is_read(POSTGRES, its_host, "15", "main", str(tmp_path), among)
     for name, owner in (("stock", "shop"), ("news", "press")):
@@ -77,7 +78,7 @@ def test_one_login_answers_all_states(psql, monkeypatch, tmp_path):
     assert len(asked) == 2
     later = postgres_server.time.monotonic() + SETTLED + 1
     monkeypatch.setattr(postgres_server.time, "monotonic", lambda: later)
-    answer[1] = f"{state}\n{state}\n"
+    answer[1] = f"{state}\n" * 4
     postgres_database.plan(POSTGRES, its_host, "stock", "shop", 48, among)
     assert len(asked) == 3
 

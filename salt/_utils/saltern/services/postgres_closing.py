@@ -2,61 +2,32 @@
 
 import datetime
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from saltern.attachments.users import holders, users
 from saltern.host import Host
 from saltern.services import postgres_access as access
+from saltern.services import postgres_questions as questions
 from saltern.services import postgres_server as server
 from saltern.services.base import LOOPBACK
-from saltern.services.postgres_database import COMMENT, LOGINS, MARK, REPLACED, marking, now, whose
+from saltern.services.postgres_database import COMMENT, REPLACED, marking, now, whose
+from saltern.services.postgres_questions import SESSIONS
 from saltern.services.resource import Resource
-from saltern.services.sql import literal, name_of, names
+from saltern.services.sql import literal, name_of
 
 Database = Mapping[str, Any]
 Changes = dict[str, Any]
-
-KEPT = f"""
-SELECT coalesce(json_agg(json_build_object(
-  'name', datname, 'owner', rolname, 'mark', {MARK.format(oid="pg_database.oid")},
-  'comment', shobj_description(pg_database.oid, 'pg_database'), 'limit', datconnlimit,
-  'login', rolcanlogin AND NOT rolsuper,
-  'logins', (SELECT coalesce(json_agg(rolname ORDER BY rolname), '[]') FROM pg_authid
-             WHERE rolname <> pg_roles.rolname AND {LOGINS.replace("{owner}", "pg_roles.rolname")}),
-  'sessions', (SELECT count(*) FROM {{sessions}}),
-  'remote', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM {{sessions}}
-             AND host(client_addr) NOT IN ('127.0.0.1', '::1', {{own}})),
-  'owned', (SELECT json_agg(others.datname ORDER BY others.datname) FROM pg_database AS others
-            WHERE others.datdba = pg_roles.oid),
-  'size', pg_database_size(pg_database.oid)) ORDER BY datname), '[]')
-FROM pg_database JOIN pg_roles ON pg_roles.oid = datdba WHERE NOT datname = ANY ({{names}});
-"""
-
-# The logins of attached databases that still work, though they are not the declared ones.
-OTHERS = f"""
-SELECT coalesce(json_agg(json_build_object(
-  'name', rolname, 'owner', its.owner, 'replaced', shobj_description(pg_authid.oid, 'pg_authid'),
-  'owned', (SELECT json_agg(others.datname ORDER BY others.datname) FROM pg_database AS others
-            WHERE others.datdba = its.datdba),
-  'from', (SELECT coalesce(json_agg(DISTINCT host(client_addr)), '[]') FROM pg_stat_activity
-           WHERE usesysid = pg_authid.oid AND client_addr IS NOT NULL)) ORDER BY rolname), '[]')
-FROM (SELECT DISTINCT rows.owner, datdba FROM (VALUES {{rows}}) AS rows (name, owner)
-      JOIN pg_database ON datname = rows.name AND pg_get_userbyid(datdba) = rows.owner) AS its
-JOIN pg_authid ON {LOGINS.replace("{owner}", "its.owner")} AND NOT rolname = ANY ({{logins}});
-"""
-
-# A superuser's session is no app's. It may be a backup.
-SESSIONS = (
-    "pg_stat_activity JOIN pg_roles AS their ON their.oid = usesysid WHERE NOT their.rolsuper AND datname = {name}"
-)
+# Returns PostgreSQL's answer to a question.
+Ask = Callable[[str], str]
 
 
-def kept(host: Host, attached: Collection[str]) -> list[dict[str, Any]]:
+def kept(host: Host, attached: Collection[str], ask: Ask = server.asked) -> list[dict[str, Any]]:
     """List the databases of Saltern that no app attaches.
 
     :param host: the host.
     :param attached: the databases that are attached, in any order.
+    :param ask: asks PostgreSQL.
     :return: for each database a mapping. It has its ``name``, its ``owner`` and the databases which that one has
         (``owned``), the ``app`` that it was made for, ``since`` when it is kept, and its ``size`` in bytes. And it has
         what is open: its connection ``limit`` (0 is none), whether its owner may ``login``, the owner's other
@@ -66,15 +37,17 @@ def kept(host: Host, attached: Collection[str]) -> list[dict[str, Any]]:
     """
     if not server.is_installed():
         return []
-    question = KEPT.format(
-        sessions=SESSIONS.format(name="pg_database.datname"), names=names(attached), own=literal(host.address)
-    )
-    marks = [(one, *whose(one)) for one in json.loads(server.run([question]))]
+    marks = [(one, *whose(one)) for one in json.loads(ask(questions.kept(host, attached)))]
     return [one | {"app": app, "since": since} for one, app, since in marks if app]
 
 
 def close(
-    service: Resource, host: Host, path: str, databases: Mapping[str, str], staying: Collection[str] = ()
+    service: Resource,
+    host: Host,
+    path: str,
+    databases: Mapping[str, str],
+    staying: Collection[str] = (),
+    ask: Ask = server.asked,
 ) -> tuple[Changes, dict[str, list[str]]]:
     """Plan, or close, the databases that no app attaches any more. Then only superusers may connect.
 
@@ -83,10 +56,11 @@ def close(
     :param path: the path of the access list, ``pg_hba.conf``.
     :param databases: owner by database, for those that are attached.
     :param staying: apps of which no release is stopped; see ``saltern.attachments.users.users``.
+    :param ask: asks PostgreSQL.
     :return: the changes as a state reports them, and the databases that stay open with the releases that have them.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
     """
-    found = {one["name"]: one for one in kept(host, databases)}
+    found = {one["name"]: one for one in kept(host, databases, ask)}
     listed = access.leaving(path, databases)
     there = {name for name, _ in listed}
     used = {name: users(host, service, name, staying) for name in sorted(found.keys() | there)}
@@ -152,7 +126,9 @@ def _dropping(login: str, owner: str, databases: Collection[str]) -> list[str]:
     return [*statements, "\\connect postgres", f"DROP ROLE {name_of(login)};"]
 
 
-def close_logins(service: Resource, host: Host, staying: Collection[str] = ()) -> tuple[Changes, dict[str, list[str]]]:
+def close_logins(
+    service: Resource, host: Host, staying: Collection[str] = (), ask: Ask = server.asked
+) -> tuple[Changes, dict[str, list[str]]]:
     """Plan, or close, the logins of replaced passwords that nobody uses any more.
 
     Where other hosts have apps, a release without a connection may still use a login. There each login also stays for
@@ -161,20 +137,19 @@ def close_logins(service: Resource, host: Host, staying: Collection[str] = ()) -
     :param service: PostgreSQL.
     :param host: the host. In a dry run nothing is closed.
     :param staying: apps of which no release is stopped; see ``saltern.attachments.users.users``.
+    :param ask: asks PostgreSQL.
     :return: the changes as a state reports them, and why each login that stays does.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
     """
-    settings = host.pillar[service.kind]
-    databases = {name: one["owner"] for name, one in settings[service.plural].items() if one["owner"]}
+    databases = questions.owned(host, service)
     if not databases or not server.is_installed():
         return {}, {}
-    rows = ", ".join(f"({literal(name)}, {literal(owner)})" for name, owner in sorted(databases.items()))
-    question = OTHERS.format(rows=rows, logins=names({host.login(service, name) for name in databases}))
-    found = json.loads(server.run([question]))
+    found = json.loads(ask(questions.others(host, service, databases)))
     if not found:
         return {}, {}
     used, today = (holders(host, service, leaving, staying) for leaving in (not host.is_dry, True))
     own = {LOOPBACK, "::1", host.address}
+    settings = host.pillar[service.kind]
     overlap = settings["overlap"] if settings["listen"] else 0
     closing: list[Database] = []
     stays: dict[str, list[str]] = {}

@@ -10,44 +10,16 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.host import Host
+from saltern.services import postgres_questions as questions
 from saltern.services import postgres_server as server
 from saltern.services.resource import Resource
-from saltern.services.sql import NO_POWERS, POWERS, literal, matches, name_of, scram
+from saltern.services.sql import NO_POWERS, literal, matches, name_of, scram
 from saltern.system.systemd import Among
 
 State = Mapping[str, Any]
 Changes = dict[str, Any]
 
-# The logins of an app, one for each password; see ``Resource.login``. In earlier versions the app's role was its login.
-# The logins by which an app has a database of another app are members of a group, and are left out.
-LOGINS = (
-    "rolcanlogin AND NOT rolsuper AND rolname ~ ('^' || {owner} || '(_[0-9a-f]{{6}})?$') AND NOT EXISTS (SELECT FROM "
-    "pg_auth_members JOIN pg_roles AS granted ON granted.oid = roleid "
-    "WHERE member = pg_authid.oid AND granted.rolname ~ ':')"
-)
-
-# The mark says which app's data a database holds, when the pillar no longer says it. It is a setting of the operator in
-# that database, which only a superuser can change. Earlier versions used a comment, which the owner can change.
-MARK = "(SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = {oid} AND setrole = 'postgres'::regrole)"
 COMMENT = re.compile(r"Managed by Saltern for the app ([a-z][a-z0-9-]*)\.(?: Kept since (\S+)\.)?")
-
-STATE = f"""
-SELECT json_build_object(
-  'role', (SELECT json_build_object('plain', NOT {POWERS}) FROM pg_authid WHERE rolname = {{owner}}),
-  'logins', (SELECT coalesce(json_agg(json_build_object(
-               'name', rolname, 'verifier', rolpassword, 'limit', rolconnlimit, 'plain', rolcanlogin AND NOT {POWERS},
-               'acts', EXISTS (SELECT FROM pg_auth_members WHERE member = pg_authid.oid
-                               AND roleid = (SELECT oid FROM pg_authid WHERE rolname = {{owner}}))
-                       AND EXISTS (SELECT FROM pg_db_role_setting WHERE setrole = pg_authid.oid AND setdatabase = 0
-                                   AND 'role=' || {{owner}} = ANY (setconfig)),
-               'replaced', shobj_description(oid, 'pg_authid')) ORDER BY rolname), '[]')
-             FROM pg_authid WHERE rolname = {{login}} OR ({LOGINS})),
-  'database', (SELECT json_build_object('owner', pg_get_userbyid(datdba), 'public',
-                 has_database_privilege('public', oid, 'CONNECT') OR has_database_privilege('public', oid, 'TEMPORARY'),
-                 'mark', {MARK.format(oid="pg_database.oid")}, 'comment', shobj_description(oid, 'pg_database'),
-                 'limit', datconnlimit)
-               FROM pg_database WHERE datname = {{name}}));
-"""
 
 REPLACED = re.compile(r"Managed by Saltern\. Replaced since (\S+)\.")
 
@@ -70,8 +42,8 @@ def plan(
     state: State = {"role": None, "logins": [], "database": None}
     login, password = host.login(service, name), host.password(service, name)
     if server.is_installed():
-        question = _question(name, owner, login)
-        state = json.loads(server.answer(question, among, questions(service, host, among)))
+        question = questions.database(name, owner, login)
+        state = json.loads(server.answer(question, among, questions.asked(host, service, among)))
     elif not host.is_dry:
         raise CommandExecutionError("psql is not installed; expected the package postgresql-client")
     own, logins = _declared(service, host, owner)
@@ -79,24 +51,6 @@ def plan(
     # the first one tells of it.
     is_first = name == min(own, default=name) or not host.is_dry
     return planned(name, owner, connections, login, password, state, logins, is_first)
-
-
-def questions(service: Resource, host: Host, among: Among | None) -> set[str]:
-    """Return what the states of a run ask about databases.
-
-    :param service: PostgreSQL.
-    :param host: the host.
-    :param among: what the states ask about.
-    """
-    return {
-        _question(chunk["name"], chunk["owner"], host.login(service, chunk["name"]))
-        for chunk in (among.chunks if among else ())
-        if (chunk["state"], chunk["fun"]) == ("postgres_attachment", "present")
-    }
-
-
-def _question(name: str, owner: str, login: str) -> str:
-    return STATE.format(owner=literal(owner), name=literal(name), login=literal(login))
 
 
 def _declared(service: Resource, host: Host, owner: str) -> tuple[set[str], dict[str, int]]:

@@ -52,6 +52,15 @@ def run(statements: Sequence[str]) -> str:
     return done.stdout.strip()
 
 
+def asked(question: str) -> str:
+    """Return PostgreSQL's answer to a question, as it is now.
+
+    :param question: SQL.
+    :raises CommandExecutionError: with PostgreSQL's message.
+    """
+    return run([question])
+
+
 def answer(question: str, among: Among | None, others: Collection[str]) -> str:
     """Return PostgreSQL's answer to a question.
 
@@ -64,7 +73,7 @@ def answer(question: str, among: Among | None, others: Collection[str]) -> str:
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
     """
     if not among:
-        return run([question])
+        return asked(question)
     known = among.others.setdefault("postgres", {"until": 0, "answers": {}})
     if time.monotonic() > known["until"] or question not in known["answers"]:
         questions = [question, *set(others) - {question}]
