@@ -1,2 +1,3 @@
+#!yaml
 include:
   - storage

@@ -2,6 +2,8 @@
 
 import pytest
 
+from saltern.web import tree
+
 from .minion import BUILD, SUITES, Host, certificates
 
 SERVE = {
@@ -35,8 +37,10 @@ def host_of(directory, minion_id, rows, suite="bookworm"):
 
 
 def site(host):
-    path = "path=salt://nginx/files/site.conf.jinja"
-    return " ".join(host.ask("slsutil.renderer", path, "default_renderer=jinja", "app=shop").split())
+    """Return nginx's file of the app's site, each run of blanks as one."""
+    settings = host.ask("settings.load", "nginx")
+    found = tree.rendered(host.ask, settings, "salt://nginx/files/tree.jinja", ["shop"], str(host.directory))
+    return " ".join(found["sites/shop.conf"].split())
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -50,9 +50,10 @@ def test_no_other_app_passes_and_nginx_only_where_it_serves(attached, apps, sett
 
 def test_what_nobody_attaches_is_closed(host, attached):
     own = {name for name, *_ in attached}
-    for path in host.check_output("find /srv/storage -mindepth 1 -maxdepth 1 -type d").splitlines():
-        if path.rpartition("/")[2] not in own:
-            assert (host.file(path).user, host.file(path).mode & 0o077) == ("root", 0)
+    for note in host.check_output("find /srv/storage -mindepth 2 -maxdepth 2 -name owner").splitlines():
+        gate = note.removesuffix("/owner")
+        if gate.rpartition("/")[2] not in own:
+            assert (host.file(gate).user, host.file(gate).mode & 0o077) == ("root", 0)
 
 
 def test_no_storage_holds_more_than_its_quota(host, attached, settings):

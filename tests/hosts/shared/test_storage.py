@@ -146,7 +146,7 @@ def test_no_other_app_can_read_it_and_nginx_only_what_it_serves(host, album, ver
     assert [reads(host, user, media) for user in ("album", "faq", "tickets", "www-data")] == [True, False, False, True]
     written = host.run("runuser", "-u", "www-data", "--", "touch", f"{FILES.format('media')}/x", check=False)
     assert written.returncode != 0
-    verify(host, "storage", "nginx", "app")
+    verify(host, "storage", "app")
 
 
 def test_data_outlives_the_app_closed_to_whoever_comes_and_is_given_back(host, album, pillar, lab):
@@ -167,7 +167,7 @@ def test_data_outlives_the_app_closed_to_whoever_comes_and_is_given_back(host, a
     assert failed["storage-directory-media"].startswith("app.faq.attach: the storage media holds the data of album; ")
     lab.build(ROOT / "tests/apps/album", host.python)
     pillar.merge(app={"faq": {"attach": {"MEDIA_ROOT": None}}, "album": ALBUM})
-    assert {"app-release-album", *DIRECTORIES} <= converged(host)
+    assert {"app-release-album", *DIRECTORIES} <= apply(host).succeeded().changed
     assert host.run("id", "-u", "album").stdout.strip() != uid
     host.run("userdel", "stranger")
     assert kept(host) == {}

@@ -10,6 +10,7 @@ import sys
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern import services
 from saltern.apps import users
 from saltern.host import Host
 
@@ -20,7 +21,7 @@ SHOP = pwd.struct_passwd(("shop", "x", 4_000_000, 4_000_000, "", "/srv/apps/shop
 NOBODY = 5_000_000 + os.getpid()
 
 
-def test_all_disks_are_looked_at_for_a_users_files(tmp_path):
+def test_all_disks_are_looked_at_for_a_users_files_but_not_what_a_service_guards(tmp_path, monkeypatch):
     # And an id that no other test uses.
     owner = NOBODY + 10_000_000
     (tmp_path / "of nobody").mkdir()
@@ -30,6 +31,11 @@ def test_all_disks_are_looked_at_for_a_users_files(tmp_path):
     # A file with the app's group counts too: the next app with the group's id could read it.
     (tmp_path / "of its group").write_text("")
     os.chown(tmp_path / "of its group", 0, owner)
+    guarded = tmp_path / "storage"
+    (guarded / "media").mkdir(parents=True)
+    for path in (guarded, guarded / "media"):
+        os.chown(path, owner, owner)
+    monkeypatch.setattr(type(services.formulas()["storage"]), "guarded", (str(guarded),))
     assert users.files(owner, owner) == [str(tmp_path / "of its group"), str(tmp_path / "of nobody")]
 
 
