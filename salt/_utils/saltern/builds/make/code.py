@@ -110,6 +110,6 @@ def read_processes(text: str, pattern: str) -> dict[str, str]:
         if name in processes:
             raise Refusal(f"Procfile line {number}: {name} is there twice; expected each process type once")
         processes[name] = command
-    if not processes:
+    if not processes.keys() - {"build"}:
         raise Refusal("Procfile: has no process type; expected lines such as `web: gunicorn shop.wsgi`")
     return processes

@@ -1,6 +1,7 @@
 """The command ``bin/build``."""
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -12,7 +13,7 @@ from typing import Any
 
 from saltern import commands
 from saltern.builds.form import FORMAT, sha256_of
-from saltern.builds.make import targets
+from saltern.builds.make import sandbox, steps, targets
 from saltern.builds.make.code import judge_code, read_processes, read_text
 from saltern.builds.make.contracts import contracts_of
 from saltern.builds.make.declaration import app_schema, declare, declared_builds, forget
@@ -30,6 +31,8 @@ HELP = """\
 The build is <output>/<app>-<version>-py<python>.tar.gz. Its version is the newest commit that touched APP_DIR, or, with
 --worktree, the digest of the files as they are on disk (what git ignores stays out). APP_DIR holds a Procfile and a
 requirements.txt with every requirement pinned and hashed, and wheels only: nothing is compiled, here or on a host.
+First it runs, without network and config, what the tree asks for: `npm run build`, its process type `build`, Django's
+collectstatic.
 An app that provides versions of an API to others has an OpenAPI document of each, openapi/v1.yaml.
 One line of JSON on the standard output says what was made: app, version, python, path, sha256.
 
@@ -145,17 +148,24 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
         say(f"{app} {version} is built already; --force builds it again")
     else:
         make_output(output)
-        with open_code(source, scratch) as code:
+        with contextlib.ExitStack() as stack:
+            code = stack.enter_context(open_code(source, scratch))
             judge_code(code, app_dir)
             procfile = read_text(code, "Procfile", app_dir, "expected one, such as `web: gunicorn shop.wsgi`")
             [types] = schema["properties"]["formation"]["patternProperties"]
             record["processes"] = read_processes(procfile, types)
-            record["migrations"] = migrations_of(code)
+            command = record["processes"].pop(steps.BUILD, None)
             [versions] = schema["properties"]["provides"]["patternProperties"]
             record["contracts"] = contracts_of(code, versions)
             lock = read_text(code, "requirements.txt", app_dir, f"expected the app's requirements; {LOCK_IT}")
             pins = read_pins(lock, target.markers())
             wheelhouse, record["wheels"] = collect_wheels(pins, lock, target, scratch)
+            if wanted := steps.steps_of(code, command, pins):
+                wheels = sandbox.Wheels(wheelhouse, list(record["wheels"]), target)
+                code = stack.enter_context(steps.take(code, wanted, wheels, source.date, scratch))
+                judge_code(code, app_dir)
+                record["contracts"] = contracts_of(code, versions)
+            record["migrations"] = migrations_of(code)
             record["installed_migrations"] = installed_migrations(code, wheelhouse, record["wheels"])
             write_build(path, code, wheelhouse, record, source.date)
         say(f"{app} {version} built in {elapsed(started)}, {os.path.getsize(path) / 1e6:.1f} MB")
