@@ -10,6 +10,7 @@ import yaml
 from lab import machine, pillar
 from lab.configuration import configuration
 from saltern.tls import certificate
+from saltern.web import tree
 
 from .warm import SaltCall
 
@@ -98,6 +99,11 @@ class Host:
         code, output = self.call("--out", "json", *arguments)
         assert code == 0, output
         return json.loads(output)["local"]
+
+    def nginx(self, *apps):
+        """Return nginx's tree with the sites of these apps, as the package renders it: text by path."""
+        settings = self.ask("settings.load", "nginx")
+        return tree.rendered(self.ask, settings, "salt://nginx/files/tree.jinja", apps, str(self.directory))
 
     def states(self):
         """Return the host's states, in the order in which they would run."""

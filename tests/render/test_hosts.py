@@ -187,36 +187,6 @@ TEMPLATES = {
         'reject with tcp reset comment "redis"\n    }\n}\n',
     ],
     ("firewall/files/firewall.service.jinja", ""): ["ExecStart=/usr/local/lib/saltern/firewall 2222\n"],
-    ("nginx/files/nginx.conf.jinja", ""): [
-        "set_real_ip_from 10.0.0.0/8;",
-        "10.0.0.0/8 1;",
-        "gzip on;",
-        "listen 443 ssl http2 default_server;",
-        'https "max-age=31536000; includeSubDomains; preload";',
-    ],
-    ("nginx/files/site.conf.jinja", "app=faq"): [
-        "upstream faq {",
-        "listen 127.0.0.1:8200;",
-        "listen [::]:443 ssl http2;",
-        "include tls/faq.conf;",
-        "location ^~ /.well-known/acme-challenge/ {",
-        "server_name faq.localhost;",
-    ],
-    ("nginx/files/site.conf.jinja", "app=tickets"): [
-        "client_max_body_size 10m;",
-        "proxy_read_timeout 60s;",
-        "    location = /robots.txt {\n        return 204;\n    }",
-    ],
-    ("nginx/files/forwarded.conf.jinja", ""): [
-        "proxy_set_header Host $forwarded_host;\n",
-        "proxy_set_header X-Forwarded-Port '';\n",
-    ],
-    ("nginx/files/tree.jinja", "mark=FILE apps=[faq,tickets]"): [
-        "FILEnginx.conf\n",
-        "FILEforwarded.conf\n# What a process is told",
-        "FILEsites/faq.conf\n# faq. Managed",
-        "}\n\n\nFILEsites/tickets.conf\n# tickets. Managed",
-    ],
     ("postgres/files/pg_hba.conf.jinja", ""): [
         'hostssl "faq"  +"faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  +"faq"  ::1/128  scram-sha-256\n'
     ],
@@ -239,6 +209,41 @@ TEMPLATES = {
 }
 
 
+# nginx's, which are rendered at once, by path in its tree.
+NGINX = {
+    "nginx.conf": [
+        "set_real_ip_from 10.0.0.0/8;",
+        "10.0.0.0/8 1;",
+        "gzip on;",
+        "listen 443 ssl http2 default_server;",
+        'https "max-age=31536000; includeSubDomains; preload";',
+    ],
+    "forwarded.conf": [
+        "# What a process is told",
+        "proxy_set_header Host $forwarded_host;\n",
+        "proxy_set_header X-Forwarded-Port '';\n",
+    ],
+    "sites/faq.conf": [
+        "# faq. Managed",
+        "upstream faq {",
+        "listen 127.0.0.1:8200;",
+        "listen [::]:443 ssl http2;",
+        "include tls/faq.conf;",
+        "location ^~ /.well-known/acme-challenge/ {",
+        "server_name faq.localhost;",
+    ],
+    "sites/tickets.conf": [
+        "# tickets. Managed",
+        "client_max_body_size 10m;",
+        "proxy_read_timeout 60s;",
+        "    location = /robots.txt {\n        return 204;\n    }",
+    ],
+}
+OF_NGINX = {f"nginx/files/{name}.jinja" for name in ("tree", "nginx.conf", "site.conf", "forwarded.conf")}
+# Values that a template writes by mistake.
+UNWANTED = re.compile(r"\{\{|\{%|Undefined|\bNone\b|\bTrue\b(?!-)|\bFalse\b")
+
+
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     """A host with every setting."""
@@ -254,22 +259,30 @@ def test_a_template_writes_what_is_declared(everything, template, argument):
     text = everything.ask("slsutil.renderer", *arguments)
     for expected in TEMPLATES[template, argument]:
         assert expected in text
-    assert not re.search(r"\{\{|\{%|Undefined|\bNone\b|\bTrue\b(?!-)|\bFalse\b", text)
+    assert not UNWANTED.search(text)
+
+
+def test_nginxs_tree_is_what_is_declared(everything):
+    found = everything.nginx("faq", "tickets")
+    assert found.keys() == NGINX.keys()
+    for path, text in found.items():
+        assert [one for one in NGINX[path] if one not in text] == []
+        assert not UNWANTED.search(text)
 
 
 def test_every_template_is_rendered_here_or_by_the_module_of_its_formula():
     found = {str(path.relative_to(ROOT / "formulas")) for path in (ROOT / "formulas").glob("*/files/**/*.jinja")}
     own = {path.stem.removeprefix("test_"): path.read_text() for path in (ROOT / "tests/render").glob("test_*.py")}
     elsewhere = {template for template in found if template in own.get(template.partition("/")[0], "")}
-    assert found - elsewhere == {template for template, _ in TEMPLATES}
+    assert found - elsewhere == {template for template, _ in TEMPLATES} | OF_NGINX
 
 
 def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     host = Host(tmp_path, "dev", "trixie")
     host.declare("builds/dev.sls", BUILDS)
-    main = host.ask("slsutil.renderer", "path=salt://nginx/files/nginx.conf.jinja", "default_renderer=jinja")
+    found = host.nginx("faq")
+    main, site = found["nginx.conf"], found["sites/faq.conf"]
     assert "    http2 on;\n" in main
-    site = host.ask("slsutil.renderer", "path=salt://nginx/files/site.conf.jinja", "default_renderer=jinja", "app=faq")
     assert "    listen 443 ssl;\n" in site
     # In dev, apps are served over HTTP, and no authority is asked for certificates.
     assert "acme-challenge/)" not in main
@@ -385,13 +398,14 @@ def test_a_site_is_on_the_proxies_and_its_front_on_the_app_hosts(tmp_path, name)
     host.declare("builds/dev.sls", BUILDS)
     extra = {"site": {"extra": "location = /robots.txt {\n    return 204;\n}\n"}}
     host.merge({"app": {"faq": extra}, "certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
-    text = host.ask("slsutil.renderer", "path=salt://nginx/files/site.conf.jinja", "default_renderer=jinja", "app=faq")
+    found = host.nginx("faq")
+    text = found["sites/faq.conf"]
     expected, others = SITES[name]
     assert [one for one in expected if one not in text] == []
     assert [one for one in others if one in text] == []
     # Each server that listens to the public on port 80 has robots.txt, and no other server has it.
     assert text.count("location = /robots.txt") == text.count("listen 80;")
-    text = host.ask("slsutil.renderer", "path=salt://nginx/files/nginx.conf.jinja", "default_renderer=jinja")
+    text = found["nginx.conf"]
     believed = [] if name == "proxy1" else ["10.0.0.1/32", "10.0.0.3/32"]
     assert sorted(re.findall(r"set_real_ip_from (.*);", text)) == believed
     (watched,) = [state for state in host.states() if state["state"] == "peers"]

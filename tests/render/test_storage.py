@@ -2,8 +2,6 @@
 
 import pytest
 
-from saltern.web import tree
-
 from .minion import BUILD, SUITES, Host, certificates
 
 SERVE = {
@@ -38,9 +36,7 @@ def host_of(directory, minion_id, rows, suite="bookworm"):
 
 def site(host):
     """Return nginx's file of the app's site, each run of blanks as one."""
-    settings = host.ask("settings.load", "nginx")
-    found = tree.rendered(host.ask, settings, "salt://nginx/files/tree.jinja", ["shop"], str(host.directory))
-    return " ".join(found["sites/shop.conf"].split())
+    return " ".join(host.nginx("shop")["sites/shop.conf"].split())
 
 
 @pytest.mark.parametrize("suite", SUITES)
