@@ -1,5 +1,6 @@
 #!yaml
 include:
   - app.install
+  - app.packages
   - app.bus
   - app.release

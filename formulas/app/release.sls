@@ -5,6 +5,7 @@ include:
   - supervisor.service
   - certificates
   - app.install
+  - app.packages
 
 # Started early: it takes as long to start as the states before a release.
 app-contracts-begun:
@@ -69,6 +70,9 @@ app-release-{{ app }}:
       - file: app-process
       - file: app-contract
       - app_limits: app-limits-{{ app }}
+{% if 'packages' in apps[app].build %}
+      - pkg: app-packages
+{% endif %}
       - certificate: certificates-authorities
       - service_config: supervisor-loaded
       - unit: nginx-service

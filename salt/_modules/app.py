@@ -1,9 +1,10 @@
 """Apps that are no longer declared, and the data that is kept of them; see ``saltern.apps``."""
 
 from saltern.apps import left, removal
+from saltern.apps import packages as asked
 from saltern.host import Host
 
-__load__ = ["awaited", "erase", "orphans"]
+__load__ = ["awaited", "erase", "orphans", "packages"]
 
 
 def _host():
@@ -27,7 +28,7 @@ def awaited(apps):
 
 
 def orphans():
-    """List the data that is kept of apps and attachments that are no longer declared.
+    """List what is kept of apps and attachments that are no longer declared: data, and packages installed for them.
 
     :return: a mapping of ``comment`` and ``kept``. By kind and name, such as ``postgres:tickets``, ``kept`` has whose
         data it was (``app``), its ``size``, ``since`` when it is kept, and the command that ``remove``s it for good.
@@ -58,3 +59,21 @@ def erase(app):
         salt-call app.erase shop
     """
     return left.erase(_host(), app)
+
+
+def packages():
+    """List the Debian packages that the apps of this host ask for by an Aptfile.
+
+    The builds of the releases to which an app can go back count too.
+
+    :return: a mapping of name to the ``apps`` that ask for it and the ``installed`` version, ``None`` where it is not
+        installed.
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call app.packages
+    """
+    return asked.listed(_host().pillar["app"])

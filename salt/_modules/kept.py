@@ -11,7 +11,7 @@ __func_alias__ = {"list_": "list"}
 def of(kind, name):
     """Return the note about data that is kept.
 
-    :param kind: whose data it is: a service such as ``redis``, or ``app``.
+    :param kind: whose data it is: a service such as ``redis``, or ``app``; ``package`` for what was installed for apps.
     :param name: the instance or the app.
     :return: a mapping of ``app``, ``since`` and further facts: empty where nothing is kept.
     :raises CommandExecutionError: when there is no such service.
@@ -44,6 +44,6 @@ def list_(kind):
 
 
 def _check(kind):
-    known = sorted({"app", *services.formulas()})
+    known = sorted({"app", "package", *services.formulas()})
     if kind not in known:
         raise CommandExecutionError(f"{kind}: no data is kept by this name; expected one of {', '.join(known)}")

@@ -199,6 +199,21 @@ def test_what_a_setting_that_varies_brings_about_varies(tree):
     assert "lacks the variable CACHE_URL" in varies["app faq", "dev"]
 
 
+def test_the_packages_that_builds_ask_for_are_compared(tree):
+    (tree.directory / "pillar/builds").mkdir(exist_ok=True)
+    for environment, packages in (("dev", ["less", "tree"]), ("production", ["less"])):
+        build = {"source": "/srv/faq.tar.gz", "sha256": "1" * 64, "packages": packages}
+        path = tree.directory / f"pillar/builds/{environment}.sls"
+        path.write_text(yaml.safe_dump({"app": {"faq": {"build": build}}}))
+    code, differs, varies = tree.compared()
+    assert (code, differs) == (0, {})
+    assert "its build asks for no tree" in varies["app faq", "production"]
+    assert "its build asks for no less" not in varies["app faq", "production"]
+    assert "no build is declared" in varies["app faq", "staging"]
+    assert "its build asks for no tree" not in varies["app faq", "staging"]
+    assert "has app-packages (pkg.installed)" in varies["app", "dev"] + varies["app", "production"]
+
+
 def test_secrets_that_cannot_be_read_here_are_compared_by_name(tree):
     secrets = {
         "app": {

@@ -1,5 +1,6 @@
 """The apps: each process is as its release declares it, and no other process runs."""
 
+import json
 import re
 from urllib.parse import urlsplit
 
@@ -52,8 +53,6 @@ def running(apps, processes):
 @pytest.fixture(scope="module")
 def releases(host, apps):
     """The current release of each app: its number and its record."""
-    import json
-
     found = {}
     for app in apps:
         link = host.check_output("readlink /srv/apps/%s/current", app)
@@ -75,6 +74,13 @@ def line_of(releases, app, process):
 def test_the_declared_build_serves(apps, releases):
     for app, one in apps.items():
         assert releases[app][1]["build"] == one["build"]["sha256"], app
+
+
+def test_each_package_that_an_app_asks_for_is_installed(host, apps, releases):
+    for app in apps:
+        build = host.file(f"/srv/apps/{app}/builds/{releases[app][1]['build'][:12]}/build.json")
+        for name in json.loads(build.content_string).get("packages", []):
+            assert host.package(name).is_installed, f"{app} asks for {name}"
 
 
 def test_the_formation_runs(apps, running, releases):

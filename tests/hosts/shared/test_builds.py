@@ -12,9 +12,11 @@ import pytest
 import trustme
 import yaml
 
-from tests.hosts.applied import apply
+from lab.worktree import commit
+from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
+from tests.hosts.kept import kept
 
 MIRROR = {
     "port": 8300,
@@ -235,3 +237,66 @@ def test_a_build_can_come_over_https_from_an_authority_of_the_site(host, lab, tr
     declare()
     assert apply(host).succeeded().changed == {"base-ca-retired", "base-ca-certificates"}
     assert certificate.strip() not in host.sh("cat /etc/ssl/certs/ca-certificates.crt").stdout
+
+
+REFUSED = {
+    "a package that Debian lacks": ("tre", "has no such package; expected tree. Change the Aptfile, and build again"),
+    "one in whose place apt would remove another": ("chrony", "chrony: would remove systemd-timesyncd; expected "),
+}
+
+
+@pytest.mark.alike("trixie")
+@pytest.mark.parametrize("name, told", REFUSED.values(), ids=REFUSED)
+def test_a_package_is_refused_before_anything_is_changed(name, told, host, mirror, declared, pillar):
+    _, declare = declared
+    declare(packages=[name])
+    pillar.merge(app={"mirror": {"formation": {"web": 1}}})
+    # Salt goes on after a failure in a dry run.
+    dry, applied = apply(host, "test=True"), apply(host)
+    assert applied.failed.keys() == {"app-packages-judged"}
+    assert applied.changed == set()
+    for failed in (dry.failed, applied.failed):
+        assert failed["app-packages-judged"].startswith(f"app.mirror.build: Aptfile: {name}")
+        assert told in failed["app-packages-judged"]
+    pillar.merge(app={"mirror": {"formation": {"web": 2}}})
+
+
+@pytest.mark.alike("trixie")
+def test_the_packages_of_an_aptfile_are_there_for_as_long_as_a_release_needs_them(
+    host, lab, mirror, declared, pillar, tmp_path, release, verify
+):
+    apply(host).succeeded()
+    number = release()
+    code = tmp_path / "mirror"
+    shutil.copytree(ROOT / "tests/apps/mirror", code)
+    (code / "Aptfile").write_text("# what an operator wants\ntree\n")
+    commit(code)
+    lab.build(code, host.python)
+    assert converged(host) == {"app-packages", "app-build-mirror", "app-release-mirror"}
+    assert host.sh("mirror-run tree --version").stdout.startswith("tree v")
+    [(name, listed)] = host.salt("app.packages").items()
+    assert (name, listed["apps"]) == ("tree", ["mirror"])
+    assert listed["installed"] == host.sh("dpkg-query --show --showformat='${Version}' tree").stdout
+    verify(host, "app")
+    # An earlier release asks for no package. The one that was left can still be gone back to, and needs its own.
+    host.salt("release.rollback", "mirror", str(number), "force=True")
+    build, declare = declared
+    declare(**build)
+    apply(host).succeeded()
+    assert "tree" in host.salt("app.packages")
+    assert kept(host) == {}
+    host.sh("apt-get -qq purge tree")
+    done = host.run("salt-call", "release.rollback", "mirror", str(number + 1), "force=True", check=False)
+    assert "the package tree is not installed: apt-get install tree" in done.stdout + done.stderr
+    host.sh("apt-get -qq install tree")
+    host.salt("release.rollback", "mirror", str(number + 1), "force=True")
+    assert release() == number + 1
+    # With the app, it is no longer asked for. It stays until an operator removes it.
+    pillar.merge(app={"mirror": None})
+    apply(host).succeeded()
+    assert host.salt("app.packages") == {}
+    assert kept(host)["package:tree"]["remove"] == "apt-get purge tree"
+    apply(host).changed_nothing()
+    assert kept(host)["package:tree"]["since"]
+    host.sh(kept(host)["package:tree"]["remove"] + " --yes -qq")
+    assert "package:tree" not in kept(host)

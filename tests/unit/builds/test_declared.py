@@ -73,11 +73,12 @@ def foresee(tarball, monkeypatch, tmp_path):
     """Return a function that has a dry run judge a tarball, and returns the arguments of the contract check."""
     monkeypatch.setattr(manifest, "python_version", lambda: "{}.{}".format(*sys.version_info))
 
-    def call(*members, source="here", processes=None):
+    def call(*members, source="here", processes=None, packages=None):
         path = tarball(*members)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if source != "other" else "0" * 64
         where = {"here": path, "other": path, "elsewhere": f"{path}.absent"}.get(source, source)
         said = {"source": where, "sha256": digest} | ({"processes": processes} if processes else {})
+        said |= {"packages": packages} if packages else {}
         asked = []
         host = on(
             tmp_path,
@@ -134,6 +135,17 @@ def test_a_declaration_that_names_other_process_types_than_the_build_is_refused(
     assert foresee(*whole(processes={"web": "a", "release": "b"}), processes=["web", "release"])
     with pytest.raises(CommandExecutionError, match=r"app\.shop\.build\.processes: the build has web; expected these"):
         foresee(*whole(), processes=["web", "worker"])
+
+
+@pytest.mark.parametrize("has, said", [(["tree"], None), ([], ["tree"]), (["less", "tree"], ["tree"])])
+def test_a_declaration_that_names_other_packages_than_the_build_is_refused(foresee, has, said):
+    assert foresee(*whole(packages=["less", "tree"]), packages=["tree", "less"])
+    with pytest.raises(CommandExecutionError) as raised:
+        foresee(*whole(packages=has), packages=said)
+    assert str(raised.value) == (
+        f"app.shop.build.packages: the build's Aptfile asks for {', '.join(has) or 'none'}; expected these, as "
+        "bin/build --declare writes them"
+    )
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ MANIFESTS = {
             "commit": ([], 7, {}),
             "python": (None, 3.11, [], "3" * 30),
             "processes": (None, [], "web", {"web": None}, {"web": ["a"]}, {"../x": "a"}, {"Web": "a"}, {"web": "\0"}),
+            "packages": (None, "tree", {"tree": 1}, [7], ["../x"], ["--purge"], ["a\n"]),
             "contracts": ([], "v1", {"../x": {}}, {"v1/../x": {}}),
             "migrations": ([], 7),
             "installed_migrations": (None, [], {"code": 7}),

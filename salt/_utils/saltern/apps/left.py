@@ -11,7 +11,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern import kept, services
-from saltern.apps import users
+from saltern.apps import packages, users
 from saltern.apps.removal import NOWHERE
 from saltern.host import Host
 from saltern.system import deletion, terminal
@@ -33,6 +33,7 @@ def orphans(host: Host) -> dict[str, Any]:
     for service in services.resources():
         found |= {f"{service.kind}:{name}": what for name, what in service.kept(host).items()}
     found |= homes()
+    found |= packages.left(host)
     if not found:
         return {"comment": "No data of an app or an attachment that is gone is kept on this host", "kept": {}}
     # The owner of a database chooses names and comments in it: they must not command a terminal.

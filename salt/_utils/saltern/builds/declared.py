@@ -187,6 +187,7 @@ def _unpack(host: Host, app: str, target: str, group: int) -> None:
         tarball.extract(path, staged)
         build = manifest.judge(app, staged)
         manifest.check_processes(app, declared, build)
+        manifest.check_packages(app, declared, build)
         wheels.judge(app, staged, links.newest(directory), limits)
         judge.judge(host.host, app, declared["sha256"], build, lambda version: judge.text_of(app, staged, version))
         # The very build, where it was damaged, is no place to take anything from.
@@ -245,5 +246,6 @@ def foresee(host: Host, app: str) -> None:
         room.check(app, host.root, found)
         build = manifest.judged(app, found["manifest"], found["has"].__contains__)
         manifest.check_processes(app, declared, build)
+        manifest.check_packages(app, declared, build)
         documents = found["documents"]
         judge.judge(host.host, app, declared["sha256"], build, lambda version: documents.get(version, ""))

@@ -22,6 +22,8 @@ MAX_PATH, MAX_NAME, MAX_DEPTH = 1000, 255, 100
 MAX_TIME = 1 << 32
 # Bytes of a build.json, and of an OpenAPI document.
 MAX_MANIFEST, MAX_DOCUMENT = 1 << 20, 8_000_000
+# Debian packages that a build may ask for.
+MAX_PACKAGES = 500
 # Seconds for reading a tarball or wheels, and memory in MB for what reads them.
 READING, MEMORY = 900, 768
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.builds.form import FORMAT, MAX_MANIFEST, Build, shown
+from saltern.builds.form import FORMAT, MAX_MANIFEST, MAX_PACKAGES, Build, shown
+from saltern.system import apt
 
 
 def judge(app: str, staged: str) -> Build:
@@ -46,6 +47,7 @@ MANIFEST: dict[str, Any] = {
             "propertyNames": {"pattern": r"^[a-z][a-z0-9_-]{0,30}\Z"},
             "additionalProperties": {"type": "string", "pattern": r"^[^\x00]*\Z"},
         },
+        "packages": {"type": "array", "maxItems": MAX_PACKAGES, "items": {"type": "string", "pattern": apt.NAME}},
         "contracts": {"type": "object", "propertyNames": {"pattern": r"^v[0-9]{1,4}\Z"}},
         "wheels": {"type": "object", "additionalProperties": {"type": "string"}},
         "installed_migrations": {"type": "object", "additionalProperties": {"type": "string"}},
@@ -108,6 +110,22 @@ def check_processes(app: str, declared: Mapping[str, Any], build: Build) -> None
     if "processes" in declared and sorted(declared["processes"]) != (has := sorted(build["processes"])):
         raise CommandExecutionError(
             f"app.{app}.build.processes: the build has {', '.join(has)}; expected these, as "
+            "bin/build --declare writes them"
+        )
+
+
+def check_packages(app: str, declared: Mapping[str, Any], build: Build) -> None:
+    """Refuse a declaration that names other Debian packages than the build asks for: the host has installed those.
+
+    :param app: the app's name.
+    :param declared: the build, as the pillar declares it.
+    :param build: what the build says of itself.
+    :raises CommandExecutionError: with the packages that it asks for.
+    """
+    asked = sorted(build.get("packages", []))
+    if sorted(declared.get("packages", [])) != asked:
+        raise CommandExecutionError(
+            f"app.{app}.build.packages: the build's Aptfile asks for {', '.join(asked) or 'none'}; expected these, as "
             "bin/build --declare writes them"
         )
 

@@ -197,17 +197,23 @@ def _attached(attach: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _variables(tree: Tree) -> Iterator[Row]:
-    """Compare the names of each app's variables, and whether a build is declared: a row for each app."""
-    apps: dict[str, dict[str, tuple[set[str], bool]]] = {}
+    """Compare the names of each app's variables, whether a build is declared, and which packages it asks for.
+
+    :return: a row for each app.
+    """
+    apps: dict[str, dict[str, tuple[set[str], bool, set[str]]]] = {}
     for environment in tree.environments:
         for app, one in tree.declared[tree.ids(environment)[0]].get("app", {}).items():
             variables = {*one.get("config", {}), *_attached(one.get("attach", {}))}
-            apps.setdefault(app, {})[environment] = (variables, one.get("build") != BUILD)
+            build = one.get("build", {})
+            apps.setdefault(app, {})[environment] = (variables, build != BUILD, set(build.get("packages", [])))
     for app, by_environment in sorted(apps.items()):
-        cells, every = {}, set().union(*(variables for variables, _ in by_environment.values()))
+        cells, every = {}, set().union(*(variables for variables, *_ in by_environment.values()))
+        asked = set().union(*(packages for *_, packages in by_environment.values()))
         for column in tree.environments:
-            variables, is_built = by_environment.get(column, (set(), False))
+            variables, is_built, packages = by_environment.get(column, (set(), False, set()))
             texts = [f"lacks the variable {name}" for name in sorted(every - variables)]
+            texts += [f"its build asks for no {name}" for name in sorted(asked - packages)] if is_built else []
             texts += [] if is_built else ["no build is declared"]
             cells[column] = [{"text": text, "undeclared": False} for text in texts]
         yield {"name": f"app {app}", "cells": cells}

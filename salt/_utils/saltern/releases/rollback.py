@@ -2,6 +2,7 @@
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.apps import packages
 from saltern.attachments import earlier
 from saltern.contracts import judge
 from saltern.host import Host
@@ -106,6 +107,7 @@ def _check_whole(host: Host, app: str, target: int) -> None:
     found = [f"{path} {what}" for path, what in store.lost(app, target).items()]
     if damage := host.ask("build.damage", app, sha256, deeply=True):
         found.append(f"{store.build_directory(app, sha256)} is damaged: {damage}")
+    found += [f"the package {name} is not installed: apt-get install {name}" for name in packages.missing(app, target)]
     if found:
         raise CommandExecutionError(
             f"{app}: v{target} could not be started: {'; '.join(found)}; expected another release, or those put back"

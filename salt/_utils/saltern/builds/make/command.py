@@ -14,6 +14,7 @@ from typing import Any
 from saltern import commands
 from saltern.builds.form import FORMAT, sha256_of
 from saltern.builds.make import sandbox, steps, targets
+from saltern.builds.make.aptfile import packages_of
 from saltern.builds.make.code import judge_code, read_processes, read_text
 from saltern.builds.make.contracts import contracts_of
 from saltern.builds.make.declaration import app_schema, declare, declared_builds, forget
@@ -33,6 +34,7 @@ The build is <output>/<app>-<version>-py<python>.tar.gz. Its version is the newe
 requirements.txt with every requirement pinned and hashed, and wheels only: nothing is compiled, here or on a host.
 First it runs, without network and config, what the tree asks for: `npm run build`, its process type `build`, Django's
 collectstatic.
+An Aptfile names the Debian packages that the app's hosts must have, one a line.
 An app that provides versions of an API to others has an OpenAPI document of each, openapi/v1.yaml.
 One line of JSON on the standard output says what was made: app, version, python, path, sha256.
 
@@ -154,6 +156,7 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
             procfile = read_text(code, "Procfile", app_dir, "expected one, such as `web: gunicorn shop.wsgi`")
             [types] = schema["properties"]["formation"]["patternProperties"]
             record["processes"] = read_processes(procfile, types)
+            record["packages"] = packages_of(code, app_dir, target, tree)
             command = record["processes"].pop(steps.BUILD, None)
             [versions] = schema["properties"]["provides"]["patternProperties"]
             record["contracts"] = contracts_of(code, versions)
@@ -172,6 +175,7 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
     digest = sha256_of(path)
     if options.declare:
         declared = {"source": f"{base}/{file}", "sha256": digest, "processes": sorted(record["processes"])}
+        declared |= {"packages": record["packages"]} if record["packages"] else {}
         declare(options.declare, app, declared, pattern, build_schema)
         say(f"{options.declare} declares {app} {version}")
     return {"app": app, "version": version, "python": options.python, "path": path, "sha256": digest}

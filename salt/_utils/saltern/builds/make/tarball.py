@@ -84,8 +84,8 @@ def whole_build(path: str, wanted: Mapping[str, Any]) -> Build | None:
                 pass
     except (OSError, EOFError, tarfile.TarError, zlib.error, ValueError, RecursionError):
         return None
-    # One that was made by an earlier bin/build says nothing of its contracts, or of what its wheels migrate.
-    if not isinstance(record, dict) or not {"contracts", "installed_migrations"} <= record.keys():
+    # One that was made by an earlier bin/build says nothing of its contracts, packages, or of what its wheels migrate.
+    if not isinstance(record, dict) or not {"contracts", "installed_migrations", "packages"} <= record.keys():
         return None
     return record if wanted.items() <= record.items() and record.get("wheels") == wheels else None
 

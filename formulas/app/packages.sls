@@ -1,0 +1,25 @@
+{% from 'base/new.jinja' import together with context %}
+{% set apps = salt['settings.load']('app') %}
+{% set packages = apps.values() | map(attribute='build.packages', default=[]) | sum(start=[]) | unique | sort %}
+
+include:
+  - base.install
+
+# A run with a package that apt cannot install ends here, before anything is touched.
+app-packages-judged:
+  app_packages.judged:
+    - name: app-packages
+    - order: first
+    - failhard: True
+    - require:
+      - apt_lock: base-apt-free
+
+{% if packages %}
+# What the apps' Aptfiles ask for. A package for which no app asks any more stays: `app.orphans` lists it.
+app-packages:
+  pkg.installed:
+    - pkgs: {{ packages | tojson }}
+    {{ together() }}
+    - require:
+      - app_packages: app-packages-judged
+{% endif %}
