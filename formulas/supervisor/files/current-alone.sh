@@ -14,7 +14,14 @@ for file in *.v*.conf; do
         serving=$(readlink "$current")
         serving=${serving##*/}
         { [ -d "$current" ] && [ -e "$app.v$serving.conf" ]; } || continue
-        [ "$number" != "$serving" ] || continue
+        if [ "$number" = "$serving" ]; then
+            # A release that was cut off may have ended processes that must be alone, to start its own in their place.
+            lock=/run/saltern/$app.lock
+            if grep -qs '^autostart=false$' "$file" && { [ ! -e "$lock" ] || flock --nonblock "$lock" true; }; then
+                sed -i 's/^\(autostart\|autorestart\)=false$/\1=true/' "$file"
+            fi
+            continue
+        fi
     else
         # There is none before the first release serves.
         { [ ! -e "$current" ] && ! grep -qs '^serving' "/srv/apps/$app/releases/$number/outcome"; } || continue

@@ -122,11 +122,14 @@ EVENTS = ["a release", "a release in which supervisor dies", "a restart of super
 def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, pillar):
     begun(host)
     if event == "a release":
-        pillar.merge(app={"lines": {"config": {"COLOUR": "red"}}})
+        pillar.merge(app={"lines": {"config": {"COLOUR": "red"}, "order": {"plain": "stop-first"}}})
         assert apply(host).succeeded().changed == {"app-release-lines"}
+        said = host.sh(f"cat {TOLD}").stdout.splitlines()
+        assert said.index("plain job: done after 1") < said.index("plain job: begins")
+        assert said.index("exec job: begins") < said.index("exec job: SIGTERM 1")
         assert "had not ended within 1 s, killed: " in log(host, "stubborn")
     elif event == "a release in which supervisor dies":
-        pillar.merge(app={"lines": {"config": {"COLOUR": "blue"}}})
+        pillar.merge(app={"lines": {"config": {"COLOUR": "blue"}, "order": None}})
         with ThreadPoolExecutor() as pool:
             released = pool.submit(apply, host)
             supervisor_dies(host, lines)

@@ -206,8 +206,8 @@ def test_a_request_that_outlasts_its_time_is_cut_off_and_told(host, mirror, pill
 
 # --- Interruption -----------------------------------------------------------------------------------------------------
 
-STEPS = ("clear", "stage", "release", "start", "health", "contract", "switch", "running", "point")
-STEPS += ("workers", "drain", "stop", "prune")
+STEPS = ("clear", "stage", "release", "start", "health", "contract", "succeed", "switch", "running")
+STEPS += ("point", "workers", "drain", "stop", "prune")
 RELEASES = "salt/_utils/saltern/releases"
 STEP = "            step(move)\n"
 IMPORTS = "import contextlib\nimport time\n"
@@ -228,7 +228,7 @@ def test_the_steps_are_the_ones_that_are_interrupted_here(tree):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror, pillar, edited, tree):
-    pillar.merge(app={"mirror": {"config": {"COLOUR": f"killed at {step}"}}})
+    pillar.merge(app={"mirror": {"config": {"COLOUR": f"killed at {step}"}, "order": {"worker": "stop-first"}}})
     module = tree / RELEASES / "take.py"
     text = module.read_text()
     module.write_text(with_line(text, f"            os.kill(os.getpid(), 9) if name == {step!r} else None\n"))
@@ -242,7 +242,7 @@ def test_a_run_that_is_killed_is_completed_by_the_next_one_at(step, host, mirror
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirror, pillar, tree, release):
-    pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}}})
+    pillar.merge(app={"mirror": {"config": {"COLOUR": f"off at {step}"}, "order": {"worker": "stop-first"}}})
     module = tree / RELEASES / "take.py"
     text = module.read_text()
     wait = f"            open('/run/at-step', 'w').close() or time.sleep(600) if name == {step!r} else None\n"
@@ -259,7 +259,9 @@ def test_a_host_that_loses_its_power_serves_again_after_boot_at(step, host, mirr
     alone = f"mirror.v{release()}.conf"
     assert host.sh("ls /etc/supervisor/conf.d | grep ^mirror").stdout.split() == [alone]
     deadline = time.monotonic() + 60
-    while mirror.get("/healthz").status_code != 200:
+    # Its worker too, which the release may have ended to start its own.
+    worker = f"supervisorctl status mirror.v{release()}.worker.1 | grep -q RUNNING"
+    while mirror.get("/healthz").status_code != 200 or host.run("sh", "-c", worker, check=False).returncode:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     nothing_is_left(host)

@@ -53,6 +53,7 @@ def test_what_is_rendered_reads_back_as_it_was_meant():
     web = dict(parser["program:my-shop.v12.web.1"])
     assert web == {
         "command": "/usr/local/lib/saltern/process my-shop 12 web.1 8101",
+        "autostart": "true",
         "autorestart": "true",
         "startsecs": "1",
         "startretries": "1000",
@@ -66,6 +67,14 @@ def test_what_is_rendered_reads_back_as_it_was_meant():
     assert worker["command"] == "/usr/local/lib/saltern/process my-shop 12 worker.1"
     assert worker["stopwaitsecs"] == "95"
     assert "%" not in text
+
+
+def test_what_is_not_started_any_more_can_be_started_again():
+    text = process.rendered("shop", 3, PORTS, {})
+    told = process.without_start(text, ["shop.v3.worker.1", "shop.v3.web.2"])
+    assert told.count("autostart=false\nautorestart=false\n") == 2
+    assert process.without_start(told, ["shop.v3.worker.1"]) == told
+    assert process.with_start(told) == process.with_start(text) == text
 
 
 def test_a_release_without_processes_is_a_file_without_sections():

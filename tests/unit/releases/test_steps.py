@@ -8,7 +8,8 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import config
 from saltern.contracts import ask as asking
 from saltern.host import Host
-from saltern.releases import deploy, migration, plan, steps, store
+from saltern.releases import deploy, migration, plan, steps, store, supervisor
+from saltern.releases import process as processes
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
 
@@ -77,6 +78,63 @@ def test_what_is_migrated_is_the_build_that_was_asked_for(monkeypatch):
             ask(host, "shop", "b" * 64)
         with pytest.raises(CommandExecutionError, match=r"^shop: v2 is held"):
             ask(host, "shop", "a" * 64)
+
+
+ALONE = {
+    "it must be alone": ({"beat": "stop-first"}, {3: ["web.1", "beat.1", "worker.1"]}, ["beat.1"], ["beat.1"]),
+    "each of two": ({"beat": "stop-first"}, {3: ["beat.1", "beat.2"]}, ["beat.1"], ["beat.1", "beat.2"]),
+    "it is new": ({"beat": "stop-first"}, {3: ["web.1"]}, ["beat.1"], []),
+    "the first release": ({"beat": "stop-first"}, {}, [], []),
+    "beside the old one": ({"beat": "start-first"}, {3: ["beat.1"]}, [], []),
+    "nothing is said": ({}, {3: ["beat.1"]}, [], []),
+}
+
+
+@pytest.mark.parametrize("order, others, waiting, ended", ALONE.values(), ids=ALONE)
+def test_a_process_that_must_be_alone_starts_when_its_predecessor_has_ended(monkeypatch, order, others, waiting, ended):
+    ports = {"beat.1": None, "web.1": 8101, "worker.1": None}
+    configured = {number: dict.fromkeys(names) for number, names in others.items()}
+    did = []
+
+    def applied(app, number, wanted, graces):
+        configured[number] = dict(wanted)
+        did.append(("start", sorted(wanted)))
+
+    # It ends when it was looked at twice.
+    looks = iter([False, True])
+    monkeypatch.setattr(processes, "releases", lambda app: [(app, number) for number in sorted(configured)])
+    monkeypatch.setattr(processes, "configured", lambda app, number: configured.get(number, {}))
+    monkeypatch.setattr(store, "graces", lambda app, number: {})
+    monkeypatch.setattr(supervisor, "apply", applied)
+    monkeypatch.setattr(supervisor, "tell", lambda app, number, names: did.append(("end", number, names)))
+    monkeypatch.setattr(supervisor, "have_ended", lambda *_: next(looks))
+    monkeypatch.setattr(steps, "wait", lambda move, names, *states: did.append(("wait", sorted(names))))
+    monkeypatch.setattr(steps, "POLL", 0)
+    move = Move(Host.of({}, {}, {}), "shop", 4, ports, 3 if others else None, {"order": order})
+    for step in (steps.start, steps.health, steps.succeed, steps.running):
+        step(move)
+    first = sorted(ports.keys() - set(waiting))
+    expected = [("start", first), ("wait", first)]
+    expected += [("end", 3, ended)] if ended else []
+    expected += [("start", sorted(ports)), ("wait", waiting)] if waiting else []
+    assert did == [*expected, ("wait", sorted(ports))]
+    # Whoever moves to it again finds it started.
+    did.clear()
+    for step in (steps.start, steps.succeed):
+        step(move)
+    assert did == [("start", sorted(ports))]
+
+
+def test_a_predecessor_that_does_not_end_refuses_the_release(monkeypatch):
+    monkeypatch.setattr(processes, "releases", lambda app: [(app, 3), (app, 4)])
+    monkeypatch.setattr(processes, "configured", lambda app, number: {"beat.1": None} if number == 3 else {})
+    monkeypatch.setattr(store, "graces", lambda app, number: {"beat": 0})
+    monkeypatch.setattr(supervisor, "tell", lambda *_: None)
+    monkeypatch.setattr(supervisor, "have_ended", lambda *_: False)
+    monkeypatch.setattr(steps, "LATE", 0)
+    move = Move(Host.of({}, {}, {}), "shop", 4, {"beat.1": None}, 3, {"order": {"beat": "stop-first"}})
+    with pytest.raises(Refusal, match=r"^beat\.1 of v3 did not end within 0 s$"):
+        steps.succeed(move)
 
 
 @pytest.mark.parametrize("found, asked", [(RECORD, "a"), ({}, "")])

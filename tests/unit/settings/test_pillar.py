@@ -83,6 +83,12 @@ def test_a_formation_is_of_what_the_declared_build_has(compiled, build, formatio
     assert compiled({"hosts": HOSTS} | shop(**said), "one")[1] == expected
 
 
+def test_an_order_is_of_what_the_declared_build_has(compiled):
+    said = {"build": BUILT_OF, "order": {"worker": "stop-first", "baet": "stop-first"}}
+    expected = [f"app.shop.order.baet: {NO_SUCH} web, worker"]
+    assert compiled({"hosts": HOSTS} | shop(**said), "one")[1] == expected
+
+
 def test_a_value_that_is_a_secret_stands_in_one_file(compiled, tmp_path):
     for name in ("environments", "secrets"):
         (tmp_path / name).mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from saltern.releases import ends, scopes, supervisor
 from saltern.releases.move import Move
+from saltern.releases.process import Ports
 from saltern.releases.refusal import Refusal
 from saltern.releases.supervisor import Status
 from saltern.system import listener
@@ -52,13 +53,14 @@ def in_words(state: str | None) -> str:
     return STATES.get(state, "runs" if state == "RUNNING" else state)
 
 
-def wait(move: Move, *web_states: str) -> None:
-    """Wait until each process is up, and each web process healthy.
+def wait(move: Move, ports: Ports, *web_states: str) -> None:
+    """Wait until each of some processes is up, and each web process healthy.
 
     A new process that ends by itself fails the step at once. A process of the serving release may still wait for a
     service that it attaches, so it has its grace.
 
     :param move: to the release.
+    :param ports: port, or ``None``, by process: of those that are waited for.
     :param web_states: what supervisor may say of a web process.
     """
     app, health = move.app, move.settings["health"]
@@ -67,7 +69,7 @@ def wait(move: Move, *web_states: str) -> None:
     pids, healthy = move.pids, set()
     while True:
         info, reasons = supervisor.info(app, move.number), {}
-        for process, port in move.ports.items():
+        for process, port in ports.items():
             one = info.get(f"{app}.v{move.number}.{process}", ABSENT)
             restarted = pids.get(process, 0) not in (0, one["pid"])
             pids[process] = one["pid"]
@@ -92,7 +94,7 @@ def wait(move: Move, *web_states: str) -> None:
             return
         if time.monotonic() > deadline:
             process, reason = next(iter(reasons.items()))
-            where = elsewhere(app, move.number, process, move.ports[process])
+            where = elsewhere(app, move.number, process, ports[process])
             raise Refusal(f"{process} is not healthy within {health['grace']} s: {reason}{where}", process)
         time.sleep(POLL)
 

@@ -140,19 +140,21 @@ def held(host: Host, app: str) -> Record:
 
 
 def check_formation(app: str, settings: Settings, sha256: str) -> None:
-    """Refuse a formation with a process type that a build, where it is on the host, does not have.
+    """Refuse a formation, or an order, with a process type that a build, where it is on the host, does not have.
 
     :param app: the app's name.
     :param settings: the app's settings.
     :param sha256: the build's digest.
     """
     made = store.build(app, sha256)
-    for kind, count in sorted(settings["formation"].items()) if made else ():
-        if count and kind not in made["processes"]:
+    asked = [("formation", kind) for kind, count in sorted(settings["formation"].items()) if count]
+    asked += [("order", kind) for kind in sorted(settings["order"])]
+    for setting, kind in asked if made else ():
+        if kind not in made["processes"]:
             # No formation has the process type `release`: it runs once, in a release.
             known = ", ".join(sorted(made["processes"].keys() - {"release"})) or "none"
             raise CommandExecutionError(
-                f"app.{app}.formation.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
+                f"app.{app}.{setting}.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
                 f"expected one of {known}"
             )
 

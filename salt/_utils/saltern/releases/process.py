@@ -73,6 +73,7 @@ def rendered(app: str, release: int, ports: Mapping[str, int | None], graces: Gr
         sections.append(
             f"[program:{program(app, release, process)}]\n"
             f"command={LAUNCHER} {app} {release} {process}{f' {port}' if port else ''}\n"
+            "autostart=true\n"
             "autorestart=true\n"
             "startsecs=1\n"
             f"startretries={START_RETRIES}\n"
@@ -195,6 +196,14 @@ def without_start(text: str, names: Collection[str]) -> str:
         name, *lines = section.split("\n")
         if name.removesuffix("]") in names:
             lines = [line for line in lines if not line.startswith(("autostart=", "autorestart="))]
-            lines[:0] = ["autostart=false", "autorestart=false"]
+            lines[1:1] = ["autostart=false", "autorestart=false"]
         kept.append("\n".join([name, *lines]))
     return "[program:".join(kept)
+
+
+def with_start(text: str) -> str:
+    """Return supervisor's configuration with no program that it does not start: what ``without_start`` did is undone.
+
+    :param text: of the file.
+    """
+    return text.replace("\nautostart=false\nautorestart=false\n", "\nautostart=true\nautorestart=true\n")

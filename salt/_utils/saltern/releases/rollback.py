@@ -67,6 +67,7 @@ def rollback(host: Host, app: str, number: int | str | None = None, force: bool 
             staging.mark(app, current, "rolled back" if target < current else "serving")
 
         back: Steps = {"clear": DEPLOY["clear"], "attach": attach, "start": DEPLOY["start"], "health": DEPLOY["health"]}
+        back["succeed"] = DEPLOY["succeed"]
         back |= {"hold": hold_it} | {name: DEPLOY[name] for name in ("switch", "running", "point")}
         back |= {"mark": mark_left} | {name: DEPLOY[name] for name in ("workers", "drain", "stop", "prune")}
         try:

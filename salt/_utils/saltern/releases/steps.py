@@ -25,6 +25,10 @@ Steps = dict[str, Step]
 ATTEMPTS = 3
 PAUSE = 2
 
+# Seconds after its grace in which a process that was told to end must be gone. Seconds between two looks.
+LATE = 30
+POLL = 0.1
+
 # A process that stopped within so many seconds was not killed: no grace is shorter.
 SOON = 1
 
@@ -97,14 +101,52 @@ def _run_release(move: Move) -> int:
 
 
 def start(move: Move) -> None:
-    """Start the processes of a release beside those that run."""
-    before = processes.configured(move.app, move.number)
-    supervisor.apply(move.app, move.number, before | move.ports, store.graces(move.app, move.number))
+    """Start the processes of a release beside those that run, but for those that wait until others have ended."""
+    before, waiting = processes.configured(move.app, move.number), _waiting(move)
+    now = {name: port for name, port in move.ports.items() if name not in waiting}
+    supervisor.apply(move.app, move.number, before | now, store.graces(move.app, move.number))
 
 
 def health(move: Move) -> None:
     """Wait until each process is up, and each web process healthy, which says so before supervisor does."""
-    wait(move, "STARTING", "RUNNING")
+    waiting = _waiting(move)
+    wait(move, {name: port for name, port in move.ports.items() if name not in waiting}, "STARTING", "RUNNING")
+
+
+def _waiting(move: Move) -> processes.Ports:
+    """Return the processes that start only when those of the same type of other releases have ended.
+
+    Such processes have no port: ``app.<name>.order`` knows none of the type ``web``.
+    """
+    if all(number == move.number for _, number in processes.releases(move.app)):
+        return {}
+    order, before = move.settings["order"], processes.configured(move.app, move.number)
+    return {
+        name: None for name in move.ports if order.get(name.partition(".")[0]) == "stop-first" and name not in before
+    }
+
+
+def succeed(move: Move) -> None:
+    """End processes that must be alone, of other releases, and start those of this one in their place."""
+    app, waiting = move.app, _waiting(move)
+    if not waiting:
+        return
+    kinds = {name.partition(".")[0] for name in waiting}
+    for _, other in processes.releases(app):
+        leaving = [name for name in processes.configured(app, other) if name.partition(".")[0] in kinds]
+        if other == move.number or not leaving:
+            continue
+        supervisor.tell(app, other, leaving)
+        graces = store.graces(app, other)
+        seconds = max(graces.get(kind, processes.DEFAULT_GRACE) for kind in kinds) + LATE
+        deadline = time.monotonic() + seconds
+        while not supervisor.have_ended(app, other, leaving):
+            if time.monotonic() > deadline:
+                raise Refusal(f"{', '.join(leaving)} of v{other} did not end within {seconds} s", leaving[0])
+            time.sleep(POLL)
+    before = processes.configured(app, move.number)
+    supervisor.apply(app, move.number, before | waiting, store.graces(app, move.number))
+    wait(move, waiting, "RUNNING")
 
 
 def running(move: Move) -> None:
@@ -112,7 +154,7 @@ def running(move: Move) -> None:
 
     New processes have requests by then. The old ones are still there, and get the requests again if a new one ends.
     """
-    wait(move, "RUNNING")
+    wait(move, move.ports, "RUNNING")
 
 
 def contract(move: Move) -> None:
@@ -200,6 +242,7 @@ DEPLOY: Steps = {
     "start": start,
     "health": health,
     "contract": contract,
+    "succeed": succeed,
     "switch": switch,
     "running": running,
     "point": point,
@@ -211,7 +254,8 @@ DEPLOY: Steps = {
 
 # The steps that bring the current release to what it should be, scaling among them.
 SETTLE: Steps = {"mend": mend} | {
-    name: DEPLOY[name] for name in ("start", "health", "switch", "running", "workers", "drain", "stop", "prune")
+    name: DEPLOY[name]
+    for name in ("start", "health", "succeed", "switch", "running", "workers", "drain", "stop", "prune")
 }
 
 # The steps after which one release alone runs, however they were interrupted: the new one.

@@ -251,6 +251,39 @@ def tell(app: str, release: int, processes: Iterable[str]) -> None:
         subprocess.run(background, check=False)
 
 
+def resume(app: str, release: int) -> None:
+    """Start again what ``tell`` has stopped for good.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    """
+    text = files.read(process.path(app, release)) or ""
+    if process.with_start(text) == text:
+        return
+    files.write(process.path(app, release), process.with_start(text))
+    _update(app)
+    for name, one in info(app, release).items():
+        if one["state"] in ("STOPPED", "EXITED", "FATAL"):
+            _call("startProcess", name, False)
+
+
+def have_ended(app: str, release: int, processes: Iterable[str]) -> bool:
+    """Tell whether nothing runs any more of some processes.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    :param processes: such as ``worker.1``.
+    """
+    found = info(app, release)
+    states = {
+        name: found[process.program(app, release, name)]["state"]
+        for name in processes
+        if process.program(app, release, name) in found
+    }
+    is_up = any(state in ("STARTING", "RUNNING", "BACKOFF", "STOPPING") for state in states.values())
+    return not is_up and not any(scopes.pids(app, release, name) for name in processes)
+
+
 def remove(app: str, releases: Iterable[int]) -> None:
     """Stop the processes of releases, each with its grace, and forget them.
 

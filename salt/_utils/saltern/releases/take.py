@@ -7,7 +7,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.releases import ends, history, report, serving, staging, store
+from saltern.releases import ends, history, report, serving, staging, store, supervisor
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
 from saltern.releases.steps import AFTER, Steps, stop_others
@@ -85,6 +85,9 @@ def _take_back(move: Move, reason: str, is_patient: bool = True) -> None:
             cut = in_flight.drain(workers.old, servers, app, limits["requests"], limits["streams"], what)
             serving.tell_of(move, serving.cut_off(cut, dict.fromkeys(cut, "when it was taken back")), move.number)
         stop_others(app, left)
+        if left is not None:
+            # What must be alone has ended for the release that is taken back.
+            supervisor.resume(app, left)
     with contextlib.suppress(OSError):
         if store.outcome(app, move.number) == "":
             staging.mark(app, move.number, f"refused: {reason.splitlines()[0]}")

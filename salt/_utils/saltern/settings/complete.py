@@ -44,7 +44,9 @@ def completed(
 
 
 def unknown_processes(apps: Mapping[str, Any]) -> list[str]:
-    """List the process types of formations that the declared builds lack. Not every declaration names a build's types.
+    """List the process types of formations and orders that the declared builds lack.
+
+    Not every declaration names a build's types.
 
     :param apps: the settings of all apps.
     :return: a message for each.
@@ -54,12 +56,14 @@ def unknown_processes(apps: Mapping[str, Any]) -> list[str]:
         known = one["build"].get("processes") or []
         # No formation has this type: its process runs once, in a release.
         allowed = sorted(set(known) - {"release"})
-        for kind, count in sorted(one["formation"].items()) if known else ():
-            if count and kind not in known:
+        asked = [("formation", kind) for kind, count in sorted(one["formation"].items()) if count]
+        asked += [("order", kind) for kind in sorted(one["order"])]
+        for setting, kind in asked if known else ():
+            if kind not in known:
                 close = difflib.get_close_matches(kind, allowed, 1)
                 meant = f"; did you mean '{close[0]}'?" if close else ""
                 found.append(
-                    f"app.{app}.formation.{kind}: the declared build has no such process type; expected one of "
+                    f"app.{app}.{setting}.{kind}: the declared build has no such process type; expected one of "
                     f"{', '.join(allowed) or 'none'}{meant}"
                 )
     return found
