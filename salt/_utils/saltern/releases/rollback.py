@@ -78,7 +78,9 @@ def rollback(host: Host, app: str, number: int | str | None = None, force: bool 
                 if held:
                     holds.hold(app, current, held["from"], held["until"])
             raise
-        return "; ".join([f"{app}: v{target} serves and is held; v{current} was left", *move.told])
+        # It is what is declared by now, where the config was put back before the release was.
+        how = "serves and is held" if holds.held(app) else "serves, as is declared"
+        return "; ".join([f"{app}: v{target} {how}; v{current} was left", *move.told])
 
 
 def _target(app: str, current: int, number: int | str | None) -> int:
