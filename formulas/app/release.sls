@@ -56,6 +56,16 @@ app-build-{{ app }}:
     - require:
       - file: app-directory-{{ app }}
 
+app-served-{{ app }}:
+  build.served:
+    - name: {{ app }}
+{% if apps[app].site.serve and not salt['build.damage'](app) %}
+    # Of a build that is there, before nginx is told of it.
+    - order: 3
+{% endif %}
+    - require:
+      - build: app-build-{{ app }}
+
 app-limits-{{ app }}:
   app_limits.enforced:
     - name: {{ app }}
@@ -66,7 +76,7 @@ app-release-{{ app }}:
   release.current:
     - name: {{ app }}
     - require:
-      - build: app-build-{{ app }}
+      - build: app-served-{{ app }}
       - file: app-process
       - file: app-contract
       - app_limits: app-limits-{{ app }}

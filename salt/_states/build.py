@@ -1,8 +1,11 @@
 """An app's build, on the host."""
 
+import os
+
 from salt.exceptions import CommandExecutionError
 
 from saltern.builds import declared
+from saltern.releases import published, store
 
 # The answer of declared.damage for a build that was never unpacked.
 ABSENT = "it is not there"
@@ -40,3 +43,27 @@ def unpacked(name):
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"Build {build} was {what}"}
+
+
+def served(name):
+    """Have copies of what nginx serves of an app's builds, ``site.serve``, where it can read them, and no others.
+
+    The release that serves is looked into first. Each release moves that by itself.
+
+    :param name: the app.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "What nginx serves of builds is there"}
+    settings = declared.Host.of(__salt__, __pillar__, __opts__).app(name)
+    directory = store.build_directory(name, settings["build"]["sha256"])
+    try:
+        changes = published.plan(name, settings)
+        if not changes:
+            return ret
+        if os.path.isdir(directory):
+            published.check(name, settings, lambda one: os.path.isdir(f"{directory}/{one}"))
+        if __opts__["test"]:
+            return ret | {"changes": changes, "result": None, "comment": "What nginx serves of builds would change"}
+        published.publish(name, settings)
+    except (CommandExecutionError, OSError) as error:
+        return ret | {"result": False, "comment": str(error)}
+    return ret | {"changes": changes, "comment": "What nginx serves of builds was changed"}

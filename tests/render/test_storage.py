@@ -67,3 +67,16 @@ def test_the_app_host_serves_the_files_and_a_proxy_before_it_passes_requests_on(
     assert "alias /srv/storage/media/files/;" in hosts["app1"]
     assert hosts["app1"].count("internal;") == 1
     assert "set $cache_of_shop 'public, max-age=60';" in hosts["app1"]
+
+
+def test_files_of_a_build_are_looked_for_in_each_release_that_is_kept(tmp_path):
+    host = host_of(tmp_path, "one", ONE)
+    served = {"serve": {"/static/v1.0/": {"build": "dist/a"}}}
+    host.declare("common.sls", {"app": {"shop": APP | {"attach": {}, "site": served, "keep_releases": 2}}})
+    found = site(host)
+    assert "location ^~ /static/v1.0/ { # What root has copied" in found
+    assert "rewrite '^/static/v1[.]0/(.*)$' /$1 break; try_files /0/dist/a$uri /1/dist/a$uri =404;" in found
+    assert "set $served_of_shop file;" not in found
+    ids = [state["__id__"] for state in host.states()]
+    order = ["app-build-shop", "app-served-shop", "app-release-shop"]
+    assert sorted(order, key=ids.index) == order

@@ -2,7 +2,7 @@
 
 import json
 import re
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -295,3 +295,45 @@ def test_no_other_app_is_there(host, apps, roles):
         assert {path.split("/")[3] for path in releases} == set(apps)
         commands = host.check_output("grep -lsF '/usr/local/lib/saltern/process --run' /usr/local/bin/* || true")
         assert set(commands.split()) == {f"/usr/local/bin/{app}-run" for app in apps}
+
+
+# A request of the host itself: the status and the headers of the answer.
+ASKED = """
+import json, sys, urllib.error, urllib.request
+request = urllib.request.Request(sys.argv[1], headers={"Host": sys.argv[2], "Accept-Encoding": sys.argv[3]})
+try:
+    answer = urllib.request.urlopen(request, timeout=10)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps([answer.status, {name.lower(): value for name, value in answer.headers.items()}]))
+"""
+HASHED = re.compile(r"[.-](?=[0-9a-f]*[a-f])(?=[0-9a-f]*[0-9])[0-9a-f]{8,}(\.[A-Za-z0-9]+)+$")
+
+
+def test_nginx_serves_the_current_builds_files_and_can_read_nothing_else_of_it(host, apps):
+    served = [
+        (app, one, path, place)
+        for app, one in sorted(apps.items())
+        for path, place in sorted(one["site"]["serve"].items())
+        if "build" in place and one["formation"].get("web")
+    ]
+    if not served:
+        pytest.skip("no app has nginx serve a directory of its build")
+    for app, one, path, place in served:
+        assert host.run("runuser -u www-data -- test -r /srv/apps/%s/current/build/build.json", app).rc != 0
+        directory = f"/srv/served/{app}/at/0/{place['build']}"
+        find = "find %s/ -type f ! -name '*.gz' -printf '%%P\\n'"
+        names = sorted(
+            host.check_output(find, directory).splitlines(), key=lambda name: (not HASHED.search(name), name)
+        )
+        assert names, f"{app}: {directory} has no file"
+        url = f"http://127.0.0.1:{one['port']}{path}"
+        domain = (one["domains"] or ["127.0.0.1"])[0]
+        for name, kept in ((names[0], HASHED.search(names[0])), (names[-1], HASHED.search(names[-1]))):
+            is_packed = host.file(f"{directory}/{name}.gz").exists
+            ask = ("python3 -IS -c %s %s %s gzip", ASKED, url + quote(name), domain)
+            status, headers = json.loads(host.check_output(*ask))
+            assert (status, headers["x-content-type-options"]) == (200, "nosniff"), name
+            assert ("immutable" in headers["cache-control"]) == bool(kept), name
+            assert not is_packed or headers["content-encoding"] == "gzip", name
+        assert json.loads(host.check_output("python3 -IS -c %s %s %s gzip", ASKED, url, domain))[0] == 404

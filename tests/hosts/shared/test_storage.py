@@ -1,12 +1,15 @@
 """A storage of an app: what it uploads outlives it, is served by nginx alone, and is closed to everybody else.
 
 ``album`` (tests/apps/album) takes uploads. Its storage ``media`` is for everybody, ``invoices`` for whom it permits,
-and ``scratch`` for itself.
+and ``scratch`` for itself. ``shelf`` (tests/apps/shelf) has files that its build makes.
 """
+
+import shutil
 
 import pytest
 import yaml
 
+from lab.worktree import commit
 from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client, asked
 from tests.hosts.conftest import ROOT
@@ -185,3 +188,68 @@ def test_one_that_is_no_longer_attached_is_closed_and_a_full_one_is_told(host, a
         verify(host, "storage")
     found = host.run("/usr/local/lib/saltern/drift", check=False)
     assert (found.returncode, "1 quota exceeded: storage media (" in found.stdout) == (2, True)
+
+
+SHELF = {"port": 8500, "domains": ["shelf.localhost"], "site": {"serve": {"/static/": {"build": "static"}}}}
+
+
+def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, album, lab, pillar, verify, tmp_path):
+    code = tmp_path / "shelf"
+    shutil.copytree(ROOT / "tests/apps/shelf", code)
+    commit(code)
+    lab.build(code, host.python)
+    pillar.merge(app={"shelf": SHELF})
+    assert {"app-served-shelf", "app-release-shelf", "nginx-config"} <= converged(host)
+    shelf = Client(host.address, "shelf.localhost")
+    first = shelf.get("/").text
+    found = shelf.get(first, headers={"Accept-Encoding": "gzip"})
+    assert (found.status_code, found.text) == (200, "body { color: black }\n" * 100)
+    headers = found.headers
+    assert headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert (headers["Content-Encoding"], headers["Vary"]) == ("gzip", "Accept-Encoding")
+    assert (headers["Content-Type"], headers["X-Content-Type-Options"]) == ("text/css", "nosniff")
+    plain = shelf.get("/static/plain.css", headers={"Accept-Encoding": "identity"})
+    assert (plain.text, plain.headers["Cache-Control"]) == (found.text, "no-cache")
+    assert "Content-Encoding" not in plain.headers
+    known = {"Accept-Encoding": "identity", "If-None-Match": plain.headers["ETag"]}
+    for path, method, status in (
+        ("/static/", "GET", 404),
+        ("/static/below/", "GET", 404),
+        ("/static/none.3f9a01b2.css", "GET", 404),
+        ("/static/link.txt", "GET", 200),
+        ("/static/plain.css", "POST", 405),
+        ("/static/plain.css", "HEAD", 200),
+    ):
+        answer = shelf.session.request(method, shelf.base + path, timeout=10)
+        assert (path, answer.status_code) == (path, status)
+        assert status == 200 or "Cache-Control" not in answer.headers
+    assert "javascript" in shelf.get("/static/module.mjs").headers["Content-Type"]
+    # nginx reads what is served, and nothing else of the build; other apps read neither.
+    served = host.sh("readlink -f /srv/served/shelf/at/0").stdout.strip()
+    assert reads(host, "www-data", f"{served}/static/plain.css")
+    for user, path in (("www-data", "/srv/apps/shelf/current/build/shelf.py"), ("faq", f"{served}/static/plain.css")):
+        assert not reads(host, user, path)
+    verify(host, "nginx", "app")
+    # A page of the first release still finds what it names, whichever release serves.
+    (code / "site.css").write_text("body { color: white }\n")
+    commit(code)
+    lab.build(code, host.python)
+    assert converged(host) == {"app-build-shelf", "app-served-shelf", "app-release-shelf"}
+    second = shelf.get("/").text
+    changed = shelf.get("/static/plain.css", headers=known)
+    assert (changed.status_code, changed.text[:20]) == (200, "body { color: white ")
+    assert [shelf.get(path).text[14:19] for path in (first, second)] == ["black", "white"]
+    host.salt("release.rollback", "shelf")
+    assert shelf.get("/static/plain.css", headers=known).status_code == 304
+    assert [shelf.get(path).text[14:19] for path in (first, second)] == ["black", "white"]
+    apply(host).changed_nothing()
+    # A directory that the build lacks is told before anything changes.
+    pillar.merge(app={"shelf": {"site": {"serve": {"/static/": {"build": "dist"}}}}})
+    dry, failed = apply(host, "test=True").failed, apply(host).failed
+    assert dry["app-served-shelf"] == failed["app-served-shelf"]
+    assert failed["app-served-shelf"].startswith(
+        "app.shelf.site.serve./static/.build: the declared build has no directory dist; expected one of "
+    )
+    pillar.merge(app={"shelf": None})
+    converged(host)
+    assert host.run("ls", "/srv/served/shelf", check=False).returncode != 0

@@ -16,7 +16,7 @@ from saltern.contracts import judge
 from saltern.host import Host
 from saltern.releases import store, supervisor
 from tests.unit.builds import members
-from tests.unit.builds.members import LIMITS, member, unpacked
+from tests.unit.builds.members import LIMITS, folder, member, unpacked
 
 
 def on(directory, pillar, salt):
@@ -41,7 +41,7 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
     said = {"source": source, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
     host = on(
         tmp_path,
-        pillar={"app": {"shop": {"build": said, "unpacked": LIMITS}}},
+        pillar={"app": {"shop": {"build": said, "unpacked": LIMITS, "formation": {}, "site": {"serve": {}}}}},
         salt={},
     )
     monkeypatch.setattr(judge, "judge", lambda *_: None)
@@ -73,17 +73,18 @@ def foresee(tarball, monkeypatch, tmp_path):
     """Return a function that has a dry run judge a tarball, and returns the arguments of the contract check."""
     monkeypatch.setattr(manifest, "python_version", lambda: "{}.{}".format(*sys.version_info))
 
-    def call(*members, source="here", processes=None, packages=None):
+    def call(*members, source="here", processes=None, packages=None, serve=None):
         path = tarball(*members)
         digest = hashlib.sha256(Path(path).read_bytes()).hexdigest() if source != "other" else "0" * 64
         where = {"here": path, "other": path, "elsewhere": f"{path}.absent"}.get(source, source)
-        said = {"source": where, "sha256": digest} | ({"processes": processes} if processes else {})
-        said |= {"packages": packages} if packages else {}
+        build = {"source": where, "sha256": digest} | ({"processes": processes} if processes else {})
+        build |= {"packages": packages} if packages else {}
+        said = {"build": build, "unpacked": LIMITS}
         asked = []
         host = on(
             tmp_path,
             salt={"cp.cache_file": lambda source: path},
-            pillar={"app": {"shop": {"build": said, "unpacked": LIMITS}}},
+            pillar={"app": {"shop": said | {"formation": {"web": 1}, "site": {"serve": serve or {}}}}},
         )
 
         def judged(host, app, sha256, made, read):
@@ -129,6 +130,15 @@ FORESEEN = {
 def test_a_dry_run_refuses_what_the_run_would(foresee, members, reason):
     with pytest.raises(CommandExecutionError, match=f"app.shop.build: .*{reason}"):
         foresee(*members)
+
+
+def test_a_directory_that_nginx_shall_serve_must_be_in_the_build(foresee):
+    serve = {"/static/": {"build": "static"}}
+    assert foresee(*whole(), folder("static"), serve=serve)
+    with pytest.raises(
+        CommandExecutionError, match=r"app\.shop\.site\.serve\./static/\.build: the declared build has no "
+    ):
+        foresee(*whole(), serve=serve)
 
 
 def test_a_declaration_that_names_other_process_types_than_the_build_is_refused(foresee):

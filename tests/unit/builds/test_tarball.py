@@ -33,6 +33,7 @@ def test_a_tarball_says_what_it_has(inspected, tarball):
         "files": 7,
         "manifest": record.decode(),
         "documents": {"v1": "v1", "v3": "v3"},
+        "directories": ["openapi"],
         "has": ["Procfile"],
     }
 

@@ -37,6 +37,18 @@ MISTAKES = {
         app({"/api/": MEDIA}, provides={"v1": {"path": "/api/v1"}, "v2": {"path": "/v2"}}),
         ["/api/: would hide app.shop.provides.v1; expected another path"],
     ),
+    "no place at all": (
+        app({"/media/": {}}),
+        ["/media/: expected one place of files, such as {build: static} or {storage: media}"],
+    ),
+    "two places": (
+        app({"/media/": MEDIA | {"build": "static"}}),
+        ["/media/: expected one place of files, such as {build: static} or {storage: media}"],
+    ),
+    "files of a build that the app must permit": (
+        app({"/static/": {"build": "static", "internal": True}}),
+        ["/static/.internal: what a build has is for everybody; expected it beside a storage"],
+    ),
     "a cache of what the app permits": (
         app({"/media/": MEDIA | {"internal": True, "cache": 60}}),
         ["/media/.cache: is the app's to say, in the answer that permits a file; expected none"],
@@ -63,3 +75,12 @@ def test_what_nginx_serves_follows():
 def test_nginx_serves_nothing_of_what_is_somebody_elses():
     one = app({"/media/": MEDIA}, attach={"MEDIA_ROOT": MEDIA | {"url": "s3://bucket"}})
     assert (served.mistakes("shop", one), served.locations(one)) == ([], [])
+
+
+def test_files_of_a_build_are_those_of_as_many_releases_as_are_kept():
+    one = app({"/static/": {"build": "static"}, "/a/": {"build": "dist", "cache": 60}}, attach={}, keep_releases=7)
+    assert served.mistakes("shop", one) == []
+    assert served.locations(one) == [
+        {"path": "/a/", "directory": "dist", "internal": False, "cache": "public, max-age=60", "releases": 7},
+        {"path": "/static/", "directory": "static", "internal": False, "cache": "no-cache", "releases": 7},
+    ]

@@ -12,7 +12,7 @@ from saltern.apps import users
 from saltern.attachments import config
 from saltern.host import Host
 from saltern.releases import process as processes
-from saltern.releases import supervisor
+from saltern.releases import published, supervisor
 from saltern.services.base import Requisite
 from saltern.system import deletion, terminal
 from saltern.web import in_flight, workers
@@ -81,6 +81,7 @@ def remove(host: Host, apps: Iterable[str]) -> None:
         for left in (f"{app}.lock", f"{app}.build", f"migrated-{app}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{RUN}/{left}")
+        published.forget(app)
         clear(f"{users.ROOT}/{app}", user.pw_uid if user else None)
         if user:
             let_go(host, user)

@@ -20,7 +20,7 @@ from saltern.builds.description import damage_of, describe
 from saltern.builds.form import sha256_of
 from saltern.builds.replacement import replace
 from saltern.contracts import judge
-from saltern.releases import store, supervisor
+from saltern.releases import published, store, supervisor
 from saltern.services.base import Ask
 from saltern.system import deletion
 
@@ -188,6 +188,7 @@ def _unpack(host: Host, app: str, target: str, group: int) -> None:
         build = manifest.judge(app, staged)
         manifest.check_processes(app, declared, build)
         manifest.check_packages(app, declared, build)
+        published.check(app, one, lambda name: os.path.isdir(f"{staged}/{name}"))
         wheels.judge(app, staged, links.newest(directory), limits)
         judge.judge(host.host, app, declared["sha256"], build, lambda version: judge.text_of(app, staged, version))
         # The very build, where it was damaged, is no place to take anything from.
@@ -247,5 +248,6 @@ def foresee(host: Host, app: str) -> None:
         build = manifest.judged(app, found["manifest"], found["has"].__contains__)
         manifest.check_processes(app, declared, build)
         manifest.check_packages(app, declared, build)
+        published.check(app, one, found["directories"].__contains__)
         documents = found["documents"]
         judge.judge(host.host, app, declared["sha256"], build, lambda version: documents.get(version, ""))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from saltern.host import Host
-from saltern.releases import history, supervisor
+from saltern.releases import history, published, supervisor
 from saltern.releases import process as processes
 from saltern.releases.move import Move
 from saltern.releases.process import Ports
@@ -31,12 +31,14 @@ def serve(host: Host, app: str, ports: Ports) -> None:
 
 
 def serve_again(host: Host, app: str, number: int) -> None:
-    """Have nginx send requests to the web processes that a release has, if it is known which these are.
+    """Have nginx serve a release's files, and send requests to its web processes, if it is known which these are.
 
     :param host: the host.
     :param app: the app's name.
     :param number: the release's number.
     """
+    if app in host.pillar["app"]:
+        published.point(app, host.pillar["app"][app], number)
     ports = supervisor.used(app, number)
     if any(ports.values()):
         serve(host, app, ports)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from saltern.attachments import config
 from saltern.contracts import ask as asking
-from saltern.releases import ends, hold, migration, plan, serving, staging, store, supervisor
+from saltern.releases import ends, hold, migration, plan, published, serving, staging, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.health import wait
 from saltern.releases.move import Move
@@ -167,7 +167,8 @@ def contract(move: Move) -> None:
 
 
 def switch(move: Move) -> None:
-    """Switch nginx to the release's web processes."""
+    """Switch nginx to the release's files and web processes."""
+    published.point(move.app, move.settings, move.number)
     serving.serve(move.host, move.app, move.ports)
 
 
@@ -227,6 +228,7 @@ def prune(move: Move) -> None:
         hold.unhold(move.app)
     staging.sweep(move.app)
     staging.prune(move.app, move.settings["keep_releases"], move.settings["build"]["sha256"])
+    published.publish(move.app, move.settings)
 
 
 def mend(move: Move) -> None:

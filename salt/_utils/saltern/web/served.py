@@ -30,6 +30,10 @@ def mistakes(app: str, one: Settings) -> list[str]:
         for version, provided in sorted(one["provides"].items()):
             if f"{provided['path']}/".startswith(path):
                 found.append(f"{where}: would hide app.{app}.provides.{version}; expected another path")
+        if ("build" in served) == bool(_resources(served)):
+            found.append(f"{where}: expected one place of files, such as {{build: static}} or {{storage: media}}")
+        if "build" in served and served["internal"]:
+            found.append(f"{where}.internal: what a build has is for everybody; expected it beside a storage")
         if served["internal"] and "cache" in served:
             found.append(f"{where}.cache: is the app's to say, in the answer that permits a file; expected none")
         found += _unattached(app, one, where, served)
@@ -56,7 +60,8 @@ def locations(one: Settings) -> list[dict[str, Any]]:
 
     :param one: the app's settings, without mistakes.
     :return: for each its ``path``, the ``directory`` of its files, whether it is ``internal``: for files that the app
-        must permit first, and how a browser may keep them, ``cache``.
+        must permit first, and how a browser may keep them, ``cache``. For files of builds, the ``directory`` is a
+        build's, of the last ``releases``.
     """
     replaced = {
         (service.kind, target[service.kind])
@@ -66,10 +71,13 @@ def locations(one: Settings) -> list[dict[str, Any]]:
     }
     found = []
     for path, served in sorted(one["site"]["serve"].items()):
+        seconds = served.get("cache", 0)
+        cache = f"public, max-age={seconds}" if seconds else "no-cache"
+        if "build" in served:
+            location = {"path": path, "directory": served["build"], "internal": False, "cache": cache}
+            found.append(location | {"releases": one["keep_releases"]})
         for service, name in _resources(served):
             if (service.kind, name) not in replaced:
-                seconds = served.get("cache", 0)
-                cache = f"public, max-age={seconds}" if seconds else "no-cache"
                 found.append(
                     {
                         "path": path,
