@@ -4,7 +4,9 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 APP = "nosuch: no app of this host has this name; expected one of shop"
-KIND = "nosuch: no data is kept by this name; expected one of app, memcached, postgres, rabbitmq, redis, storage"
+KIND = (
+    "nosuch: no data is kept by this name; expected one of app, memcached, package, postgres, rabbitmq, redis, storage"
+)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_a_failed_state_stays_failed_when_a_watched_state_changed(
         states,
         salt=Fails(error),
         pillar={"nginx": {"sites": {}, "peers": {}}},
-        opts={"test": False},
+        opts={"test": False, "cachedir": ""},
         context={},
         running={},
         lowstate=[],

@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import config
 from saltern.contracts import ask as asking
 from saltern.host import Host
-from saltern.releases import deploy, migration, plan, steps, store, supervisor
+from saltern.releases import deploy, migration, plan, scopes, steps, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
@@ -107,7 +107,7 @@ def test_a_process_that_must_be_alone_starts_when_its_predecessor_has_ended(monk
     monkeypatch.setattr(store, "graces", lambda app, number: {})
     monkeypatch.setattr(supervisor, "apply", applied)
     monkeypatch.setattr(supervisor, "tell", lambda app, number, names: did.append(("end", number, names)))
-    monkeypatch.setattr(supervisor, "have_ended", lambda *_: next(looks))
+    monkeypatch.setattr(steps, "_have_ended", lambda *_: next(looks))
     monkeypatch.setattr(steps, "wait", lambda move, names, *states: did.append(("wait", sorted(names))))
     monkeypatch.setattr(steps, "POLL", 0)
     move = Move(Host.of({}, {}, {}), "shop", 4, ports, 3 if others else None, {"order": order})
@@ -130,11 +130,22 @@ def test_a_predecessor_that_does_not_end_refuses_the_release(monkeypatch):
     monkeypatch.setattr(processes, "configured", lambda app, number: {"beat.1": None} if number == 3 else {})
     monkeypatch.setattr(store, "graces", lambda app, number: {"beat": 0})
     monkeypatch.setattr(supervisor, "tell", lambda *_: None)
-    monkeypatch.setattr(supervisor, "have_ended", lambda *_: False)
+    monkeypatch.setattr(steps, "_have_ended", lambda *_: False)
     monkeypatch.setattr(steps, "LATE", 0)
     move = Move(Host.of({}, {}, {}), "shop", 4, {"beat.1": None}, 3, {"order": {"beat": "stop-first"}})
     with pytest.raises(Refusal, match=r"^beat\.1 of v3 did not end within 0 s$"):
         steps.succeed(move)
+
+
+@pytest.mark.parametrize(
+    "state, pids, ended",
+    [("RUNNING", [7], False), ("STOPPING", [7], False), ("STOPPED", [7], False), ("STOPPED", [], True), ("", [], True)],
+)
+def test_a_process_has_ended_when_nothing_of_it_is_left(monkeypatch, state, pids, ended):
+    found = {"shop.v3.beat.1": {"state": state}} if state else {}
+    monkeypatch.setattr(supervisor, "info", lambda app, release: found)
+    monkeypatch.setattr(scopes, "pids", lambda app, release, name: pids)
+    assert steps._have_ended("shop", 3, ["beat.1"]) is ended
 
 
 @pytest.mark.parametrize("found, asked", [(RECORD, "a"), ({}, "")])

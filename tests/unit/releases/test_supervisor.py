@@ -135,17 +135,6 @@ def test_what_was_told_to_end_is_started_again_where_its_successor_is_taken_back
     assert (called, updated) == ([("startProcess", "shop.v3.beat.1", False)], ["shop"])
 
 
-@pytest.mark.parametrize(
-    "state, pids, ended",
-    [("RUNNING", [7], False), ("STOPPING", [7], False), ("STOPPED", [7], False), ("STOPPED", [], True), ("", [], True)],
-)
-def test_a_process_has_ended_when_nothing_of_it_is_left(monkeypatch, state, pids, ended):
-    found = {"shop.v3.beat.1": {"state": state}} if state else {}
-    monkeypatch.setattr(supervisor, "info", lambda app, release: found)
-    monkeypatch.setattr(scopes, "pids", lambda app, release, name: pids)
-    assert supervisor.have_ended("shop", 3, ["beat.1"]) is ended
-
-
 def test_what_outlived_a_supervisor_is_known_by_its_launchers(groups, monkeypatch, tmp_path):
     monkeypatch.setattr(process, "CONFIG", str(tmp_path))
     command = {"web-1": ["my-shop", "3", "web.1", "8151"], "send\\x2dnow-2": ["my-shop", "3", "send-now.2"]}

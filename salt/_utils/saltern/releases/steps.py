@@ -7,11 +7,11 @@ move, because each step first looks at what is there.
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from saltern.attachments import config
 from saltern.contracts import ask as asking
-from saltern.releases import ends, hold, migration, plan, published, serving, staging, store, supervisor
+from saltern.releases import ends, hold, migration, plan, published, scopes, serving, staging, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.health import wait
 from saltern.releases.move import Move
@@ -28,6 +28,9 @@ PAUSE = 2
 # Seconds after its grace in which a process that was told to end must be gone. Seconds between two looks.
 LATE = 30
 POLL = 0.1
+
+# Supervisor's states of a process that has not ended.
+UP = ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
 
 # A process that stopped within so many seconds was not killed: no grace is shorter.
 SOON = 1
@@ -140,7 +143,7 @@ def succeed(move: Move) -> None:
         graces = store.graces(app, other)
         seconds = max(graces.get(kind, processes.DEFAULT_GRACE) for kind in kinds) + LATE
         deadline = time.monotonic() + seconds
-        while not supervisor.have_ended(app, other, leaving):
+        while not _have_ended(app, other, leaving):
             if time.monotonic() > deadline:
                 raise Refusal(f"{', '.join(leaving)} of v{other} did not end within {seconds} s", leaving[0])
             time.sleep(POLL)
@@ -155,6 +158,14 @@ def running(move: Move) -> None:
     New processes have requests by then. The old ones are still there, and get the requests again if a new one ends.
     """
     wait(move, move.ports, "RUNNING")
+
+
+def _have_ended(app: str, release: int, names: Iterable[str]) -> bool:
+    """Tell whether nothing runs any more of some processes of a release, such as ``beat.1``."""
+    states = {name: one["state"] for name, one in supervisor.info(app, release).items()}
+    return not any(
+        states.get(processes.program(app, release, name)) in UP or scopes.pids(app, release, name) for name in names
+    )
 
 
 def contract(move: Move) -> None:

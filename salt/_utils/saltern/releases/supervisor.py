@@ -267,23 +267,6 @@ def resume(app: str, release: int) -> None:
             _call("startProcess", name, False)
 
 
-def have_ended(app: str, release: int, processes: Iterable[str]) -> bool:
-    """Tell whether nothing runs any more of some processes.
-
-    :param app: the app's name.
-    :param release: the release's number.
-    :param processes: such as ``worker.1``.
-    """
-    found = info(app, release)
-    states = {
-        name: found[process.program(app, release, name)]["state"]
-        for name in processes
-        if process.program(app, release, name) in found
-    }
-    is_up = any(state in ("STARTING", "RUNNING", "BACKOFF", "STOPPING") for state in states.values())
-    return not is_up and not any(scopes.pids(app, release, name) for name in processes)
-
-
 def remove(app: str, releases: Iterable[int]) -> None:
     """Stop the processes of releases, each with its grace, and forget them.
 
