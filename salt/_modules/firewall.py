@@ -30,7 +30,7 @@ UNIT = "saltern-firewall"
 PENDING = "/run/saltern-firewall"
 CANDIDATE, PREVIOUS = f"{PENDING}/candidate.nft", f"{PENDING}/previous.nft"
 
-# The digest of rules and of how nft lists them once they are loaded. To have nft tell that takes a part of each run.
+# A digest of rules and of nft's listing of them, from the run that found the two equal. nft is not asked again.
 KNOWN = "/run/saltern-firewall.known"
 
 # What a set of the table has in it: of no matter to what is declared.

@@ -1,5 +1,7 @@
 """A database and the role of the app that owns it."""
 
+import functools
+
 import watching
 from salt.exceptions import CommandExecutionError
 
@@ -48,14 +50,14 @@ def retired(name, databases, owners):
         service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
         attached = dict(zip(databases, owners, strict=True))
         among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
-
-        def ask(question):
-            return postgres_server.answer(question, among, postgres_questions.asked(host, service, among))
-
+        others = postgres_questions.asked(host, service, among)
+        ask = functools.partial(postgres_server.answer, among=among, others=others)
         changes, used = postgres_closing.close(service, host, name, attached, staying, ask)
         # What was closed may have taken logins with it.
-        among = among if __opts__["test"] or not changes else None
-        replaced, valid = postgres_closing.close_logins(service, host, staying, ask)
+        is_other = changes and not __opts__["test"]
+        replaced, valid = postgres_closing.close_logins(
+            service, host, staying, postgres_server.asked if is_other else ask
+        )
     except CommandExecutionError as error:
         return ret | {"result": False, "comment": str(error)}
     said = [f"{database} stays open for {', '.join(by)}" for database, by in used.items()]

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,8 @@ ROOT = Path(__file__).parents[2]
 CALL = SaltCall()
 SUITES = sorted(machine.SUITES)
 
+# Values that a template writes by mistake.
+UNWANTED = re.compile(r"\{\{|\{%|Undefined|\bNone\b|\bTrue\b(?!-)|\bFalse\b")
 BUILD = {"source": "/srv/builds/app.tar.gz", "sha256": "0" * 64}
 BUILDS = {"app": {"faq": {"build": BUILD}, "tickets": {"build": BUILD}}}
 

@@ -1,6 +1,6 @@
 """What a schema cannot tell of the apps' settings, and what nginx serves of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -143,3 +143,17 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
     return {"domains": one["domains"], "port": one["port"], **its, "serve": served.locations(one)}
+
+
+def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tuple[str, str, list[str]]]:
+    """List the process types that an app's settings ask for and its build lacks.
+
+    :param settings: the app's.
+    :param types: those of the build's Procfile.
+    :return: for each the setting, the type, and those that the setting could name.
+    """
+    # No formation has the process type `release`: it runs once, in a release. And no order has the one with a port.
+    could = {"formation": {*types} - {"release"}, "order": {*types} - {"release", "web"}}
+    asked = [("formation", kind) for kind, count in sorted(settings["formation"].items()) if count]
+    asked += [("order", kind) for kind in sorted(settings["order"])]
+    return [(setting, kind, sorted(could[setting])) for setting, kind in asked if kind not in types]

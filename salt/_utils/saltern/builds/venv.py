@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.builds import links
+from saltern.builds import links, offline
 
 # Seconds for a command.
 COMMAND_LIMIT = 1800
@@ -43,9 +43,7 @@ def make(app: str, staged: str, earlier: Sequence[pathlib.Path]) -> None:
             "HOME": "/root",
             "UV_CACHE_DIR": cache,
             "UV_LINK_MODE": "hardlink",
-            "UV_NO_CONFIG": "1",
-            "UV_OFFLINE": "1",
-            "UV_PYTHON_DOWNLOADS": "never",
+            **offline.UV,
         }
         _run(app, make, staged, environ)
         # It remembers the answer, and need not ask when there are wheels, whose .pth files Python would run.

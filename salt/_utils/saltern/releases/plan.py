@@ -147,16 +147,11 @@ def check_formation(app: str, settings: Settings, sha256: str) -> None:
     :param sha256: the build's digest.
     """
     made = store.build(app, sha256)
-    asked = [("formation", kind) for kind, count in sorted(settings["formation"].items()) if count]
-    asked += [("order", kind) for kind in sorted(settings["order"])]
-    for setting, kind in asked if made else ():
-        if kind not in made["processes"]:
-            # No formation has the process type `release`: it runs once, in a release.
-            known = ", ".join(sorted(made["processes"].keys() - {"release"})) or "none"
-            raise CommandExecutionError(
-                f"app.{app}.{setting}.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
-                f"expected one of {known}"
-            )
+    for setting, kind, allowed in apps.unknown_types(settings, made["processes"]) if made else ():
+        raise CommandExecutionError(
+            f"app.{app}.{setting}.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
+            f"expected one of {', '.join(allowed) or 'none'}"
+        )
 
 
 def check_contracts(host: Host, app: str, sha256: str) -> None:

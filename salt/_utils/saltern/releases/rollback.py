@@ -78,7 +78,7 @@ def rollback(host: Host, app: str, number: int | str | None = None, force: bool 
                 if held:
                     holds.hold(app, current, held["from"], held["until"])
             raise
-        # It is what is declared by now, where the config was put back before the release was.
+        # Where the pillar declares this release again already, nothing is held.
         how = "serves and is held" if holds.held(app) else "serves, as is declared"
         return "; ".join([f"{app}: v{target} {how}; v{current} was left", *move.told])
 

@@ -199,6 +199,11 @@ def apply(app: str, release: int, ports: Ports, graces: Graces) -> None:
     :raises CommandExecutionError: when supervisor refuses.
     """
     process.write(app, release, ports, graces)
+    _start(app, release)
+
+
+def _start(app: str, release: int) -> None:
+    """Have supervisor read a release's file, and start each of its processes that does not run."""
     _update(app)
     for name, one in info(app, release).items():
         if one["state"] == "BACKOFF":
@@ -261,10 +266,7 @@ def resume(app: str, release: int) -> None:
     if process.with_start(text) == text:
         return
     files.write(process.path(app, release), process.with_start(text))
-    _update(app)
-    for name, one in info(app, release).items():
-        if one["state"] in ("STOPPED", "EXITED", "FATAL"):
-            _call("startProcess", name, False)
+    _start(app, release)
 
 
 def remove(app: str, releases: Iterable[int]) -> None:

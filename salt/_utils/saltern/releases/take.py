@@ -86,7 +86,7 @@ def _take_back(move: Move, reason: str, is_patient: bool = True) -> None:
             serving.tell_of(move, serving.cut_off(cut, dict.fromkeys(cut, "when it was taken back")), move.number)
         stop_others(app, left)
         if left is not None:
-            # What must be alone has ended for the release that is taken back.
+            # Its processes that must be alone were ended for the release that is taken back.
             supervisor.resume(app, left)
     with contextlib.suppress(OSError):
         if store.outcome(app, move.number) == "":

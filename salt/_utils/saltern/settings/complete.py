@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saltern import firewall, inventory, places, services
+from saltern.apps import unknown_types
 from saltern.attachments import derived
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
@@ -54,16 +55,11 @@ def unknown_processes(apps: Mapping[str, Any]) -> list[str]:
     found = []
     for app, one in sorted(apps.items()):
         known = one["build"].get("processes") or []
-        # No formation has this type: its process runs once, in a release.
-        allowed = sorted(set(known) - {"release"})
-        asked = [("formation", kind) for kind, count in sorted(one["formation"].items()) if count]
-        asked += [("order", kind) for kind in sorted(one["order"])]
-        for setting, kind in asked if known else ():
-            if kind not in known:
-                close = difflib.get_close_matches(kind, allowed, 1)
-                meant = f"; did you mean '{close[0]}'?" if close else ""
-                found.append(
-                    f"app.{app}.{setting}.{kind}: the declared build has no such process type; expected one of "
-                    f"{', '.join(allowed) or 'none'}{meant}"
-                )
+        for setting, kind, allowed in unknown_types(one, known) if known else ():
+            close = difflib.get_close_matches(kind, allowed, 1)
+            meant = f"; did you mean '{close[0]}'?" if close else ""
+            found.append(
+                f"app.{app}.{setting}.{kind}: the declared build has no such process type; expected one of "
+                f"{', '.join(allowed) or 'none'}{meant}"
+            )
     return found

@@ -76,7 +76,7 @@ def _environment(ask: Ask, cache: str) -> jinja2.Environment:
 
     compiled = os.path.join(cache, "saltern")
     os.makedirs(compiled, mode=0o700, exist_ok=True)
-    # What it keeps fits the text of a template and the versions of Python and Jinja, or is made anew.
+    # Jinja keeps a compiled template by its text, and by the versions of Python and Jinja.
     return jinja2.Environment(
         loader=jinja2.FunctionLoader(load),
         undefined=jinja2.StrictUndefined,

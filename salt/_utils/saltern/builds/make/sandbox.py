@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from uv import find_uv_bin
 
+from saltern.builds import offline
 from saltern.builds.make.targets import Target
 from saltern.refusal import Refusal
 
@@ -152,14 +153,7 @@ def make_environment(directory: str, wheels: Wheels) -> None:
 
 def _filled(venv: str, python: str, files: Sequence[str]) -> str:
     """Make an environment of wheels; return why there can be none, empty where it is there."""
-    environ = {
-        "PATH": SYSTEM,
-        "HOME": os.path.dirname(venv),
-        "UV_CACHE_DIR": f"{venv}.cache",
-        "UV_NO_CONFIG": "1",
-        "UV_OFFLINE": "1",
-        "UV_PYTHON_DOWNLOADS": "never",
-    }
+    environ = {"PATH": SYSTEM, "HOME": os.path.dirname(venv), "UV_CACHE_DIR": f"{venv}.cache", **offline.UV}
     uv = find_uv_bin()
     commands = [[uv, "venv", "-q", "--relocatable", "--no-project", "--python", python, venv]]
     if files:
@@ -167,5 +161,7 @@ def _filled(venv: str, python: str, files: Sequence[str]) -> str:
     for command in commands:
         done = subprocess.run(command, env=environ, umask=0o022, capture_output=True, text=True, check=False)
         if done.returncode:
-            return " ".join(done.stderr.split()).removeprefix("error: ")[:300]
+            said = " ".join(done.stderr.split()).removeprefix("error: ")
+            # uv's first reason, without what follows from it.
+            return (said.partition("Because ")[2].partition(", we can conclude")[0] or said)[:300]
     return ""

@@ -154,11 +154,9 @@ def take(
     for step in steps:
         started = time.monotonic()
         try:
-            if step.network:
-                with _registry(f"{directory}/home") as ways:
-                    sandbox.run(directory, step.name, step.command, variables | ways, network=True)
-            else:
-                sandbox.run(directory, step.name, step.command, variables, network=False)
+            with contextlib.ExitStack() as stack:
+                ways = stack.enter_context(_registry(f"{directory}/home")) if step.network else {}
+                sandbox.run(directory, step.name, step.command, variables | ways, step.network)
         except Refusal as refusal:
             raise Refusal(f"{refusal}\n{_cure(step)}") from refusal
         say(f"{step.name}: done in {elapsed(started)}")

@@ -1,0 +1,131 @@
+"""nginx's tree, as the package renders it on hosts of each kind.
+
+It is made of nginx/files/tree.jinja, nginx/files/nginx.conf.jinja, nginx/files/site.conf.jinja and
+nginx/files/forwarded.conf.jinja.
+"""
+
+import re
+
+import pytest
+
+from .everything import EVERYTHING
+from .minion import BUILDS, UNWANTED, Host, certificates
+
+PASSWORDS = {word: EVERYTHING[word] for word in ("postgres", "redis")}
+# What is in the files of a host with every setting, by path.
+NGINX = {
+    "nginx.conf": [
+        "set_real_ip_from 10.0.0.0/8;",
+        "10.0.0.0/8 1;",
+        "gzip on;",
+        "listen 443 ssl http2 default_server;",
+        'https "max-age=31536000; includeSubDomains; preload";',
+    ],
+    "forwarded.conf": [
+        "# What a process is told",
+        "proxy_set_header Host $forwarded_host;\n",
+        "proxy_set_header X-Forwarded-Port '';\n",
+    ],
+    "sites/faq.conf": [
+        "# faq. Managed",
+        "upstream faq {",
+        "listen 127.0.0.1:8200;",
+        "listen [::]:443 ssl http2;",
+        "include tls/faq.conf;",
+        "location ^~ /.well-known/acme-challenge/ {",
+        "server_name faq.localhost;",
+    ],
+    "sites/tickets.conf": [
+        "# tickets. Managed",
+        "client_max_body_size 10m;",
+        "proxy_read_timeout 60s;",
+        "    location = /robots.txt {\n        return 204;\n    }",
+    ],
+}
+
+
+def test_nginxs_tree_is_what_is_declared(everything):
+    found = everything.nginx("faq", "tickets")
+    assert found.keys() == NGINX.keys()
+    for path, text in found.items():
+        assert [one for one in NGINX[path] if one not in text] == []
+        assert not UNWANTED.search(text)
+
+
+def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    found = host.nginx("faq")
+    main, site = found["nginx.conf"], found["sites/faq.conf"]
+    assert "    http2 on;\n" in main
+    assert "    listen 443 ssl;\n" in site
+    # In dev, apps are served over HTTP, and no authority is asked for certificates.
+    assert "acme-challenge/)" not in main
+    assert "acme" not in site
+
+
+SPREAD = {
+    "proxy1": {"environment": "dev", "roles": ["proxy"], "address": "10.0.0.1"},
+    "app1": {"environment": "dev", "roles": ["app"], "address": "10.0.0.2", "drain": True},
+    "app2": {"environment": "dev", "roles": ["app", "proxy"], "address": "10.0.0.3"},
+    "db1": {"environment": "dev", "roles": ["database", "cache"], "address": "10.0.0.4"},
+}
+SITES = {
+    "proxy1": (
+        ["proxy_pass http://faq.hosts$once;", "listen 80;", "proxy_read_timeout 65s;"],
+        ["listen 127", "listen 10", "upstreams/", "/.saltern/ready"],
+    ),
+    "app1": (
+        [
+            "listen 127.0.0.1:8200;",
+            "listen 10.0.0.2:8200;",
+            "proxy_pass http://faq$once;",
+            "return 503;",
+            "proxy_pass http://faq/healthz;",
+        ],
+        ["listen 80", ".hosts", "location = /robots.txt"],
+    ),
+    "app2": (
+        ["listen 10.0.0.3:8200;", "proxy_pass http://faq$once;", "proxy_pass http://faq.hosts$once;", "listen 80;"],
+        ["return 503;"],
+    ),
+}
+
+
+NOT_WAITED_FOR = {
+    "proxy1": "db1: no app host of this proxy has this name; expected one of app1, app2",
+    "app1": "app1: does not have the role proxy; expected a proxy",
+}
+
+
+@pytest.mark.parametrize("name", NOT_WAITED_FOR)
+def test_a_drain_is_waited_for_on_a_proxy_and_of_its_app_hosts(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare("hosts.yaml", SPREAD)
+    host.declare("builds/dev.sls", BUILDS)
+    host.merge({"certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
+    code, output = host.call("drain.wait", "db1")
+    assert code != 0
+    assert NOT_WAITED_FOR[name] in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_site_is_on_the_proxies_and_its_front_on_the_app_hosts(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare("hosts.yaml", SPREAD)
+    host.declare("builds/dev.sls", BUILDS)
+    extra = {"site": {"extra": "location = /robots.txt {\n    return 204;\n}\n"}}
+    host.merge({"app": {"faq": extra}, "certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
+    found = host.nginx("faq")
+    text = found["sites/faq.conf"]
+    expected, others = SITES[name]
+    assert [one for one in expected if one not in text] == []
+    assert [one for one in others if one in text] == []
+    # Each server that listens to the public on port 80 has robots.txt, and no other server has it.
+    assert text.count("location = /robots.txt") == text.count("listen 80;")
+    text = found["nginx.conf"]
+    believed = [] if name == "proxy1" else ["10.0.0.1/32", "10.0.0.3/32"]
+    assert sorted(re.findall(r"set_real_ip_from (.*);", text)) == believed
+    (watched,) = [state for state in host.states() if state["state"] == "peers"]
+    assert watched["fun"] == "watched"
