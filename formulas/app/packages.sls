@@ -1,4 +1,3 @@
-{% from 'base/new.jinja' import together with context %}
 {% set apps = salt['settings.load']('app') %}
 {% set packages = apps.values() | map(attribute='build.packages', default=[]) | sum(start=[]) | unique | sort %}
 
@@ -19,7 +18,9 @@ app-packages-judged:
 app-packages:
   pkg.installed:
     - pkgs: {{ packages | tojson }}
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
     - require:
       - app_packages: app-packages-judged
 {% endif %}

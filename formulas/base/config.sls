@@ -42,7 +42,9 @@ base-ca-retired:
   file.directory:
     - name: /usr/local/share/ca-certificates/saltern
     - clean: True
-    - onlyif: test -d /usr/local/share/ca-certificates/saltern
+    - onlyif:
+      - fun: file.directory_exists
+        path: /usr/local/share/ca-certificates/saltern
     - require:
       - pkg: base-packages
 

@@ -1,4 +1,3 @@
-{% from 'base/new.jinja' import is_new with context %}
 {% set base = salt['settings.load']('base') %}
 
 # A run that cannot have apt ends here, before anything is touched.
@@ -21,6 +20,6 @@ base-packages:
   pkg.installed:
     - pkgs: {{ (['ca-certificates', 'dbus', 'libnss-myhostname', 'logrotate', 'systemd-timesyncd'] + base.packages)
         | unique | sort | tojson }}
-    - aggregate: {{ is_new }}
+    - aggregate: {{ salt['apt_lock.together']() | length > 0 }}
     # Installed before the apps' builds, which are unpacked beside the rest of a new host.
     - order: 1

@@ -1,6 +1,6 @@
-{% from 'base/new.jinja' import together with context %}
-
 firewall-package:
   pkg.installed:
     - pkgs: [nftables]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}

@@ -1,9 +1,9 @@
-{% from 'base/new.jinja' import together with context %}
-
 memcached-package:
   pkg.installed:
     - pkgs: [memcached]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
     - require:
       - file: memcached-stock-instance-off
 

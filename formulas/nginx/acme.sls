@@ -1,4 +1,3 @@
-{% from 'base/new.jinja' import together with context %}
 {% set nginx = salt['settings.load']('nginx') %}
 
 include:
@@ -8,7 +7,9 @@ include:
 nginx-acme-package:
   pkg.installed:
     - pkgs: [certbot]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
 
 # certbot writes this directory, nginx reads it.
 nginx-acme-webroot:

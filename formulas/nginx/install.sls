@@ -1,7 +1,7 @@
-{% from 'base/new.jinja' import together with context %}
-
 nginx-package:
   pkg.installed:
     # nginx logs to files. Debian's package configures their rotation, and does not bring logrotate.
     - pkgs: [nginx, logrotate]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}

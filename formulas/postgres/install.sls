@@ -1,4 +1,3 @@
-{% from 'base/new.jinja' import together with context %}
 {% set version = salt['settings.debian']().postgres %}
 
 # The package's own cluster would have whatever locale and encoding the installing shell has.
@@ -13,7 +12,9 @@ postgres-no-stock-cluster:
 postgres-package:
   pkg.installed:
     - pkgs: [postgresql-{{ version }}]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
     - require:
       - file: postgres-no-stock-cluster
 

@@ -1,5 +1,3 @@
-{% from 'base/new.jinja' import together with context %}
-
 # Both are there before the package, which starts the two units. The broker waits for its certificate, and so for its
 # configuration: without one it would be open to all, with a user whose password everybody knows.
 rabbitmq-unit:
@@ -21,7 +19,9 @@ rabbitmq-ports-unit:
 rabbitmq-package:
   pkg.installed:
     - pkgs: [rabbitmq-server]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
     - require:
       - file: rabbitmq-unit
       - file: rabbitmq-ports-unit

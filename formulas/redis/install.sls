@@ -1,9 +1,9 @@
-{% from 'base/new.jinja' import together with context %}
-
 redis-package:
   pkg.installed:
     - pkgs: [redis-server, procps]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
     - require:
       - file: redis-stock-instance-off
 

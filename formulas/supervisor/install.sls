@@ -1,6 +1,6 @@
-{% from 'base/new.jinja' import together with context %}
-
 supervisor-package:
   pkg.installed:
     - pkgs: [supervisor]
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}

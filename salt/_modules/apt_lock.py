@@ -6,7 +6,10 @@ import struct
 import sys
 import time
 
-__load__ = ["holder", "missing", "wait"]
+__load__ = ["holder", "missing", "together", "wait"]
+
+# A converge makes it, after the packages.
+CONVERGED = "/usr/local/lib/saltern"
 
 FILES = (
     "/var/lib/dpkg/lock-frontend",
@@ -34,6 +37,21 @@ def missing(lowstate):
     # With a version it is a mapping.
     wanted = {name if isinstance(name, str) else next(iter(name)) for name in pkgs}
     return sorted(wanted - __salt__["pkg.list_pkgs"]().keys()) if wanted else []
+
+
+def together():
+    """Return the arguments by which a state of packages is done in one transaction with ``base-packages``.
+
+    Each transaction takes apt seconds for itself. On a host that was never converged there is one for all packages,
+    which ``base-packages`` tells, in a dry run too.
+
+    :return: arguments of a state: none on a host that was converged.
+
+    CLI Example: none, it serves the states of packages.
+    """
+    if os.path.isdir(CONVERGED):
+        return []
+    return [{"aggregate": True}, *([{"unless": "true"}] if __opts__["test"] else [])]
 
 
 def holder(files=FILES):

@@ -15,6 +15,7 @@ from saltern import inventory, services
 from saltern.host import Host
 from saltern.paths import Roots
 from saltern.settings.schema import read_schemas
+from saltern.tls import known
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = [path.stem for path in (ROOT / "formulas/app/files/launcher").glob("[a-z]*.py")]
@@ -88,6 +89,12 @@ def launcher():
         return SimpleNamespace(**{name: importlib.import_module(f"launcher.{name}") for name in LAUNCHER})
     finally:
         sys.path.remove(beside)
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch, tmp_path_factory):
+    """A place of the test's own for what is known of certificates."""
+    monkeypatch.setattr(known, "PATH", str(tmp_path_factory.mktemp("run") / "certificates.known"))
 
 
 @pytest.fixture

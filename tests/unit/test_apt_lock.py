@@ -101,3 +101,20 @@ def test_a_run_that_needs_apt_waits_or_fails_before_it_changes_anything(
     dunders(apt_lock_states, salt=salt, opts={"test": test}, lowstate=[])
     done = apt_lock_states.free("apt")
     assert (done["result"], done["comment"], done["changes"]) == (result, comment, {})
+
+
+@pytest.mark.parametrize(
+    "is_converged, test, arguments",
+    [
+        (True, False, []),
+        (True, True, []),
+        (False, False, [{"aggregate": True}]),
+        (False, True, [{"aggregate": True}, {"unless": "true"}]),
+    ],
+)
+def test_a_new_host_has_all_packages_in_one_transaction(
+    apt_lock, dunders, monkeypatch, tmp_path, is_converged, test, arguments
+):
+    monkeypatch.setattr(apt_lock, "CONVERGED", str(tmp_path if is_converged else tmp_path / "none"))
+    dunders(apt_lock, opts={"test": test})
+    assert apt_lock.together() == arguments

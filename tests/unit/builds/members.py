@@ -31,9 +31,10 @@ def manifest(**changes):
 
 def unpacked(directory):
     """Make an unpacked build of a few files; return its path."""
-    for name in ("shop/views", ".venv/bin", ".venv/lib/python3.11/site-packages/django/db"):
-        (directory / name).mkdir(parents=True)
-    for name in ("build.json", "shop/views/__init__.py", ".venv/lib/python3.11/site-packages/django/db/models.py"):
+    (directory / ".venv/bin").mkdir(parents=True)
+    files = ("build.json", "shop/views/__init__.py", "shop/locale/de/LC_MESSAGES/django.mo")
+    for name in (*files, ".venv/lib/python3.11/site-packages/django/db/models.py"):
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(f"# {name}\n")
     (directory / ".venv/bin/python").symlink_to(sys.executable)
     (directory / "link").symlink_to("shop")

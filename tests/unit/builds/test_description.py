@@ -11,6 +11,7 @@ from tests.unit.builds.members import unpacked
 
 PACKAGES = ".venv/lib/python3.11/site-packages"
 VIEWS = "shop/views/__init__.py"
+TRANSLATION = "shop/locale/de/LC_MESSAGES/django.mo"
 # The damage to a build, the report of a quick look, and the report of a look at each file.
 DAMAGE = {
     "nothing": ("true", ""),
@@ -30,6 +31,8 @@ DAMAGE = {
     "it is a file": ("rm -r $PWD; touch $PWD", "it is no directory"),
     "it is a link": ("mv $PWD $PWD.moved; ln -s $PWD.moved $PWD", "it is no directory"),
     "it was not unpacked to its end": (">.venv/.saltern.json", "it was not unpacked to its end"),
+    "a translation is gone": (f"rm {TRANSLATION}", "", "a file in it is not as it was unpacked"),
+    "all translations are gone": ("rm -r shop/locale", "shop is not as it was unpacked"),
     "code was edited": (f"echo x >>{VIEWS}", "", "a file in it is not as it was unpacked"),
     "code may not be read": (f"chmod 0 {VIEWS}", "", "a file in it is not as it was unpacked"),
 }

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterator
 from typing import Any
 
 # What a build was like when it was unpacked. The environment is ours alone: no tarball has one.
@@ -12,6 +13,9 @@ DESCRIPTION = ".venv/.saltern.json"
 # Directories each of whose files every converge looks at; of all others only the times, which tell of any file that was
 # added, removed or renamed in them.
 NEAR = (".", ".venv", ".venv/bin")
+# Directories of translations hold no code. They are nine tenths of all directories of an app with Django, so that what
+# is below them is looked at only where each file is.
+TRANSLATIONS = "locale"
 # Without these no process of a build starts.
 NEEDED = ("build.json", ".venv/bin/python", ".venv/lib/python3*/site-packages")
 
@@ -78,7 +82,7 @@ def describe(directory: str) -> None:
     path = f"{directory}/{DESCRIPTION}"
     # Its place is in its directory before that is looked at. What it then says changes no time of that.
     blank(path)
-    near = [os.path.relpath(found, directory) for found, _, _ in os.walk(directory)]
+    near = [os.path.relpath(found, directory) for found in _directories(directory)]
     for parent in NEAR:
         near += [os.path.normpath(f"{parent}/{name}") for name in os.listdir(f"{directory}/{parent}")]
     near = sorted(set(near) - {DESCRIPTION})
@@ -87,6 +91,14 @@ def describe(directory: str) -> None:
         json.dump(said, stream)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _directories(directory: str) -> Iterator[str]:
+    """Yield the directories of a build at which every converge looks."""
+    for found, directories, _ in os.walk(directory):
+        if os.path.basename(found) == TRANSLATIONS:
+            directories.clear()
+        yield found
 
 
 def blank(path: str) -> None:

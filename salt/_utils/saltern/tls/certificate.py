@@ -213,6 +213,16 @@ def left(certificate: str, now: datetime.datetime) -> float:
     return (one.not_valid_after_utc - now) / (one.not_valid_after_utc - one.not_valid_before_utc)
 
 
+def moment(certificate: str, part: float) -> datetime.datetime:
+    """Return when a part of a certificate's life is left; see ``left``.
+
+    :param certificate: in PEM. Of several, the first counts.
+    :param part: such as ``RENEWED``.
+    """
+    one = read(certificate)[0]
+    return one.not_valid_after_utc - part * (one.not_valid_after_utc - one.not_valid_before_utc)
+
+
 def amiss(
     key: str | None, certificate: str, authorities: Sequence[str], names: Iterable[str], now: datetime.datetime
 ) -> dict[str, str]:

@@ -7,6 +7,7 @@ is alone with its apps and with what they attach has an authority of its own.
 import contextlib
 import dataclasses
 import datetime
+import functools
 import pwd
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.system import files
-from saltern.tls import certificate
+from saltern.tls import certificate, known
 
 DIRECTORY = "/etc/ssl/saltern"
 # The key and the certificate of a host's own authority.
@@ -93,8 +94,13 @@ def pair(host: Host, path: str) -> str | None:
         return None
     key, issued = certificate.parted(text)
     names, now = certificate.names_of(host.id, host.address), certificate.now()
-    is_amiss = certificate.amiss(key, issued, [certificate.parted(authority)[1]], names, now)
-    return None if is_amiss or certificate.left(issued, now) < certificate.RENEWED else text
+
+    def judge() -> tuple[bool, datetime.datetime | None]:
+        if certificate.amiss(key, issued, [certificate.parted(authority)[1]], names, now):
+            return False, None
+        return _lasts(issued, certificate.RENEWED, now)
+
+    return text if known.answer("is it for this host", [authority, text, *names], now, judge) else None
 
 
 def write_authorities(host: Host, path: str, text: str | None) -> None:
@@ -156,19 +162,29 @@ def expiring(roles: Collection[str], sites: Iterable[str]) -> dict[str, str]:
     :param sites: the apps that have a site on it.
     :return: the day on which each expires, by path.
     """
-    found = {}
+    found, now = {}, certificate.now()
     names = ["ca", *(service.kind for service in services.on(roles) if service.has_certificate)]
     names += [f"sites/{app}" for app in sites]
     for path in (f"{DIRECTORY}/{name}.pem" for name in names):
         with contextlib.suppress(ValueError):
             own = (text := files.read(path)) and certificate.parted(text)[1]
-            if own and certificate.left(own, certificate.now()) < certificate.FORGOTTEN:
+            lasts = functools.partial(_lasts, own or "", certificate.FORGOTTEN, now)
+            if own and not known.answer("is it forgotten", [own], now, lasts):
                 found[path] = f"{certificate.until(own):%Y-%m-%d}"
     return found
 
 
+def _lasts(text: str, part: float, now: datetime.datetime) -> tuple[bool, datetime.datetime | None]:
+    """Tell whether more than a part of a certificate's life is left, and until when."""
+    until = certificate.moment(text, part)
+    return now <= until, until
+
+
 def _own() -> str | None:
     """Return the key and certificate of the host's own authority, ``None`` where none may issue any more."""
-    text = files.read(OWN)
-    may_issue = text and certificate.is_pair(text) and certificate.left(text, certificate.now()) >= certificate.RENEWED
-    return text if may_issue else None
+    text, now = files.read(OWN), certificate.now()
+
+    def judge() -> tuple[bool, datetime.datetime | None]:
+        return _lasts(text or "", certificate.RENEWED, now) if certificate.is_pair(text) else (False, None)
+
+    return text if known.answer("may it issue", [text], now, judge) else None

@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.apps import declared
 from saltern.host import Host
 from saltern.system import files
-from saltern.tls import certbot, certificate
+from saltern.tls import certbot, certificate, known
 from saltern.tls import host as hosts_own
 
 if TYPE_CHECKING:
@@ -73,7 +73,13 @@ def pair(pillar: Mapping[str, Any], app: str) -> str | None:
     if kind == "acme":
         # Until certbot has got the first one, nginx serves what is there.
         return certbot.pair(app) or (there if certificate.is_pair(there) else None)
-    return there if is_own(there, settings["domains"], hosts_own.own(), certificate.now()) else None
+    domains, authority, now = settings["domains"], hosts_own.own(), certificate.now()
+
+    def judge() -> tuple[bool, datetime.datetime | None]:
+        is_right = is_own(there, domains, authority, now)
+        return is_right, certificate.moment(there or "", certificate.RENEWED) if is_right else None
+
+    return there if known.answer("is it for these domains", [there, authority, *domains], now, judge) else None
 
 
 def is_own(text: str | None, domains: Iterable[str], authority: str | None, now: datetime.datetime) -> bool:
@@ -147,16 +153,22 @@ def snippet(path: str, text: str | None) -> str:
     :param text: what the file says, ``None`` where it is not written yet.
     :return: directives.
     """
-    lines = [f"ssl_certificate {path};", f"ssl_certificate_key {path};"]
-    one = None
+    said = known.answer("which directives", [text], certificate.now(), lambda: _said(text or ""))
+    lines = [f"ssl_certificate {path};", f"ssl_certificate_key {path};", *said]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _said(text: str) -> tuple[list[str], datetime.datetime | None]:
+    """Return the directives that follow from what is in a certificate, and until when these are known."""
+    lines, one = [], None
     with contextlib.suppress(ValueError, IndexError):
-        one = certificate.read(text or "")[0]
+        one = certificate.read(text)[0]
     # Without a responder in the certificate nginx would warn. Let's Encrypt has named none since 2025.
     if one and certificate.responder_of(one):
         lines.append("ssl_stapling on;")
     if not (one and is_placeholder(one)):
         lines.append("add_header Strict-Transport-Security $hsts always;")
-    return "".join(f"{line}\n" for line in lines)
+    return lines, one.not_valid_after_utc if one else None
 
 
 def unused(pillar: Mapping[str, Any]) -> list[str]:
