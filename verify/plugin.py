@@ -143,6 +143,24 @@ def outside(address, ports, settings):
         yield ask
 
 
+# What an operator has said of an app in maintenance.
+MAINTENANCE = "/var/lib/saltern/maintenance/%s.json"
+
+
+@pytest.fixture(scope="module")
+def healthy(host, settings):
+    """A function that tells which statuses an app's health check may have outside: an operator may have closed it."""
+
+    def statuses(app):
+        expected = settings["app"][app]["health"]["status"]
+        record = host.file(MAINTENANCE % app)
+        if not record.exists:
+            return {expected}
+        return {503, expected} if json.loads(record.content_string)["allow"] else {503}
+
+    return statuses
+
+
 @pytest.fixture(scope="module")
 def python(host):
     """A function that runs Python on the host, as root or as another user, and returns what it prints, as JSON."""

@@ -1,10 +1,17 @@
-"""Apps that are no longer declared, and the data that is kept of them; see ``saltern.apps``."""
+"""The apps of a host: maintenance, what is kept of apps that are gone, packages. See ``saltern.apps``."""
+
+from salt.exceptions import CommandExecutionError
 
 from saltern.apps import left, removal
 from saltern.apps import packages as asked
 from saltern.host import Host
+from saltern.system import terminal
+from saltern.web import maintenance as closing
 
-__load__ = ["awaited", "erase", "orphans", "packages"]
+# `on` and `off`, as YAML reads them on a command line.
+STATES = {"on": True, "true": True, "off": False, "false": False}
+
+__load__ = ["awaited", "erase", "maintenance", "orphans", "packages"]
 
 
 def _host():
@@ -77,3 +84,40 @@ def packages():
         salt-call app.packages
     """
     return asked.listed(_host().pillar["app"])
+
+
+def maintenance(app, state=None, message=None, allow=None, until=None):
+    """Have nginx answer 503 in an app's place, until it is ended; end it; or, without a state, say how it is.
+
+    It counts for this proxy's site. Other apps still reach the app, and its processes go on.
+
+    :param app: the app's name.
+    :param state: ``on`` or ``off``.
+    :param message: what visitors are told, in the place of words of Saltern's own.
+    :param allow: addresses and networks whose clients get the app's own answers: a list, or text with commas.
+    :param until: when it is expected to end: ``2026-11-30T06:00Z``, or ``+90m``, ``+2h``, ``+1d`` from now. Clients are
+        told. It does not end by itself.
+    :return: what was done, or how it is, in words.
+    :raises CommandExecutionError: when the app has no site here, a value is not acceptable, or nginx refuses it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call app.maintenance tickets on message='Back at six.' allow=192.0.2.7,10.0.0.0/8 until=+2h
+        salt-call app.maintenance tickets off
+        salt-call app.maintenance tickets
+    """
+    given = [word for word, value in (("message", message), ("allow", allow), ("until", until)) if value is not None]
+    if state is not None and str(state).lower() not in STATES:
+        raise CommandExecutionError("state: expected on, off, or none to be told how it is")
+    is_on = None if state is None else STATES[str(state).lower()]
+    if given and not is_on:
+        raise CommandExecutionError(f"{given[0]}: is said with `on` alone; expected app.maintenance {app} on")
+    if isinstance(message, str) and "\n" in message:
+        # Salt takes what has several lines for no keyword's.
+        message = message.removeprefix("message=")
+    host = _host()
+    if is_on is None:
+        return terminal.shown(closing.told(host, app))
+    return terminal.shown(closing.begin(host, app, message, allow, until) if is_on else closing.end(host, app))

@@ -11,6 +11,7 @@ from saltern.fleet import drain
 from saltern.host import Host
 from saltern.settings import load
 from saltern.system import terminal
+from saltern.web import maintenance
 
 __load__ = ["of_app", "of_host", "tell"]
 
@@ -51,8 +52,8 @@ def held_note(app, held):
 
 
 def of_host(for_a_while=True):
-    """List all that an operator must know of this host: apps that are held, a host that is drained, a certificate that
-    ends soon.
+    """List all that an operator must know of this host: apps that are held or in maintenance, a host that is drained, a
+    certificate that ends soon.
 
     :param for_a_while: whether that the host was drained by ``drain.begin`` is one: an orchestration knows it.
     :return: a list of sentences.
@@ -72,6 +73,7 @@ def of_host(for_a_while=True):
         with contextlib.suppress(CommandExecutionError):
             found += of_app(app)
     found += drained(hosts, own, drain.since() if for_a_while else 0)
+    found += maintenance.notes(__pillar__["app"]) if "proxy" in hosts[own]["roles"] else []
     found += ending(__salt__["certificate.expiring"](), hosts[own]["environment"])
     return terminal.shown(found)
 

@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.fleet import drain as draining
 from saltern.host import Host
 from saltern.tls import site
-from saltern.web import in_flight, tree, workers
+from saltern.web import in_flight, maintenance, tree, workers
 
 RELOADED = {"nginx": {"old": "older than its configuration", "new": "reloaded"}}
 
@@ -31,18 +31,21 @@ def current(name, template, apps):
     host = Host.of(__salt__, __pillar__, __opts__)
     try:
         wanted = tree.rendered(host.ask, __pillar__["nginx"], template, apps, __opts__["cachedir"])
-        wanted |= site.snippets(__pillar__)
+        wanted |= site.snippets(__pillar__) | maintenance.snippets(__pillar__)
         changes = tree.changes(name, wanted)
         certificates = [site.path(app) for app in sorted(__pillar__["nginx"]["sites"])]
         is_stale = not changes and workers.is_stale(name, [*wanted, *certificates])
-        if not changes and not is_stale:
+        left = maintenance.left(__pillar__["app"])
+        if not changes and not is_stale and not left:
             return ret
         ret["changes"] = {path: change["diff"] for path, change in changes.items()}
+        ret["changes"] |= {maintenance.path(app): {"old": "there", "new": None} for app in left}
         if is_stale:
             ret["changes"] |= RELOADED
         if __opts__["test"]:
             return ret | {"result": None, "comment": "The configuration would change"}
         refused = tree.promote(name, {path: change["text"] for path, change in changes.items()})
+        maintenance.forget(left)
         # nginx must read other sites' certificates, even where it refuses everything that changed.
         is_stale = is_stale or (refused and workers.is_stale(name, certificates))
         if is_stale:

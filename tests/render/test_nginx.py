@@ -33,6 +33,9 @@ NGINX = {
         "listen [::]:443 ssl http2;",
         "include tls/faq.conf;",
         "location ^~ /.well-known/acme-challenge/ {",
+        '"~^1: /healthz$" 1;',
+        '"~^(80|443):1:0:(?!/[.]well-known/acme-challenge/)" 1;',
+        "include maintenance/faq.conf;",
         "server_name faq.localhost;",
     ],
     "sites/tickets.conf": [
@@ -62,6 +65,7 @@ def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     # In dev, apps are served over HTTP, and no authority is asked for certificates.
     assert "acme-challenge/)" not in main
     assert "acme" not in site
+    assert '"~^(80|443):1:0:" 1;' in site
 
 
 SPREAD = {
@@ -80,14 +84,14 @@ SITES = {
             "listen 127.0.0.1:8200;",
             "listen 10.0.0.2:8200;",
             "proxy_pass http://faq$once;",
-            "return 503;",
+            "return 503;\n\n        # Somebody has drained",
             "proxy_pass http://faq/healthz;",
         ],
         ["listen 80", ".hosts", "location = /robots.txt"],
     ),
     "app2": (
         ["listen 10.0.0.3:8200;", "proxy_pass http://faq$once;", "proxy_pass http://faq.hosts$once;", "listen 80;"],
-        ["return 503;"],
+        ["return 503;\n\n        # Somebody has drained"],
     ),
 }
 

@@ -1,5 +1,7 @@
 """Files that nginx serves: which paths are refused, and what becomes of the others."""
 
+import re
+
 import pytest
 
 from saltern.web import served
@@ -84,3 +86,17 @@ def test_files_of_a_build_are_those_of_as_many_releases_as_are_kept():
         {"path": "/a/", "directory": "dist", "internal": False, "cache": "public, max-age=60", "releases": 7},
         {"path": "/static/", "directory": "static", "internal": False, "cache": "no-cache", "releases": 7},
     ]
+
+
+PATHS = {
+    "/healthz": "/healthz",
+    "/a.b/?c=(d+e)*": "/a[.]b/[?]c=[(]d[+]e[)][*]",
+    '/"$x{1}\\': "/%22%24x%7B1%7D%5C",
+    "/[^a]|b": "/%5B%5Ea%5D%7Cb",
+}
+
+
+@pytest.mark.parametrize("path, expected", PATHS.items())
+def test_a_path_is_no_expression_to_nginx(path, expected):
+    assert served.pattern(path) == expected
+    assert re.fullmatch(expected, served.encoded(path))

@@ -6,17 +6,14 @@ app hosts of its environment. A host that is the only app host of its environmen
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from saltern import environments, inventory
+from saltern.web import served
 
 Settings = Mapping[str, Any]
 Hosts = Mapping[str, inventory.Row]
 
 LOOPBACK = "127.0.0.1"
-
-# What may stand in nginx's configuration as it is. All else of a path means the same when it is encoded.
-PLAIN = "/?&=%:@!*'(),+~-._"
 
 
 def derived(settings: Settings, hosts: Hosts, minion_id: str, pillar_roots: Sequence[str]) -> dict[str, Any]:
@@ -115,4 +112,4 @@ def _ready(one: Settings) -> dict[str, Any]:
     """Return how a front asks its app's processes, as nginx's configuration says it."""
     health = one["health"]
     host = (one["domains"] or ["localhost"])[0]
-    return {"path": quote(health["path"], safe=PLAIN), "host": host, "timeout": health["timeout"]}
+    return {"path": served.encoded(health["path"]), "host": host, "timeout": health["timeout"]}

@@ -1,7 +1,9 @@
 """Files that nginx serves by itself, at paths of an app's site: which they are, and how."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from saltern import services
 
@@ -9,6 +11,25 @@ Settings = Mapping[str, Any]
 
 # Paths of every site that are not the app's.
 RESERVED = {"/.saltern/": "Saltern's own", "/.well-known/acme-challenge/": "where an authority asks for a certificate"}
+
+# What may stand in nginx's configuration as it is. All else of a path means the same when it is encoded.
+PLAIN = "/?&=%:@!*'(),+~-._"
+
+
+def encoded(path: str) -> str:
+    """Write a path and its query as nginx's configuration may have them.
+
+    :param path: as it is asked for.
+    """
+    return quote(path, safe=PLAIN)
+
+
+def pattern(path: str) -> str:
+    """Write a regular expression for a path and its query, between nginx's quotes.
+
+    :param path: as it is asked for.
+    """
+    return re.sub(r"[.?*+()]", r"[\g<0>]", encoded(path))
 
 
 def mistakes(app: str, one: Settings) -> list[str]:

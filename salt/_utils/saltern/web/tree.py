@@ -87,8 +87,9 @@ def _environment(ask: Ask, cache: str) -> jinja2.Environment:
 def changes(root: str, wanted: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Compare the live tree with the one that is wanted.
 
-    Sites that are not wanted go, with their upstreams and what is said of their certificates. Other upstreams belong to
-    the releases, and are only made where there are none. A peer that saltern-peers has taken out stays out.
+    Sites that are not wanted go, with their upstreams and what is said of their certificates and maintenance. Other
+    upstreams belong to the releases, and are only made where there are none. A peer that saltern-peers has taken out
+    stays out.
 
     :param root: nginx's directory.
     :param wanted: text by path.
@@ -97,7 +98,7 @@ def changes(root: str, wanted: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     servers = {path for text in wanted.values() for path in re.findall(r"^ *include (upstreams/.+);", text, re.M)}
-    there = {path for name in ("sites", "peers", "tls") for path in _listed(root, name)}
+    there = {path for name in ("sites", "peers", "tls", "maintenance") for path in _listed(root, name)}
     leaving = {path for path in _listed(root, "upstreams") if path not in servers}
     live = {path: _read(os.path.join(root, path)) for path in {*wanted, *there, *leaving}}
     for path in sorted(live):
