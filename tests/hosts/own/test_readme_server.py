@@ -22,6 +22,9 @@ RELEASES = (
     "salt-call release.unhold tickets",
     "tickets-run python manage.py check",
     "salt-call app.orphans",
+    "salt-call app.maintenance tickets on",
+    "salt-call app.maintenance tickets",
+    "salt-call app.maintenance tickets off",
 )
 DRIFT = "systemctl start saltern-drift"
 JOURNAL = "journalctl -t saltern-drift _UID=0 -n 5"

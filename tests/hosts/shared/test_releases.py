@@ -118,8 +118,10 @@ def test_no_request_fails_during(event, host, mirror, pillar, new_build, release
         case "a reload of nginx":
             pillar.merge(nginx={"gzip": False})
             assert apply(host).succeeded().changed == {"nginx-config"}
+            host.salt("app.maintenance", "mirror", "on", "allow=0.0.0.0/0")
             pillar.merge(nginx={"gzip": None})
             apply(host).succeeded()
+            host.salt("app.maintenance", "mirror", "off")
         case "repairs":
             for script, following in ((BROKEN, number), (LOST, number + 1)):
                 host.sh(script)

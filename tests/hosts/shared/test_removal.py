@@ -273,6 +273,7 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     host.sh("timeout 10 sh -c 'until [ -e /tmp/left ]; do sleep 0.1; done'")
     answers = []
     slow = threading.Thread(target=lambda: answers.append(mirror.get("/slow?6").status_code))
+    host.salt("app.maintenance", "mirror", "on", "allow=0.0.0.0/0")
     pillar.restore()
     dry = apply(host, "test=True").succeeded().changed
     slow.start()
@@ -293,6 +294,7 @@ def test_an_app_that_is_no_longer_declared_leaves_the_host_but_its_data(host, mi
     assert host.sh(f"{find} -uid {uid} -print || true").stdout == ""
     left = host.sh(f"{find} -name '*mirror*' -not -path '/var/lib/*' -not -path '/opt/*' -print || true").stdout.split()
     assert [path for path in left if path.startswith(("/etc", "/srv", "/usr/local", "/run"))] == []
+    assert host.sh("ls /var/lib/saltern/maintenance").stdout == ""
     assert host.sh("grep -rlF canary-removal-0123456789 /etc /srv/apps /run /tmp /var/lib || true").stdout == ""
     assert host.run("psql", url, "-c", "SELECT 1", check=False).returncode != 0
     assert pids(host, "faq.", "tickets.") == others
