@@ -1,4 +1,8 @@
 {% set version = salt['settings.debian']().postgres %}
+{% set extensions = salt['postgres_attachment.packages'](version) %}
+
+include:
+  - base.install
 
 # The package's own cluster would have whatever locale and encoding the installing shell has.
 postgres-no-stock-cluster:
@@ -17,6 +21,31 @@ postgres-package:
 {% endfor %}
     - require:
       - file: postgres-no-stock-cluster
+
+{% if extensions %}
+# A run with an extension that this Debian does not have ends here, before anything is touched.
+postgres-extensions-judged:
+  resource.done:
+    - name: extensions
+    - kind: postgres
+    - step: judged
+    - order: first
+    - failhard: True
+    - require:
+      - apt_lock: base-apt-free
+
+# A package that no database needs any more stays.
+postgres-extensions:
+  pkg.installed:
+    - pkgs: {{ extensions | tojson }}
+    {{ together() }}
+    - require:
+      - resource: postgres-extensions-judged
+      - pkg: postgres-package
+    # The server may have to load what they bring.
+    - require_in:
+      - file: postgres-config
+{% endif %}
 
 postgres-cluster:
   postgres_cluster.present:

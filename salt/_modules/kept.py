@@ -44,6 +44,6 @@ def list_(kind):
 
 
 def _check(kind):
-    known = sorted({"app", "package", *services.formulas()})
+    known = sorted({"app", "extension", "package", *services.formulas()})
     if kind not in known:
         raise CommandExecutionError(f"{kind}: no data is kept by this name; expected one of {', '.join(known)}")

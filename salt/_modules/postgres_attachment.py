@@ -1,9 +1,9 @@
 """The databases of this host's PostgreSQL; see ``saltern.services.postgres``."""
 
 from saltern.host import Host
-from saltern.services import postgres_access, postgres_closing, postgres_lent
+from saltern.services import postgres_access, postgres_closing, postgres_extensions, postgres_lent
 
-__load__ = ["admitted", "kept", "lent"]
+__load__ = ["admitted", "kept", "lent", "libraries", "packages"]
 
 
 def kept(attached):
@@ -52,3 +52,35 @@ def lent(path, databases):
         salt-call postgres_attachment.lent /etc/postgresql/17/main/pg_hba.conf '{tickets: {borrowers: {faq: read}}}'
     """
     return postgres_lent.admitted(path, databases)
+
+
+def libraries():
+    """List what PostgreSQL must load at its start for the extensions of databases, also for those that are kept.
+
+    :return: names, in the order in which they are loaded.
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.libraries
+    """
+    return postgres_extensions.libraries(Host.of(__salt__, __pillar__, __opts__))
+
+
+def packages(version):
+    """List the Debian packages of the extensions that databases of this host have, beside the server's own.
+
+    :param version: PostgreSQL's major version.
+    :return: names, sorted.
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.packages 17
+    """
+    host = Host.of(__salt__, __pillar__, __opts__)
+    return list(postgres_extensions.packages(host.pillar["postgres"], version))

@@ -7,12 +7,18 @@ from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.host import Host
-from saltern.services import postgres_closing, postgres_database, postgres_questions, postgres_server
+from saltern.services import (
+    postgres_closing,
+    postgres_database,
+    postgres_extensions,
+    postgres_questions,
+    postgres_server,
+)
 from saltern.system import systemd
 
 
 def present(name, owner, connections):
-    """Make a database that only its app may use, and the app's login with the password of the attachment.
+    """Make a database that only its app may use, with its extensions, and the app's login with its password.
 
     :param name: the database.
     :param owner: the app; the role that owns the database has its name.
@@ -23,12 +29,16 @@ def present(name, owner, connections):
         among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
         service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
         changes, statements = postgres_database.plan(service, host, name, owner, connections, among)
-        if not changes:
+        made, inside = postgres_extensions.plan(host, name)
+        if not (changes or made):
+            if not __opts__["test"]:
+                postgres_extensions.note(host, name)
             return ret
-        ret["changes"] = changes
+        ret["changes"] = changes | made
         if __opts__["test"]:
             return ret | {"result": None, "comment": f"{owner} would be given the database {name}"}
-        postgres_server.run(statements)
+        postgres_server.run([*statements, *inside])
+        postgres_extensions.note(host, name, made["extensions"]["new"] if made else ())
     except CommandExecutionError as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{owner} was given the database {name}"}

@@ -42,9 +42,9 @@ def database_role(roles):
 def sql(host):
     """A function that asks PostgreSQL as its operator, in a read-only transaction."""
 
-    def ask(query):
-        options = "-c default_transaction_read_only=on"
-        return host.check_output("runuser -u postgres -- env PGOPTIONS=%s psql -XAtq -d postgres -c %s", options, query)
+    def ask(query, database="postgres"):
+        command = "runuser -u postgres -- env PGOPTIONS=%s psql -XAtq -d %s -c %s"
+        return host.check_output(command, "-c default_transaction_read_only=on", database, query)
 
     return ask
 
@@ -190,6 +190,12 @@ def test_a_borrower_reads_what_it_is_lent_or_acts_as_its_owner(lent, settings, p
         members = sql(f"SELECT pg_get_userbyid(member) FROM pg_auth_members WHERE pg_get_userbyid(roleid) = '{group}'")
         assert {one.rpartition("_")[0] for one in members.splitlines()} >= set(apps), name
         assert sql(f"SELECT rolcanlogin OR rolsuper FROM pg_roles WHERE rolname = '{group}'") == "f"
+
+
+def test_each_database_has_its_extensions(sql, settings):
+    for name, database in settings["postgres"]["databases"].items():
+        there = sql("SELECT extname FROM pg_catalog.pg_extension", name).splitlines()
+        assert set(there) >= set(database.get("extensions", [])), name
 
 
 def test_a_wrong_password_is_refused(attached, python):

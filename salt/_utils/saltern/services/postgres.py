@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
 from saltern.host import Host
-from saltern.services import postgres_closing, postgres_database, postgres_lent, postgres_server
+from saltern.services import postgres_closing, postgres_database, postgres_extensions, postgres_lent, postgres_server
 from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
 from saltern.services.networked import Networked
 from saltern.services.resource import is_attached
@@ -85,8 +85,9 @@ class Postgres(Networked):
         return self.identity(url)
 
     def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
-        """Refuse to share a database whose groups would have too long a name, too."""
-        return super().mistakes(settings, apps) + [
+        """Refuse unknown extensions, and to share a database whose groups would have too long a name, too."""
+        found = super().mistakes(settings, apps) + postgres_extensions.mistakes(settings)
+        return found + [
             f"postgres.databases.{name}.share: its name is too long for that; expected {postgres_lent.LONGEST} "
             "characters at most"
             for name, one in sorted(settings[self.plural].items())
@@ -121,7 +122,8 @@ class Postgres(Networked):
     def is_ready(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether a converge would change the database or its owner."""
         resource = host.resource(self, name)
-        return not postgres_database.plan(self, host, name, resource["owner"], resource["connections"])[0]
+        changes, _ = postgres_database.plan(self, host, name, resource["owner"], resource["connections"])
+        return not (changes or postgres_extensions.plan(host, name)[0])
 
     def lends(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether the borrower's login is there."""
@@ -129,8 +131,9 @@ class Postgres(Networked):
         return postgres_server.run([question]) == "1"
 
     def steps(self) -> Mapping[str, Work]:
-        """Return what concerns other apps than the owner."""
+        """Return what concerns other apps than the owner, and what must be known before anything is changed."""
         return {
+            "judged": postgres_extensions.judged,
             "lent": functools.partial(postgres_lent.lent, self),
             "returned": functools.partial(postgres_lent.returned, self),
         }
@@ -152,13 +155,16 @@ class Postgres(Networked):
         return ["postgresql.service"]
 
     def kept(self, host: Host) -> dict[str, dict[str, Any]]:
-        """List the databases that are closed. One that another app attaches is refused to that app, and so is kept."""
+        """List the databases that are closed, and the extensions that no pillar has any more.
+
+        A database that another app attaches is refused to that app, and so is kept.
+        """
         attached = host.settings(self.kind)[self.plural]
         return {
             one["name"]: _orphan(one)
             for one in postgres_closing.kept(host, [])
             if one["since"] and not is_attached(attached, one["name"], one["app"])
-        }
+        } | postgres_extensions.left(host, AS_POSTGRES)
 
 
 def _orphan(one: Mapping[str, Any]) -> dict[str, Any]:
