@@ -28,6 +28,16 @@ postgres-directories:
     - require:
       - postgres_cluster: postgres-cluster
 
+# PostgreSQL tries another configuration in a scratch directory. One with which it does not start is never live.
+postgres-config-judged:
+  resource.done:
+    - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
+    - kind: postgres
+    - step: configured
+    - require:
+      - root_directory: postgres-directories
+      - certificate: postgres-certificate
+
 postgres-config:
   file.managed:
     - name: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
@@ -37,8 +47,7 @@ postgres-config:
     - group: postgres
     - mode: '0644'
     - require:
-      - root_directory: postgres-directories
-      - certificate: postgres-certificate
+      - resource: postgres-config-judged
 
 postgres-access:
   file.managed:

@@ -38,13 +38,15 @@ postgres-extensions-judged:
 postgres-extensions:
   pkg.installed:
     - pkgs: {{ extensions | tojson }}
-    {{ together() }}
+{% for argument in salt['apt_lock.together']() %}
+    - {{ argument | tojson }}
+{% endfor %}
     - require:
       - resource: postgres-extensions-judged
       - pkg: postgres-package
     # The server may have to load what they bring.
     - require_in:
-      - file: postgres-config
+      - resource: postgres-config-judged
 {% endif %}
 
 postgres-cluster:

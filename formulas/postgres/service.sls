@@ -22,10 +22,11 @@ postgres-service:
       - file: postgres-config
       - file: postgres-access
 
+# It reloads, and restarts only for what PostgreSQL reads at its start.
 postgres-loaded:
-  service_config.loaded:
+  postgres_cluster.loaded:
     - name: postgresql@{{ version }}-main
-    - files: [/etc/postgresql/{{ version }}/main/conf.d/saltern.conf]
+    - path: /etc/postgresql/{{ version }}/main/conf.d/saltern.conf
     - watch:
       - file: postgres-config
     - require:
@@ -41,7 +42,7 @@ postgres-access-loaded:
       - file: postgres-access
       - certificate: postgres-certificate
     - require:
-      - service_config: postgres-loaded
+      - postgres_cluster: postgres-loaded
 
 {% for name, database in postgres.databases | dictsort %}
 postgres-attachment-{{ name }}:
@@ -50,7 +51,7 @@ postgres-attachment-{{ name }}:
     - owner: {{ database.owner }}
     - connections: {{ database.connections }}
     - require:
-      - service_config: postgres-loaded
+      - postgres_cluster: postgres-loaded
 {% endfor %}
 
 {% for name, database in postgres.databases | dictsort if database.borrowers | default({}) %}
@@ -71,7 +72,7 @@ postgres-retired:
     - owners: {{ postgres.databases | dictsort | map('last') | map(attribute='owner') | list | tojson }}
     - order: last
     - require:
-      - service_config: postgres-loaded
+      - postgres_cluster: postgres-loaded
 
 postgres-returned:
   resource.done:
@@ -80,4 +81,4 @@ postgres-returned:
     - step: returned
     - order: last
     - require:
-      - service_config: postgres-loaded
+      - postgres_cluster: postgres-loaded

@@ -1,9 +1,9 @@
 """The databases of this host's PostgreSQL; see ``saltern.services.postgres``."""
 
 from saltern.host import Host
-from saltern.services import postgres_access, postgres_closing, postgres_extensions, postgres_lent
+from saltern.services import postgres_access, postgres_closing, postgres_config, postgres_extensions, postgres_lent
 
-__load__ = ["admitted", "kept", "lent", "libraries", "packages"]
+__load__ = ["admitted", "kept", "lent", "packages", "parameters"]
 
 
 def kept(attached):
@@ -54,21 +54,6 @@ def lent(path, databases):
     return postgres_lent.admitted(path, databases)
 
 
-def libraries():
-    """List what PostgreSQL must load at its start for the extensions of databases, also for those that are kept.
-
-    :return: names, in the order in which they are loaded.
-    :raises CommandExecutionError: when the pillar has a mistake.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-call postgres_attachment.libraries
-    """
-    return postgres_extensions.libraries(Host.of(__salt__, __pillar__, __opts__))
-
-
 def packages(version):
     """List the Debian packages of the extensions that databases of this host have, beside the server's own.
 
@@ -84,3 +69,18 @@ def packages(version):
     """
     host = Host.of(__salt__, __pillar__, __opts__)
     return list(postgres_extensions.packages(host.pillar["postgres"], version))
+
+
+def parameters():
+    """Return the parameters of PostgreSQL beside those of the formula, for its configuration file.
+
+    :return: quoted text by name: what the pillar sets, and what the extensions of databases need.
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.parameters
+    """
+    return postgres_config.parameters(Host.of(__salt__, __pillar__, __opts__))

@@ -5,13 +5,14 @@ Salt 3008 has a state of this name that never loads: the execution module that i
 
 import glob
 import os
+import time
 
 import watching
 from salt.exceptions import CommandExecutionError
 
 from saltern import services
 from saltern.host import Host
-from saltern.services import postgres_access, postgres_server
+from saltern.services import postgres_access, postgres_config, postgres_questions, postgres_server
 from saltern.system import systemd
 
 
@@ -62,8 +63,60 @@ def access_loaded(name, version, certificate):
     return _access_loaded(name, version, certificate, will_change=False)
 
 
-def mod_watch(name, version, certificate, sfun=None, **_):
-    """Reload the cluster after a file was written. In a dry run, tell that it would be reloaded."""
+@watching.failure_counts
+def loaded(name, path):
+    """Have a running cluster run with its configuration: by a reload, or by a restart where a parameter asks for one.
+
+    A run may be interrupted after it wrote the file, or after the reload. The next run then goes on from there.
+
+    :param name: the cluster's unit.
+    :param path: the configuration file.
+    """
+    return _loaded(name, path, will_change=False)
+
+
+def _loaded(name, path, will_change):
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} has its configuration"}
+    among = systemd.among(__context__, __opts__["test"], __instance_id__, __lowstate__, __running__)
+    # A server that does not run reads its files when it starts.
+    if systemd.started(name, among=among) is None:
+        return ret
+    try:
+        service, host = services.formulas()["postgres"], Host.of(__salt__, __pillar__, __opts__)
+        at, pending = postgres_questions.loaded(host, service, among)
+        is_older = will_change or (os.path.exists(path) and at <= os.stat(path).st_mtime_ns // 1000)
+        if not (is_older or pending):
+            return ret
+        if __opts__["test"]:
+            new = "restarted" if pending or postgres_config.waits(host, path) else "reloaded"
+            ret["changes"] = {name: {"old": "older than its configuration", "new": new}}
+            return ret | {"result": None, "comment": f"{name} would be {new}"}
+        if is_older:
+            postgres_server.run(["SELECT pg_reload_conf();"])
+            pending = _read_since(host, service, at)
+        if pending:
+            systemd.restart(name)
+    except CommandExecutionError as error:
+        return ret | {"result": False, "comment": str(error)}
+    new = "restarted" if pending else "reloaded"
+    ret["changes"] = {name: {"old": "older than its configuration", "new": new}}
+    return ret | {"comment": f"{name} was {', for '.join([new, *filter(None, [', '.join(pending)])])}"}
+
+
+def _read_since(host, service, before):
+    """Wait until the server has read its files anew, and return the parameters that wait for a restart."""
+    for _ in range(50):
+        at, pending = postgres_questions.loaded(host, service, None)
+        if at > before:
+            return pending
+        time.sleep(0.1)
+    raise CommandExecutionError("PostgreSQL does not read its configuration; see its log in /var/log/postgresql")
+
+
+def mod_watch(name, version=None, certificate=None, path=None, sfun=None, **_):
+    """Act after a file was written. In a dry run, tell what would be done."""
+    if sfun == "loaded":
+        return _loaded(name, path, will_change=__opts__["test"] and watching.would_write(__running__, (path,)))
     paths = (f"/etc/postgresql/{version}/{name}/pg_hba.conf", certificate)
     is_written = __opts__["test"] and watching.would_write(__running__, paths)
     return _access_loaded(name, version, certificate, will_change=is_written)

@@ -94,6 +94,10 @@ def test_the_settings_are_in_force(sql, settings):
         assert sql(f"SHOW {name}") == str(settings["postgres"][name]), name
     assert sql("SHOW password_encryption") == "scram-sha-256"
     assert sql("SELECT count(*) FROM pg_settings WHERE pending_restart") == "0"
+    # Each parameter of the pillar is in the file, and PostgreSQL has taken it.
+    taken = "SELECT lower(name) FROM pg_file_settings WHERE applied AND sourcefile LIKE '%/conf.d/saltern.conf'"
+    assert set(sql(taken).splitlines()) >= settings["postgres"]["settings"].keys()
+    assert sql("SELECT count(*) FROM pg_file_settings WHERE error IS NOT NULL") == "0"
 
 
 def test_each_database_is_owned_by_its_app_and_closed_to_all_others(sql, settings):

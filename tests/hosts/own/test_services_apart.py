@@ -5,6 +5,7 @@ jobs and has a database, and ``pages``, which caches.
 """
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -120,6 +121,32 @@ def test_a_database_has_its_extensions_and_keeps_one_that_is_declared_no_more(ap
     assert mistake.endswith("did you mean 'vector'?")
     apart.pillar.merge(postgres={"databases": {"courier": {"extensions": EXTENSIONS}}})
     assert converged(apart.services1) == {"postgres-attachment-courier"}
+
+
+def test_a_configuration_with_which_postgresql_does_not_start_is_never_live(apart):
+    before = operator(apart, "SELECT pg_postmaster_start_time(), pg_conf_load_time()")
+    for settings, told in (
+        ({"shared_buffers": "500GB"}, r"postgres\.shared_buffers: PostgreSQL would not start: .*it needs \d+ MB"),
+        ({"settings": {"work_memx": 1}}, r"postgres\.settings\.work_memx: PostgreSQL would not start: unrecognized"),
+    ):
+        apart.pillar.merge(postgres=settings)
+        for arguments in ((), ("test=True",)):
+            assert re.match(told, apply(apart.services1, *arguments).failed["postgres-config-judged"])
+        apart.pillar.merge(postgres=dict.fromkeys(settings))
+    assert operator(apart, "SELECT pg_postmaster_start_time(), pg_conf_load_time()") == before
+
+
+def test_a_parameter_is_reloaded_or_restarts_the_server_once_as_the_dry_run_says(apart):
+    started = operator(apart, "SELECT pg_postmaster_start_time()")
+    apart.pillar.merge(postgres={"settings": {"random_page_cost": 1.1}})
+    assert converged(apart.services1) == {"postgres-config", "postgres-loaded"}
+    assert operator(apart, "SHOW random_page_cost") == "1.1"
+    assert operator(apart, "SELECT pg_postmaster_start_time()") == started
+    apart.pillar.merge(postgres={"settings": {"max_worker_processes": 9}})
+    (change,) = apply(apart.services1, "test=True").states["postgres-loaded"]["changes"].values()
+    assert change["new"] == "restarted"
+    assert converged(apart.services1) == {"postgres-config", "postgres-loaded"}
+    assert operator(apart, "SHOW max_worker_processes") == "9"
 
 
 def test_no_other_host_is_let_in(apart):

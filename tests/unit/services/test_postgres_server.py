@@ -65,7 +65,7 @@ def test_one_login_answers_all_states(psql, monkeypatch, tmp_path):
     database = {"owner": "x", "public": False, "mark": None, "comment": "a\u2028b", "limit": 7}
     state = json.dumps({"role": None, "logins": [], "database": database}, ensure_ascii=False)
     # Beside the two databases: what is kept, and which other logins there are.
-    answer[1] = "t\n" + f"{state}\n" * 4
+    answer[1] = '{"at": 9e18, "pending": []}\n' + f"{state}\n" * 4
     its_host, among = on(stock="shop", news="press"), Among("a run", CHUNKS, [])
     assert postgres_access.is_read(POSTGRES, its_host, "15", "main", str(tmp_path), among)
     for name, owner in (("stock", "shop"), ("news", "press")):

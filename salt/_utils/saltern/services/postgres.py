@@ -8,7 +8,14 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
 from saltern.host import Host
-from saltern.services import postgres_closing, postgres_database, postgres_extensions, postgres_lent, postgres_server
+from saltern.services import (
+    postgres_closing,
+    postgres_config,
+    postgres_database,
+    postgres_extensions,
+    postgres_lent,
+    postgres_server,
+)
 from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
 from saltern.services.networked import Networked
 from saltern.services.resource import is_attached
@@ -85,8 +92,9 @@ class Postgres(Networked):
         return self.identity(url)
 
     def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
-        """Refuse unknown extensions, and to share a database whose groups would have too long a name, too."""
-        found = super().mistakes(settings, apps) + postgres_extensions.mistakes(settings)
+        """Refuse unknown extensions, Saltern's own parameters, and to share what has too long a name for its groups."""
+        found = super().mistakes(settings, apps)
+        found += postgres_extensions.mistakes(settings) + postgres_config.mistakes(settings)
         return found + [
             f"postgres.databases.{name}.share: its name is too long for that; expected {postgres_lent.LONGEST} "
             "characters at most"
@@ -133,6 +141,7 @@ class Postgres(Networked):
     def steps(self) -> Mapping[str, Work]:
         """Return what concerns other apps than the owner, and what must be known before anything is changed."""
         return {
+            "configured": postgres_config.judged,
             "judged": postgres_extensions.judged,
             "lent": functools.partial(postgres_lent.lent, self),
             "returned": functools.partial(postgres_lent.returned, self),

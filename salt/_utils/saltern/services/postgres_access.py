@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from saltern.host import Host
-from saltern.services import postgres_questions, postgres_server
+from saltern.services import postgres_questions
 from saltern.services.resource import Resource
 from saltern.system import files
 from saltern.system.systemd import Among
@@ -71,6 +71,5 @@ def is_read(
     """
     paths = [f"/etc/postgresql/{version}/{cluster}/pg_hba.conf", certificate]
     changed = max(os.stat(path).st_mtime_ns for path in paths if os.path.exists(path))
-    # In microseconds, as PostgreSQL has it.
-    question = f"SELECT extract(epoch FROM pg_conf_load_time()) * 1000000 > {changed // 1000};"
-    return postgres_server.answer(question, among, postgres_questions.asked(host, service, among)) == "t"
+    at, _ = postgres_questions.loaded(host, service, among)
+    return at > changed // 1000

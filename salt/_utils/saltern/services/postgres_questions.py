@@ -1,8 +1,10 @@
 """What PostgreSQL is asked about databases and logins. Each answer is one line of JSON."""
 
+import json
 from collections.abc import Collection, Mapping
 
 from saltern.host import Host
+from saltern.services import postgres_server as server
 from saltern.services.resource import Resource
 from saltern.services.sql import POWERS, literal, names
 from saltern.system.systemd import Among
@@ -71,6 +73,24 @@ FROM (SELECT DISTINCT rows.owner, datdba FROM (VALUES {{rows}}) AS rows (name, o
 JOIN pg_authid ON {LOGINS.replace("{owner}", "its.owner")} AND NOT rolname = ANY ({{logins}});
 """
 
+# When the server read its files, in microseconds as it has it, and which of their values wait for a restart.
+LOADED = (
+    "SELECT json_build_object('at', extract(epoch FROM pg_conf_load_time()) * 1000000, 'pending', "
+    "(SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart));"
+)
+
+
+def loaded(host: Host, service: Resource, among: Among | None) -> tuple[float, list[str]]:
+    """Ask when the server read its files, in microseconds since 1970, and which of their values wait for a restart.
+
+    :param host: the host.
+    :param service: PostgreSQL.
+    :param among: what the states of the run ask about; see ``postgres_server.answer``.
+    :raises CommandExecutionError: when PostgreSQL cannot be asked.
+    """
+    found = json.loads(server.answer(LOADED, among, asked(host, service, among)))
+    return float(found["at"]), list(found["pending"])
+
 
 def database(name: str, owner: str, login: str) -> str:
     """Return the question what a database, its owner and the owner's logins are like.
@@ -118,6 +138,8 @@ def asked(host: Host, service: Resource, among: Among | None) -> set[str]:
     """
     found: set[str] = set()
     for chunk in among.chunks if among else ():
+        if chunk["state"] == "postgres_cluster" and chunk["fun"] in ("loaded", "access_loaded"):
+            found.add(LOADED)
         if chunk["state"] == "postgres_attachment" and chunk["fun"] == "present":
             found.add(database(chunk["name"], chunk["owner"], host.login(service, chunk["name"])))
         if chunk["state"] == "postgres_attachment" and chunk["fun"] == "retired":
