@@ -1,6 +1,7 @@
 #!yaml
 include:
   - app.install
+  - app.commands
   - app.packages
   - app.bus
   - app.release

@@ -51,18 +51,6 @@ app-user-{{ app }}:
     - require_in:
       - file: app-dbus
 
-app-run-{{ app }}:
-  file.managed:
-    - name: /usr/local/bin/{{ app }}-run
-    - contents: |
-        #!/bin/sh
-        # Runs a command in the current release of {{ app }}: its build, its config, its user.
-        exec /usr/local/lib/saltern/process --run {{ app }} "$@"
-    - mode: '0755'
-    - require:
-      - file: app-process
-      - file: app-terminal
-
 app-directory-{{ app }}:
   file.directory:
     - name: /srv/apps/{{ app }}

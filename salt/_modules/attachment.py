@@ -5,7 +5,7 @@ from saltern.attachments import config
 from saltern.attachments import users as using
 from saltern.host import Host
 
-__load__ = ["holders", "login", "replacing", "requisites", "targets", "units", "users"]
+__load__ = ["clients", "holders", "login", "replacing", "requisites", "targets", "units", "users"]
 
 
 def _host():
@@ -70,6 +70,18 @@ def units():
         salt-call attachment.units
     """
     return config.units(_host())
+
+
+def clients():
+    """Return the Debian packages of the commands by which an operator asks what apps attach, such as psql.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.clients
+    """
+    return config.clients(_host())
 
 
 def targets(app):

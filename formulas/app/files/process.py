@@ -4,6 +4,7 @@
     process APP RELEASE PROCESS [PORT]
     process --end [PROGRAM ...]
     process --run APP COMMAND [ARGUMENT ...]
+    process --psql APP [ATTACHMENT] [ARGUMENT ...]
 
 PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Supervisor runs this
 launcher as root. The launcher moves into a scope of its own, a control group below the app's slice, which nothing that
@@ -19,7 +20,7 @@ With --end, what is left of processes is ended in the same way: of all, or of th
 as shop.v3.web.1.
 
 With --run, the launcher starts a command in the terminal, with the environment of the current release. APP-run calls
-this.
+this. With --psql it starts psql there in the same way, at a database of the release.
 
 This file stays small, because Python compiles it at each start. The modules that it imports are compiled once.
 """
@@ -33,10 +34,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 name, *words = sys.argv[1:]
 if name == "--first":
     from launcher.first import first as command
-elif name in ("--run", "--run-there"):
+elif name in ("--run", "--psql", "--run-there"):
     from launcher import command as one_off
 
-    command = one_off.run if name == "--run" else one_off.run_there
+    command = {"--run": one_off.run, "--psql": one_off.psql, "--run-there": one_off.run_there}[name]
 elif name == "--end":
     from launcher.start import end as command
 else:

@@ -266,6 +266,15 @@ def test_an_app_may_write_its_home_and_its_tmpdir_and_nobody_else_may_look(host,
         assert host.check_output(f"{app}-run sh -c %s", write).startswith("/")
 
 
+def test_an_operator_asks_a_database_of_an_app_by_the_apps_own_login(host, apps):
+    ask = "SELECT session_user || '@' || current_database()"
+    for app, one in apps.items():
+        for variable, target in one["attach"].items():
+            if "postgres" in target and "url" not in target:
+                said = host.check_output(f"{app}-psql %s -XAtc %s", variable, ask)
+                assert re.fullmatch(rf"{app}_[0-9a-f]{{6}}@{target['postgres']}", said), variable
+
+
 def test_an_app_sees_no_process_of_others(apps, running, python, host):
     see = "stat -c %U /proc/[0-9]* 2>/dev/null | sort -u"
     for app in apps:
@@ -293,8 +302,11 @@ def test_no_other_app_is_there(host, apps, roles):
         assert {user[0] for user in users if user[5] == f"/srv/apps/{user[0]}"} == set(apps)
         releases = host.run("ls -d /srv/apps/*/releases").stdout.split()
         assert {path.split("/")[3] for path in releases} == set(apps)
-        commands = host.check_output("grep -lsF '/usr/local/lib/saltern/process --run' /usr/local/bin/* || true")
-        assert set(commands.split()) == {f"/usr/local/bin/{app}-run" for app in apps}
+        for command in ("run", "psql"):
+            there = host.check_output(
+                f"grep -lsF '/usr/local/lib/saltern/process --{command}' /usr/local/bin/* || true"
+            )
+            assert set(there.split()) == {f"/usr/local/bin/{app}-{command}" for app in apps}
 
 
 # A request of the host itself: the status and the headers of the answer.

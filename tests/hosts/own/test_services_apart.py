@@ -1,11 +1,10 @@
-"""RabbitMQ, memcached and PostgreSQL on another host than the apps that attach them.
+"""RabbitMQ and memcached on another host than the apps that attach them.
 
-Two hosts of dev: ``services1`` has the broker, the cache and the databases, ``app1`` the apps ``courier``, which queues
-jobs and has a database, and ``pages``, which caches.
+Two hosts of dev: ``services1`` has the broker and the cache, ``app1`` the apps ``courier``, which queues jobs, and
+``pages``, which caches.
 """
 
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -23,16 +22,9 @@ from tests.hosts.rows import declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
-ROLES = {"services1": ["broker", "memcached", "database"], "app1": ["app"]}
-PSQL = ("psql", "-XAtqd")
-EXTENSIONS = ["pg_trgm", "vector", "pg_stat_statements"]
-DATABASE = {"courier": {"password": "courier-0123456789", "extensions": EXTENSIONS}}
+ROLES = {"services1": ["broker", "memcached"], "app1": ["app"]}
 APPS = {
-    "courier": {
-        "port": 8000,
-        "formation": {"worker": 1},
-        "attach": {"CELERY_BROKER_URL": {"rabbitmq": "courier"}, "DATABASE_URL": {"postgres": "courier"}},
-    },
+    "courier": {"port": 8000, "formation": {"worker": 1}, "attach": {"CELERY_BROKER_URL": {"rabbitmq": "courier"}}},
     "pages": {"port": 8100, "formation": {"worker": 1}, "attach": {"CACHE_URL": {"memcached": "pages"}}},
 }
 
@@ -53,7 +45,7 @@ def apart(suite):
         # Those of the example apps, which no host here has.
         (lab.tree / "pillar/secrets/dev.sls").unlink()
         pillar = Pillar(lab.tree)
-        pillar.merge(app={"faq": None, "tickets": None, **APPS}, postgres={"databases": DATABASE}, **passwords(1))
+        pillar.merge(app={"faq": None, "tickets": None, **APPS}, **passwords(1))
         lab.issue_certificates()
         services1, app1 = (lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0]) for name in ROLES)
         for host in (services1, app1):
@@ -83,11 +75,6 @@ def delivered(apart, job):
         time.sleep(0.5)
 
 
-def operator(apart, query):
-    """Ask the database of courier as PostgreSQL's operator."""
-    return apart.services1.run("runuser", "-u", "postgres", "--", *PSQL, "courier", "-c", query).stdout.strip()
-
-
 def url(apart, app, variable):
     """Return the URL that an app has."""
     return apart.app1.sh(f"cat /srv/apps/{app}/current/env/{variable}").stdout
@@ -100,53 +87,7 @@ def test_the_apps_use_both_over_the_network(apart):
     for app, variable in (("courier", "CELERY_BROKER_URL"), ("pages", "CACHE_URL")):
         assert urlsplit(url(apart, app, variable)).hostname == apart.services1.address
     # And nothing of them is on the app host.
-    assert apart.app1.run("sh", "-c", "ss -Hltn | grep -E ':(5432|5671|8189) '", check=False).stdout == ""
-
-
-def test_a_database_has_its_extensions_and_keeps_one_that_is_declared_no_more(apart):
-    assert operator(apart, "SELECT count(*) FROM pg_stat_statements")
-    assert operator(apart, "SELECT '[1, 2]'::vector <-> '[1, 3]'") == "1"
-    apart.pillar.merge(postgres={"databases": {"courier": {"extensions": ["pg_trgm"]}}})
-    # What is kept is loaded as before.
-    apply(apart.services1).changed_nothing()
-    (vector,) = (
-        one for name, one in apart.services1.salt("app.orphans")["kept"].items() if name == "postgres:courier.vector"
-    )
-    assert vector["app"] == "courier"
-    apart.services1.sh(vector["remove"])
-    assert "postgres:courier.vector" not in apart.services1.salt("app.orphans")["kept"]
-    apart.pillar.merge(postgres={"databases": {"courier": {"extensions": ["pg_trgm", "vektor"]}}})
-    (mistake,) = apply(apart.services1, "test=True").mistakes
-    assert mistake.startswith("postgres.databases.courier.extensions[1]: vektor: its Debian package is not known; ")
-    assert mistake.endswith("did you mean 'vector'?")
-    apart.pillar.merge(postgres={"databases": {"courier": {"extensions": EXTENSIONS}}})
-    assert converged(apart.services1) == {"postgres-attachment-courier"}
-
-
-def test_a_configuration_with_which_postgresql_does_not_start_is_never_live(apart):
-    before = operator(apart, "SELECT pg_postmaster_start_time(), pg_conf_load_time()")
-    for settings, told in (
-        ({"shared_buffers": "500GB"}, r"postgres\.shared_buffers: PostgreSQL would not start: .*it needs \d+ MB"),
-        ({"settings": {"work_memx": 1}}, r"postgres\.settings\.work_memx: PostgreSQL would not start: unrecognized"),
-    ):
-        apart.pillar.merge(postgres=settings)
-        for arguments in ((), ("test=True",)):
-            assert re.match(told, apply(apart.services1, *arguments).failed["postgres-config-judged"])
-        apart.pillar.merge(postgres=dict.fromkeys(settings))
-    assert operator(apart, "SELECT pg_postmaster_start_time(), pg_conf_load_time()") == before
-
-
-def test_a_parameter_is_reloaded_or_restarts_the_server_once_as_the_dry_run_says(apart):
-    started = operator(apart, "SELECT pg_postmaster_start_time()")
-    apart.pillar.merge(postgres={"settings": {"random_page_cost": 1.1}})
-    assert converged(apart.services1) == {"postgres-config", "postgres-loaded"}
-    assert operator(apart, "SHOW random_page_cost") == "1.1"
-    assert operator(apart, "SELECT pg_postmaster_start_time()") == started
-    apart.pillar.merge(postgres={"settings": {"max_worker_processes": 9}})
-    (change,) = apply(apart.services1, "test=True").states["postgres-loaded"]["changes"].values()
-    assert change["new"] == "restarted"
-    assert converged(apart.services1) == {"postgres-config", "postgres-loaded"}
-    assert operator(apart, "SHOW max_worker_processes") == "9"
+    assert apart.app1.run("sh", "-c", "ss -Hltn | grep -E ':(5671|8189) '", check=False).stdout == ""
 
 
 def test_no_other_host_is_let_in(apart):

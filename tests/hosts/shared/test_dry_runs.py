@@ -49,7 +49,8 @@ CHANGES = [
         "a new app": (
             {"app": {"mirror": MIRROR}},
             {
-                *("app-user-mirror", "app-directory-mirror", "app-home-mirror", "app-tmp-mirror", "app-run-mirror"),
+                *("app-user-mirror", "app-directory-mirror", "app-home-mirror", "app-tmp-mirror"),
+                *("app-run-mirror", "app-psql-mirror"),
                 *("app-dbus", "app-dbus-read", "app-limits-mirror", "app-build-mirror", "app-release-mirror"),
                 *("postgres-access", "postgres-access-loaded", "postgres-attachment-mirror_dry"),
                 *SHARES,

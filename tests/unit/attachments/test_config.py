@@ -40,6 +40,22 @@ def test_an_apps_config_is_its_variables_and_its_attachments(on_a_host):
     }
 
 
+@pytest.mark.parametrize(
+    "target, expected",
+    [
+        ({"postgres": "shop"}, ["postgresql-client-17"]),
+        ({"postgres": "shop", "url": "postgres://db.example.com/x"}, ["postgresql-client-17"]),
+        ({"url": "postgresql://db.example.com/x"}, ["postgresql-client-17"]),
+        ({"url": "smtp://mail.example.com"}, []),
+        ({"redis": "shop"}, []),
+    ],
+)
+def test_an_operator_gets_psql_where_an_app_has_a_database(on_a_host, target, expected):
+    on_a_host.pillar["app"]["shop"]["attach"] = {"X": target}
+    host = dataclasses.replace(on_a_host, ask={"settings.debian": {"postgres": 17}}.__getitem__)
+    assert config.clients(host) == expected
+
+
 def test_an_app_that_takes_no_url_gets_parts(on_a_host):
     attach = on_a_host.pillar["app"]["shop"]["attach"]
     attach["DATABASE_URL"]["as"] = "url"

@@ -46,6 +46,20 @@ def test_a_borrower_gets_the_address_and_the_owner_keeps_the_resource(derived):
     assert json.loads(json.dumps(found)) == found
 
 
+def test_an_app_may_read_its_own_database_by_a_login_that_does_nothing_else(derived):
+    attach = STOCK | {"REPORTS_URL": {"postgres": "stock", "as": "reader"}}
+    found, mistakes = derived({"shop": app(attach=attach)})
+    assert mistakes == []
+    stock = found["postgres"]["databases"]["stock"]
+    assert (stock["owner"], stock["borrowers"]) == ("shop", {"shop": "read"})
+    reports = found["app"]["shop"]["attach"]["REPORTS_URL"]
+    assert (reports["access"], reports["port"]) == ("read", 5432)
+    # A URL takes the place of the login.
+    attach["REPORTS_URL"] |= {"url": "postgres://replica.example.com/stock"}
+    found, mistakes = derived({"shop": app(attach=attach)})
+    assert (mistakes, "borrowers" in found["postgres"]["databases"]["stock"]) == ([], False)
+
+
 def test_each_database_has_its_share_of_the_connections(derived):
     apps = {name: app(8000 + 100 * n, attach={"X": {"postgres": name}}) for n, name in enumerate("abc")}
     found = derived(copy.deepcopy(apps))[0]["postgres"]["databases"]

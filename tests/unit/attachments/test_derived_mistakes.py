@@ -211,7 +211,37 @@ SHARED = {
     "its own": (
         {"shop": app(attach=STOCK | {"X": {"postgres": "stock", "access": "read"}}), "a": app(8100)},
         {"a": "read"},
-        ["app.shop.attach.X.access: the database stock is the app's own; expected no access"],
+        ["app.shop.attach.X.access: the database stock is the app's own; expected no access, or as: reader"],
+    ),
+    "a reader of another app's database": (
+        {"shop": app(attach=STOCK), "a": app(8100, attach={"X": {"postgres": "stock", "as": "reader"}})},
+        {"a": "read"},
+        ["app.a.attach.X.as: the database stock is shop's; expected access: read, as shop shares it"],
+    ),
+    "a reader of no database of its own": (
+        {"shop": app(attach={"X": {"postgres": "stock", "as": "reader"}})},
+        {},
+        [
+            "app.shop.attach.X.postgres: no app has the database stock as its own; expected one that this app attaches "
+            "as its own, too"
+        ],
+    ),
+    "a reader with an access": (
+        {"shop": app(attach=STOCK | {"X": {"postgres": "stock", "as": "reader", "access": "read"}})},
+        {},
+        [
+            "app.shop.attach.X.access: is for what another app owns; expected as: reader alone, or access without it",
+        ],
+    ),
+    "a reader of a Redis instance": (
+        {"shop": app(attach=STOCK | {"X": {"redis": "jobs", "as": "reader"}})},
+        {},
+        ["app.shop.attach.X.as: reader is a way to have a database; expected it beside postgres"],
+    ),
+    "a reader of a database with a long name": (
+        {"shop": app(attach={"B": {"postgres": "s" * 58}, "X": {"postgres": "s" * 58, "as": "reader"}})},
+        {},
+        ["app.shop.attach.X.as: the database has too long a name for a reader; expected 57 characters at most"],
     ),
     "an app that there is not": (
         {"shop": app(attach=STOCK), "a": app(8100)},

@@ -1,4 +1,4 @@
-"""One-off commands: what APP-run calls."""
+"""One-off commands: what APP-run and APP-psql call."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import pwd
 import sys
 import time
 
-from . import ENTRY
+from . import ENTRY, databases
 from .release import build_of, environment
 from .scope import escaped
 from .user import default_signals, hide_others
@@ -18,17 +18,7 @@ def run(app, *command):
     """Run a one-off command like a process of the current release."""
     if not command:
         sys.exit(f"usage: {app}-run COMMAND [ARGUMENT ...]")
-    user = pwd.getpwnam(app)
-    if os.geteuid() == 0:
-        # Below the app's slice, so that its limits apply. systemd-run would expand a $ in its arguments.
-        words = json.dumps([app, *command]).replace("$", "\\u0024")
-        unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
-        # Without a description, systemd shows the command line, in the journal and to each user who asks.
-        scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice"]
-        scope += [f"--description={app}-run", "--"]
-        os.execvp(scope[0], [*scope, ENTRY, "--run-there", words])
-    if os.geteuid() != user.pw_uid:
-        sys.exit(f"{app}-run: not root: run it with sudo")
+    _become(app, "run", command)
     try:
         directory = os.path.realpath(f"/srv/apps/{app}/current", strict=True)
         with open(f"{directory}/release.json", encoding="utf-8") as stream:
@@ -47,9 +37,30 @@ def run(app, *command):
         sys.exit(126 if isinstance(error, PermissionError) else 127)
 
 
-def run_there(words):
+def psql(app, *words):
+    """Run psql at a database of the current release."""
+    _become(app, "psql", words)
+    default_signals()
+    databases.psql(app, *words)
+
+
+def _become(app, what, words):
+    """Return as the app's user, in a scope of its own."""
+    if os.geteuid() == 0:
+        # Below the app's slice, so that its limits apply. systemd-run would expand a $ in its arguments.
+        text = json.dumps([what, app, *words]).replace("$", "\\u0024")
+        unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
+        # Without a description, systemd shows the command line, in the journal and to each user who asks.
+        scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice"]
+        scope += [f"--description={app}-{what}", "--"]
+        os.execvp(scope[0], [*scope, ENTRY, "--run-there", text])
+    if os.geteuid() != pwd.getpwnam(app).pw_uid:
+        sys.exit(f"{app}-{what}: not root: run it with sudo")
+
+
+def run_there(text):
     """Run a one-off command, in its scope."""
-    app, *command = json.loads(words)
+    what, app, *words = json.loads(text)
     # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
     hide_others()
-    os.execv(TERMINAL, [TERMINAL, app, ENTRY, "--run", app, *command])
+    os.execv(TERMINAL, [TERMINAL, app, ENTRY, f"--{what}", app, *words])

@@ -76,8 +76,9 @@ def remove(host: Host, apps: Iterable[str]) -> None:
             users.sweep(user.pw_uid)
         for service in services.resources():
             service.disown(app)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"/usr/local/bin/{app}-run")
+        for command in ("run", "psql"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"/usr/local/bin/{app}-{command}")
         for left in (f"{app}.lock", f"{app}.build", f"migrated-{app}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{RUN}/{left}")

@@ -34,6 +34,27 @@ def environ(host: Host, app: str) -> dict[str, str]:
     return variables
 
 
+def clients(host: Host) -> list[str]:
+    """Return the Debian packages of the commands by which an operator asks what the apps of a host attach.
+
+    :param host: the host.
+    """
+    kinds = {
+        kind for one in host.pillar["app"].values() for target in one["attach"].values() for kind in _kinds(target)
+    }
+    row = host.ask("settings.debian")
+    found = {service.client(row) for service in services.resources() if service.kind in kinds}
+    return sorted(found - {""})
+
+
+def _kinds(target: Target) -> Iterable[str]:
+    """Yield which services an attachment may lead to: somebody else's, too, by its URL."""
+    scheme = str(target.get("url", "")).partition(":")[0]
+    for service in services.resources():
+        if service.kind in target or scheme in service.known_as:
+            yield service.kind
+
+
 def targets(host: Host, app: str) -> dict[str, Target]:
     """Return what an app attaches, without what a host derives of it. What has a URL is not derived.
 

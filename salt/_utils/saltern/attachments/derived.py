@@ -28,6 +28,7 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
         for resource in settings[service.kind][service.plural].values():
             resource["owner"] = None
     for app, one in sorted(apps.items()):
+        found += [mistake for path, target in _attachments(app, one) for mistake in _reader(path, target)]
         found += apps_.mistakes(app, one)
         for variable, target in sorted(one["attach"].items()):
             if "access" not in target:
@@ -50,6 +51,27 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
     _reach(settings, hosts)
     settings["nginx"] |= apps_.sites(apps, rows[minion_id]["roles"])
     return settings, found
+
+
+def _attachments(app: str, one: Mapping[str, Any]) -> Iterator[tuple[str, Target]]:
+    for variable, target in sorted(one["attach"].items()):
+        yield f"app.{app}.attach.{variable}", target
+
+
+def _reader(path: str, target: Target) -> list[str]:
+    """Complete an attachment by which an app reads what is its own: it has the access of a borrower."""
+    if target.get("as") != "reader":
+        return []
+    derived, is_replaced = services.parted(target)
+    if is_replaced:
+        return []
+    if not any(isinstance(service, Resource) and service.has_readers for service in derived):
+        kinds = ", ".join(service.kind for service in services.resources() if service.has_readers)
+        return [f"{path}.as: reader is a way to have a database; expected it beside {kinds}"]
+    if "access" in target:
+        return [f"{path}.access: is for what another app owns; expected as: reader alone, or access without it"]
+    target["access"] = "read"
+    return []
 
 
 def _attach(path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:

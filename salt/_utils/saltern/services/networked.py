@@ -72,13 +72,16 @@ class Networked(Resource):
             return super().borrow(path, target, app, settings, hosts)
         resource = settings[self.kind][self.plural].get(name, {"owner": None})
         owner, setting = resource["owner"], f"{self.kind}.{self.plural}.{name}.share"
+        is_reader = target.get("as") == "reader"
         if owner is None:
-            return [
-                f"{path}.{self.kind}: no app has the {self.noun} {name} as its own; expected one that its app shares"
-            ]
-        if owner == app:
-            return [f"{path}.access: the {self.noun} {name} is the app's own; expected no access"]
-        shared = resource.get("share", {}).get(app)
+            which = "one that this app attaches as its own, too" if is_reader else "one that its app shares"
+            return [f"{path}.{self.kind}: no app has the {self.noun} {name} as its own; expected {which}"]
+        if owner == app and not is_reader:
+            way = ", or as: reader" if self.has_readers else ""
+            return [f"{path}.access: the {self.noun} {name} is the app's own; expected no access{way}"]
+        if owner != app and is_reader:
+            return [f"{path}.as: the {self.noun} {name} is {owner}'s; expected access: read, as {owner} shares it"]
+        shared = access if is_reader else resource.get("share", {}).get(app)
         if shared is None:
             return [f"{path}.{self.kind}: {owner} does not share it; expected {setting}: {{{app}: {access}}}"]
         if access != shared:

@@ -16,7 +16,7 @@ from saltern.services import (
     postgres_lent,
     postgres_server,
 )
-from saltern.services.base import AUTHORITIES, Requisite, Settings, Target
+from saltern.services.base import AUTHORITIES, Hosts, Requisite, Settings, Target
 from saltern.services.networked import Networked
 from saltern.services.resource import is_attached
 from saltern.services.sql import literal
@@ -55,16 +55,25 @@ class Postgres(Networked):
     plural = "databases"
     scheme = "postgres"
     schemes = ("postgres",)
+    known_as = ("postgres", "postgresql", "postgis")
     query = {"sslmode": "verify-full", "sslrootcert": AUTHORITIES}
     users = ("postgres",)
     relied_on = "postgresql@*.service"
     is_lent = True
+    has_readers = True
     # Its SSLRequest; see "Message Formats" in its documentation.
     greeting = (struct.pack("!ii", 8, 80877103), b"S")
 
     def refused(self, name: str, app: str) -> str:
         """Refuse the databases that are PostgreSQL's own."""
         return "is PostgreSQL's own database; expected another name" if name in OWN else ""
+
+    def borrow(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Refuse a database whose groups would have too long a name, too."""
+        most = postgres_lent.LONGEST
+        if len(target[self.kind]) > most and target.get("as") == "reader":
+            return [f"{path}.as: the database has too long a name for a reader; expected {most} characters at most"]
+        return super().borrow(path, target, app, settings, hosts)
 
     def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
         """Return the port of the one server."""
@@ -137,6 +146,10 @@ class Postgres(Networked):
         """Ask whether the borrower's login is there."""
         question = f"SELECT count(*) FROM pg_roles WHERE rolcanlogin AND rolname = {literal(login())};"
         return postgres_server.run([question]) == "1"
+
+    def client(self, debian: Mapping[str, Any]) -> str:
+        """Return the package of psql."""
+        return f"postgresql-client-{debian['postgres']}"
 
     def steps(self) -> Mapping[str, Work]:
         """Return what concerns other apps than the owner, and what must be known before anything is changed."""

@@ -90,17 +90,12 @@ def parameters(host: Host) -> dict[str, str]:
 
     :param host: the host.
     """
-    found = {name: _text(value) for name, value in host.pillar["postgres"]["settings"].items()}
+    found: dict[str, str] = dict(host.pillar["postgres"]["settings"])
     loaded = extensions.libraries(host)
     given = [one.strip() for one in found.get(PRELOADED, "").split(",")]
     libraries = [*loaded, *(one for one in given if one and one not in loaded)]
     found |= {PRELOADED: ", ".join(libraries)} if libraries else {}
     return {name: _quoted(text) for name, text in sorted(found.items())}
-
-
-def _text(value: Any) -> str:
-    # YAML takes on and off for booleans.
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
 def _quoted(text: str) -> str:

@@ -20,8 +20,10 @@ class Resource(Service):
     :cvar noun: what it makes, in messages.
     :cvar plural: the setting of its formula that holds what is said of each, by name.
     :cvar schemes: how its URLs began in any release.
+    :cvar known_as: how URLs of such a service begin that is somebody else's, where apps have a command that asks it.
     :cvar has_certificate: whether it talks over TLS, by a certificate of its own in /etc/ssl/saltern.
     :cvar has_password: whether its apps log in, by the setting ``password`` of each resource.
+    :cvar has_readers: whether an app may attach what is its own to read alone, too.
     :cvar users: system users that its packages bring: no app can have their names.
     :cvar relied_on: its units, as a pattern of systemd's. They are started again when they end. Empty where it has
         none.
@@ -32,8 +34,10 @@ class Resource(Service):
     noun: ClassVar[str]
     plural: ClassVar[str]
     schemes: ClassVar[tuple[str, ...]] = ()
+    known_as: ClassVar[tuple[str, ...]] = ()
     has_certificate: ClassVar[bool] = False
     has_password: ClassVar[bool] = False
+    has_readers: ClassVar[bool] = False
     users: ClassVar[tuple[str, ...]] = ()
     relied_on: ClassVar[str] = ""
     notes_before: ClassVar[str] = ""
@@ -216,6 +220,13 @@ class Resource(Service):
     def replacing(self) -> list[Requisite]:
         """Return the states that end a resource because another one takes its place."""
         return []
+
+    def client(self, debian: Mapping[str, Any]) -> str:
+        """Return the Debian package of the command that asks the service; empty where apps have no such command.
+
+        :param debian: the host's row of ``debian.yaml``.
+        """
+        return ""
 
     def steps(self) -> Mapping[str, Work]:
         """Return by name what the service does on its host beside Salt's states; see the state ``resource.done``."""
