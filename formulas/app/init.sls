@@ -4,4 +4,5 @@ include:
   - app.commands
   - app.packages
   - app.bus
+  - app.alone
   - app.release

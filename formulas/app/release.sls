@@ -5,6 +5,7 @@ include:
   - supervisor.service
   - certificates
   - app.install
+  - app.alone
   - app.packages
 
 # Started early: it takes as long to start as the states before a release.
@@ -78,6 +79,7 @@ app-release-{{ app }}:
     - require:
       - build: app-served-{{ app }}
       - file: app-process
+      - file: app-leases-settings
       - file: app-contract
       - app_limits: app-limits-{{ app }}
 {% if 'packages' in apps[app].build %}

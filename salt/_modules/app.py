@@ -2,6 +2,7 @@
 
 from salt.exceptions import CommandExecutionError
 
+from saltern import leases as leased
 from saltern.apps import left, removal
 from saltern.apps import packages as asked
 from saltern.host import Host
@@ -11,7 +12,7 @@ from saltern.web import maintenance as closing
 # `on` and `off`, as YAML reads them on a command line.
 STATES = {"on": True, "true": True, "off": False, "false": False}
 
-__load__ = ["awaited", "erase", "maintenance", "orphans", "packages"]
+__load__ = ["awaited", "erase", "leases", "maintenance", "orphans", "packages"]
 
 
 def _host():
@@ -32,6 +33,22 @@ def awaited(apps):
         salt-call app.awaited '[faq, tickets]'
     """
     return removal.awaited(_host(), apps)
+
+
+def leases():
+    """Return what the launchers of processes that are alone in their environment must know; see ``saltern.leases``.
+
+    :return: a mapping; see ``saltern.leases.settings``.
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call app.leases
+    """
+    host = _host()
+    return leased.settings(host.pillar, host.id)
 
 
 def orphans():

@@ -16,6 +16,8 @@ def _host():
 def begin():
     """Drain this host: its apps get no requests. Their workers go on.
 
+    A process that is alone in its environment ends, and another host runs it.
+
     :return: what was done, in words.
     :raises CommandExecutionError: when it is no app host.
 

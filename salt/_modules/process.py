@@ -12,7 +12,8 @@ def info(app, release=None):
     :param app: the app's name.
     :param release: the number of one release.
     :return: by supervisor's name of the process, its ``state``, its ``pid`` (0 where there is none), the seconds that
-        it has been ``up`` and how it ended, ``exit``. Empty where supervisor does not run.
+        it has been ``up`` and how it ended, ``exit``; for a process that another host runs, why it waits, ``standby``.
+        Empty where supervisor does not run.
     :raises CommandExecutionError: when no app of this host has the name, or supervisor does not answer.
 
     CLI Example:

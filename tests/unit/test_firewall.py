@@ -50,7 +50,7 @@ def opened(schemas):
             "postgres": {"databases": {"shop": {"owner": "shop"}}},
             "redis": {"instances": {"shop": {"owner": "shop", "port": 8099}}},
         }
-        peers = {role: inventory.peers(HOSTS, minion_id, role) for role in ("app", "proxy")}
+        peers = {role: inventory.peers(HOSTS, minion_id, role) for role in ("app", "proxy", "etcd")}
         found = firewall.opened(complete, HOSTS, minion_id, peers)
         return [f"{one['protocol']} {one['port']} {one['name']}: {' '.join(one['networks'])}" for one in found]
 
@@ -60,6 +60,22 @@ def opened(schemas):
 @pytest.mark.parametrize("minion_id", OPEN)
 def test_what_a_role_serves_is_open_to_those_who_need_it_alone(opened, minion_id):
     assert opened(minion_id) == OPEN[minion_id]
+
+
+def test_etcd_is_open_to_app_hosts_and_its_members_to_each_other():
+    rows = {
+        f"{role}{index}": {"environment": environment, "roles": [role], "address": f"10.0.{number}.{index}"}
+        for number, (role, environment) in enumerate([("app", "a"), ("etcd", "a"), ("proxy", "a"), ("etcd", "b")])
+        for index in (1, 2, 3)
+        if (role, environment) != ("etcd", "b")
+    }
+    peers = {role: inventory.peers(rows, "etcd1", role) for role in ("app", "proxy", "etcd")}
+    settings = {"firewall": {"ssh": [], "ssh_port": 22, "allow": {}}, "app": {}}
+    found = {one["name"]: (one["port"], one["networks"]) for one in firewall.opened(settings, rows, "etcd1", peers)}
+    assert found == {
+        "etcd": (2379, ["10.0.0.1/32", "10.0.0.2/31"]),
+        "etcd members": (2380, ["10.0.1.2/31"]),
+    }
 
 
 def test_ssh_is_open_to_the_operators_networks_at_the_declared_port(opened):

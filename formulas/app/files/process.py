@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -IS
 """Run one process of an app, and end whatever it started.
 
-    process APP RELEASE PROCESS [PORT]
+    process APP RELEASE PROCESS [PORT|alone]
     process --end [PROGRAM ...]
     process --run APP COMMAND [ARGUMENT ...]
     process --psql APP [ATTACHMENT] [ARGUMENT ...]
@@ -15,6 +15,8 @@ or trims a value. Standard output and error of the process go straight to the jo
 SIGTERM means the same for each line: the programs that the line's shells wait for get it once, and the shells start no
 further command. What a program started itself is that program's to end. After the grace, what is left is killed. Where
 a process ends by itself, what it left is killed before supervisor starts it again.
+
+In place of a port, alone says that the process runs on one host of the environment at a time; see launcher/alone.py.
 
 With --end, what is left of processes is ended in the same way: of all, or of those named as supervisor names them, such
 as shop.v3.web.1.

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from saltern import services
+from saltern.apps import alone
 from saltern.attachments import parts
 from saltern.contracts import openapi
 from verify import declared
@@ -83,9 +84,17 @@ def test_each_package_that_an_app_asks_for_is_installed(host, apps, releases):
             assert host.package(name).is_installed, f"{app} asks for {name}"
 
 
-def test_the_formation_runs(apps, running, releases):
+def test_the_formation_runs(host, apps, running, releases):
     for app, one in apps.items():
-        assert sorted(by_process(running, app, releases)) == sorted(declared.processes(one))
+        found = {*by_process(running, app, releases)}
+        # Of what is alone in its environment, the launchers of the other hosts stand by, and say for whom.
+        for kind in alone(one):
+            name = f"{app}.v{releases[app][0]}.{kind}.1"
+            if host.file(f"/run/saltern/standby/{name}").exists:
+                assert "RUNNING" in host.run("supervisorctl status %s", name).stdout, name
+                assert f"{kind}.1" not in found, f"{name} runs, and stands by"
+                found.add(f"{kind}.1")
+        assert sorted(found) == sorted(declared.processes(one))
 
 
 def test_each_process_runs_as_its_apps_own_user(apps, running):

@@ -90,7 +90,7 @@ def test_nothing_has_failed(host):
 @pytest.fixture(scope="module")
 def units(host):
     """systemd's properties of the units that the host relies on, if the units exist."""
-    names = ["nginx.service", "supervisor.service", "saltern-peers.service", "systemd-journald.service"]
+    names = ["nginx.service", "supervisor.service", "etcd.service", "saltern-peers.service", "systemd-journald.service"]
     names += [service.relied_on for service in services.resources() if service.relied_on]
     properties = "Id,LoadState,ActiveState,Restart,StartLimitIntervalUSec,NRestarts,StateChangeTimestampMonotonic"
     command = f"systemctl show -p {properties} {' '.join(['%s'] * len(names))}"
@@ -100,7 +100,8 @@ def units(host):
 
 
 def test_what_the_host_relies_on_is_started_again_when_it_ends(units, roles, settings):
-    wanted = {unit for role, unit in {"app": "supervisor.service", "proxy": "nginx.service"}.items() if role in roles}
+    units_of = {"app": "supervisor.service", "proxy": "nginx.service", "etcd": "etcd.service"}
+    wanted = {unit for role, unit in units_of.items() if role in roles}
     wanted |= {one.relied_on for one in services.on(roles) if one.listeners(settings[one.kind])}
     for pattern in wanted:
         assert fnmatch.filter(units, pattern), pattern
@@ -131,6 +132,8 @@ def test_only_what_is_declared_listens_to_the_network(host, roles, settings):
     for service in services.on(roles):
         if settings[service.kind]["listen"]:
             declared |= set(service.openings(settings[service.kind]).values())
+    # For app hosts, and for the other members.
+    declared |= {2379, 2380} if "etcd" in roles else set()
     # A Salt master's two ports: for its jobs, and for requests.
     declared |= {4505, 4506} if "master" in roles else set()
     # 22 is for the operator's ssh, if sshd runs.

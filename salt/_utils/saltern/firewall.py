@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from saltern import inventory, services
+from saltern import etcd, inventory, services
 from saltern.attachments.derived import attached
 
 Settings = Mapping[str, Any]
@@ -58,7 +58,7 @@ def openings(settings: Settings, hosts: Hosts, minion_id: str) -> list[dict[str,
     :param minion_id: the host's id.
     :return: mappings of ``name``, ``protocol``, ``port`` and ``networks``. What is open to nobody is left out.
     """
-    peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy")}
+    peers = {role: inventory.peers(hosts, minion_id, role) for role in ("app", "proxy", "etcd")}
     return opened(settings, hosts, minion_id, peers)
 
 
@@ -86,6 +86,8 @@ def opened(
         # Of every environment: the inventory says whose master it may be.
         minions = [f"{row['address']}/32" for name, row in sorted(hosts.items()) if name != minion_id]
         found += [(f"master {name}", "tcp", port, minions) for name, port in MASTER_PORTS.items()]
+    if "etcd" in roles:
+        found += [("etcd", "tcp", etcd.PORT, of["app"]), ("etcd members", "tcp", etcd.MEMBERS_PORT, of["etcd"])]
     for service in services.on(roles):
         found += [(name, "tcp", port, of["app"]) for name, port in service.openings(settings[service.kind]).items()]
     for name, one in sorted(firewall["allow"].items()):

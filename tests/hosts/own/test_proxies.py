@@ -324,7 +324,7 @@ def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet)
         fleet.inventory(drained=["app1"])
         assert converged(fleet.proxy1) == {"nginx-config"}
         assert fleet.peers()["app1"].startswith("drained")
-        assert apply(fleet.app1).succeeded().changed == {"nginx-config"}
+        assert apply(fleet.app1).succeeded().changed == {"nginx-config", "app-leases-settings"}
         time.sleep(1)
         before = fleet.served(fleet.app1)
         assert fleet.app1.reboot() == "running"
@@ -334,7 +334,7 @@ def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet)
         # The proxy converges first. The host stays out until it says itself that it is ready.
         assert apply(fleet.proxy1).succeeded().changed == {"nginx-config"}
         assert fleet.peers() == {"app1": "out", "app2": "in"}
-        assert apply(fleet.app1).succeeded().changed == {"nginx-config"}
+        assert apply(fleet.app1).succeeded().changed == {"nginx-config", "app-leases-settings"}
         fleet.await_peers(app1="in", app2="in")
         time.sleep(1)
     assert seen.failed == []

@@ -10,11 +10,14 @@ from lab.pillar import declare
 from tests.hosts.applied import apply
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
-from tests.hosts.examples import EXAMPLES, PASSWORDS, ROLES
+from tests.hosts.examples import EXAMPLES, PASSWORDS
+from tests.hosts.examples import ROLES as NEEDED
 
 pytestmark = pytest.mark.alike
 
 OTHERS = ("staging", "production")
+# No app of the examples is alone in its environment.
+ROLES = (*NEEDED[:-1], "etcd", NEEDED[-1])
 SECRETS = {"app": {app: {"config": {"SECRET_KEY": f"{app}-0123456789" * 5}} for app in EXAMPLES}}
 # Served over plain HTTP, as in dev.
 PLAIN = {"nginx": {"tls": {"redirect": False}}}

@@ -17,6 +17,7 @@ class Store:
     def __init__(self):
         self.time, self.keys, self.leases, self.asked, self.lost = 0.0, {}, {}, [], 0
         self.lag = lambda method: None
+        self.cluster = "1"
 
     def pass_(self, seconds):
         self.time += seconds
@@ -33,28 +34,32 @@ class Store:
     def kv_range(self, question):
         key = question["key"]
         if key not in self.keys:
-            return {"header": {}}
+            return {"header": {"cluster_id": self.cluster}}
         value, lease = self.keys[key]
-        return {"header": {}, "kvs": [{"key": key, "value": value, "lease": lease}], "count": "1"}
+        return {
+            "header": {"cluster_id": self.cluster},
+            "kvs": [{"key": key, "value": value, "lease": lease}],
+            "count": "1",
+        }
 
     def lease_grant(self, question):
         number = str(7587 + len(self.asked))
         self.leases[number] = (question["TTL"], self.time + question["TTL"])
-        return {"header": {}, "ID": number, "TTL": str(question["TTL"])}
+        return {"header": {"cluster_id": self.cluster}, "ID": number, "TTL": str(question["TTL"])}
 
     def lease_keepalive(self, question):
         number = question["ID"]
         if number not in self.leases:
-            return {"result": {"header": {}, "ID": number}}
+            return {"result": {"header": {"cluster_id": self.cluster}, "ID": number}}
         ttl, _ = self.leases[number]
         self.leases[number] = (ttl, self.time + ttl)
-        return {"result": {"header": {}, "ID": number, "TTL": str(ttl)}}
+        return {"result": {"header": {"cluster_id": self.cluster}, "ID": number, "TTL": str(ttl)}}
 
     def lease_revoke(self, question):
         if question["ID"] not in self.leases:
             return {"error": "etcdserver: requested lease not found", "code": 5}
         self._end(question["ID"])
-        return {"header": {}}
+        return {"header": {"cluster_id": self.cluster}}
 
     def kv_txn(self, question):
         (compared,), key = question["compare"], question["compare"][0]["key"]
@@ -64,10 +69,10 @@ class Store:
             holds = key in self.keys and self.keys[key][0] == compared["value"]
         if not holds:
             asked = question["failure"][0]["request_range"]
-            return {"header": {}, "responses": [{"response_range": self.kv_range(asked)}]}
+            return {"header": {"cluster_id": self.cluster}, "responses": [{"response_range": self.kv_range(asked)}]}
         put = question["success"][0]["request_put"]
         self.keys[key] = (put["value"], put.get("lease", "0"))
-        return {"header": {}, "succeeded": True, "responses": [{"response_put": {}}]}
+        return {"header": {"cluster_id": self.cluster}, "succeeded": True, "responses": [{"response_put": {}}]}
 
 
 @contextlib.contextmanager
@@ -75,6 +80,8 @@ def member(store, address="127.0.0.1"):
     """Serve a store, and yield the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self):
             question = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             method = self.path.removeprefix("/v3/")
@@ -83,6 +90,7 @@ def member(store, address="127.0.0.1"):
             store.lag(method)
             if store.lost:
                 store.lost -= 1
+                self.close_connection = True
                 return
             body = json.dumps(answer).encode()
             self.send_response(404 if "error" in answer else 200)
@@ -94,6 +102,8 @@ def member(store, address="127.0.0.1"):
             return
 
     server = http.server.ThreadingHTTPServer((address, 0), Handler)
+    server.daemon_threads = True
+    server.block_on_close = False
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from saltern import etcd as inventory
 from saltern import leases
 from saltern.leases import Entry, Etcd, Local, Unreachable, base, etcd
 from tests.unit.leases.etcd import Store, member
@@ -24,10 +25,7 @@ def store(monkeypatch):
 def hosts(store):
     """Leases of the app shop on two hosts, by etcd."""
     with member(store) as port:
-        yield [
-            Etcd("shop", host, "production", {"db1": "127.0.0.1"}, port=port, scheme="http")
-            for host in ("app1", "app2")
-        ]
+        yield [Etcd("shop", host, {"db1": "127.0.0.1"}, port=port, scheme="http") for host in ("app1", "app2")]
 
 
 @pytest.fixture
@@ -62,16 +60,14 @@ def test_names_are_apart(both):
     assert first.take("job/a", 30, "") and second.take("job/b", 30, "")
 
 
-def test_apps_and_environments_are_apart(hosts, alone, store, tmp_path):
+def test_apps_are_apart(hosts, alone, store, tmp_path):
     assert hosts[0].take(NAME, 30, "") and alone[0].take(NAME, 30, "")
-    others = [("faq", "production"), ("shop", "staging")]
-    for app, environment in others:
-        other = Etcd(app, "app1", environment, {"db1": "127.0.0.1"}, port=hosts[0].port, scheme="http")
-        assert other.take(NAME, 30, "")
+    other = Etcd("faq", "app1", {"db1": "127.0.0.1"}, port=hosts[0].port, scheme="http")
+    assert other.take(NAME, 30, "")
     assert Local("faq", "app1", f"{tmp_path}/run", f"{tmp_path}/lib").take(NAME, 30, "")
 
 
-@pytest.mark.parametrize("name", ["", "..", "job/../x", "/job", "job//a", "job/a\n", "Job", "job/" + "a" * 200])
+@pytest.mark.parametrize("name", ["", "..", "job/../x", "/job", "job//a", "job/a\n", "job/é", "job/" + "a" * 200])
 def test_a_name_that_could_be_another_path_is_refused(both, name):
     for ask in (
         lambda: both[0].read(name),
@@ -134,7 +130,7 @@ def test_a_renewal_that_fails_leaves_the_deadline(hosts, store):
     lease = hosts[0].take(NAME, 10, "")
     before = lease.deadline
     store.pass_(3)
-    store.lost = 1
+    store.lost = 9
     with pytest.raises(Unreachable):
         lease.renew()
     assert lease.deadline == before
@@ -183,7 +179,7 @@ def test_nobody_who_answers_is_told_by_host_with_what_to_do(hosts):
     hosts[0].members = {"db1": "127.0.0.2", "db2": "127.0.0.3"}
     with pytest.raises(Unreachable) as told:
         hosts[0].read(NAME)
-    assert "etcd of production does not answer: db1 (127.0.0.2): Connection refused; db2 (127.0.0.3)" in str(told.value)
+    assert "etcd does not answer: db1 (127.0.0.2): Connection refused; db2 (127.0.0.3)" in str(told.value)
     assert "systemctl status etcd" in str(told.value)
 
 
@@ -206,9 +202,72 @@ def test_what_somebody_else_has_written_is_a_value_that_nobody_holds(hosts, stor
     ]
 
 
+# --- Who asks ---------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_takes_a_lease_before_each_app_host_asks_here(hosts):
+    first, second = hosts
+    for host in hosts:
+        host.apps = ["app1", "app2"]
+    assert first.missing(NAME, is_clear=True) == ["app2"]
+    # It still runs there by other leases.
+    assert second.missing(NAME, is_clear=False) == ["app2"]
+    assert first.missing(NAME, is_clear=True) == ["app2"]
+    assert second.missing(NAME, is_clear=True) == []
+    assert first.missing(NAME, is_clear=False) == [], "what is left here is ended by who holds the lease"
+    # A host that comes later is not waited for.
+    first.apps.append("app3")
+    assert first.missing(NAME, is_clear=True) == []
+
+
+def test_the_only_app_host_waits_for_nobody(alone):
+    assert alone[0].missing(NAME, is_clear=False) == []
+
+
+def test_a_member_of_another_cluster_is_not_believed(hosts, store):
+    store.cluster = "7"
+    hosts[0].cluster = "7"
+    assert hosts[0].take(NAME, 10, "").renew()
+    hosts[0].cluster = "8"
+    with pytest.raises(Unreachable, match=r"db1 .* is not one of these members alone: converge it"):
+        hosts[0].read(NAME)
+
+
+def test_the_number_of_a_cluster_is_etcds():
+    # As etcd 3.5.16 said it in its log: "cluster-id":"35a8fe8fe07a9a32".
+    assert inventory.number(["10.78.0.12"], "saltern-5e82a3a65aa3") == str(0x35A8FE8FE07A9A32)
+
+
+ROWS = {
+    name: {"environment": "production", "roles": [role], "address": f"10.0.0.{index}"}
+    for index, (name, role) in enumerate(
+        [("app1", "app"), ("app2", "app"), *((f"db{count}", "etcd") for count in range(6))]
+    )
+}
+
+
+@pytest.mark.parametrize("count, is_right", [(0, True), (1, True), (2, False), (3, True), (4, False), (6, False)])
+def test_as_many_hosts_decide_as_can_lose_one_for_each_two_beside_the_first(count, is_right):
+    rows = {name: row for name, row in ROWS.items() if name[:2] != "db" or int(name[2:]) < count}
+    found = inventory.mistakes(rows, "app1")
+    expected = f"hosts.db{count - 1}.roles: {count} hosts of production have the role etcd"
+    assert (found == []) is is_right and all(message.startswith(expected) for message in found)
+    assert "expected 1, 3 or 5" in "".join(found) or is_right
+
+
+def test_other_members_are_another_cluster():
+    three = {name: row for name, row in ROWS.items() if name not in ("db3", "db4", "db5")}
+    one = {name: row for name, row in three.items() if name not in ("db1", "db2")}
+    found = [inventory.derived(rows, host) for rows in (one, three) for host in ("app1", "db0")]
+    assert found[0] == found[1] and found[2] == found[3]
+    assert found[0].keys() == {"members", "cluster", "id", "apps"}
+    assert all(found[0][word] != found[2][word] for word in ("members", "cluster", "id"))
+
+
 # --- Which kind -------------------------------------------------------------------------------------------------------
 
-SAID = {"host": "app1", "environment": "production", "etcd": {}, "alone": True}
+SAID = {"host": "app1", "etcd": {}, "alone": True, "drained": False}
+SAID |= {"apps": ["app1"], "cluster": "1"}
 
 
 @pytest.mark.parametrize(
@@ -230,7 +289,7 @@ def test_etcd_decides_where_there_is_one_and_the_host_itself_where_it_is_alone(t
 def test_several_hosts_without_etcd_are_told_the_way_out(tmp_path):
     path = tmp_path / "leases.json"
     path.write_text(json.dumps(SAID | {"alone": False}))
-    with pytest.raises(Unreachable, match="production have apps, and none has the role etcd; give"):
+    with pytest.raises(Unreachable, match="several hosts have apps, and none has the role etcd; give"):
         leases.opened("shop", str(path))
 
 
@@ -246,4 +305,23 @@ def test_settings_that_are_missing_or_broken_let_nobody_be_alone(tmp_path, text)
 def test_a_certificate_that_is_missing_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(etcd, "AUTHORITIES", f"{tmp_path}/ca.pem")
     with pytest.raises(Unreachable, match=r"ca\.pem: cannot be read"):
-        Etcd("shop", "app1", "production", {"db1": "127.0.0.1"}).read(NAME)
+        Etcd("shop", "app1", {"db1": "127.0.0.1"}).read(NAME)
+
+
+@pytest.mark.parametrize(
+    "said, is_marked, is_drained",
+    [
+        ({"alone": False}, False, False),
+        ({"alone": False, "drained": True}, False, True),
+        ({"alone": False}, True, True),
+        # It has nobody to leave it to.
+        ({"alone": True}, True, False),
+    ],
+)
+def test_a_drained_host_leaves_to_others_what_is_done_once(tmp_path, said, is_marked, is_drained):
+    path, mark = tmp_path / "leases.json", tmp_path / "drained"
+    assert not leases.is_drained(str(path), str(mark)), "without settings nothing is known"
+    path.write_text(json.dumps(SAID | said))
+    if is_marked:
+        mark.touch()
+    assert leases.is_drained(str(path), str(mark)) is is_drained

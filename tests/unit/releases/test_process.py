@@ -69,6 +69,16 @@ def test_what_is_rendered_reads_back_as_it_was_meant():
     assert "%" not in text
 
 
+def test_a_process_that_is_alone_is_said_to_be_so_where_others_have_a_port():
+    ports = process.ports({"web": 1, "beat": 1, "worker": 1}, 8000, 0, {"beat"})
+    assert ports == {"beat.1": process.ALONE, "web.1": 8001, "worker.1": None}
+    text = process.rendered("shop", 3, ports, {})
+    parser = supervisors_parser(text)
+    commands = [parser[f"program:shop.v3.{name}.1"]["command"].split()[1:] for name in ("beat", "web", "worker")]
+    assert commands == [["shop", "3", "beat.1", "alone"], ["shop", "3", "web.1", "8001"], ["shop", "3", "worker.1"]]
+    assert process.parse({name: dict(parser[name]) for name in parser.sections()}, "shop", 3) == ports
+
+
 def test_what_is_not_started_any_more_can_be_started_again():
     text = process.rendered("shop", 3, PORTS, {})
     told = process.without_start(text, ["shop.v3.worker.1", "shop.v3.web.2"])

@@ -85,6 +85,7 @@ ALONE = {
     "each of two": ({"beat": "stop-first"}, {3: ["beat.1", "beat.2"]}, ["beat.1"], ["beat.1", "beat.2"]),
     "it is new": ({"beat": "stop-first"}, {3: ["web.1"]}, ["beat.1"], []),
     "the first release": ({"beat": "stop-first"}, {}, [], []),
+    "it is alone in its environment": ("alone", {3: ["web.1", "beat.1"]}, ["beat.1"], ["beat.1"]),
     "beside the old one": ({"beat": "start-first"}, {3: ["beat.1"]}, [], []),
     "nothing is said": ({}, {3: ["beat.1"]}, [], []),
 }
@@ -110,6 +111,11 @@ def test_a_process_that_must_be_alone_starts_when_its_predecessor_has_ended(monk
     monkeypatch.setattr(steps, "_have_ended", lambda *_: next(looks))
     monkeypatch.setattr(steps, "wait", lambda move, names, *states: did.append(("wait", sorted(names))))
     monkeypatch.setattr(steps, "POLL", 0)
+    told = {"shop.v4.beat.1": {"standby": "app2 runs it"}, "shop.v4.web.1": {}}
+    monkeypatch.setattr(supervisor, "info", lambda app, number: told)
+    # One process in the environment has this order without being told.
+    ports["beat.1"] = processes.ALONE if order == "alone" else None
+    order = {} if order == "alone" else order
     move = Move(Host.of({}, {}, {}), "shop", 4, ports, 3 if others else None, {"order": order})
     for step in (steps.start, steps.health, steps.succeed, steps.running):
         step(move)
@@ -118,6 +124,8 @@ def test_a_process_that_must_be_alone_starts_when_its_predecessor_has_ended(monk
     expected += [("end", 3, ended)] if ended else []
     expected += [("start", sorted(ports)), ("wait", waiting)] if waiting else []
     assert did == [*expected, ("wait", sorted(ports))]
+    assert configured[4] == ports
+    assert move.told == (["beat.1 is in standby (app2 runs it)"] if ports["beat.1"] == processes.ALONE else [])
     # Whoever moves to it again finds it started.
     did.clear()
     for step in (steps.start, steps.succeed):

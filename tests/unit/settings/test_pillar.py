@@ -89,6 +89,12 @@ def test_an_order_is_of_what_the_declared_build_has(compiled):
     assert compiled({"hosts": HOSTS} | shop(**said), "one")[1] == expected
 
 
+def test_what_is_counted_in_the_environment_is_of_what_the_declared_build_has(compiled):
+    said = {"build": BUILT_OF, "count": {"worker": "environment", "baet": "environment"}}
+    expected = [f"app.shop.count.baet: {NO_SUCH} worker"]
+    assert compiled({"hosts": HOSTS} | shop(**said), "one")[1] == expected
+
+
 def test_a_value_that_is_a_secret_stands_in_one_file(compiled, tmp_path):
     for name in ("environments", "secrets"):
         (tmp_path / name).mkdir(exist_ok=True)

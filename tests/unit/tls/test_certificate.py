@@ -55,6 +55,15 @@ def test_what_is_wrong_is_told_by_its_setting(amiss, authority, other, issued):
     assert amiss(text=other)["certificate"] == "cannot be read"
 
 
+def test_a_certificate_from_before_etcd_is_told_where_etcd_must_know_who_asks(authority):
+    names, trusted = certificate.names_of("db1", ADDRESS), [certificate.parted(authority)[1]]
+    before = certificate.parted(certificate.issue_for(authority, "db1", names, NOW))
+    today = certificate.parted(certificate.issue(authority, "db1", ADDRESS, NOW))
+    told = {"certificate": "does not say that its host may ask etcd (clientAuth)"}
+    for (key, own), is_client, expected in ((before, False, {}), (before, True, told), (today, True, {})):
+        assert certificate.amiss(key, own, trusted, names, NOW, is_client) == expected
+
+
 def test_an_authority_that_has_expired_is_told():
     short = certificate.new_authority("dev", NOW, days=10)
     key, own = certificate.parted(certificate.issue(short, "db1", ADDRESS, NOW))

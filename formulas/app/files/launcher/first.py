@@ -11,6 +11,8 @@ from .release import build_of, environment, record
 from .scope import Scope
 from .user import default_signals, hide_others
 
+# In the place of a port: of a process that is alone in its environment. Seconds between two looks at whether it may be.
+ALONE, LOOK = "alone", 1
 # The signals that are handed on. The process decides what they mean.
 HANDED_ON = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 
@@ -19,13 +21,20 @@ def first(app, number, process, port=None):
     """Start the process and hand signals on to it. End as the process ended, once nothing of it is left."""
     scope = Scope(app, number, process)
     signal.pthread_sigmask(signal.SIG_BLOCK, {*HANDED_ON, signal.SIGTERM, signal.SIGCHLD})
+    guard = None
+    if port == ALONE:
+        from .alone import Guard
+
+        guard, port = Guard(scope), None
+        if not guard.stand_by(wait_for_signals):
+            return
     # Written by this process, because the journal counts all lines of one PID within a second as one user's.
     say(scope, f"starts{f' on port {port}' if port else ''}")
     told, telling = os.pipe()
     child = os.fork()
     if not child:
         try:
-            become(scope, port, telling)
+            become(scope, port, telling, bool(guard))
         except Exception as error:
             text = f"cannot start: {obstacle(scope, error)}; a converge puts back what is missing"
             os.write(telling, text.encode("utf-8", "replace"))
@@ -33,6 +42,8 @@ def first(app, number, process, port=None):
             os._exit(1)
     spare(os.getpid())
     os.close(telling)
+    if guard:
+        guard.hold()
     # The pipe closes where the child has become the process.
     with open(told, encoding="utf-8", errors="replace") as file:
         for line in file.read().splitlines():
@@ -41,8 +52,11 @@ def first(app, number, process, port=None):
     # The run that started this process may have ended before the kernel was asked to tell of that.
     is_stopped = scope.kind == "release" and os.getppid() == 1
     while not (ending and ending.step()):
-        signals = [] if is_stopped else wait_for_signals(POLL if ending else None)
+        signals = [] if is_stopped else wait_for_signals(POLL if ending else LOOK if guard else None)
         is_stopped = is_stopped or signal.SIGTERM in signals
+        if guard and ending is None and (why := guard.reason()):
+            say(scope, f"ends here: {why}")
+            is_stopped = True
         if status is None:
             ended, status = os.waitpid(child, os.WNOHANG)
             status = status if ended else None
@@ -52,11 +66,16 @@ def first(app, number, process, port=None):
                 rest = f"; ends what it has left: {listed(left)}" if left else ""
                 say(scope, f"has ended: {how(status, scope.out_of_memory())}{rest}")
             ending = Ending(scope)
+        if guard and ending:
+            guard.hurry(ending)
         for number in HANDED_ON & set(signals) if ending is None else ():
             hand_on(scope, number)
         is_stopped = False
     if status is None:
         status = os.waitpid(child, os.WNOHANG if ending.is_stuck else 0)[1]
+    # What the kernel holds may still run.
+    if guard and not ending.is_stuck:
+        guard.end()
     end_like(status)
 
 
@@ -128,10 +147,11 @@ def end_like(status):
     os._exit(128 - code)
 
 
-def become(scope, port, telling):
+def become(scope, port, telling, is_bound=False):
     """Become the process: run its line in its build, with its config, as the app's user.
 
     :param telling: the descriptor by which the launcher learns why the start failed.
+    :param is_bound: whether the process ends with its launcher, also where that is killed.
     """
     release = record(scope.app, scope.number)
     # As bytes, because supervisor's environment may have another encoding.
@@ -148,4 +168,5 @@ def become(scope, port, telling):
     default_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     # From here on no program gives the process another user's rights, and no program of root's reads the config.
-    os.execve("/usr/bin/setpriv", ["setpriv", "--no-new-privs", "--", "/bin/sh", "-c", command], variables)
+    words = ["setpriv", "--no-new-privs", *(["--pdeathsig", "TERM"] if is_bound else [])]
+    os.execve("/usr/bin/setpriv", [*words, "--", "/bin/sh", "-c", command], variables)

@@ -6,6 +6,8 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.attachments import parts
+from saltern.leases import WAY_OUT
+from saltern.services.base import Hosts
 from saltern.web import served
 
 App = Mapping[str, Any]
@@ -30,6 +32,42 @@ def declared(apps: Mapping[str, Any], app: str) -> App:
         raise CommandExecutionError(f"{app}: no app of this host has this name; expected one of {known}")
     settings: App = apps[app]
     return settings
+
+
+def alone(one: App) -> set[str]:
+    """Return the process types of which one process runs in the whole environment.
+
+    :param one: the app's settings, with defaults.
+    """
+    return {kind for kind, count in one["count"].items() if count == "environment"}
+
+
+def contested(apps: Mapping[str, App], hosts: Hosts) -> list[str]:
+    """List the process types that cannot be alone in their environment.
+
+    :param apps: settings by app, with defaults.
+    :param hosts: the inventory.
+    """
+    found = []
+    undecided = len(hosts.peers("app")) > 1 and not hosts.peers("etcd")
+    for app, one in sorted(apps.items()):
+        for kind in sorted(alone(one)):
+            if one["formation"].get(kind, 0) > 1:
+                found.append(
+                    f"app.{app}.formation.{kind}: {one['formation'][kind]} processes, of which app.{app}.count.{kind} "
+                    "has one run in the environment; expected 1"
+                )
+            if one["order"].get(kind) == "start-first":
+                found.append(
+                    f"app.{app}.order.{kind}: start-first, and app.{app}.count.{kind} is environment; expected "
+                    "stop-first, or no order"
+                )
+            if undecided and one["formation"].get(kind):
+                found.append(
+                    f"app.{app}.count.{kind}: several hosts of {hosts.environment} have the role app, and none has the "
+                    f"role etcd, which decides where the process runs; expected it in pillar/hosts.yaml: {WAY_OUT}"
+                )
+    return found
 
 
 def web_ports(one: App) -> set[int]:
@@ -153,8 +191,10 @@ def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tup
     :param types: those of the build's Procfile.
     :return: for each the setting, the type, and those that the setting could name.
     """
-    # No formation has the process type `release`: it runs once, in a release. And no order has the one with a port.
-    could = {"formation": {*types} - {"release"}, "order": {*types} - {"release", "web"}}
+    # No formation has the process type `release`: it runs once, in a release. Order and count are of those without a
+    # port.
+    portless = {*types} - {"release", "web"}
+    could = {"formation": {*types} - {"release"}, "order": portless, "count": portless}
     asked = [("formation", kind) for kind, count in sorted(settings["formation"].items()) if count]
-    asked += [("order", kind) for kind in sorted(settings["order"])]
+    asked += [(setting, kind) for setting in ("order", "count") for kind in sorted(settings[setting])]
     return [(setting, kind, sorted(could[setting])) for setting, kind in asked if kind not in types]

@@ -42,6 +42,7 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
     found += _unattached(settings)
     served.note(settings)
     found += apps_.duplicates(apps)
+    found += apps_.contested(apps, hosts)
     taken: dict[int, str] = {}
     for service in services.resources():
         found += service.mistakes(settings[service.kind], apps)
@@ -124,12 +125,16 @@ def _reach(settings: Settings, hosts: Hosts) -> None:
     # Redis would not listen on an address that it is told twice.
     listen = [own] if elsewhere and own != LOOPBACK else []
     local = [f"{LOOPBACK}/32", "::1/128"] if hosts.own in apps else []
-    involved: set[str] = set()
+    # etcd knows by their certificates who asks.
+    decide = hosts.peers("etcd")
+    asking = {*decide, *apps} if decide else set[str]()
+    involved = set(asking)
     for service in services.resources():
         if service.has_certificate and service.owned(settings[service.kind]):
             involved |= {*hosts.peers(service.role), *apps}
         clients = [*local, *(f"{address}/32" for address in elsewhere)]
         service.reach(settings[service.kind], list(listen), clients)
+    settings["certificates"]["client"] = hosts.own in asking
     settings["certificates"]["alone"] = hosts.own not in involved or involved == {hosts.own}
 
 

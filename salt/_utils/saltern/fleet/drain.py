@@ -36,6 +36,8 @@ Sites = Mapping[str, str]
 def begin(host: Host) -> str:
     """Drain a host: its apps get no requests. Their workers go on.
 
+    A process that is alone in its environment ends, and another host runs it.
+
     :param host: the host.
     :return: what was done, in words.
     :raises CommandExecutionError: when it is no app host.

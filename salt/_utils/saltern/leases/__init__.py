@@ -4,19 +4,44 @@ An app's names are leased by etcd, or by the host itself where the app has one h
 start import this package too, with Debian's own Python: it uses the standard library alone.
 """
 
+import contextlib
 import json
+import os
+from collections.abc import Mapping
+from typing import Any
 
-from saltern.leases.base import Entry, Lease, Leases, Unreachable
+from saltern.leases.base import Entry, Lease, Leases, Unreachable, now
 from saltern.leases.etcd import Etcd
 from saltern.leases.local import Local
 
-__all__ = ["SETTINGS", "Entry", "Lease", "Leases", "Unreachable", "opened"]
+__all__ = ["SETTINGS", "WAY_OUT", "Entry", "Lease", "Leases", "Unreachable", "is_drained", "now", "opened", "settings"]
 
-# What a converge writes for programs that run without Salt: this ``host``, its ``environment``, the addresses of hosts
-# with the role ``etcd`` by id as ``etcd``, and whether it is ``alone`` with the role ``app``.
+# What a converge writes for programs that run without Salt; see ``settings``.
 SETTINGS = "/etc/saltern/leases.json"
 
-WAY_OUT = "give the role etcd to one host, or to three so that the loss of one stops nothing, and converge"
+# While this file is there, an operator has drained the host; see the module ``drain``.
+DRAINED = "/run/saltern-drained"
+
+WAY_OUT = "give the role etcd to one host, or to three so that the loss of one stops nothing"
+
+
+def settings(pillar: Mapping[str, Any], minion_id: str) -> dict[str, Any]:
+    """Return what the programs of an app host must know.
+
+    :param pillar: the host's, complete.
+    :param minion_id: the host's id.
+    :return: the ``host``, the addresses of the hosts with the role ``etcd`` by id as ``etcd``, the number of their
+        ``cluster``, the ids of the hosts with the role ``app`` as ``apps``, whether this host is ``alone`` among these,
+        and whether the inventory says that it is ``drained``.
+    """
+    return {
+        "host": minion_id,
+        "etcd": pillar["etcd"]["members"],
+        "cluster": pillar["etcd"]["id"],
+        "apps": pillar["etcd"]["apps"],
+        "alone": pillar["nginx"]["alone"],
+        "drained": pillar["nginx"]["drained"],
+    }
 
 
 def opened(app: str, path: str = SETTINGS) -> Leases:
@@ -27,13 +52,30 @@ def opened(app: str, path: str = SETTINGS) -> Leases:
     :raises Unreachable: where the settings are missing, or several hosts have apps and none has the role etcd.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
-            said = json.load(stream)
-        host, environment, members, alone = (said[word] for word in ("host", "environment", "etcd", "alone"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        said = _read(path)
+        host, members, alone = said["host"], said["etcd"], said["alone"]
+        apps, cluster = said.get("apps", ()), said.get("cluster", "")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreachable(f"{path}: cannot be read ({type(error).__name__}); converge this host") from None
     if members:
-        return Etcd(app, host, environment, members)
+        return Etcd(app, host, members, apps, cluster)
     if not alone:
-        raise Unreachable(f"several hosts of {environment} have apps, and none has the role etcd; {WAY_OUT}")
+        raise Unreachable(f"several hosts have apps, and none has the role etcd; {WAY_OUT}")
     return Local(app, host)
+
+
+def is_drained(path: str = SETTINGS, mark: str = DRAINED) -> bool:
+    """Tell whether this host leaves to others what must be done once. The only app host has no others.
+
+    :param path: of the settings that a converge has written.
+    :param mark: the file that an operator's drain makes.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        said = _read(path)
+        return bool((said.get("drained") or os.path.exists(mark)) and not said["alone"])
+    return False
+
+
+def _read(path: str) -> Any:
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)

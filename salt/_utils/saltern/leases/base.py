@@ -6,7 +6,7 @@ import json
 import re
 import time
 
-NAME = re.compile(r"[a-z0-9][a-zA-Z0-9._-]{0,127}")
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}")
 
 
 class Unreachable(Exception):
@@ -66,11 +66,27 @@ class Lease(abc.ABC):
 class Leases(abc.ABC):
     """The leases and the kept values of one app.
 
-    :ivar app: the app's name. :ivar host: the id of this host.
+    :ivar app: the app's name. :ivar host: the id of this host. :ivar members: the addresses of those that decide, by
+        host id; none where this host does. :ivar cluster: etcd's number of these members.
     """
 
     app: str
     host: str
+    members: dict[str, str]
+    cluster: str = ""
+
+    def missing(self, name: str, is_clear: bool) -> list[str]:
+        """List the app hosts that may still run by other leases what is leased here.
+
+        By others are those of an etcd of before, the host's own, and none at all. Once each app host has asked, and ran
+        nothing by others, the list stays empty, also for hosts that come later.
+
+        :param name: such as ``process/beat``.
+        :param is_clear: whether this host runs nothing of the name by others.
+        :return: host ids.
+        :raises Unreachable: where that cannot be said.
+        """
+        return []
 
     @abc.abstractmethod
     def take(self, name: str, ttl: int, value: str) -> Lease | None:

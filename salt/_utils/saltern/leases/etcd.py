@@ -50,9 +50,10 @@ class Etcd(Leases):
 
     :param app: the app's name.
     :param host: the id of this host.
-    :param environment: the host's.
     :param members: the addresses of the hosts with the role etcd, by id.
-    :param context: of TLS. Without it the host's own certificate and authorities.
+    :param apps: the ids of the environment's hosts with the role app.
+    :param cluster: etcd's number of these members. Empty where any will do.
+    :param port: at which each listens.
     :param scheme: ``http`` for an etcd without TLS.
     """
 
@@ -60,14 +61,17 @@ class Etcd(Leases):
         self,
         app: str,
         host: str,
-        environment: str,
         members: Mapping[str, str],
-        context: ssl.SSLContext | None = None,
+        apps: Sequence[str] = (),
+        cluster: str = "",
         port: int = PORT,
         scheme: str = "https",
     ) -> None:
-        self.app, self.host, self.environment = app, host, environment
-        self.members, self.port, self.scheme, self.context = dict(members), port, scheme, context
+        self.app, self.host = app, host
+        self.members, self.port, self.scheme = dict(members), port, scheme
+        self.apps, self.cluster = list(apps), cluster
+        # Who waits for a lease asks often: a new connection each time would keep both ends busy with TLS.
+        self.open: http.client.HTTPConnection | None = None
 
     def take(self, name: str, ttl: int, value: str) -> Lease | None:
         """Take a lease; see ``Leases.take``."""
@@ -107,6 +111,20 @@ class Etcd(Leases):
         # Asked once: the second answer would not tell who has replaced the value.
         return bool(self._exchange(key, comparison, put, again=False).get("succeeded"))
 
+    def missing(self, name: str, is_clear: bool) -> list[str]:
+        """Say that this host asks here, and list the app hosts that have not; see ``Leases.missing``."""
+        agreed = f"agreed/{name}"
+        if self.read(agreed):
+            return []
+        if not is_clear:
+            return [self.host]
+        self.advance(f"{agreed}/{self.host}", None, "")
+        if missing := [host for host in self.apps if not self.read(f"{agreed}/{host}")]:
+            return missing
+        # Hosts that come from now on find it so.
+        self.advance(agreed, None, "")
+        return []
+
     def revoke(self, number: str) -> None:
         """End a lease. One that etcd does not know has ended.
 
@@ -134,7 +152,7 @@ class Etcd(Leases):
         return found
 
     def _key(self, name: str) -> str:
-        return _encoded(f"/saltern/{self.environment}/{self.app}/{judged(name)}")
+        return _encoded(f"/saltern/{self.app}/{judged(name)}")
 
     def ask(self, method: str, question: Answer, again: bool = True) -> Answer:
         """Ask the members one after the other until one answers.
@@ -142,46 +160,56 @@ class Etcd(Leases):
         :param method: such as ``kv/range``.
         :param question: what etcd takes there.
         :param again: whether a second member may be asked what the first one may have done.
-        :return: what etcd answers.
+        :return: what etcd answers, nothing where it knows no such lease.
         :raises Unreachable: where none answers.
         """
-        if self.context is None and self.scheme == "https":
-            self.context = _context()
-        reasons = {}
-        for member in list(self.members):
-            connection = self._connection(self.members[member])
+        # Taken while it is in use: a lease may be given back while an earlier question of another thread still waits.
+        kept, self.open = self.open, None
+        if kept:
+            # The member may have been restarted since then. Then all are asked.
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                if again and "error" not in (answer := self._answer(kept, method, question)):
+                    self.open = kept
+                    return answer
+            kept.close()
+        reasons, known = dict[str, str](), self.members
+        for member, address in list(known.items()):
+            connection = self._connection(address)
             is_asked = False
             try:
                 connection.connect()
                 is_asked = True
-                answer = _answer(connection, method, question)
+                answer = self._answer(connection, method, question)
+                if "error" not in answer or _is_missing(answer):
+                    self.open = connection
+                    return {} if "error" in answer else answer
+                reasons[member] = str(answer.get("message") or answer["error"])[:200]
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reasons[member] = _reason(error)
-                # The one that answers is asked first from now on.
-                self.members[member] = self.members.pop(member)
-                if is_asked and not again:
-                    break
-                continue
-            finally:
-                connection.close()
-            if not _is_missing(answer):
-                if "error" not in answer:
-                    return answer
-                reasons[member] = str(answer.get("message") or answer["error"])[:200]
-                if not again:
-                    break
-                continue
-            return {}
-        said = "; ".join(f"{member} ({self.members[member]}): {reason}" for member, reason in reasons.items())
+            connection.close()
+            # One that answers is asked first from now on.
+            known[member] = known.pop(member)
+            if is_asked and not again:
+                break
+        said = "; ".join(f"{member} ({known[member]}): {reason}" for member, reason in reasons.items())
         raise Unreachable(
-            f"etcd of {self.environment} does not answer: {said}; expected port {self.port} open from {self.host}, "
-            "and etcd up on more than half of these hosts: see systemctl status etcd there"
+            f"etcd does not answer: {said}; expected port {self.port} open from {self.host}, "
+            "and etcd up on more than half of its hosts: see systemctl status etcd there"
         )
 
+    def _answer(self, connection: http.client.HTTPConnection, method: str, question: Answer) -> Answer:
+        answer = _answer(connection, method, question)
+        found = (answer.get("header") or answer.get("result", {}).get("header") or {}).get("cluster_id", self.cluster)
+        if self.cluster and str(found) != self.cluster:
+            # While the environment gets other members, those of before still run.
+            raise OSError(0, "is not one of these members alone: converge it")
+        return answer
+
     def _connection(self, address: str) -> http.client.HTTPConnection:
-        if self.context is None:
+        if self.scheme == "http":
             return http.client.HTTPConnection(address, self.port, timeout=TIMEOUT)
-        return http.client.HTTPSConnection(address, self.port, timeout=TIMEOUT, context=self.context)
+        # Read each time: a converge renews the certificate.
+        return http.client.HTTPSConnection(address, self.port, timeout=TIMEOUT, context=_context())
 
 
 def _context() -> ssl.SSLContext:
@@ -198,14 +226,13 @@ def _context() -> ssl.SSLContext:
 
 def _answer(connection: http.client.HTTPConnection, method: str, question: Answer) -> Answer:
     connection.request("POST", f"/v3/{method}", json.dumps(question), {"Content-Type": "application/json"})
-    # The answer to `lease/keepalive` is a stream of lines: the first is what was asked for.
     response = connection.getresponse()
+    # The answer to `lease/keepalive` is a stream of lines: the first is what was asked for.
     answer = json.loads(response.readline() or b"{}")
+    response.read()
     if not isinstance(answer, dict):
         raise ValueError("no JSON mapping")
-    if response.status != http.client.OK and "error" not in answer:
-        return answer | {"error": f"status {response.status}"}
-    return answer
+    return answer if response.status == http.client.OK else {"error": f"status {response.status}"} | answer
 
 
 def _is_missing(answer: Answer) -> bool:

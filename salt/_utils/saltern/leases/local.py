@@ -40,7 +40,7 @@ class Local(Leases):
     """The leases and kept values of an app on a host that alone has apps."""
 
     def __init__(self, app: str, host: str, held: str = HELD, kept: str = KEPT) -> None:
-        self.app, self.host = app, host
+        self.app, self.host, self.members = app, host, {}
         self.held, self.kept = f"{held}/{app}", f"{kept}/{app}"
 
     def take(self, name: str, ttl: int, value: str) -> Lease | None:

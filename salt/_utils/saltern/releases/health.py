@@ -78,11 +78,11 @@ def wait(move: Move, ports: Ports, *web_states: str) -> None:
                     how = ends.last_end(move.host, app, f"{app}.v{move.number}.{process}") or one["exit"]
                     raise Refusal(f"{process} ended by itself, {how}{_taken(port)}", process)
                 healthy.discard(process)
-            if one["state"] not in (("RUNNING",) if port is None else web_states):
+            if one["state"] not in (web_states if port else ("RUNNING",)):
                 reasons[process] = in_words(one["state"])
-            elif port is None and one["up"] < (health["settle"] if is_new else 1):
+            elif not port and one["up"] < (health["settle"] if is_new else 1):
                 reasons[process] = "not yet up for long"
-            elif port is not None and process not in healthy:
+            elif port and process not in healthy:
                 reason = ask(move.settings, app, move.number, process, port)
                 if isinstance(reason, Redirect):
                     raise Refusal(reason, process)
@@ -108,7 +108,7 @@ def elsewhere(app: str, number: int, process: str, port: int | None) -> str:
     :param process: such as ``web.1``.
     :param port: its port, or ``None``.
     """
-    if port is None:
+    if not port:
         return ""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return ""

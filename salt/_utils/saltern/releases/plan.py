@@ -197,7 +197,7 @@ def formation_ports(app: str, settings: Settings, current: int | None, other: bo
     used = supervisor.used(app, current) if current else {}
     second = settings["port"] + apps.SLOT + 1
     slot = 1 if any(port and port >= second for port in used.values()) else 0
-    return processes.ports(settings["formation"], settings["port"], 1 - slot if other else slot)
+    return processes.ports(settings["formation"], settings["port"], 1 - slot if other else slot, apps.alone(settings))
 
 
 def _novelty(host: Host, app: str, settings: Settings, current: int | None, number: int, ports: Ports) -> Changes:

@@ -14,8 +14,13 @@ from typing import Any
 from saltern import apps
 from saltern.system import files
 
-# Port, or ``None``, by process, such as ``{'web.1': 8101, 'worker.1': None}``.
+# Port, or ``None``, by process, such as ``{'web.1': 8101, 'worker.1': None}``. In the place of a port, ``ALONE`` is
+# of a process that runs on one host of the environment at a time.
 Ports = dict[str, int | None]
+ALONE = 0
+
+# The launcher's word for such a process; see formulas/app/files/launcher/first.py.
+ALONE_WORD = "alone"
 
 # Seconds between SIGTERM and SIGKILL, by process type.
 Graces = Mapping[str, int]
@@ -39,7 +44,7 @@ def longest_grace(settings: Mapping[str, Any]) -> int:
     return max([DEFAULT_GRACE, *(int(seconds) for one in settings.values() for seconds in one["grace"].values())])
 
 
-def ports(formation: Mapping[str, int], first: int, slot: int) -> Ports:
+def ports(formation: Mapping[str, int], first: int, slot: int, alone: Collection[str] = ()) -> Ports:
     """Name the processes of a formation, each with its port.
 
     Only processes of the type ``web`` have one.
@@ -47,10 +52,11 @@ def ports(formation: Mapping[str, int], first: int, slot: int) -> Ports:
     :param formation: number by process type.
     :param first: the first of the app's ports.
     :param slot: 0 or 1.
+    :param alone: the process types of which one process runs in the environment.
     :return: such as ``{'web.1': 8101, 'worker.1': None}``.
     """
     return {
-        f"{kind}.{index}": first + slot * apps.SLOT + index if kind == "web" else None
+        f"{kind}.{index}": first + slot * apps.SLOT + index if kind == "web" else ALONE if kind in alone else None
         for kind in sorted(formation)
         for index in range(1, formation[kind] + 1)
     }
@@ -70,9 +76,10 @@ def rendered(app: str, release: int, ports: Mapping[str, int | None], graces: Gr
     sections = [f"; v{release} of {app}. Written by its release; edits are overwritten.\n"]
     for process, port in sorted(ports.items(), key=lambda item: _order(item[0])):
         grace = graces.get(process.partition(".")[0], DEFAULT_GRACE)
+        word = ALONE_WORD if port == ALONE else port
         sections.append(
             f"[program:{program(app, release, process)}]\n"
-            f"command={LAUNCHER} {app} {release} {process}{f' {port}' if port else ''}\n"
+            f"command={LAUNCHER} {app} {release} {process}{f' {word}' if word else ''}\n"
             "autostart=true\n"
             "autorestart=true\n"
             "startsecs=1\n"
@@ -147,7 +154,8 @@ def parse(sections: Mapping[str, Mapping[str, str]], app: str, release: int) -> 
     for options in sections.values():
         words = options.get("command", "").split()
         if words[:3] == [LAUNCHER, app, str(release)] and len(words) in (4, 5):
-            found[words[3]] = int(words[4]) if words[4:] and words[4].isdigit() else None
+            word = words[4] if words[4:] else ""
+            found[words[3]] = int(word) if word.isdigit() else ALONE if word == ALONE_WORD else None
     return found
 
 

@@ -119,13 +119,16 @@ def health(move: Move) -> None:
 def _waiting(move: Move) -> processes.Ports:
     """Return the processes that start only when those of the same type of other releases have ended.
 
-    Such processes have no port: ``app.<name>.order`` knows none of the type ``web``.
+    Such processes have no port: ``app.<name>.order`` knows none of the type ``web``. Those that are alone in their
+    environment are alone on their host too.
     """
     if all(number == move.number for _, number in processes.releases(move.app)):
         return {}
     order, before = move.settings["order"], processes.configured(move.app, move.number)
     return {
-        name: None for name in move.ports if order.get(name.partition(".")[0]) == "stop-first" and name not in before
+        name: port
+        for name, port in move.ports.items()
+        if name not in before and (port == processes.ALONE or order.get(name.partition(".")[0]) == "stop-first")
     }
 
 
@@ -158,6 +161,10 @@ def running(move: Move) -> None:
     New processes have requests by then. The old ones are still there, and get the requests again if a new one ends.
     """
     wait(move, move.ports, "RUNNING")
+    info = supervisor.info(move.app, move.number) if processes.ALONE in move.ports.values() else {}
+    for name, one in sorted(info.items()):
+        if "standby" in one:
+            move.told.append(f"{name.removeprefix(f'{move.app}.v{move.number}.')} is in standby ({one['standby']})")
 
 
 def _have_ended(app: str, release: int, names: Iterable[str]) -> bool:
@@ -197,7 +204,7 @@ def workers(move: Move) -> None:
     for _, other in processes.releases(app):
         wanted = move.ports if other == number else {}
         configured = processes.configured(app, other)
-        leaving = [name for name, port in configured.items() if port is None and name not in wanted]
+        leaving = [name for name, port in configured.items() if not port and name not in wanted]
         if leaving:
             supervisor.tell(app, other, leaving)
 

@@ -9,7 +9,7 @@ import subprocess
 import time
 import xmlrpc.client
 from collections.abc import Collection, Iterable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from salt.exceptions import CommandExecutionError
 
@@ -18,6 +18,9 @@ from saltern.releases.process import BACKSTOP, DEFAULT_GRACE, LAUNCHER, Graces, 
 from saltern.system import files
 
 SOCKET = "/run/supervisor.sock"
+
+# Where a launcher writes why its process waits; see formulas/app/files/launcher/alone.py.
+STANDBY = "/run/saltern/standby"
 
 # Seconds in which systemd has started another supervisord where one has died, also on a busy machine.
 AGAIN = 30
@@ -33,13 +36,14 @@ class Status(TypedDict):
     """The state of a process.
 
     :ivar state: supervisor's word for it. :ivar pid: 0 where there is none. :ivar up: the seconds that it has been up.
-    :ivar exit: how it ended.
+    :ivar exit: how it ended. :ivar standby: why it waits, where another host of the environment runs it.
     """
 
     state: str
     pid: int
     up: int
     exit: str
+    standby: NotRequired[str]
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -99,21 +103,25 @@ def info(app: str, release: int | None = None) -> dict[str, Status]:
     :param app: the app's name.
     :param release: the number of one release.
     :return: by supervisor's name of the process, its ``state``, its ``pid`` (0 where there is none), the seconds that
-        it has been ``up`` and how it ended, ``exit``. Empty where supervisor does not run.
+        it has been ``up`` and how it ended, ``exit``; for a process that another host runs, why it waits, ``standby``.
+        Empty where supervisor does not run.
     """
     if not is_up():
         return {}
     prefix = f"{app}." if release is None else f"{app}.v{release}."
-    return {
-        one["name"]: {
-            "state": one["statename"],
-            "pid": one["pid"],
-            "up": one["now"] - one["start"] if one["pid"] else 0,
-            "exit": one["spawnerr"] or _ending(one["exitstatus"]),
-        }
-        for one in _call("getAllProcessInfo")
-        if one["name"].startswith(prefix)
-    }
+    found: dict[str, Status] = {}
+    for one in _call("getAllProcessInfo"):
+        if one["name"].startswith(prefix):
+            found[one["name"]] = {
+                "state": one["statename"],
+                "pid": one["pid"],
+                "up": one["now"] - one["start"] if one["pid"] else 0,
+                "exit": one["spawnerr"] or _ending(one["exitstatus"]),
+            }
+            # A launcher that was killed may have left its file.
+            if one["statename"] == "RUNNING" and (why := files.read(f"{STANDBY}/{one['name']}")):
+                found[one["name"]]["standby"] = why
+    return found
 
 
 def _ending(status: int) -> str:

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saltern import firewall, inventory, places, services
+from saltern import etcd, firewall, inventory, places, services
 from saltern.apps import unknown_types
 from saltern.attachments import derived
 from saltern.settings.check import check
@@ -34,6 +34,8 @@ def completed(
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
     settings, mistakes = derived.derive(settings, hosts, minion_id)
     settings["nginx"] |= balance.derived(settings, hosts, minion_id, roots)
+    settings["etcd"] |= etcd.derived(hosts, minion_id)
+    mistakes += etcd.mistakes(hosts, minion_id)
     mistakes += firewall.mistakes(settings["firewall"])
     mistakes += unknown_processes(settings["app"])
     if not mistakes:

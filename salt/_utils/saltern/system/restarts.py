@@ -8,7 +8,14 @@ from saltern import services
 from saltern.system.systemd import properties
 
 # Units that systemd restarts when they end, where they are on the host.
-ALWAYS = ("nginx.service", "supervisor.service", "systemd-journald.service", "saltern-*.service", "salt-*.service")
+ALWAYS = (
+    "nginx.service",
+    "supervisor.service",
+    "etcd.service",
+    "systemd-journald.service",
+    "saltern-*.service",
+    "salt-*.service",
+)
 NAMES = ("Id", "NRestarts", "ActiveState", "StateChangeTimestampMonotonic")
 # A unit counts as restarting after this many restarts, the last of them within these seconds.
 RESTARTS = 3

@@ -66,14 +66,22 @@ def issue(authority: str, minion_id: str, address: str, now: datetime.datetime, 
     :param days: for how many days the certificate is valid, at most as long as the authority.
     :return: a new key and its certificate in one text, in PEM.
     """
-    return issue_for(authority, minion_id, names_of(minion_id, address), now, days)
+    return issue_for(authority, minion_id, names_of(minion_id, address), now, days, is_client=True)
 
 
-def issue_for(authority: str, subject: str, names: Iterable[str], now: datetime.datetime, days: int = DAYS) -> str:
+def issue_for(
+    authority: str,
+    subject: str,
+    names: Iterable[str],
+    now: datetime.datetime,
+    days: int = DAYS,
+    is_client: bool = False,
+) -> str:
     """Issue a certificate for some names; see ``issue``.
 
     :param subject: the certificate's common name, at most 64 characters.
     :param names: domains and addresses.
+    :param is_client: whether etcd knows by it who asks, too.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes
@@ -81,12 +89,14 @@ def issue_for(authority: str, subject: str, names: Iterable[str], now: datetime.
 
     signer, (issuer, *_) = read_key(authority), read(authority)
     key = ec.generate_private_key(ec.SECP256R1())
+    usages = [x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]
+    usages += [x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH] if is_client else []
     until = min(now + datetime.timedelta(days=days), issuer.not_valid_after_utc)
     certificate = (
         _builder(_named(subject), issuer.subject, key.public_key(), now, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
         .sign(signer, hashes.SHA256())
@@ -224,7 +234,12 @@ def moment(certificate: str, part: float) -> datetime.datetime:
 
 
 def amiss(
-    key: str | None, certificate: str, authorities: Sequence[str], names: Iterable[str], now: datetime.datetime
+    key: str | None,
+    certificate: str,
+    authorities: Sequence[str],
+    names: Iterable[str],
+    now: datetime.datetime,
+    is_client: bool = False,
 ) -> dict[str, str]:
     """Say what is wrong with a host's certificate.
 
@@ -233,6 +248,7 @@ def amiss(
     :param authorities: certificates in PEM; one of them must have issued it.
     :param names: names and addresses by which the host is reached.
     :param now: the time.
+    :param is_client: whether etcd must know by it who asks.
     :return: a mapping of ``key``, ``certificate`` or ``authorities`` to what is wrong there.
     """
     from cryptography import x509
@@ -260,6 +276,8 @@ def amiss(
         found["certificate"] = f"expired on {one.not_valid_after_utc:%Y-%m-%d}"
     elif lacking := [name for name in names if name not in given]:
         found["certificate"] = f"is not for {', '.join(lacking)}"
+    elif is_client and not _may_ask(one):
+        found["certificate"] = "does not say that its host may ask etcd (clientAuth)"
     for issuer in issuers:
         with contextlib.suppress(ValueError, TypeError, InvalidSignature):
             one.verify_directly_issued_by(issuer)
@@ -302,6 +320,17 @@ def responder_of(certificate: x509.Certificate) -> str | None:
         return None
     is_ocsp = (one for one in access if one.access_method == x509.oid.AuthorityInformationAccessOID.OCSP)
     return next((one.access_location.value for one in is_ocsp), None)
+
+
+def _may_ask(certificate: x509.Certificate) -> bool:
+    """Tell whether a certificate is for clients, too. One that does not say what it is for is for all."""
+    from cryptography import x509
+
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return x509.oid.ExtendedKeyUsageOID.CLIENT_AUTH in usages
 
 
 def _alternatives(certificate: x509.Certificate) -> list[object]:

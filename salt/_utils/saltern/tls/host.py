@@ -67,7 +67,8 @@ def mistakes(
     if missing:
         return [f"certificates.{word}: missing; {command}" for word in missing]
     names = certificate.names_of(minion_id, row["address"])
-    found = certificate.amiss(given["key"], given["certificate"], given["authorities"], names, now or certificate.now())
+    at, is_client = now or certificate.now(), bool(given.get("client"))
+    found = certificate.amiss(given["key"], given["certificate"], given["authorities"], names, at, is_client)
     return [f"certificates.{word}: {what}; {command}" for word, what in sorted(found.items())]
 
 
@@ -94,13 +95,14 @@ def pair(host: Host, path: str) -> str | None:
         return None
     key, issued = certificate.parted(text)
     names, now = certificate.names_of(host.id, host.address), certificate.now()
+    is_client = bool(host.given.get("client"))
 
     def judge() -> tuple[bool, datetime.datetime | None]:
-        if certificate.amiss(key, issued, [certificate.parted(authority)[1]], names, now):
+        if certificate.amiss(key, issued, [certificate.parted(authority)[1]], names, now, is_client):
             return False, None
         return _lasts(issued, certificate.RENEWED, now)
 
-    return text if known.answer("is it for this host", [authority, text, *names], now, judge) else None
+    return text if known.answer(f"is it for this host, {is_client}", [authority, text, *names], now, judge) else None
 
 
 def write_authorities(host: Host, path: str, text: str | None) -> None:
@@ -163,7 +165,7 @@ def expiring(roles: Collection[str], sites: Iterable[str]) -> dict[str, str]:
     :return: the day on which each expires, by path.
     """
     found, now = {}, certificate.now()
-    names = ["ca", *(service.kind for service in services.on(roles) if service.has_certificate)]
+    names = ["ca", "etcd", "etcd-client", *(one.kind for one in services.on(roles) if one.has_certificate)]
     names += [f"sites/{app}" for app in sites]
     for path in (f"{DIRECTORY}/{name}.pem" for name in names):
         with contextlib.suppress(ValueError):

@@ -35,7 +35,9 @@ def files_of(tree: Tree, environment: str) -> dict[str, Said]:
     return {name: (tree.read_yaml(name) or {}).get("certificates", {}) for name in names}
 
 
-def reason_to_issue(said: Said, names: Sequence[str], authority: str, now: datetime.datetime, is_readable: bool) -> str:
+def reason_to_issue(
+    said: Said, names: Sequence[str], authority: str, now: datetime.datetime, is_readable: bool, is_client: bool = False
+) -> str:
     """Say why a host needs a new certificate; nothing where it does not.
 
     :param said: what its file says.
@@ -43,11 +45,12 @@ def reason_to_issue(said: Said, names: Sequence[str], authority: str, now: datet
     :param authority: the certificate of the authority that issues.
     :param now: the time.
     :param is_readable: whether the host and the operators, and nobody else, can read its private key.
+    :param is_client: whether a host of its environment has the role etcd, which must know by it who asks.
     """
     if not all(said.get(word) for word in ("authorities", "certificate", "key")):
         return "issued"
     try:
-        if found := certificate.amiss(None, said["certificate"], [authority], names, now):
+        if found := certificate.amiss(None, said["certificate"], [authority], names, now, is_client):
             return f"issued anew: the one before {', '.join(found.values())}"
         if certificate.left(said["certificate"], now) < certificate.RENEWED:
             return f"renewed: {(certificate.until(said['certificate']) - now).days} days were left"
@@ -74,6 +77,7 @@ def issue(tree: Tree, options: argparse.Namespace) -> None:
     in_clear = environments.is_ephemeral(tree.pillar, environment)
     ids = tree.hosts_of(environment)
     rows = {id: row for id, row in tree.read_yaml("hosts.yaml").items() if id in ids}
+    has_etcd = any("etcd" in row["roles"] for row in rows.values())
     authority = Authority(options.authority or default_directory(environment), environment, tree.root)
     with tree.only_one(), keys.throw_away_gpg() as gpg:
         readers = {} if in_clear else readers_of(tree, rows, gpg)
@@ -92,7 +96,7 @@ def issue(tree: Tree, options: argparse.Namespace) -> None:
             said = there.pop(name, {})
             is_readable = in_clear or (said.get("key") and not keys.is_stale(said["key"], readers[id], gpg))
             names = certificate.names_of(id, row["address"])
-            reason = reason_to_issue(said, names, trusted[0], now, bool(is_readable))
+            reason = reason_to_issue(said, names, trusted[0], now, bool(is_readable), has_etcd)
             if not reason and options.renew:
                 reason = "renewed"
             if reason:

@@ -1,0 +1,5 @@
+#!yaml
+include:
+  - etcd.install
+  - etcd.config
+  - etcd.service

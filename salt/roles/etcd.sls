@@ -1,0 +1,4 @@
+#!yaml
+include:
+  - certificates
+  - etcd

@@ -1,0 +1,41 @@
+"""Process types of which one process runs in the whole environment: which cannot be so, and why."""
+
+import pytest
+
+from saltern import apps
+from saltern.services.base import Hosts
+
+ROLES = {"app1": ["app"], "app2": ["app"], "db1": ["etcd"]}
+UNDECIDED = (
+    "app.shop.count.beat: several hosts of production have the role app, and none has the role etcd, which decides "
+    "where the process runs; expected it in pillar/hosts.yaml: give the role etcd to one host, or to three so that the "
+    "loss of one stops nothing"
+)
+TWO = "app.shop.formation.beat: 2 processes, of which app.shop.count.beat has one run in the environment; expected 1"
+ORDER = "app.shop.order.beat: start-first, and app.shop.count.beat is environment; expected stop-first, or no order"
+# The hosts, what is said of the app beside the count, and the mistakes.
+CASES = {
+    "one host decides by itself": (["app1"], {}, []),
+    "etcd decides": (["app1", "app2", "db1"], {}, []),
+    "nobody decides": (["app1", "app2"], {}, [UNDECIDED]),
+    "nobody decides, and none runs": (["app1", "app2"], {"formation": {"beat": 0}}, []),
+    "several": (
+        ["app1"],
+        {"formation": {"beat": 2}},
+        [TWO],
+    ),
+    "the other order": (
+        ["app1"],
+        {"order": {"beat": "start-first"}},
+        [ORDER],
+    ),
+    "the same order": (["app1"], {"order": {"beat": "stop-first"}}, []),
+    "counted by host": (["app1", "app2"], {"count": {"beat": "host"}, "formation": {"beat": 3}}, []),
+}
+
+
+@pytest.mark.parametrize("hosts, said, expected", CASES.values(), ids=CASES)
+def test_what_cannot_be_alone_is_told_by_path(hosts, said, expected):
+    rows = {name: {"environment": "production", "roles": ROLES[name], "address": "10.0.0.1"} for name in hosts}
+    shop = {"formation": {"web": 1, "beat": 1}, "order": {}, "count": {"beat": "environment"}} | said
+    assert apps.contested({"shop": shop}, Hosts(rows, "app1")) == expected
