@@ -6,3 +6,4 @@ include:
   - app.bus
   - app.alone
   - app.release
+  - app.left

@@ -5,7 +5,7 @@ from saltern.attachments import config
 from saltern.attachments import users as using
 from saltern.host import Host
 
-__load__ = ["clients", "holders", "login", "replacing", "requisites", "targets", "units", "users"]
+__load__ = ["clients", "holders", "left", "login", "replacing", "requisites", "targets", "units", "users"]
 
 
 def _host():
@@ -44,6 +44,18 @@ def requisites(app):
         salt-call attachment.requisites tickets
     """
     return config.requisites(_host(), app)
+
+
+def left():
+    """Return the services whose role this host has lost, and which have files of apps here.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call attachment.left
+    """
+    return config.left(_host())
 
 
 def replacing():

@@ -63,7 +63,8 @@ def test_the_app_host_serves_the_files_and_a_proxy_before_it_passes_requests_on(
         (tmp_path / name).mkdir()
         hosts[name] = site(host_of(tmp_path / name, name, APART))
     assert "alias" not in hosts["proxy1"]
-    assert "location ^~ /media/ { set $served_of_shop file;" in hosts["app1"]
+    hidden = "if ($uri ~ '(?s)^/media/(.*/)?[.]') { return 404; } set $served_of_shop file;"
+    assert hidden in hosts["app1"]
     assert "alias /srv/storage/media/files/;" in hosts["app1"]
     assert hosts["app1"].count("internal;") == 1
     assert "set $cache_of_shop 'public, max-age=60';" in hosts["app1"]
@@ -74,7 +75,7 @@ def test_files_of_a_build_are_looked_for_in_each_release_that_is_kept(tmp_path):
     served = {"serve": {"/static/v1.0/": {"build": "dist/a"}}}
     host.declare("common.sls", {"app": {"shop": APP | {"attach": {}, "site": served, "keep_releases": 2}}})
     found = site(host)
-    assert "location ^~ /static/v1.0/ { # What root has copied" in found
+    assert "if ($uri ~ '(?s)^/static/v1[.]0/(.*/)?[.](?!well-known/)') { return 404; } # What root has" in found
     assert "rewrite '^/static/v1[.]0/(.*)$' /$1 break; try_files /0/dist/a$uri /1/dist/a$uri =404;" in found
     assert "set $served_of_shop file;" not in found
     ids = [state["__id__"] for state in host.states()]

@@ -17,6 +17,9 @@ def build():
     (STATIC / "module.mjs").write_text("export {};\n")
     (STATIC / "below").mkdir()
     (STATIC / "below/index.html").write_text("<p>an index\n")
+    (STATIC / ".env").write_text("SECRET=none\n")
+    (STATIC / ".well-known").mkdir()
+    (STATIC / ".well-known/security.txt").write_text("Contact: mailto:security@example.com\n")
     (STATIC / "link.txt").symlink_to("below/index.html")
 
 

@@ -28,6 +28,7 @@ ALBUM = {
 }
 FILES = "/srv/storage/{}/files"
 DIRECTORIES = {f"storage-directory-{name}" for name in ("media", "invoices", "scratch")}
+HIDDEN = (".env", ".git/config", "%2eenv", ".well-known/x", "%0Ax/.env")
 FRIEND = {"Authorization": "Bearer of-a-friend"}
 
 
@@ -104,9 +105,11 @@ def test_nothing_is_listed_and_no_link_leads_elsewhere(host, album):
         cd {inside} && ln -s /etc/passwd passwd && ln -s /etc etc && ln -s 2027/photo.jpg photo.jpg
         ln -s {FILES.format("invoices")} invoices && mkfifo pipe && echo secret >unread && chmod 600 unread
         echo index >2027/index.html
+        mkdir -p .git .well-known "$(printf '\\nx')"
+        echo x | tee .env .git/config .well-known/x "$(printf '\\nx')/.env"
     """
     host.run("album-run", "sh", "-euc", script)
-    for path in ("", "2027", "2027/", "passwd", "etc/passwd", "photo.jpg", "pipe", "unread", "none"):
+    for path in ("", "2027", "2027/", "passwd", "etc/passwd", "photo.jpg", "pipe", "unread", "none", *HIDDEN):
         found = album.get(f"/media/{path}")
         assert (path, found.status_code) == (path, 404)
     for path in (
@@ -190,6 +193,22 @@ def test_one_that_is_no_longer_attached_is_closed_and_a_full_one_is_told(host, a
     assert (found.returncode, "1 quota exceeded: storage media (" in found.stdout) == (2, True)
 
 
+def test_what_a_host_has_is_closed_where_its_role_goes_too(host, album, pillar):
+    path = pillar.directory / "hosts.yaml"
+    text = path.read_text()
+    rows = yaml.safe_load(text)
+    rows["dev"]["roles"].remove("storage")
+    path.write_text(yaml.safe_dump(rows))
+    pillar.merge(app={"album": {"attach": None, "site": None}}, storage=None)
+    dry = apply(host, "test=True").changed
+    assert {"app-release-album", "app-left-storage", "nginx-config"} == converged(host) == dry
+    assert host.sh("stat -c '%a %U %G' /srv/storage/media").stdout == "700 root root\n"
+    assert kept(host).keys() == {"storage:media", "storage:invoices", "storage:scratch"}
+    path.write_text(text)
+    pillar.merge(app={"album": ALBUM})
+    assert {"app-release-album", *DIRECTORIES} <= converged(host)
+
+
 SHELF = {"port": 8500, "domains": ["shelf.localhost"], "site": {"serve": {"/static/": {"build": "static"}}}}
 
 
@@ -216,6 +235,8 @@ def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, albu
         ("/static/", "GET", 404),
         ("/static/below/", "GET", 404),
         ("/static/none.3f9a01b2.css", "GET", 404),
+        ("/static/.env", "GET", 404),
+        ("/static/.well-known/security.txt", "GET", 200),
         ("/static/link.txt", "GET", 200),
         ("/static/plain.css", "POST", 405),
         ("/static/plain.css", "HEAD", 200),

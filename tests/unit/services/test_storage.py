@@ -9,6 +9,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from saltern import kept, services
+from saltern.attachments import config
 from saltern.attachments.users import is_of
 from saltern.host import Host
 from saltern.services import storage
@@ -204,3 +205,14 @@ def test_an_app_gets_the_path_and_a_release_that_has_it_is_found():
     assert is_of("/srv/storage/media/files", STORAGE, "media")
     for other in ("/srv/storage/media", "https://x/srv/storage/media/files", "/srv/storage/other/files", ""):
         assert not is_of(other, STORAGE, "media")
+
+
+def test_what_a_host_has_without_the_role_is_known(on_a_host, monkeypatch):
+    monkeypatch.setattr(storage.Storage, "guarded", (str(on_a_host.root),))
+    host = on_a_host().host
+    assert config.left(host) == ["storage"]
+    host.pillar["hosts"]["one"]["roles"].append("storage")
+    assert config.left(host) == []
+    monkeypatch.setattr(storage.Storage, "guarded", (f"{on_a_host.root}/none",))
+    host.pillar["hosts"]["one"]["roles"].remove("storage")
+    assert config.left(host) == []

@@ -1,5 +1,6 @@
 """What an app has of its attachments on a host: variables of its config, and the states that come first."""
 
+import os
 from collections.abc import Iterable
 
 from saltern import services
@@ -99,6 +100,16 @@ def claims(host: Host, app: str) -> list[Requisite]:
     """
     found = [(service, target[service.kind]) for service, target in _here(host, app) if "access" not in target]
     return [service.claimed(name) for kind in services.formulas() for service, name in found if service.kind == kind]
+
+
+def left(host: Host) -> list[str]:
+    """List the services whose role a host has lost, and which have files of apps there. No formula closes those.
+
+    :param host: the host.
+    """
+    there = services.on(host.roles)
+    lost = [service for service in services.resources() if service not in there]
+    return [service.kind for service in lost if any(map(os.path.isdir, service.guarded))]
 
 
 def replacing(host: Host) -> list[Requisite]:
