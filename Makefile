@@ -57,7 +57,7 @@ takes_fleet = SUITE
 takes_vagrant-check = ENV SUITE KEEP
 takes_contracts = ENV
 takes_bench = PART
-takes_build = APP ENV SOURCE SUITE SALTERN_SUITE HOST_PYTHON
+takes_build = APP ENV SOURCE SUITE SALTERN_SUITE HOST_PYTHON ALLOW_SDIST
 takes_release = $(takes_build)
 takes_build-forget = APP ENV
 takes_docs = SERVE
@@ -187,11 +187,12 @@ bench: setup ## measure converges, releases and a fleet, and write docs/benchmar
 		$(PYTHON) -m "bench.$$part" && $(PYTHON) -m bench.report "$$part" || exit 1; done
 
 ##@ Your apps and your tree
-build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV= SOURCE= SUITE=bookworm)
+build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV= SOURCE= SUITE= ALLOW_SDIST=)
 	@for app in $(or $(APP),$(EXAMPLES)); do \
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
 		bin/build "$$app" $(if $(filter $(ENV),$(EPHEMERAL)),--worktree) --python $(HOST_PYTHON) \
-			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' || exit 1; \
+			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' \
+			$(if $(ALLOW_SDIST),--allow-sdist '$(ALLOW_SDIST)') || exit 1; \
 	done
 
 release:

@@ -83,7 +83,7 @@ def test_each_variable_that_a_target_uses_is_one_that_it_takes():
     taken = dict(re.findall(r"^takes_([a-z-]+) = (.*)$", text, re.MULTILINE))
     assert taken.keys() <= targets
     known = {"ENV", "SUITE", "HOST", "APP", "PROCESS", "FOLLOW", "ARGS", "NAME", "SOURCE", "VAGRANT", "SSH_CONFIG"}
-    known |= {"KEEP", "PART", "SERVE", "UPGRADE", "HOST_PYTHON"}
+    known |= {"KEEP", "PART", "SERVE", "UPGRADE", "HOST_PYTHON", "ALLOW_SDIST"}
     for target, recipe in re.findall(r"^([a-z-]+):.*\n((?:\t.*\n|.*\\\n)*)", text, re.MULTILINE):
         recipe += "$(ENV)" * ("$(LAB)" in recipe)
         used = known & set(re.findall(r"\$\((?:if \$\(|or \$\(|filter [a-z0-9]+,\$\()?([A-Z_]+)\)", recipe))

@@ -129,3 +129,19 @@ def test_what_is_no_tarball_is_told_as_damaged(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CommandExecutionError, match="damaged"):
         extract(str(path), str(tmp_path / "staged"))
+
+
+@pytest.mark.parametrize(
+    ("earlier", "mode", "is_linked"),
+    [(b"a wheel", 0o644, True), (b"another", 0o644, False), (b"a wheel", 0o666, False), (b"longer one", 0o644, False)],
+)
+def test_a_wheel_that_an_earlier_build_has_is_one_file_on_the_disk(tarball, tmp_path, earlier, mode, is_linked):
+    kept = tmp_path / "before/wheelhouse/shop.whl"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(earlier)
+    kept.chmod(mode)
+    members = [member("Procfile"), folder("wheelhouse"), member("wheelhouse/shop.whl", content=b"a wheel")]
+    extract(tarball(*members), str(tmp_path / "staged"), [tmp_path / "none", tmp_path / "before"])
+    found = tmp_path / "staged/wheelhouse/shop.whl"
+    assert (found.read_bytes(), found.samefile(kept)) == (b"a wheel", is_linked)
+    assert kept.read_bytes() == earlier

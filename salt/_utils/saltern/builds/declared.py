@@ -184,15 +184,16 @@ def _unpack(host: Host, app: str, target: str, group: int) -> None:
         path = source.fetch(host.ask, app, declared["source"], fetched, limits)
         _check_digest(app, path, declared)
         room.check(app, directory, tarball.inspected(app, path, limits))
-        tarball.extract(path, staged)
+        # The very build, where it was damaged, is no place to take anything from.
+        others = links.newest(directory, but=os.path.basename(target))
+        tarball.extract(path, staged, others)
         build = manifest.judge(app, staged)
         manifest.check_processes(app, declared, build)
         manifest.check_packages(app, declared, build)
         published.check(app, one, lambda name: os.path.isdir(f"{staged}/{name}"))
         wheels.judge(app, staged, links.newest(directory), limits)
         judge.judge(host.host, app, declared["sha256"], build, lambda version: judge.text_of(app, staged, version))
-        # The very build, where it was damaged, is no place to take anything from.
-        venv.make(app, staged, links.newest(directory, but=os.path.basename(target)))
+        venv.make(app, staged, others)
         own(staged, group)
         describe(staged)
         if os.path.lexists(target):

@@ -39,13 +39,24 @@ def link_wheels(staged: pathlib.Path, earlier: Sequence[pathlib.Path]) -> bool:
     for build in earlier:
         for name in left if _is_for(build, python) else ():
             with contextlib.suppress(OSError, ValueError, csv.Error):
-                if filecmp.cmp(build / "wheelhouse" / name, staged / "wheelhouse" / name, shallow=False):
+                if is_same(build / "wheelhouse" / name, staged / "wheelhouse" / name):
                     found = _brought(build, name, python)
                     # Of two wheels with the same file, uv says which one counts.
                     if not links.keys() & found:
                         links |= {path: build / ".venv" / path for path in found}
                         left = [other for other in left if other != name]
     return _link_all(links, staged / ".venv") and not left
+
+
+def is_same(kept: pathlib.Path, wheel: pathlib.Path) -> bool:
+    """Tell whether an earlier build has the same wheel: as one file on the disk, or byte for byte.
+
+    :param kept: the earlier build's; it need not be there.
+    :param wheel: the other's.
+    """
+    with contextlib.suppress(OSError):
+        return kept.samefile(wheel) or filecmp.cmp(kept, wheel, shallow=False)
+    return False
 
 
 def newest(directory: str, but: str = "") -> list[pathlib.Path]:

@@ -1,12 +1,16 @@
 """What a build's tarball holds, judged before any of it is on the disk, and how it is unpacked."""
 
+import contextlib
 import gzip
+import hashlib
 import os
 import pathlib
 import posixpath
 import re
+import stat
 import tarfile
 import zlib
+from collections.abc import Sequence
 from typing import Any, cast
 
 from salt.exceptions import CommandExecutionError
@@ -25,6 +29,7 @@ from saltern.builds.form import (
     Limits,
     goes_back,
     leads_out,
+    sha256_of,
     shown,
 )
 from saltern.system import bounded
@@ -211,11 +216,12 @@ def inspected(app: str, tarball: str, limits: Limits) -> Found:
         raise CommandExecutionError(f"app.{app}.build: {tarball}: {reason}") from error
 
 
-def extract(tarball: str, target: str) -> None:
+def extract(tarball: str, target: str, earlier: Sequence[pathlib.Path] = ()) -> None:
     """Unpack a tarball whose every member stays inside the target.
 
     :param tarball: path of a ``.tar.gz``.
     :param target: a directory that is not there yet.
+    :param earlier: directories of earlier builds. A wheel that one of them has is one file on the disk.
     :raises CommandExecutionError: naming the first member that is not acceptable, or a damaged tarball.
     """
     try:
@@ -235,12 +241,41 @@ def extract(tarball: str, target: str) -> None:
                 member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
             # The members were judged above, more strictly than the filter "data", which Debian 12's Python lacks.
             options: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "data_filter") else {}
-            tar.extractall(target, members, **options)
+            wheels = [member for member in members if member.isfile() and member.name.startswith("wheelhouse/")]
+            names = {member.name for member in wheels}
+            tar.extractall(target, [member for member in members if member.name not in names], **options)
+            for member in wheels:
+                if not _link(tar, member, target, earlier):
+                    tar.extract(member, target, **options)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         # gzip's own errors are OSErrors without an errno; a full disk has one.
         if isinstance(error, OSError) and error.errno:
             raise
         raise CommandExecutionError(f"{tarball}: damaged: {error}; build it again") from error
+
+
+def _link(tar: tarfile.TarFile, member: tarfile.TarInfo, target: str, earlier: Sequence[pathlib.Path]) -> bool:
+    """Link a file of an earlier build that has the content of a member; tell whether there is one."""
+    there = [build / member.name for build in earlier if _has_size(build / member.name, member.size)]
+    stream = tar.extractfile(member) if there else None
+    if stream is None:
+        return False
+    digest = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+    for file in there:
+        with contextlib.suppress(OSError):
+            if sha256_of(str(file)) == digest:
+                os.link(file, f"{target}/{member.name}")
+                return True
+    return False
+
+
+def _has_size(file: pathlib.Path, size: int) -> bool:
+    """Tell whether a file is root's as `extract` makes it, of this size."""
+    with contextlib.suppress(OSError):
+        status = file.lstat()
+        owned = (status.st_mode, status.st_uid, status.st_gid)
+        return (*owned, status.st_size) == (stat.S_IFREG | 0o644, os.geteuid(), os.getegid(), size)
+    return False
 
 
 def _refusal(member: tarfile.TarInfo, links: set[str]) -> str | None:

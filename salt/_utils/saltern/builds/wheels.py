@@ -1,7 +1,5 @@
 """The wheels of a build, judged before uv unpacks them."""
 
-import contextlib
-import filecmp
 import os
 import pathlib
 import zipfile
@@ -11,7 +9,7 @@ from typing import IO, cast
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.builds import room
+from saltern.builds import links, room
 from saltern.builds.form import MEGABYTE, MEMORY, READING, Found, Limits, shown
 from saltern.system import bounded
 
@@ -30,7 +28,7 @@ def judge(app: str, staged: str, earlier: Sequence[pathlib.Path], limits: Limits
     new = [
         name
         for name in wheels
-        if not any(_is_there(build / "wheelhouse" / name, wheelhouse / name) for build in earlier)
+        if not any(links.is_same(build / "wheelhouse" / name, wheelhouse / name) for build in earlier)
     ]
     try:
         arguments = (str(wheelhouse), wheels, new, limits)
@@ -39,13 +37,6 @@ def judge(app: str, staged: str, earlier: Sequence[pathlib.Path], limits: Limits
         reason = str(error).replace("{app}", app)
         raise CommandExecutionError(f"app.{app}.build: {reason}") from error
     room.check(app, staged, found)
-
-
-def _is_there(kept: pathlib.Path, wheel: pathlib.Path) -> bool:
-    """Tell whether an earlier build, which was measured then, has the same wheel."""
-    with contextlib.suppress(OSError):
-        return filecmp.cmp(kept, wheel, shallow=False)
-    return False
 
 
 def measured(wheelhouse: str, wheels: Sequence[str], new: Collection[str], limits: Limits) -> Found:

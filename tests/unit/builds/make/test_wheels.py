@@ -16,10 +16,8 @@ REASONS = {
         "ERROR: Could not find a version that satisfies the requirement salt==3008.3 (from versions: none)\n"
         "ERROR: No matching distribution found for salt==3008.3\n",
         [
-            "salt==3008.3: has no wheel for Python 3.11 on x and nothing is compiled",
-            "`pip wheel --no-deps salt==3008.3`",
-            "PIP_FIND_LINKS",
-            "lock again",
+            "salt==3008.3: has no wheel for Python 3.11 on x; lock a version",
+            "`make build` with ALLOW_SDIST=salt, or bin/build with --allow-sdist salt",
         ],
     ),
     "a newer Python": (
@@ -112,6 +110,20 @@ def test_a_change_of_the_code_alone_needs_no_index(shop, made, commit):
     commit(shop, {"shop/wsgi.py": "application = 2\n"})
     result = made(shop, env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""})
     assert record(result)["wheels"] == wheels
+
+
+def test_a_change_of_one_requirement_fetches_that_alone(shop, run, commit, tmp_path):
+    index = tmp_path / "index"
+    lock = [wheel(index, name, "1", {f"{name}.py": ""}) for name in ("one", "two")]
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PIP_CONFIG_FILE": os.devnull, "PIP_EXTRA_INDEX_URL": ""}
+    env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(index)}
+    commit(shop, {"requirements.txt": "".join(lock)})
+    assert "wheels: fetching 2 for" in run(shop, env=env).stderr
+    commit(shop, {"requirements.txt": "".join([lock[0], wheel(index, "two", "2", {"two.py": ""})])})
+    (index / "one-1-py3-none-any.whl").unlink()
+    told = run(shop, env=env).stderr
+    assert "wheels: 1 from" in told
+    assert "wheels: fetching 1 for" in told
 
 
 def test_a_damaged_wheel_in_the_cache_is_fetched_again(shop, made, tmp_path):

@@ -1,9 +1,12 @@
 """An app's code: what of it cannot be a build, and its Procfile."""
 
+import contextlib
+import io
 import os
 import posixpath
 import re
 import tarfile
+from collections.abc import Iterator
 
 from honcho.environ import parse_procfile
 
@@ -60,6 +63,25 @@ def content_of(code: tarfile.TarFile, member: tarfile.TarInfo, size: int = -1) -
     """
     stream = code.extractfile(member)
     return stream.read(size) if stream else b""
+
+
+@contextlib.contextmanager
+def replaced(code: tarfile.TarFile, name: str, text: str, scratch: str) -> Iterator[tarfile.TarFile]:
+    """Open a copy of the code in which a file has another text.
+
+    :param code: an open tarball.
+    :param name: the file's.
+    :param text: what it is to have.
+    :param scratch: a directory for the copy.
+    """
+    path = f"{scratch}/replaced.tar"
+    with tarfile.open(path, "w", encoding="utf-8", errors="surrogateescape", format=tarfile.PAX_FORMAT) as tar:
+        for member in code.getmembers():
+            content = text.encode() if member.name == name else content_of(code, member) if member.isfile() else b""
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content) if member.isfile() else None)
+    with tarfile.open(path, "r:", encoding="utf-8", errors="surrogateescape") as copy:
+        yield copy
 
 
 def read_text(code: tarfile.TarFile, name: str, app_dir: str, cure: str) -> str:

@@ -13,17 +13,18 @@ from typing import Any
 
 from saltern import commands
 from saltern.builds.form import FORMAT, sha256_of
-from saltern.builds.make import sandbox, steps, targets
+from saltern.builds.make import cache, sandbox, sources, steps, targets
+from saltern.builds.make import output as out
 from saltern.builds.make.aptfile import packages_of
-from saltern.builds.make.code import judge_code, read_processes, read_text
+from saltern.builds.make.code import judge_code, read_processes, read_text, replaced
 from saltern.builds.make.contracts import contracts_of
 from saltern.builds.make.declaration import app_schema, declare, declared_builds, forget
 from saltern.builds.make.git import find_source, open_code
 from saltern.builds.make.migrations import installed_migrations, migrations_of
-from saltern.builds.make.pins import LOCK_IT, read_pins
+from saltern.builds.make.pins import LOCK_IT, OF_BUILDS, read_pins
 from saltern.builds.make.tarball import whole_build, write_build
 from saltern.builds.make.telling import ascii_name, elapsed, say
-from saltern.builds.make.wheels import collect_wheels
+from saltern.builds.make.wheels import Lock, collect_wheels
 from saltern.refusal import Refusal
 
 DESCRIPTION = """\
@@ -31,7 +32,9 @@ Make a build: an app's code from git, the wheels of its locked requirements and 
 HELP = """\
 The build is <output>/<app>-<version>-py<python>.tar.gz. Its version is the newest commit that touched APP_DIR, or, with
 --worktree, the digest of the files as they are on disk (what git ignores stays out). APP_DIR holds a Procfile and a
-requirements.txt with every requirement pinned and hashed, and wheels only: nothing is compiled, here or on a host.
+requirements.txt with every requirement pinned and hashed. What has no wheel for the hosts is refused, unless
+--allow-sdist names it: then it is built from its source, apart from the network, by what requirements-build.txt locks.
+Nothing is compiled on a host.
 First it runs, without network and config, what the tree asks for: `npm run build`, its process type `build`, Django's
 collectstatic.
 An Aptfile names the Debian packages that the app's hosts must have, one a line.
@@ -46,7 +49,7 @@ examples:
   build --forget shop --declare pillar/builds/production.sls
 
 Wheels come by pip, with pip's own configuration (pip.conf, PIP_INDEX_URL, HTTPS_PROXY, SSL_CERT_FILE), and are kept in
-$XDG_CACHE_HOME/saltern/wheels, or ~/.cache/saltern/wheels; it may be removed at any time.
+$XDG_CACHE_HOME/saltern/wheels, or ~/.cache/saltern/wheels, within a bound; it may be removed at any time.
 Exit codes: 0, 1 for what was refused, with the reason, 2 for a command line that cannot be read."""
 
 
@@ -76,7 +79,22 @@ def parse_arguments(arguments: Sequence[str], pythons: Iterable[str]) -> argpars
         action="store_true",
         help="say that the builds before it work with the database as its migrations leave it",
     )
+    add(
+        "--allow-sdist",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="build this requirement from its source, which has no wheel for the hosts; once for each",
+    )
     add("--output", metavar="DIR", default="dist", help="where the build goes (default: dist)")
+    add(
+        "--keep",
+        metavar="N",
+        type=int,
+        default=out.KEPT,
+        help="keep this many builds of the app there, beside those that pillar/builds declares and those with a "
+        f"--version; older ones are removed (default: {out.KEPT})",
+    )
     add("--force", action="store_true", help="build even if the very same build is there")
     add("--declare", metavar="FILE", help="write app.<app>.build into this pillar file")
     add("--forget", metavar="APP", help="build nothing: take app.<APP>.build out of the file that --declare names")
@@ -96,6 +114,8 @@ def parse_arguments(arguments: Sequence[str], pythons: Iterable[str]) -> argpars
         parser.error(f"--machine: hosts of this machine's architecture, {machine}, are not supported; say which one")
     if options.version is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", options.version):
         parser.error("--version: expected up to 64 letters, digits and . _ + -")
+    if options.keep < 1:
+        parser.error("--keep: expected 1 or more")
     if options.source and not options.declare:
         parser.error("--source: says what --declare writes; give --declare FILE too")
     return options
@@ -148,8 +168,10 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
     if there:
         record = there
         say(f"{app} {version} is built already; --force builds it again")
+        # As new as what is built now: the oldest are removed.
+        os.utime(path)
     else:
-        make_output(output)
+        out.make(output)
         with contextlib.ExitStack() as stack:
             code = stack.enter_context(open_code(source, scratch))
             judge_code(code, app_dir)
@@ -162,7 +184,17 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
             record["contracts"] = contracts_of(code, versions)
             lock = read_text(code, "requirements.txt", app_dir, f"expected the app's requirements; {LOCK_IT}")
             pins = read_pins(lock, target.markers())
-            wheelhouse, record["wheels"] = collect_wheels(pins, lock, target, scratch)
+            locked = Lock(pins, lock)
+            if options.allow_sdist:
+                names = [name for named in options.allow_sdist for name in named.split(",") if name]
+                has_lock = OF_BUILDS in code.getnames()
+                of_builds = read_text(code, OF_BUILDS, app_dir, "") if has_lock else None
+                variables = steps.variables_of(code)
+                builder = sources.Builder(names, of_builds, app_dir, record["packages"], variables, target)
+                locked = sources.with_built(locked, builder, scratch)
+            wheelhouse, record["wheels"] = collect_wheels(locked, target, scratch)
+            if locked.text != lock:
+                code = stack.enter_context(replaced(code, "requirements.txt", locked.text, scratch))
             if wanted := steps.steps_of(code, command, pins):
                 wheels = sandbox.Wheels(wheelhouse, list(record["wheels"]), target)
                 code = stack.enter_context(steps.take(code, wanted, wheels, source.date, scratch))
@@ -178,16 +210,13 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
         declared |= {"packages": record["packages"]} if record["packages"] else {}
         declare(options.declare, app, declared, pattern, build_schema)
         say(f"{options.declare} declares {app} {version}")
+    pillars = {
+        f"{tree}/pillar/builds",
+        *([os.path.dirname(os.path.realpath(options.declare))] if options.declare else []),
+    }
+    out.prune(output, app, path, options.keep, pillars)
+    cache.prune()
     return {"app": app, "version": version, "python": options.python, "path": path, "sha256": digest}
-
-
-def make_output(output: str) -> None:
-    """Have a directory for builds."""
-    if not os.path.isdir(output):
-        os.makedirs(output)
-        # Builds are no part of the code, wherever they are put.
-        with open(f"{output}/.gitignore", "w", encoding="ascii") as stream:
-            stream.write("*\n")
 
 
 def main(arguments: Sequence[str], tree: str) -> int:

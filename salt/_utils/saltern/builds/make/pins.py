@@ -9,7 +9,25 @@ from packaging.utils import canonicalize_name
 
 from saltern.refusal import Refusal
 
-LOCK_IT = "lock them with `uv pip compile --universal --generate-hashes requirements.in -o requirements.txt`"
+REQUIREMENTS = "requirements.txt"
+# Those of what builds the app's requirements that have no wheel.
+OF_BUILDS = "requirements-build.txt"
+
+
+def lock_it(file: str = REQUIREMENTS) -> str:
+    """Say how to lock requirements.
+
+    :param file: the lock's name.
+    """
+    return f"lock them with `{command(file)}`"
+
+
+def command(file: str) -> str:
+    """Return the command that locks requirements; see ``lock_it``."""
+    return f"uv pip compile --universal --generate-hashes {file.removesuffix('.txt')}.in -o {file}"
+
+
+LOCK_IT = lock_it()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +37,10 @@ class Pin:
     name: str
     version: str
     hashes: frozenset[str]
+
+    def line(self) -> str:
+        """Return it as a line of a requirements file, without a marker."""
+        return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{one}" for one in sorted(self.hashes))])
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -37,16 +59,17 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         yield start, joined.strip()
 
 
-def read_pins(text: str, environment: dict[str, str]) -> dict[str, Pin]:
+def read_pins(text: str, environment: dict[str, str], file: str = REQUIREMENTS) -> dict[str, Pin]:
     """Return the locked requirements that a host needs, by name.
 
     :param text: a requirements file in which every requirement is pinned and hashed.
     :param environment: what markers are asked.
+    :param file: what to call it.
     :raises Refusal: naming the first line that is anything else, without the URL that it may hold.
     """
     pins: dict[str, Pin] = {}
     for number, line in logical_lines(text):
-        where = f"requirements.txt line {number}"
+        where = f"{file} line {number}"
         if line.startswith("-"):
             option = re.split(r"[\s=]", line)[0]
             raise Refusal(f"{where}: {option}: expected pinned requirements only; pip.conf says where wheels are")
@@ -54,20 +77,20 @@ def read_pins(text: str, environment: dict[str, str]) -> dict[str, Pin]:
         try:
             requirement = Requirement(head)
         except InvalidRequirement as error:
-            raise Refusal(f"{where}: not a requirement such as name==1.0; {LOCK_IT}") from error
+            raise Refusal(f"{where}: not a requirement such as name==1.0; {lock_it(file)}") from error
         where = f"{where}: {requirement.name}"
         if requirement.url:
             raise Refusal(f"{where}: is a URL; expected a version that an index has, as in {requirement.name}==1.0")
         specifiers = list(requirement.specifier)
         if len(specifiers) != 1 or specifiers[0].operator != "==" or specifiers[0].version.endswith("*"):
-            raise Refusal(f"{where}: not pinned; expected one version, as in {requirement.name}==1.0. {LOCK_IT}")
+            raise Refusal(f"{where}: not pinned; expected one version, as in {requirement.name}==1.0. {lock_it(file)}")
         if not hashes or not all(re.fullmatch(r"sha256:[0-9a-f]{64}", one) for one in hashes):
-            raise Refusal(f"{where}: expected one or more --hash=sha256:… and no other option; {LOCK_IT}")
+            raise Refusal(f"{where}: expected one or more --hash=sha256:… and no other option; {lock_it(file)}")
         if requirement.marker and not requirement.marker.evaluate(environment):
             continue
         name = canonicalize_name(requirement.name)
         if name in pins:
-            raise Refusal(f"{where}: is there twice for Python {environment['python_version']}; {LOCK_IT}")
+            raise Refusal(f"{where}: is there twice for Python {environment['python_version']}; {lock_it(file)}")
         digests = frozenset(one.removeprefix("sha256:") for one in hashes)
         pins[name] = Pin(requirement.name, specifiers[0].version, digests)
     return pins

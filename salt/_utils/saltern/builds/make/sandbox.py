@@ -73,6 +73,21 @@ def give(path: str) -> None:
         os.lchown(path, NOBODY, NOBODY)
 
 
+def variables(date: int) -> dict[str, str]:
+    """Return the environment of each step.
+
+    :param date: seconds since 1970, which what is made should have for its date.
+    """
+    return {
+        "HOME": f"{PLACE}/home",
+        "LANG": "C.UTF-8",
+        "PATH": f"{PLACE}/venv/bin:{SYSTEM}",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "SOURCE_DATE_EPOCH": str(date),
+    }
+
+
 def run(directory: str, step: str, command: Sequence[str], variables: Mapping[str, str], network: bool) -> None:
     """Run a step, to its end. Nothing of it runs on.
 
@@ -141,7 +156,7 @@ def make_environment(directory: str, wheels: Wheels) -> None:
     pythons = dict.fromkeys(path for name in names if (path := shutil.which(name, path=SYSTEM)))
     reason = "it has no Python at all"
     for python in pythons:
-        reason = _filled(f"{directory}/venv", python, [f"{wheels.directory}/{name}" for name in wheels.files])
+        reason = filled(f"{directory}/venv", python, [f"{wheels.directory}/{name}" for name in wheels.files])
         if not reason:
             return
         shutil.rmtree(f"{directory}/venv", ignore_errors=True)
@@ -151,8 +166,13 @@ def make_environment(directory: str, wheels: Wheels) -> None:
     )
 
 
-def _filled(venv: str, python: str, files: Sequence[str]) -> str:
-    """Make an environment of wheels; return why there can be none, empty where it is there."""
+def filled(venv: str, python: str, files: Sequence[str]) -> str:
+    """Make an environment of wheels; return why there can be none, empty where it is there.
+
+    :param venv: where.
+    :param python: the interpreter.
+    :param files: the wheels.
+    """
     environ = {"PATH": SYSTEM, "HOME": os.path.dirname(venv), "UV_CACHE_DIR": f"{venv}.cache", **offline.UV}
     uv = find_uv_bin()
     commands = [[uv, "venv", "-q", "--relocatable", "--no-project", "--python", python, venv]]

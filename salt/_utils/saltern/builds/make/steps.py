@@ -142,15 +142,7 @@ def take(
     sandbox.make_environment(directory, prepared)
     tree = f"{directory}/app"
     _unpack(code, tree, date)
-    variables = {
-        "HOME": f"{sandbox.PLACE}/home",
-        "LANG": "C.UTF-8",
-        "PATH": f"{sandbox.PLACE}/venv/bin:{sandbox.SYSTEM}",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "SOURCE_DATE_EPOCH": str(date),
-        **variables_of(code),
-    }
+    variables = sandbox.variables(date) | variables_of(code)
     for step in steps:
         started = time.monotonic()
         try:

@@ -14,6 +14,9 @@ from typing import IO, Any, cast
 from saltern.builds.form import Build
 from saltern.system import files
 
+# Levels of gzip.
+COMPRESSED, STORED = 6, 0
+
 
 def write_build(path: str, code: tarfile.TarFile, wheelhouse: str, record: Build, date: int) -> None:
     """Write a build, beside its place and renamed into it.
@@ -45,12 +48,15 @@ def write_build(path: str, code: tarfile.TarFile, wheelhouse: str, record: Build
     staged = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}"
     with (
         files.replacing(path, None, staged=staged) as stream,
-        gzip.GzipFile(filename="", mode="wb", fileobj=stream, compresslevel=6, mtime=0) as zipped,
+        _Zipped(stream) as zipped,
         tarfile.open(
-            fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
+            fileobj=cast(Any, zipped), mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8", errors="surrogateescape"
         ) as tar,
     ):
-        for member, reader in sorted(members, key=lambda one: os.fsencode(one[0].name)):
+        # Wheels come last. They are compressed already: trying that again would take most of the time.
+        for member, reader in sorted(members, key=lambda one: (_is_wheel(one[0]), os.fsencode(one[0].name))):
+            if _is_wheel(member):
+                zipped.store()
             member.uid = member.gid = 0
             member.uname = member.gname = ""
             member.mtime = date
@@ -61,6 +67,43 @@ def write_build(path: str, code: tarfile.TarFile, wheelhouse: str, record: Build
                     tar.addfile(member, content)
             else:
                 tar.addfile(member)
+
+
+def _is_wheel(member: tarfile.TarInfo) -> bool:
+    return member.name.startswith("wheelhouse/")
+
+
+class _Zipped:
+    """Writes a gzip file of two members: what is compressed, and behind it what is stored as it is.
+
+    :param stream: where to.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+        self.level, self.zipped = COMPRESSED, self._opened(COMPRESSED)
+
+    def _opened(self, level: int) -> gzip.GzipFile:
+        return gzip.GzipFile(filename="", mode="wb", fileobj=self.stream, compresslevel=level, mtime=0)
+
+    def __enter__(self) -> "_Zipped":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.zipped.close()
+
+    def write(self, data: bytes) -> int:
+        return self.zipped.write(data)
+
+    def tell(self) -> int:
+        """Return how much was written, which tarfile asks once: before it writes."""
+        return self.zipped.tell()
+
+    def store(self) -> None:
+        """Store what follows."""
+        if self.level != STORED:
+            self.zipped.close()
+            self.level, self.zipped = STORED, self._opened(STORED)
 
 
 def whole_build(path: str, wanted: Mapping[str, Any]) -> Build | None:
