@@ -232,7 +232,8 @@ def test_the_processes_log_to_the_journal_under_their_names(host, apps, releases
     for app, one in apps.items():
         for process in declared.processes(one):
             # The launcher writes this line as root. The app's user may write under the same name.
-            mark, name = f"^v{releases[app][0]} {process} starts", f"{app}[{process}]"
+            # Of a process that another host runs, it says so.
+            mark, name = f"^v{releases[app][0]} {process} (starts|standby: )", f"{app}[{process}]"
             assert host.check_output("journalctl -q -o cat -n 1 -g %s _UID=0 -t %s", mark, name)
 
 
