@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from lab.host import Host
 from lab.podman import LabError, exec_command
+from saltern.jobs import names
 from saltern.releases import process as processes
 from saltern.system import journal as trusted
 from saltern.system import terminal
@@ -84,10 +85,13 @@ class Reader:
         self.seen |= self.users.keys()
 
     def processes(self) -> set[str]:
-        """Return the names of the processes that supervisor is to run for the apps that are wanted."""
+        """Return the names of the processes that supervisor is to run for the apps that are wanted, and of jobs."""
         said = self.host.run("grep", "-hr", "^\\[program:", processes.CONFIG, check=False).stdout
         programs = [match for line in said.splitlines() if (match := PROGRAM.fullmatch(line))]
-        return {match["process"] for match in programs if self.wanted.app in (None, match["app"])}
+        jobs = [name.split(".") for name in self.host.run("ls", names.DECLARED, check=False).stdout.split()]
+        found = {(match["app"], match["process"]) for match in programs}
+        found |= {(job[0], job[1]) for job in jobs if len(job) == 3}
+        return {process for app, process in found if self.wanted.app in (None, app)}
 
     def past(self) -> list[tuple[int, str]]:
         """Return the last lines that are there, each with its time."""
@@ -105,8 +109,11 @@ class Reader:
 
     def matches(self) -> list[str]:
         """Return journalctl's matches for the wanted lines, so that its limit counts only wanted lines."""
-        names, units = self.values("SYSLOG_IDENTIFIER"), self.values("_SYSTEMD_UNIT")
-        claimed = [match for name in names if (match := trusted.IDENTIFIER.fullmatch(name))]
+        identifiers, units = self.values("SYSLOG_IDENTIFIER"), self.values("_SYSTEMD_UNIT")
+        known = [match for name in identifiers if (match := trusted.IDENTIFIER.fullmatch(name))]
+        # Each run of a job has a scope and a stream of its own, too many to name them all: the name of the job does.
+        jobs = [match for match in known if is_of_a_job(match["process"])]
+        claimed = [match for match in known if match not in jobs]
         scopes = {unit: its for unit in units if (its := trusted.scope_of(unit))}
         self.vouched |= {app for app, _ in scopes.values()}
         marks = ["_UID=0", "_TRANSPORT=stdout", *(f"SYSLOG_IDENTIFIER={match[0]}" for match in claimed)]
@@ -122,6 +129,10 @@ class Reader:
                 groups.append([f"_UID={uid}", *own])
             if own:
                 groups.append(["_UID=0", *own])
+            runs = [match for match in jobs if match["app"] == app and self.wanted.has(app, match["process"])]
+            runs = [f"SYSLOG_IDENTIFIER={match[0]}" for match in runs]
+            groups += [[f"_UID={writer}", *runs] for writer in (uid, "0") if runs]
+        scopes = {unit: its for unit, its in scopes.items() if not is_of_a_job(its[1])}
         groups += [[f"_SYSTEMD_UNIT={unit}"] for unit, its in scopes.items() if self.wanted.has(*its)]
         groups += [[f"_STREAM_ID={stream}"] for stream, its in self.streams.items() if self.wanted.has(*its)]
         if self.wanted.all:
@@ -212,6 +223,14 @@ def show(hosts: Iterable[Host], wanted: Wanted, follow: bool = True) -> None:
             if entry and entry.get("__CURSOR") not in reader.shown:
                 for _, line in reader.lines(entry):
                     print(line, flush=True)
+
+
+def is_of_a_job(process: str) -> bool:
+    """Tell whether a process's name is that of a job: the others have a number, or are root's.
+
+    :param process: such as ``web.1``.
+    """
+    return "." not in process and process not in WITHOUT_FORMATION
 
 
 def refuse_unknown(wanted: Wanted, known: set[str]) -> None:

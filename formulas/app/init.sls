@@ -6,4 +6,5 @@ include:
   - app.bus
   - app.alone
   - app.release
+  - app.jobs
   - app.left

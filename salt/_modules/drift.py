@@ -7,7 +7,7 @@ from saltern.system import restarts
 __load__ = ["states"]
 
 # What is told of a host that is as declared, too: nothing in each of these.
-LISTS = ("would_change", "failed", "expiring", "restarting", "full")
+LISTS = ("would_change", "failed", "expiring", "restarting", "full", "jobs")
 
 
 def states():
@@ -20,6 +20,7 @@ def states():
         IDs of those that ``would_change`` and that ``failed``, in order. No state at all means that none was reached.
         And the certificates that are ``expiring``: a converge goes on with them until the day. And the units that are
         ``restarting``, which systemd has started again and again. And what is ``full``: it holds more than its quota.
+        And the ``jobs`` that failed at last, or that have not succeeded for longer than their schedule allows.
 
     CLI Example:
 
@@ -35,7 +36,8 @@ def states():
         return nothing
     # Where the pillar has a mistake, nothing is known of certificates.
     expiring = __salt__["certificate.expiring"]() if isinstance(answer, dict) else {}
-    return summary(answer, expiring, restarts.restarting(), _full() if isinstance(answer, dict) else [])
+    troubles = __salt__["job.troubles"]() if isinstance(answer, dict) else []
+    return summary(answer, expiring, restarts.restarting(), _full() if isinstance(answer, dict) else [], troubles)
 
 
 def _full():
@@ -43,13 +45,14 @@ def _full():
     return [f"{service.kind} {one}" for service in services.on(host.roles) for one in service.full(host)]
 
 
-def summary(answer, expiring, restarting, full):
+def summary(answer, expiring, restarting, full, jobs):
     """Tell what a dry run says; see ``states``.
 
     :param answer: what ``state.apply`` returned: a mapping of states, or the mistakes that stopped it.
     :param expiring: a mapping of path to the day.
     :param restarting: a list of units.
     :param full: what holds more than its quota.
+    :param jobs: a sentence for each job that somebody must look at.
     """
     ran = sorted(answer.values(), key=lambda state: state["__run_num__"]) if isinstance(answer, dict) else []
     return {
@@ -60,6 +63,7 @@ def summary(answer, expiring, restarting, full):
         "expiring": [f"{path} on {day}" for path, day in sorted(expiring.items())],
         "restarting": restarting,
         "full": full,
+        "jobs": jobs,
     }
 
 

@@ -9,6 +9,7 @@ from salt.exceptions import CommandExecutionError
 
 from saltern.fleet import drain
 from saltern.host import Host
+from saltern.jobs import report
 from saltern.settings import load
 from saltern.system import terminal
 from saltern.web import maintenance
@@ -72,6 +73,7 @@ def of_host(for_a_while=True):
         # Of an app whose config cannot be made its own states say why.
         with contextlib.suppress(CommandExecutionError):
             found += of_app(app)
+        found += report.notes(Host.of(__salt__, __pillar__, __opts__), app)
     found += drained(hosts, own, drain.since() if for_a_while else 0)
     found += maintenance.notes(__pillar__["app"]) if "proxy" in hosts[own]["roles"] else []
     found += ending(__salt__["certificate.expiring"](), hosts[own]["environment"])

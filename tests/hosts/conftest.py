@@ -30,7 +30,7 @@ SUITES = os.environ.get("SUITE", " ".join(sorted(machine.SUITES))).split()
 # one, with the example apps and nothing else. They go from what is asked of every host to what is asked of few, so that
 # what is wrong with the host itself is told first.
 SHARED = (
-    *("bootstrap", "lifecycle", "drift", "drift_is_seen", "app", "links", "builds", "removal", "storage"),
+    *("bootstrap", "lifecycle", "drift", "drift_is_seen", "app", "links", "builds", "removal", "storage", "jobs"),
     *("settings", "upgrades", "processes", "passwords", "releases", "rollbacks", "canaries", "contracts", "dry_runs"),
 )
 # Those of own/ boot hosts of their own, so that any order would do. Those that take longest come first: one that began

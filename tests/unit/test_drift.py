@@ -38,22 +38,24 @@ ANSWERS = {
 @pytest.mark.parametrize("states, count, would_change, failed", ANSWERS.values(), ids=ANSWERS)
 def test_a_dry_run_is_told_by_ids_alone(drift, states, count, would_change, failed):
     answer = {f"x_|-{one['__id__']}": one for one in states}
-    found = drift.summary(answer, {}, [], [])
+    found = drift.summary(answer, {}, [], [], [])
     expected = {"busy": False, "states": count, "would_change": would_change, "failed": failed, "expiring": []}
-    assert found == expected | {"restarting": [], "full": []}
+    assert found == expected | {"restarting": [], "full": [], "jobs": []}
 
 
 def test_mistakes_in_the_pillar_are_no_states(drift):
-    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {}, [], [])
-    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": [], "full": []}
+    found = drift.summary(["Pillar failed to render with the following messages:", "app.x: canary"], {}, [], [], [])
+    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": [], "full": [], "jobs": []}
     assert found == {"busy": False, "states": 0} | nothing
 
 
 def test_certificates_that_end_soon_are_told_with_the_day_and_full_storages_with_their_size(drift):
     expiring = {"/b.pem": "2026-02-03", "/a.pem": "2026-02-04"}
-    found = drift.summary({"x": state(0, "a")}, expiring, [], ["storage media (2.0 MB of 1.0 MB)"])
+    full, jobs = ["storage media (2.0 MB of 1.0 MB)"], ["shop sweep: failed"]
+    found = drift.summary({"x": state(0, "a")}, expiring, [], full, jobs)
     assert found["expiring"] == ["/a.pem on 2026-02-04", "/b.pem on 2026-02-03"]
     assert found["full"] == ["storage media (2.0 MB of 1.0 MB)"]
+    assert found["jobs"] == ["shop sweep: failed"]
 
 
 @pytest.mark.parametrize("running", [[["a converge"]], [[], ["a converge"]]], ids=["before", "after"])
@@ -62,13 +64,13 @@ def test_a_dry_run_that_meets_a_converge_says_nothing_else(drift, dunders, runni
     salt = {"state.running": lambda: running.pop(0), "state.apply": lambda **_: answer}
     salt |= {"certificate.expiring": dict}
     dunders(drift, salt=salt)
-    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": [], "full": []}
+    nothing = {"would_change": [], "failed": [], "expiring": [], "restarting": [], "full": [], "jobs": []}
     assert drift.states() == {"busy": True, "states": 0} | nothing
 
 
-def answer(states=57, would_change=(), failed=(), busy=False, expiring=(), restarting=(), full=()):
+def answer(states=57, would_change=(), failed=(), busy=False, expiring=(), restarting=(), full=(), jobs=()):
     found = {"would_change": list(would_change), "failed": list(failed), "expiring": list(expiring)}
-    found |= {"restarting": list(restarting), "full": list(full)}
+    found |= {"restarting": list(restarting), "full": list(full), "jobs": list(jobs)}
     return {"busy": busy, "states": states} | found
 
 
@@ -91,6 +93,11 @@ LINES = {
         answer(full=["storage media (2.0 MB of 1.0 MB)"]),
         "failed",
         "1 quota exceeded: storage media (2.0 MB of 1.0 MB)",
+    ),
+    "jobs": (
+        answer(jobs=["shop sweep: failed at 03:15, exit status 3", "shop mail: has not succeeded"]),
+        "failed",
+        "2 jobs failed or missed: shop sweep: failed at 03:15, exit status 3, shop mail: has not succeeded",
     ),
     "both": (answer(would_change=["a", "b"], failed=["c"]), "failed", "1 state failed: c; 2 states would change: a b"),
     "no state": (

@@ -36,6 +36,7 @@ ENTRIES = [
     entry("tickets[web.1]", "901", "twelve", **WORKER),
     entry("sshd", "0", "thirteen"),
 ]
+RUN = {"_SYSTEMD_UNIT": "app-tickets-sweep-nightly.1764454512345.v3.scope", "_STREAM_ID": "61"}
 
 
 @pytest.fixture
@@ -89,6 +90,27 @@ def test_only_a_stream_that_root_began_belongs_to_a_process(reader):
         *it.lines(entry("tickets[web.1]", "902", "false", **stream)),
     ]
     assert [line.split()[-1] for _, line in said] == ["8101", "true"]
+
+
+def test_the_lines_of_a_job_are_those_of_its_runs_and_of_its_runner(reader):
+    said = [
+        entry("tickets[nightly]", "0", "v3 nightly.1764454512345 starts", _STREAM_ID="61"),
+        entry("tickets[nightly]", "901", "one", **RUN),
+        entry("tickets[nightly]", "901", "forged", **WORKER),
+        entry("tickets[nightly]", "0", "v3 nightly.1764454512345 succeeded"),
+    ]
+    it = reader("tickets", "nightly")
+    assert [line.split()[-1] for one in said for _, line in it.lines(one)] == ["starts", "one", "succeeded"]
+
+
+def test_a_job_is_asked_for_by_its_name_however_many_runs_it_has_had(dev, monkeypatch):
+    scopes = [f"app-tickets-sweep-nightly.{number}.v3.scope" for number in range(1764454512345, 1764454512945)]
+    fields = {"SYSLOG_IDENTIFIER": "tickets[nightly]\ntickets[web.1]", "_SYSTEMD_UNIT": "\n".join(scopes)}
+    monkeypatch.setattr(journal.Reader, "values", lambda self, field: fields[field].splitlines())
+    for wanted in (journal.Wanted(), journal.Wanted("tickets", "nightly")):
+        matches = journal.Reader(dev, wanted).matches()
+        assert len(matches) < 30
+        assert matches[-5:-3] == ["_UID=901", "SYSLOG_IDENTIFIER=tickets[nightly]"] or wanted.all
 
 
 def test_no_line_of_a_process_commands_a_terminal_or_is_taken_for_two(reader):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from saltern.jobs import names
+
 FILES = Path(__file__).parents[2] / "formulas/app/files"
 RELEASE = {"build": "0123456789abcdef"}
 OWN = {
@@ -99,6 +101,17 @@ def test_a_scope_is_known_by_its_name(launcher, app, process):
     again = launcher.scope.named(app, scope.unit)
     assert (again.app, again.number, again.process) == (app, 12, process)
     assert scope.slice.count("-") == 1
+
+
+def test_the_scope_of_a_run_of_a_job_is_no_process_of_supervisors(launcher):
+    run = "send-mail.nightly_mail-x.1764454512345"
+    scope = launcher.scope.Scope("my-shop", "12", run)
+    assert scope.unit == names.scope("my-shop", "send-mail", "nightly_mail-x", "1764454512345", 12)
+    assert scope.unit.startswith(r"app-my\x2dshop-send\x2dmail-"), "its type's limits are for it too"
+    assert (scope.kind, scope.name, scope.process) == ("send-mail", "nightly_mail-x", "nightly_mail-x.1764454512345")
+    assert launcher.scope.named("my-shop", scope.unit) is None, "the end of supervisor does not end it"
+    kinds = {name: launcher.scope.Scope("shop", "12", name).is_once for name in ("web.1", "release", run)}
+    assert kinds == {"web.1": False, "release": True, run: True}
 
 
 @pytest.mark.parametrize("unit", ["app-shop-run-77.scope", "app-shop-web-1.v.scope", "other.scope", "cgroup.procs"])

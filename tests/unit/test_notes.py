@@ -80,7 +80,7 @@ def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes,
 
     monkeypatch.setattr(plan, "held", held)
     monkeypatch.setattr(drain, "since", lambda: 1_700_000_000)
-    pillar = {"hosts": HOSTS, "app": dict.fromkeys(["broken", "faq", "shop"])}
+    pillar = {"hosts": HOSTS, "app": {app: {"jobs": {}} for app in ("broken", "faq", "shop")}}
     dunders(notes, salt={"certificate.expiring": dict}, pillar=pillar, opts={"id": "app2"})
     assert notes.of_host() == [HOLDS["a rollback"][1], AWHILE]
     assert notes.of_host(for_a_while=False) == [HOLDS["a rollback"][1]]

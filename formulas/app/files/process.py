@@ -6,9 +6,10 @@
     process --run APP COMMAND [ARGUMENT ...]
     process --psql APP [ATTACHMENT] [ARGUMENT ...]
 
-PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Supervisor runs this
-launcher as root. The launcher moves into a scope of its own, a control group below the app's slice, which nothing that
-the process starts can leave. There the launcher starts the line of the Procfile as the app's user, stays as its parent,
+PROCESS is a process type and a number, as in web.1, or a process type alone, as in release. Of a job it is the type,
+the job and the run, as in clearsessions.nightly.1764454512345. Supervisor, or the runner of jobs, runs this launcher as
+root. The launcher moves into a scope of its own, a control group below the app's slice, which nothing that the process
+starts can leave. There the launcher starts the line of the Procfile as the app's user, stays as its parent,
 and hands signals on. The config is read as bytes from one file for each variable, so that nothing ever quotes, expands
 or trims a value. Standard output and error of the process go straight to the journal, as APP[PROCESS].
 

@@ -7,7 +7,8 @@ The line has the number of states that would change and their IDs, but no diff: 
 the line also goes to the journal, as saltern-drift, and the details go to /var/lib/saltern/drift.json.
 
 Exit code: 0 when nothing would change, 1 when something would. 2 when the dry run or one of its states failed, when a
-certificate soon expires, when a service ends again and again, or when a storage holds more than its quota.
+certificate soon expires, when a service ends again and again, when a storage holds more than its quota, or when a job
+failed or did not run.
 """
 
 import datetime
@@ -74,7 +75,7 @@ def status(answer, now):
     found |= {"states": answer["states"]} | {key: answer.get(key, []) for key in WORDS}
     if not answer["states"]:
         return found | {"result": "failed", "reason": "no state was reached, the pillar or the states have a mistake"}
-    is_failed = found["failed"] or found["expiring"] or found["restarting"] or found["full"]
+    is_failed = found["failed"] or found["expiring"] or found["restarting"] or found["full"] or found["jobs"]
     return found | {"result": "failed" if is_failed else "drift" if found["would_change"] else "none"}
 
 
@@ -86,7 +87,7 @@ def line(found):
     if "reason" in found:
         return f"the dry run failed: {found['reason']}; see salt-call state.apply test=True"
     said = {key: f"{counted(found[key], thing)} {word}" for key, (thing, word) in WORDS.items() if found[key]}
-    parts = [f"{words}: {' '.join(found[key])}" for key, words in said.items()]
+    parts = [f"{words}: {(', ' if key == 'jobs' else ' ').join(found[key])}" for key, words in said.items()]
     return "; ".join(parts) or f"nothing would change in {found['states']} states"
 
 
@@ -96,6 +97,7 @@ WORDS = {
     "expiring": ("certificate", "not renewed in time"),
     "restarting": ("service", "ended again and again"),
     "full": ("quota", "exceeded"),
+    "jobs": ("job", "failed or missed"),
 }
 
 

@@ -13,6 +13,11 @@ UNDECIDED = (
 )
 TWO = "app.shop.formation.beat: 2 processes, of which app.shop.count.beat has one run in the environment; expected 1"
 ORDER = "app.shop.order.beat: start-first, and app.shop.count.beat is environment; expected stop-first, or no order"
+JOBS = (
+    "app.shop.jobs: several hosts of production have the role app, and none has the role etcd, which decides where a "
+    "job runs; expected it in pillar/hosts.yaml: give the role etcd to one host, or to three so that the loss of one "
+    "stops nothing"
+)
 # The hosts, what is said of the app beside the count, and the mistakes.
 CASES = {
     "one host decides by itself": (["app1"], {}, []),
@@ -30,6 +35,9 @@ CASES = {
         [ORDER],
     ),
     "the same order": (["app1"], {"order": {"beat": "stop-first"}}, []),
+    "jobs, and nobody decides": (["app1", "app2"], {"count": {}, "jobs": {"sweep": {}}}, [JOBS]),
+    "jobs, and etcd decides": (["app1", "app2", "db1"], {"jobs": {"sweep": {}}}, []),
+    "jobs on the only host": (["app1"], {"jobs": {"sweep": {}}}, []),
     "counted by host": (["app1", "app2"], {"count": {"beat": "host"}, "formation": {"beat": 3}}, []),
 }
 
@@ -37,5 +45,5 @@ CASES = {
 @pytest.mark.parametrize("hosts, said, expected", CASES.values(), ids=CASES)
 def test_what_cannot_be_alone_is_told_by_path(hosts, said, expected):
     rows = {name: {"environment": "production", "roles": ROLES[name], "address": "10.0.0.1"} for name in hosts}
-    shop = {"formation": {"web": 1, "beat": 1}, "order": {}, "count": {"beat": "environment"}} | said
+    shop = {"formation": {"web": 1, "beat": 1}, "order": {}, "jobs": {}, "count": {"beat": "environment"}} | said
     assert apps.contested({"shop": shop}, Hosts(rows, "app1")) == expected

@@ -89,6 +89,13 @@ def test_what_the_kernel_enforces_is_compared_with_what_is_declared(kernel, file
     assert limits.differences("other", LIMITS) == {}
 
 
+def test_a_run_of_a_job_has_the_limits_of_its_process_type(kernel):
+    run = "app-shop-send\\x2dmail-night\\x2dmail.1764454512345.v3.scope"
+    kernel({"cgroup.controllers": "pids", f"{GROUP}/{run}/pids.max": "7\n", f"{GROUP}/{run}/pids.current": "3\n"})
+    assert limits.differences("shop", DECLARED) == {run: "tasks 7, expected no limit"}
+    assert limits.shown("shop")["processes"] == {"v3 send-mail.night\\x2dmail.1764454512345": {"tasks": "3 of 7"}}
+
+
 @pytest.mark.parametrize("files", KERNELS.values(), ids=KERNELS)
 def test_what_an_app_takes_is_shown_beside_what_it_may(kernel, files):
     kernel(files)

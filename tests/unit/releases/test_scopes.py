@@ -8,3 +8,18 @@ def test_what_runs_as_a_process_is_in_a_control_group_of_its_own(groups):
     assert scopes.pids("my-shop", 12, "send_mail-now.1") == [41, 42]
     assert scopes.pids("my-shop", 12, "send_mail-now.2") == []
     assert scopes.pids("my", 12, "shop.1") == []
+
+
+def test_a_release_that_a_run_of_a_job_has_is_in_use_and_no_process_of_supervisors(groups, monkeypatch, tmp_path):
+    monkeypatch.setattr(scopes.processes, "CONFIG", str(tmp_path))
+    (tmp_path / "my-shop.v13.conf").touch()
+    groups(r"app-my\x2dshop.slice", r"app-my\x2dshop-send_mail\x2dnow-nightly\x2dmail.1764454512345.v12.scope", 41)
+    groups(r"app-my\x2dshop.slice", r"app-my\x2dshop-web-1.v13.scope", 42)
+    groups("app-my.slice", "app-my-sweep-sweep.1764454512346.v3.scope", 43)
+    groups("app-my.slice", "app-my-sweep-sweep.1764454512347.v2.scope")
+    groups("app-my.slice", "app-my-run-41.1764454512347.scope", 44)
+    assert scopes.of_jobs() == [("my", 3), ("my-shop", 12)]
+    assert scopes.of_jobs("my") == [("my", 3)]
+    assert scopes.in_use() == [("my", 3), ("my-shop", 12), ("my-shop", 13)]
+    assert scopes.known("my-shop") == {"my-shop.v13.web.1"}
+    assert scopes.known("my") == set()

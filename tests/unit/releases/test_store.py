@@ -53,6 +53,16 @@ def test_pruning_keeps_what_served_what_was_refused_and_their_builds(disk):
     assert sorted(path.name[0] for path in (disk / "shop/builds").iterdir()) == ["0", "d", "e", "f"]
 
 
+def test_pruning_keeps_a_release_with_which_a_run_of_a_job_is_under_way(disk, monkeypatch):
+    for number, build in enumerate("abcdef", 1):
+        make(disk, number, build, "serving")
+    (disk / "shop/current").symlink_to("releases/6")
+    monkeypatch.setattr(staging.scopes, "of_jobs", lambda app: [("shop", 2)])
+    staging.prune("shop", 2, "9" * 64)
+    assert store.numbers("shop") == [2, 5, 6]
+    assert sorted(path.name[0] for path in (disk / "shop/builds").iterdir()) == ["b", "e", "f"]
+
+
 def test_leftovers_are_what_no_run_finished(disk):
     make(disk, 1, "a", "serving")
     make(disk, 2, "b")

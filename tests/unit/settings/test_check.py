@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[3]
 
 
 APP_KEYS = (
-    "attach, build, config, contract, count, domains, formation, grace, health, in_flight, keep_releases, limits, "
-    "order, port, provides, release_timeout, site, unpacked"
+    "attach, build, config, contract, count, domains, formation, grace, health, in_flight, jobs, keep_releases, "
+    "limits, order, port, provides, release_timeout, site, unpacked"
 )
 BUILT = "expected a mapping of source and sha256, as bin/build --declare writes it"
 DOMAINS = "expected list without repeats (The domains at which the proxy serves the app)"

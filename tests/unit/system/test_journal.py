@@ -34,6 +34,7 @@ UNITS = {
     "app-tickets-web-1.v3.scope": ("tickets", "web.1"),
     "app-my\\x2dshop-big\\x2dworker-12.v30.scope": ("my-shop", "big-worker.12"),
     "app-tickets-release-0.v3.scope": ("tickets", "release"),
+    "app-my\\x2dshop-sweep-night\\x2dsweep.1764454512345.v3.scope": ("my-shop", "night-sweep"),
     "app-tickets.slice": None,
     "session-3.scope": None,
     "app-tickets-web-1.v3.service": None,

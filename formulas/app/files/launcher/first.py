@@ -50,7 +50,7 @@ def first(app, number, process, port=None):
             say(scope, line)
     status = ending = None
     # The run that started this process may have ended before the kernel was asked to tell of that.
-    is_stopped = scope.kind == "release" and os.getppid() == 1
+    is_stopped = scope.is_once and os.getppid() == 1
     while not (ending and ending.step()):
         signals = [] if is_stopped else wait_for_signals(POLL if ending else LOOK if guard else None)
         is_stopped = is_stopped or signal.SIGTERM in signals

@@ -32,7 +32,7 @@ def stream(scope):
         opened.connect(JOURNAL)
         opened.shutdown(socket.SHUT_RD)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        opened.sendall(f"{scope.app}[{scope.process}]\n{scope.unit}\n{LOG_INFO}\n0\n0\n0\n0\n".encode())
+        opened.sendall(f"{scope.app}[{scope.name}]\n{scope.unit}\n{LOG_INFO}\n0\n0\n0\n0\n".encode())
     except OSError as error:
-        sys.exit(f"{scope.app}[{scope.process}]: the journal does not answer: {error.strerror}")
+        sys.exit(f"{scope.app}[{scope.name}]: the journal does not answer: {error.strerror}")
     return opened.detach()

@@ -16,12 +16,20 @@ class Scope:
 
     def __init__(self, app, number, process):
         kind, _, index = process.partition(".")
-        self.app, self.number, self.process, self.kind = app, int(number), process, kind
+        # A run of a job has the type, the job's name and the run's number: clearsessions.nightly.1764454512345
+        self.job, _, self.run = index.rpartition(".")
+        self.app, self.number, self.kind = app, int(number), kind
+        self.process, self.name = (index, self.job) if self.job else (process, process)
         self.log = 2
         self.slice = f"app-{escaped(app)}.slice"
         # systemd reads settings for all scopes of a process type by the parts between dashes: app-shop-web-.scope.d
-        self.unit = f"app-{escaped(app)}-{escaped(kind)}-{index or 0}.v{number}.scope"
+        self.unit = f"app-{escaped(app)}-{escaped(kind)}-{escaped(index) or 0}.v{number}.scope"
         self.below = f"app.slice/{self.slice}/{self.unit}"
+
+    @property
+    def is_once(self):
+        """Whether it ends with who started it, as the process type release and a run of a job do."""
+        return bool(self.job) or self.kind == "release"
 
     @property
     def path(self):

@@ -35,7 +35,10 @@ def start(app, number, process, port=None):
     wait_until_forgotten(scope)
     command = ["systemd-run", "--quiet", "--collect", "--scope", f"--unit={scope.unit}", f"--slice={scope.slice}"]
     command += [f"--description={app} v{number} {process}"]
-    if scope.kind == "release":
+    if scope.job:
+        # At a shutdown its runner ends it, with its grace.
+        command += [f"--property=Before=saltern-job-{app}.{scope.job}.{scope.run}.service"]
+    if scope.is_once:
         # A process of a run ends with the run.
         first = ["setpriv", "--pdeathsig", "TERM", "--", ENTRY, "--first"]
     else:

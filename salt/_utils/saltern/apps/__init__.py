@@ -43,7 +43,7 @@ def alone(one: App) -> set[str]:
 
 
 def contested(apps: Mapping[str, App], hosts: Hosts) -> list[str]:
-    """List the process types that cannot be alone in their environment.
+    """List the process types, and the apps with jobs, that cannot be alone in their environment.
 
     :param apps: settings by app, with defaults.
     :param hosts: the inventory.
@@ -67,6 +67,11 @@ def contested(apps: Mapping[str, App], hosts: Hosts) -> list[str]:
                     f"app.{app}.count.{kind}: several hosts of {hosts.environment} have the role app, and none has the "
                     f"role etcd, which decides where the process runs; expected it in pillar/hosts.yaml: {WAY_OUT}"
                 )
+        if undecided and one["jobs"]:
+            found.append(
+                f"app.{app}.jobs: several hosts of {hosts.environment} have the role app, and none has the role etcd, "
+                f"which decides where a job runs; expected it in pillar/hosts.yaml: {WAY_OUT}"
+            )
     return found
 
 
@@ -189,12 +194,13 @@ def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tup
 
     :param settings: the app's.
     :param types: those of the build's Procfile.
-    :return: for each the setting, the type, and those that the setting could name.
+    :return: for each the setting's path below the app, the type, and those that the setting could name.
     """
-    # No formation has the process type `release`: it runs once, in a release. Order and count are of those without a
-    # port.
-    portless = {*types} - {"release", "web"}
-    could = {"formation": {*types} - {"release"}, "order": portless, "count": portless}
-    asked = [("formation", kind) for kind, count in sorted(settings["formation"].items()) if count]
-    asked += [(setting, kind) for setting in ("order", "count") for kind in sorted(settings[setting])]
-    return [(setting, kind, sorted(could[setting])) for setting, kind in asked if kind not in types]
+    # No formation has the process type `release`: it runs once, in a release. All else is of those without a port.
+    with_port, without = sorted({*types} - {"release"}), sorted({*types} - {"release", "web"})
+    asked = [(f"formation.{kind}", kind, with_port) for kind, count in sorted(settings["formation"].items()) if count]
+    asked += [
+        (f"{setting}.{kind}", kind, without) for setting in ("order", "count") for kind in sorted(settings[setting])
+    ]
+    asked += [(f"jobs.{job}.process", one["process"], without) for job, one in sorted(settings["jobs"].items())]
+    return [one for one in asked if one[1] not in types]

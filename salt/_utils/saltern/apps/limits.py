@@ -123,7 +123,8 @@ def _groups(app: str) -> Iterator[tuple[str, str | None]]:
     if not any(os.path.isdir(f"{root}/{os.path.basename(top)}") for root in roots):
         return
     yield top, None
-    pattern = re.compile(rf"app-{re.escape(_escaped(app))}-(.+)-[0-9]+\.v[0-9]+\.scope")
+    # Of a process, or of a run of a job.
+    pattern = re.compile(rf"app-{re.escape(_escaped(app))}-(.+)-(?:[^.-]+\.)?[0-9]+\.v[0-9]+\.scope")
     for name in sorted({name for root in roots for name in _names(f"{root}/{os.path.basename(top)}")}):
         if match := pattern.fullmatch(name):
             yield f"{top}/{name}", match[1].replace("\\x2d", "-")
@@ -204,7 +205,7 @@ def shown(app: str) -> dict[str, Any]:
             found = _shown(group)
         else:
             # During a switch, each of two releases has processes of its own.
-            index, _, number = os.path.basename(group).removesuffix(".scope").rpartition("-")[2].partition(".")
+            index, _, number = os.path.basename(group).removesuffix(".scope").rpartition("-")[2].rpartition(".")
             processes[f"{number} {kind}.{index}"] = _shown(group)
     return found | {"processes": processes}
 

@@ -11,6 +11,7 @@ from saltern import kept, services
 from saltern.apps import users
 from saltern.attachments import config
 from saltern.host import Host
+from saltern.jobs import units as jobs
 from saltern.releases import process as processes
 from saltern.releases import published, supervisor
 from saltern.services.base import Requisite
@@ -63,6 +64,7 @@ def remove(host: Host, apps: Iterable[str]) -> None:
     :raises CommandExecutionError: when supervisor or the system does not let go of something.
     """
     for app in apps:
+        jobs.remove(one for one in jobs.there() if one[0] == app)
         # nginx has no site of the app any more, but may still wait for answers to requests that it passed on.
         running = [processes.configured(app, number) for _, number in processes.releases(app)]
         servers = [f"127.0.0.1:{port}" for ports in running for port in ports.values() if port]

@@ -9,7 +9,7 @@ from salt.exceptions import CommandExecutionError
 from saltern import services
 from saltern.attachments import config, parts
 from saltern.host import Host
-from saltern.releases import process, store
+from saltern.releases import scopes, store
 from saltern.services.base import LOOPBACK
 from saltern.services.resource import Resource
 
@@ -24,7 +24,7 @@ def holders(host: Host, service: Resource, leaving: bool = True, staying: Collec
     :return: releases, such as ``tickets v3``, by login.
     """
     found: dict[str, list[str]] = {}
-    for app, number in process.releases():
+    for app, number in scopes.in_use():
         if not leaving and _is_leaving(host, app, number, staying):
             continue
         for _, value in urls(app, number):
@@ -65,7 +65,7 @@ def users(host: Host, service: Resource, identity: str, staying: Collection[str]
     :return: releases, sorted.
     """
     found = []
-    for app, number in process.releases():
+    for app, number in scopes.in_use():
         is_used = any(is_of(value, service, identity, host.address) for _, value in urls(app, number))
         if is_used and not (host.is_dry and _is_leaving(host, app, number, staying)):
             found.append(f"{app} v{number}")
@@ -100,7 +100,8 @@ def _is_leaving(host: Host, app: str, number: int, staying: Collection[str]) -> 
     """Tell whether a converge would stop a release."""
     if app not in host.pillar["app"]:
         return "" not in staying
-    if app in staying:
+    # A run of a job goes on to its end with the release that it began with.
+    if app in staying or (app, number) in scopes.of_jobs(app):
         return False
     try:
         return bool(host.ask("release.plan", app)["number"] != number)

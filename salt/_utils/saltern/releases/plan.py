@@ -140,16 +140,16 @@ def held(host: Host, app: str) -> Record:
 
 
 def check_formation(app: str, settings: Settings, sha256: str) -> None:
-    """Refuse a formation, or an order, with a process type that a build, where it is on the host, does not have.
+    """Refuse a formation, an order or a job with a process type that a build, where it is on the host, does not have.
 
     :param app: the app's name.
     :param settings: the app's settings.
     :param sha256: the build's digest.
     """
     made = store.build(app, sha256)
-    for setting, kind, allowed in apps.unknown_types(settings, made["processes"]) if made else ():
+    for setting, _, allowed in apps.unknown_types(settings, made["processes"]) if made else ():
         raise CommandExecutionError(
-            f"app.{app}.{setting}.{kind}: the Procfile of build {sha256[:12]} has no such process type; "
+            f"app.{app}.{setting}: the Procfile of build {sha256[:12]} has no such process type; "
             f"expected one of {', '.join(allowed) or 'none'}"
         )
 

@@ -1,10 +1,7 @@
 """What people are told of releases."""
 
-import contextlib
 import re
-from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from salt.exceptions import CommandExecutionError
 
@@ -14,11 +11,9 @@ from saltern.host import Host
 from saltern.releases import history, plan, store
 from saltern.releases.move import Move
 from saltern.system import journal, terminal
+from saltern.system.masking import masked
 
 LOG_LINES = 15
-
-# Shorter values are too likely to be ordinary words of a log line.
-SHORTEST_SECRET = 8
 
 
 def reason_of(outcome: str) -> str:
@@ -137,21 +132,3 @@ def _last_lines(host: Host, app: str, number: int, process: str, started: float)
         own = [f"SYSLOG_IDENTIFIER={app}[{process}]", "_UID=0"]
         found = journal.lines(host.run, own, raw=True, grep=f"^v{number} ", **options)
     return journal.texts(found)[-LOG_LINES:]
-
-
-def masked(text: str, environ: Mapping[str, str]) -> str:
-    """Put a variable's name in place of its value.
-
-    :param text: what goes to people.
-    :param environ: value by variable.
-    :return: the text without values of eight or more characters, and without passwords that stand in them as in a URL.
-    """
-    secrets = [(value, name) for name, value in environ.items()]
-    for name, value in environ.items():
-        with contextlib.suppress(ValueError):
-            password = urlsplit(value).password or ""
-            secrets += [(password, name), (unquote(password), name)]
-    for value, name in sorted(secrets, key=lambda secret: -len(secret[0])):
-        if len(value) >= SHORTEST_SECRET:
-            text = text.replace(value, f"<{name}>")
-    return text

@@ -80,8 +80,31 @@ def outliving(app: str, release: int) -> Ports:
                 if os.fstat(stream.fileno()).st_uid == 0 and processes.LAUNCHER in words and "--first" in words:
                     command = [processes.LAUNCHER, *words[words.index("--first") + 1 :]]
                     found[f"{directory} {pid}"] = {"command": " ".join(command)}
-    # The process type release is none that supervisor runs.
-    return {process: port for process, port in processes.parse(found, app, release).items() if "." in process}
+    # Neither the process type release nor a run of a job is one that supervisor runs.
+    return {name: port for name, port in processes.parse(found, app, release).items() if name.count(".") == 1}
+
+
+def of_jobs(app: str | None = None) -> list[tuple[str, int]]:
+    """List the releases that runs of jobs under way have: each run ends with the release that it began with.
+
+    :param app: one app's only.
+    :return: pairs of app and number, sorted.
+    """
+    pattern = re.compile(r"app-(.+)-.+-.+\.[0-9]+\.v([0-9]+)\.scope")
+    found = set()
+    for directory in glob.glob(f"{glob.escape(_groups(app)) if app else f'{_root()}/app.slice/app-*.slice'}/*.scope"):
+        match = pattern.fullmatch(os.path.basename(directory))
+        if match and _pids(directory):
+            found.add((match[1].replace("\\x2d", "-"), int(match[2])))
+    return sorted(found)
+
+
+def in_use() -> list[tuple[str, int]]:
+    """List the releases with whose config something runs on this host: processes of supervisor's, and runs of jobs.
+
+    :return: pairs of app and number, sorted.
+    """
+    return sorted({*processes.releases(), *of_jobs()})
 
 
 def known(app: str) -> set[str]:

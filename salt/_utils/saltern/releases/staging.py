@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from saltern.releases import history, hold, store
+from saltern.releases import history, hold, scopes, store
 from saltern.releases.store import ROLLED_BACK, SERVING
 from saltern.system import deletion, files
 
@@ -151,6 +151,8 @@ def sweep(app: str) -> None:
 def prune(app: str, keep: int, declared: str) -> None:
     """Keep the last releases that served, as many of those that did not, and the builds that they have.
 
+    A release with which a run of a job is under way stays too.
+
     :param app: the app's name.
     :param keep: how many that served, the current one among them.
     :param declared: the digest of the build that the pillar asks for, which stays too.
@@ -158,7 +160,7 @@ def prune(app: str, keep: int, declared: str) -> None:
     now = store.current(app)
     others = [number for number in store.numbers(app) if number != now]
     # What the pillar still asks for while an earlier release is held must stay to be compared with.
-    kept = {hold.held(app).get("from")}
+    kept = {hold.held(app).get("from"), *(number for _, number in scopes.of_jobs(app))}
     served = [number for number in others if store.outcome(app, number) in (SERVING, ROLLED_BACK)]
     refused = [number for number in others if number not in served]
     for number in {*served[: 1 - keep], *refused[:-keep]} - kept:

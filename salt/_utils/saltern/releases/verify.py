@@ -14,8 +14,9 @@ from saltern.releases import ends, plan, steps, store, supervisor
 from saltern.releases.errors import errors_in
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal, shown
-from saltern.releases.report import LOG_LINES, masked
+from saltern.releases.report import LOG_LINES
 from saltern.system import journal
+from saltern.system.masking import masked
 
 LOG_READ = 1000
 

@@ -7,6 +7,7 @@ from typing import Any
 from saltern import etcd, firewall, inventory, places, services
 from saltern.apps import unknown_types
 from saltern.attachments import derived
+from saltern.jobs import declared as jobs
 from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
 from saltern.settings.schema import Schema
@@ -38,6 +39,7 @@ def completed(
     mistakes += etcd.mistakes(hosts, minion_id)
     mistakes += firewall.mistakes(settings["firewall"])
     mistakes += unknown_processes(settings["app"])
+    mistakes += jobs.mistakes(settings["app"])
     if not mistakes:
         settings["firewall"]["openings"] = firewall.openings(settings, hosts, minion_id)
         roles = {"app", *(service.role for service in services.resources())}
@@ -47,7 +49,7 @@ def completed(
 
 
 def unknown_processes(apps: Mapping[str, Any]) -> list[str]:
-    """List the process types of formations and orders that the declared builds lack.
+    """List the process types of formations, orders and jobs that the declared builds lack.
 
     Not every declaration names a build's types.
 
@@ -61,7 +63,7 @@ def unknown_processes(apps: Mapping[str, Any]) -> list[str]:
             close = difflib.get_close_matches(kind, allowed, 1)
             meant = f"; did you mean '{close[0]}'?" if close else ""
             found.append(
-                f"app.{app}.{setting}.{kind}: the declared build has no such process type; expected one of "
+                f"app.{app}.{setting}: the declared build has no such process type; expected one of "
                 f"{', '.join(allowed) or 'none'}{meant}"
             )
     return found

@@ -15,8 +15,11 @@ from saltern.system import terminal
 
 # Where the apps' users have their home; see the state app_user.
 ROOT = "/srv/apps/"
-# The unit of each process of an app: app-shop-web-1.v3.scope; see the launcher, formulas/app/files/process.py.
-SCOPE = re.compile(r"app-(?P<app>[a-z0-9\\]+)-(?P<kind>[a-z0-9_\\]+)-(?P<index>[0-9]+)\.v[0-9]+\.scope")
+# The unit of each process of an app: app-shop-web-1.v3.scope; see the launcher, formulas/app/files/process.py. Of a run
+# of a job it has the job and the run: app-shop-clearsessions-nightly.1764454512345.v3.scope
+SCOPE = re.compile(
+    r"app-(?P<app>[a-z0-9\\]+)-(?P<kind>[a-z0-9_\\]+)-((?P<job>[a-z][a-z0-9_\\]*)\.)?(?P<index>[0-9]+)\.v[0-9]+\.scope"
+)
 # What a process of an app is called in the journal.
 IDENTIFIER = re.compile(r"(?P<app>[a-z][a-z0-9-]*)\[(?P<process>[a-z][a-z0-9_-]*(\.[0-9]+)?)\]")
 # What the launcher says first.
@@ -97,6 +100,8 @@ def scope_of(unit: str) -> Process | None:
     if not found:
         return None
     app, kind = (found[part].replace("\\x2d", "-") for part in ("app", "kind"))
+    if found["job"]:
+        return app, found["job"].replace("\\x2d", "-")
     return app, kind if found["index"] == "0" else f"{kind}.{found['index']}"
 
 

@@ -15,6 +15,7 @@ TIMESTAMPS = ("ActiveEnterTimestamp", "ActiveEnterTimestampMonotonic")
 PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload", *TIMESTAMPS)
 # States whose name is a unit's.
 OF_UNITS = ("drift_timer", "peers", "unit")
+FUNCTIONS_OF_UNITS = (("job", "scheduled"), ("service_config", "loaded"))
 # systemd keeps settings that a command gave it in this directory, until the host boots.
 TOLD = "/run/systemd/system.control"
 # Seconds for which an answer about many units counts, in a run that changes nothing meanwhile.
@@ -69,7 +70,7 @@ def among(
     if not known or known.run != run:
         units: set[str] = set()
         for chunk in chunks:
-            if chunk["state"] in OF_UNITS or (chunk["state"], chunk["fun"]) == ("service_config", "loaded"):
+            if chunk["state"] in OF_UNITS or (chunk["state"], chunk["fun"]) in FUNCTIONS_OF_UNITS:
                 units.add(chunk["name"])
             elif (chunk["state"], chunk["fun"]) == ("service_config", "unit_read"):
                 units.update(chunk["units"])
@@ -236,6 +237,26 @@ def stop(unit: str) -> None:
     :raises CommandExecutionError: with what systemd says.
     """
     _do("stop", unit)
+
+
+def switch(unit: str, on: bool) -> None:
+    """Run a unit, now and after each boot; or stop it, for good.
+
+    :param unit: its name.
+    :param on: which of these.
+    :raises CommandExecutionError: with what systemd says.
+    """
+    _do("enable" if on else "disable", "--now", "--quiet", unit)
+
+
+def forget(unit: str) -> None:
+    """Forget that a unit has failed, whose files are gone.
+
+    :param unit: its name, or a pattern.
+    """
+    # One that has not failed is not known any more.
+    with contextlib.suppress(CommandExecutionError):
+        _do("reset-failed", unit)
 
 
 def _do(*words: str) -> None:
