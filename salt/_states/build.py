@@ -56,11 +56,11 @@ def served(name):
     settings = declared.Host.of(__salt__, __pillar__, __opts__).app(name)
     directory = store.build_directory(name, settings["build"]["sha256"])
     try:
+        if os.path.isdir(directory):
+            published.check_unpacked(name, settings, directory)
         changes = published.plan(name, settings)
         if not changes:
             return ret
-        if os.path.isdir(directory):
-            published.check(name, settings, lambda one: os.path.isdir(f"{directory}/{one}"))
         if __opts__["test"]:
             return ret | {"changes": changes, "result": None, "comment": "What nginx serves of builds would change"}
         published.publish(name, settings)

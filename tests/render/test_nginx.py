@@ -34,7 +34,7 @@ NGINX = {
         "include tls/faq.conf;",
         "location ^~ /.well-known/acme-challenge/ {",
         '"~^1: /healthz$" 1;',
-        '"~^(80|443):1:0:(?!/[.]well-known/acme-challenge/)" 1;',
+        '"~^(80|443):1:0:/(?![.]saltern/errors/|[.]well-known/acme-challenge/)" 1;',
         "include maintenance/faq.conf;",
         "server_name faq.localhost;",
     ],
@@ -65,7 +65,7 @@ def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     # In dev, apps are served over HTTP, and no authority is asked for certificates.
     assert "acme-challenge/)" not in main
     assert "acme" not in site
-    assert '"~^(80|443):1:0:" 1;' in site
+    assert '"~^(80|443):1:0:/(?![.]saltern/errors/)" 1;' in site
 
 
 SPREAD = {

@@ -359,3 +359,12 @@ def test_nginx_serves_the_current_builds_files_and_can_read_nothing_else_of_it(h
             assert ("immutable" in headers["cache-control"]) == bool(kept), name
             assert not is_packed or headers["content-encoding"] == "gzip", name
         assert json.loads(host.check_output("python3 -IS -c %s %s %s gzip", ASKED, url, domain))[0] == 404
+
+
+def test_the_apps_own_pages_of_errors_are_where_nginx_finds_them(host, apps):
+    pages = [(app, page) for app, one in sorted(apps.items()) for page in one["site"]["errors"].values()]
+    if not pages:
+        pytest.skip("no app has pages of errors of its own")
+    for app, page in pages:
+        if apps[app]["formation"].get("web"):
+            assert host.run("runuser -u www-data -- test -r %s", f"/srv/served/{app}/at/0/{page}").rc == 0, page

@@ -21,6 +21,8 @@ def build():
     (STATIC / ".well-known").mkdir()
     (STATIC / ".well-known/security.txt").write_text("Contact: mailto:security@example.com\n")
     (STATIC / "link.txt").symlink_to("below/index.html")
+    for status in ("404", "502", "503"):
+        (STATIC / "below" / f"{status}.html").write_text(f"<p>{status} of the shelf\n")
 
 
 class Page(BaseHTTPRequestHandler):

@@ -25,7 +25,7 @@ from tests.hosts.stream import Seen, Stream
 pytestmark = pytest.mark.alike("trixie")
 
 ROLES = {"proxy1": ["proxy"], "app1": ["app"], "app2": ["app"], "db1": ["database", "cache"]}
-APPS = ("examples/faq", "tests/apps/mirror")
+APPS = ("examples/faq", "tests/apps/mirror", "tests/apps/shelf")
 SETTINGS = {
     "app": {
         "tickets": None,
@@ -35,6 +35,14 @@ SETTINGS = {
             "domains": ["mirror.localhost"],
             "formation": {"web": 1},
             "site": {"timeout": 3, "body_size": "1m"},
+        },
+        "shelf": {
+            "port": 8500,
+            "domains": ["shelf.localhost"],
+            "site": {
+                "serve": {"/static/": {"build": "static"}},
+                "errors": {status: f"static/below/{status}.html" for status in ("404", "502", "503")},
+            },
         },
     },
     "postgres": {"databases": {"faq": {"password": "faq-0123456789-0123456789"}}},
@@ -317,6 +325,32 @@ def test_a_host_without_a_process_is_out_and_says_so_itself(fleet):
     # Only POST requests may fail: those in flight, and those that came before the host was out.
     assert {one.method for one in seen.failed} <= {"POST"}
     assert [one for one in seen.failed if one.start > gone] == []
+
+
+def test_an_apps_own_pages_of_errors_are_there_when_no_host_has_a_process_or_answers(fleet):
+    shelf = Client(fleet.proxy1.address, "shelf.localhost")
+    apps = (fleet.app1, fleet.app2)
+    own = "supervisorctl status | awk '/^shelf[.]/ {print $1}' | xargs supervisorctl"
+    assert (shelf.get("/static/no").status_code, shelf.get("/static/no").text) == (404, "<p>404 of the shelf\n")
+    fleet.proxy1.salt("app.maintenance", "shelf", "on")
+    assert {(one.status_code, one.text) for one in (shelf.get("/"), shelf.post("/"))} == {
+        (503, "<p>503 of the shelf\n")
+    }
+    # No host is out for it.
+    assert fleet.peers() == {"app1": "in", "app2": "in"}
+    assert " is out" not in fleet.proxy1.sh("cat /etc/nginx/peers/shelf.conf").stdout
+    fleet.proxy1.salt("app.maintenance", "shelf", "off")
+    for host in apps:
+        host.sh(f"{own} stop")
+    for answer in (shelf.get("/"), shelf.post("/")):
+        assert (answer.status_code, answer.text) == (502, "<p>502 of the shelf\n")
+    for host in apps:
+        host.sh("systemctl stop nginx")
+    for answer in (shelf.get("/"), shelf.post("/")):
+        assert (answer.status_code, answer.text) == (502, "<p>502 of the shelf\n")
+    for host in apps:
+        host.sh(f"systemctl start nginx; {own} start")
+    fleet.await_peers(app1="in", app2="in")
 
 
 def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet):

@@ -209,7 +209,9 @@ def test_what_a_host_has_is_closed_where_its_role_goes_too(host, album, pillar):
     assert {"app-release-album", *DIRECTORIES} <= converged(host)
 
 
-SHELF = {"port": 8500, "domains": ["shelf.localhost"], "site": {"serve": {"/static/": {"build": "static"}}}}
+PAGES = {status: f"static/below/{status}.html" for status in ("404", "502", "503")}
+SITE = {"serve": {"/static/": {"build": "static"}}, "errors": PAGES}
+SHELF = {"port": 8500, "domains": ["shelf.localhost"], "site": SITE}
 
 
 def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, album, lab, pillar, verify, tmp_path):
@@ -245,6 +247,22 @@ def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, albu
         assert (path, answer.status_code) == (path, status)
         assert status == 200 or "Cache-Control" not in answer.headers
     assert "javascript" in shelf.get("/static/module.mjs").headers["Content-Type"]
+    # Errors that nginx answers itself have the app's own pages, whatever was sent; nobody asks for such a page itself.
+    for path in ("/static/nosuch", "/.saltern/errors/502", "/.saltern/errors/503.default"):
+        assert (shelf.get(path).status_code, shelf.get(path).text) == (404, "<p>404 of the shelf\n")
+    host.salt("app.maintenance", "shelf", "on", "message=Back soon.")
+    closed = [shelf.get("/"), shelf.post("/", data=b"x"), shelf.get("/static/plain.css")]
+    assert {(one.status_code, one.text, one.headers["Retry-After"]) for one in closed} == {
+        (503, "<p>503 of the shelf\n", "300")
+    }
+    problem = shelf.get("/", headers={"Accept": "application/json"})
+    assert problem.json() == {"title": "Service Unavailable", "status": 503, "detail": "Back soon."}
+    host.salt("app.maintenance", "shelf", "off")
+    own = "supervisorctl status | awk '/^shelf[.]/ {print $1}' | xargs supervisorctl"
+    host.sh(f"{own} stop")
+    down = [shelf.get("/"), shelf.post("/", data=b"x"), shelf.get("/", headers={"Accept": "text/event-stream"})]
+    assert {(one.status_code, one.text) for one in down} == {(502, "<p>502 of the shelf\n")}
+    host.sh(f"{own} start")
     # nginx reads what is served, and nothing else of the build; other apps read neither.
     served = host.sh("readlink -f /srv/served/shelf/at/0").stdout.strip()
     assert reads(host, "www-data", f"{served}/static/plain.css")
@@ -265,7 +283,15 @@ def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, albu
     assert [shelf.get(path).text[14:19] for path in (first, second)] == ["black", "white"]
     apply(host).changed_nothing()
     # A directory that the build lacks is told before anything changes.
-    pillar.merge(app={"shelf": {"site": {"serve": {"/static/": {"build": "dist"}}}}})
+    page = {"502": "static/nosuch.html"}
+    pillar.merge(app={"shelf": {"site": {"errors": page}}})
+    for words in (["test=True"], []):
+        failed = apply(host, *words).failed
+        assert failed.keys() == {"app-served-shelf", "app-release-shelf"}
+        assert failed["app-served-shelf"].startswith(
+            "app.shelf.site.errors.502: the declared build has no file static/nosuch.html; expected a page "
+        )
+    pillar.merge(app={"shelf": {"site": {"serve": {"/static/": {"build": "dist"}}, "errors": None}}})
     dry, failed = apply(host, "test=True").failed, apply(host).failed
     assert dry["app-served-shelf"] == failed["app-served-shelf"]
     assert failed["app-served-shelf"].startswith(

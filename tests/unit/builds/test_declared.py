@@ -41,7 +41,9 @@ def test_two_that_unpack_a_build_at_once_have_it_whole_and_made_once(monkeypatch
     said = {"source": source, "sha256": hashlib.sha256(Path(source).read_bytes()).hexdigest()}
     host = on(
         tmp_path,
-        pillar={"app": {"shop": {"build": said, "unpacked": LIMITS, "formation": {}, "site": {"serve": {}}}}},
+        pillar={
+            "app": {"shop": {"build": said, "unpacked": LIMITS, "formation": {}, "site": {"serve": {}, "errors": {}}}}
+        },
         salt={},
     )
     monkeypatch.setattr(judge, "judge", lambda *_: None)
@@ -84,7 +86,7 @@ def foresee(tarball, monkeypatch, tmp_path):
         host = on(
             tmp_path,
             salt={"cp.cache_file": lambda source: path},
-            pillar={"app": {"shop": said | {"formation": {"web": 1}, "site": {"serve": serve or {}}}}},
+            pillar={"app": {"shop": said | {"formation": {"web": 1}, "site": {"serve": serve or {}, "errors": {}}}}},
         )
 
         def judged(host, app, sha256, made, read):

@@ -34,6 +34,7 @@ def test_a_tarball_says_what_it_has(inspected, tarball):
         "manifest": record.decode(),
         "documents": {"v1": "v1", "v3": "v3"},
         "directories": ["openapi"],
+        "pages": [],
         "has": ["Procfile"],
     }
 
@@ -103,6 +104,7 @@ def test_a_time_that_no_host_can_keep_is_refused_by_name(inspected, tarball, tim
 
 
 def test_a_directory_is_no_procfile(inspected, tarball):
+    assert inspected(tarball(folder("a.html"), member("b/c.html"), member("d.htm")))["pages"] == ["b/c.html"]
     assert inspected(tarball(folder("Procfile"), member("requirements.txt")))["has"] == ["requirements.txt"]
 
 

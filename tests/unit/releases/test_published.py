@@ -30,7 +30,10 @@ def app(tmp_path, monkeypatch):
             "build": {"sha256": BUILDS[declared]},
             "formation": {"web": 1},
             "keep_releases": keep,
-            "site": {"serve": {f"/{path}/": {"build": one} for path, one in (serve or {"static": "static"}).items()}},
+            "site": {
+                "serve": {f"/{path}/": {"build": one} for path, one in (serve or {"static": "static"}).items()},
+                "errors": {},
+            },
         }
 
     return settings
@@ -139,6 +142,21 @@ def test_a_directory_that_the_declared_build_lacks_is_refused_and_one_of_an_earl
     os.makedirs(f"{store.build_directory('shop', BUILDS['c'])}/dist/deep")
     published.publish("shop", app(x="dist", y="dist/deep"))
     assert published.plan("shop", app(x="dist", y="dist/deep")) == {}
+
+
+def test_a_page_of_an_error_that_the_declared_build_lacks_is_refused(app, tmp_path):
+    settings = app()
+    settings["site"]["errors"] = {"502": "static/down.html"}
+    told = re.escape("app.shop.site.errors.502: the declared build has no file static/down.html; expected a page of ")
+    with pytest.raises(CommandExecutionError, match=told):
+        published.publish("shop", settings)
+    page = tmp_path / "apps/shop/builds" / BUILDS["c"][:12] / "static/down.html"
+    page.write_text("down")
+    published.publish("shop", settings)
+    published.check("shop", settings, ["static"], ["static/down.html"])
+    with pytest.raises(CommandExecutionError, match=told):
+        published.check("shop", settings, ["static"], [])
+    assert published.plan("shop", settings) == {}
 
 
 def test_a_link_of_an_earlier_build_stands_in_nobodys_way(app, released, tmp_path):

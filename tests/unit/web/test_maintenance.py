@@ -139,7 +139,7 @@ def test_what_nginx_refuses_leaves_all_as_it_was(promoted, monkeypatch):
 
 def value(text, variable):
     """Return what nginx reads as a variable's value."""
-    word = re.search(rf"\${variable}_of_shop \{{\n    default '';\n    1 \"(.*)\";\n\}}\n", text)[1]
+    word = re.search(rf"\${variable}_of_shop \{{\n    default '';\n    (?:''|\"[^\"]+\") \"(.*)\";\n\}}\n", text)[1]
     assert len(word.encode()) < 4096
     assert not re.search(r'(?<!\\)(\\\\)*"', word)
     assert "$" not in word

@@ -7,10 +7,11 @@ import pytest
 from saltern.web import served
 
 
-def app(serve, attach=None, **more):
+def app(serve, attach=None, errors=None, **more):
     complete = {path: {"internal": False} | one for path, one in serve.items()}
     attach = {"MEDIA_ROOT": {"storage": "media"}} if attach is None else attach
-    return {"site": {"serve": complete}, "attach": attach, "provides": {}, "formation": {"web": 1}} | more
+    site = {"serve": complete, "errors": errors or {}}
+    return {"site": site, "attach": attach, "provides": {}, "formation": {"web": 1}} | more
 
 
 MEDIA = {"storage": "media"}
@@ -86,6 +87,24 @@ def test_files_of_a_build_are_those_of_as_many_releases_as_are_kept():
         {"path": "/a/", "directory": "dist", "internal": False, "cache": "public, max-age=60", "releases": 7},
         {"path": "/static/", "directory": "static", "internal": False, "cache": "no-cache", "releases": 7},
     ]
+
+
+PAGES = {
+    "no directory is served": ({}, "expected one and its directory in app.shop.site.serve"),
+    "a directory of another name": ({"/a/": {"build": "a"}, "/b/": {"build": "b"}}, "expected one below a or b"),
+    "a directory that begins alike": ({"/a/": {"build": "static/err"}}, "expected one below static/err"),
+}
+
+
+@pytest.mark.parametrize("serve, told", PAGES.values(), ids=PAGES)
+def test_a_page_of_an_error_is_where_nginx_reads_it(serve, told):
+    errors = {"502": "static/errors/502.html", "404": "static/errors/404.html"}
+    assert served.mistakes("shop", app(serve, errors=errors)) == [
+        f"app.shop.site.errors.{status}: nginx reads no such file of the build; {told}" for status in ("404", "502")
+    ]
+    one = app({"/static/": {"build": "static"}}, errors=errors, keep_releases=3)
+    assert served.mistakes("shop", one) == []
+    assert [(page["status"], page["releases"]) for page in served.pages(one)] == [(404, 3), (502, 3)]
 
 
 PATHS = {

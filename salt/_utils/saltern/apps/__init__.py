@@ -186,7 +186,7 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
     facts = {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
-    return facts | its | {"serve": served.locations(one)}
+    return facts | its | {"serve": served.locations(one), "errors": served.pages(one)}
 
 
 def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tuple[str, str, list[str]]]:

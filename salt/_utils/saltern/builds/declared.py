@@ -190,7 +190,7 @@ def _unpack(host: Host, app: str, target: str, group: int) -> None:
         build = manifest.judge(app, staged)
         manifest.check_processes(app, declared, build)
         manifest.check_packages(app, declared, build)
-        published.check(app, one, lambda name: os.path.isdir(f"{staged}/{name}"))
+        published.check_unpacked(app, one, staged)
         wheels.judge(app, staged, links.newest(directory), limits)
         judge.judge(host.host, app, declared["sha256"], build, lambda version: judge.text_of(app, staged, version))
         venv.make(app, staged, others)
@@ -249,6 +249,6 @@ def foresee(host: Host, app: str) -> None:
         build = manifest.judged(app, found["manifest"], found["has"].__contains__)
         manifest.check_processes(app, declared, build)
         manifest.check_packages(app, declared, build)
-        published.check(app, one, found["directories"].__contains__)
+        published.check(app, one, found["directories"], found["pages"])
         documents = found["documents"]
         judge.judge(host.host, app, declared["sha256"], build, lambda version: documents.get(version, ""))

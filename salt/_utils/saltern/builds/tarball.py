@@ -81,7 +81,8 @@ def inspect(tarball: str, limits: Limits) -> Found:
     :param tarball: path of a ``.tar.gz``.
     :param limits: how many ``megabytes`` and ``files`` a build may have.
     :return: the ``bytes`` and ``files`` that it unpacks to, the text of its build.json as ``manifest`` or ``None``, the
-        texts of its OpenAPI documents by version as ``documents``, its ``directories``, and which members it ``has``.
+        texts of its OpenAPI documents by version as ``documents``, its ``directories``, its ``pages`` of HTML, and
+        which members it ``has``.
     :raises ValueError: naming the first member that is not acceptable, or a damaged tarball.
     """
     most = limits["megabytes"] * MEGABYTE
@@ -132,6 +133,7 @@ def inspect(tarball: str, limits: Limits) -> Found:
                 what = "a symbolic link" if kinds[parent] == "link" else "a file"
                 raise _Unacceptable(f"{shown(path)} lies behind {what}; expected members that stay inside the build")
     found["directories"] = sorted(path for path, kind in kinds.items() if kind == "directory")
+    found["pages"] = sorted(path for path, kind in kinds.items() if path.endswith(".html") and kind == "file")
     found["has"] = [name for name in ("Procfile", "requirements.txt", ".venv") if name in kinds]
     # As a host looks for them once it is unpacked: a directory of that name is none.
     found["has"] = [name for name in found["has"] if name == ".venv" or kinds[name] != "directory"]

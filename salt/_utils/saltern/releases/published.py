@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -133,19 +133,37 @@ def kept(app: str, number: int | None) -> list[str]:
     return list(dict.fromkeys(build for build in builds if build))
 
 
-def check(app: str, settings: Settings, has: Callable[[str], bool]) -> None:
-    """Refuse a build that lacks a directory that nginx shall serve.
+def check_unpacked(app: str, settings: Settings, build: str) -> None:
+    """Refuse an unpacked build that lacks what nginx shall serve; see ``check``.
 
     :param app: the app's name.
     :param settings: the app's.
-    :param has: a function that tells whether the build has a directory.
+    :param build: its directory.
+    """
+    pages = [page for page in settings["site"]["errors"].values() if os.path.isfile(f"{build}/{page}")]
+    check(app, settings, [one for one in directories(settings) if os.path.isdir(f"{build}/{one}")], pages)
+
+
+def check(app: str, settings: Settings, there: Collection[str], pages: Collection[str]) -> None:
+    """Refuse a build that lacks a directory or a page of an error that nginx shall serve.
+
+    :param app: the app's name.
+    :param settings: the app's.
+    :param there: directories that the build has.
+    :param pages: pages that the build has.
     :raises CommandExecutionError: naming the setting.
     """
     for path, one in sorted(settings["site"]["serve"].items()) if directories(settings) else ():
-        if "build" in one and not has(one["build"]):
+        if "build" in one and one["build"] not in there:
             raise CommandExecutionError(
                 f"app.{app}.site.serve.{path}.build: the declared build has no directory {one['build']}; expected one "
                 "of the app's tree, or one that a step of the build makes"
+            )
+    for status, page in sorted(settings["site"]["errors"].items()) if directories(settings) else ():
+        if page not in pages:
+            raise CommandExecutionError(
+                f"app.{app}.site.errors.{status}: the declared build has no file {page}; expected a page of the app's "
+                "tree, or one that a step of the build makes"
             )
 
 
@@ -195,7 +213,7 @@ def _copy(app: str, settings: Settings, name: str, build: str, is_declared: bool
     """Copy the directories of a build beside their place and rename them into it."""
     root = f"{ROOT}/{app}"
     if is_declared:
-        check(app, settings, lambda one: os.path.isdir(f"{build}/{one}"))
+        check_unpacked(app, settings, build)
     others = [f"{root}/{other}" for other in _listed(root) if other != LINKS and not other.startswith(".")]
     staged = f"{root}/.{name}"
     deletion.delete([staged])

@@ -219,10 +219,12 @@ def snippet(app: str, said: Notice | None) -> str:
     values = {"retry_after": retry, "page": page(said, until), "problem": problem(said, until)} if said else {}
     lines = [f"# {app}. Managed by Saltern (app.maintenance).", f"geo $is_kept_out_of_{key} {{"]
     lines += [f"    default {1 if said else 0};", *(f"    {one} 0;" for one in (said.allow if said else ())), "}"]
-    for word in ("retry_after", "page", "problem"):
+    # An app's own 503 has no Retry-After of ours, but where nobody reaches the app.
+    told, always = (f'"$is_kept_out_of_{key} $server_port $status"', '"~^1 (80|443) 503$"'), ("''", "''")
+    for word, (source, case) in {"retry_after": told, "page": always, "problem": always}.items():
         value = SPECIAL.sub(r"\\\g<0>", values.get(word, ""))
-        lines += [f"map $is_closed_{key} ${word}_of_{key} {{", "    default '';"]
-        lines += [*([f'    1 "{value}";'] if said else []), "}"]
+        lines += [f"map {source} ${word}_of_{key} {{", "    default '';"]
+        lines += [*([f'    {case} "{value}";'] if said else []), "}"]
     return "".join(f"{line}\n" for line in lines)
 
 

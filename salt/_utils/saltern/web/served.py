@@ -58,6 +58,14 @@ def mistakes(app: str, one: Settings) -> list[str]:
         if served["internal"] and "cache" in served:
             found.append(f"{where}.cache: is the app's to say, in the answer that permits a file; expected none")
         found += _unattached(app, one, where, served)
+    directories = sorted({served["build"] for served in one["site"]["serve"].values() if "build" in served})
+    for status, page in sorted(one["site"]["errors"].items()):
+        if not any(page.startswith(f"{directory}/") for directory in directories):
+            known = f"below {' or '.join(directories)}" if directories else "and its directory in app.{app}.site.serve"
+            found.append(
+                f"app.{app}.site.errors.{status}: nginx reads no such file of the build; expected one "
+                f"{known.format(app=app)}"
+            )
     return found
 
 
@@ -108,6 +116,16 @@ def locations(one: Settings) -> list[dict[str, Any]]:
                     }
                 )
     return found
+
+
+def pages(one: Settings) -> list[dict[str, Any]]:
+    """Return the app's own pages of errors, sorted by status.
+
+    :param one: the app's settings, without mistakes.
+    :return: for each its ``status``, the ``file`` of the build, and how many ``releases`` are looked into for it.
+    """
+    errors = sorted(one["site"]["errors"].items())
+    return [{"status": int(status), "file": page, "releases": one["keep_releases"]} for status, page in errors]
 
 
 def note(settings: Mapping[str, Any]) -> None:
