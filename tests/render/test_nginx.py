@@ -68,6 +68,32 @@ def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     assert '"~^(80|443):1:0:/(?![.]saltern/errors/)" 1;' in site
 
 
+REDIRECTS = {
+    "domains": ["www.faq.localhost"],
+    "paths": {"/old": {"to": "/new"}, "/blog/": {"to": "https://blog.example.com/", "status": 308}},
+}
+LED = """map "$server_port $request_uri" $led_by_308_of_faq {
+ default '';
+ "~^(80|443) /blog/(?<rest_of_redirect>.*)$" "https://blog.example.com/$rest_of_redirect";
+ "~^(80|443) /old([?]|$)" "";
+}"""
+
+
+def test_redirects_are_the_proxys(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    errors = {"serve": {"/static/": {"build": "static"}}, "errors": {"502": "static/502.html"}}
+    host.merge({"app": {"faq": {"site": errors | {"redirects": REDIRECTS}, "keep_releases": 2}}})
+    site = re.sub(r"\s*\n\s*", "\n ", host.nginx("faq")["sites/faq.conf"]).replace("\n }", "\n}")
+    assert LED in site
+    assert "if ($led_by_308_of_faq) {\n return 308 $led_by_308_of_faq;" in site
+    assert "server_name www.faq.localhost;" in site
+    assert "return 308 $forwarded_proto://faq.localhost$forwarded_port$request_uri;" in site
+    assert "try_files /0/static/502.html /1/static/502.html =502;" in site
+    (state,) = [one for one in host.states() if one["__id__"] == "nginx-certificate-faq"]
+    assert state["app"] == "faq"
+
+
 SPREAD = {
     "proxy1": {"environment": "dev", "roles": ["proxy"], "address": "10.0.0.1"},
     "app1": {"environment": "dev", "roles": ["app"], "address": "10.0.0.2", "drain": True},

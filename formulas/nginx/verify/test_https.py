@@ -92,6 +92,13 @@ def test_every_certificate_is_from_where_is_declared(host, handshake, settings, 
         assert certificate == x509.load_pem_x509_certificates(text.encode())[0], domain
 
 
+def test_every_domain_that_leads_to_another_has_the_certificate_too(handshake, settings):
+    for one in settings["nginx"]["sites"].values():
+        for domain in one["redirects"]["domains"]:
+            certificate, _, _ = handshake(domain)
+            assert {domain, "*." + domain.partition(".")[2]} & {*names(certificate)}, domain
+
+
 def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(handshake, domains):
     domain = min(domains)
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):

@@ -54,6 +54,21 @@ def test_no_version_is_told(proxy):
     assert proxy("GET", "unknown.invalid", "/").headers["Server"] == "nginx"
 
 
+def test_domains_and_paths_lead_where_is_declared(proxy, settings, sites, healthy):
+    for app, one in sites.items():
+        scheme = "https" if settings["nginx"]["tls"]["redirect"] else "http"
+        redirects = one["site"]["redirects"]
+        for domain in redirects["domains"]:
+            answer = proxy("GET", domain, "/a%2Fb?c=d", scheme=scheme)
+            expected = (308, f"{scheme}://{one['domains'][0]}/a%2Fb?c=d")
+            assert (answer.status_code, answer.headers.get("Location")) == expected, domain
+        for path, redirect in redirects["paths"].items() if healthy(app) == {one["health"]["status"]} else ():
+            answer = proxy("GET", one["domains"][0], path, scheme=scheme)
+            target = redirect["to"]
+            target = f"{scheme}://{one['domains'][0]}{target}" if target.startswith("/") else target
+            assert (answer.status_code, answer.headers.get("Location")) == (redirect["status"], target), path
+
+
 def test_a_body_over_the_limit_is_refused(outside, sites, healthy):
     units = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
     for one in (one for app, one in sites.items() if 503 not in healthy(app)):

@@ -210,7 +210,11 @@ def test_what_a_host_has_is_closed_where_its_role_goes_too(host, album, pillar):
 
 
 PAGES = {status: f"static/below/{status}.html" for status in ("404", "502", "503")}
-SITE = {"serve": {"/static/": {"build": "static"}}, "errors": PAGES}
+REDIRECTS = {
+    "domains": ["www.shelf.localhost"],
+    "paths": {"/old": {"to": "/new", "status": 301}, "/blog/": {"to": "https://blog.example.com/", "status": 308}},
+}
+SITE = {"serve": {"/static/": {"build": "static"}}, "errors": PAGES, "redirects": REDIRECTS}
 SHELF = {"port": 8500, "domains": ["shelf.localhost"], "site": SITE}
 
 
@@ -263,6 +267,13 @@ def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, albu
     down = [shelf.get("/"), shelf.post("/", data=b"x"), shelf.get("/", headers={"Accept": "text/event-stream"})]
     assert {(one.status_code, one.text) for one in down} == {(502, "<p>502 of the shelf\n")}
     host.sh(f"{own} start")
+    for path, expected in {
+        "/old?a=b": (301, "http://shelf.localhost/new?a=b"),
+        "/blog//a%0d%0aX:y?q": (308, "https://blog.example.com//a%0d%0aX:y?q"),
+        "/older": (200, None),
+    }.items():
+        answer = shelf.get(path, allow_redirects=False)
+        assert (answer.status_code, answer.headers.get("Location")) == expected
     # nginx reads what is served, and nothing else of the build; other apps read neither.
     served = host.sh("readlink -f /srv/served/shelf/at/0").stdout.strip()
     assert reads(host, "www-data", f"{served}/static/plain.css")

@@ -164,7 +164,8 @@ def test_nginx_serves_what_has_web_processes(derived, one, roles, site, front):
     found, mistakes = derived({"shop": one}, {"one": host(*roles)})
     assert mistakes == []
     served = {"domains": one.get("domains", []), "port": 8000, "body_size": "10m", "timeout": 60, "extra": ""}
-    served |= {"buffering": True, "serve": [], "health": "/healthz"}
+    served |= {"buffering": True, "serve": [], "health": "/healthz", "errors": []}
+    served |= {"redirects": {"domains": [], "paths": {}}}
     assert found["nginx"]["sites"] == ({"shop": served} if site else {})
     assert found["nginx"]["fronts"] == ({"shop": served} if front else {})
     assert found["nginx"]["idle"] == ([] if site or front else one["domains"])

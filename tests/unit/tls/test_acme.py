@@ -45,7 +45,8 @@ class Host:
         monkeypatch.setattr(acme, "REFUSED", str(tmp_path / "REFUSED"))
         self.directory = tmp_path / "CONFIG"
         self.settings = {"server": SERVER, "email": "", "agree_terms": True}
-        self.tls, self.site = {"source": "acme", "acme": self.settings}, {}
+        self.tls = {"source": "acme", "acme": self.settings}
+        self.site = {"redirects": {"domains": []}}
         pillar = {"nginx": {"tls": self.tls}, "app": {"shop": {"domains": DOMAINS, "site": self.site}}}
         self.host = hosts.Host.of({"cmd.run_all": self.run}, pillar, {})
         snippets = {"tls/shop.conf": "snippet", "tls/faq.conf": "other"}

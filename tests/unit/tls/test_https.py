@@ -105,7 +105,10 @@ def test_browsers_are_told_to_keep_to_https_only_where_http_leads_there(redirect
 def settings(site=None, **tls):
     """Return settings of a host with one app."""
     whole = {"source": "authority", "hsts": HSTS, "acme": {"agree_terms": False}} | tls
-    return {"nginx": {"tls": whole}, "app": {"shop": {"domains": DOMAINS, "site": site or {}}}}
+    return {
+        "nginx": {"tls": whole},
+        "app": {"shop": {"domains": DOMAINS, "site": {"redirects": {"domains": []}} | (site or {})}},
+    }
 
 
 TERMS = "nginx.tls.acme.agree_terms: expected True, once you have read the authority's terms of service"

@@ -22,7 +22,7 @@ def host(monkeypatch, tmp_path):
     def at(now=NOW, source="authority", given=None, acme=None, domains=DOMAINS):
         monkeypatch.setattr(certificate, "now", lambda: now)
         monkeypatch.setattr(certbot, "pair", lambda app: acme)
-        app = {"shop": {"domains": domains, "site": given or {}}}
+        app = {"shop": {"domains": domains, "site": {"redirects": {"domains": []}} | (given or {})}}
         pillar = {"app": app, "nginx": {"sites": {"shop": {}}, "tls": {"source": source}}}
         told = Host.of({}, pillar, {"id": "one"})
         return types.SimpleNamespace(

@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.leases import WAY_OUT
 from saltern.services.base import Hosts
-from saltern.web import served
+from saltern.web import redirects, served
 
 App = Mapping[str, Any]
 
@@ -155,15 +155,18 @@ def duplicates(apps: Mapping[str, App]) -> list[str]:
     """
     found: list[str] = []
     ports: dict[int, str] = {}
-    domains: dict[str, tuple[str, int]] = {}
+    domains: dict[str, tuple[str, str]] = {}
     for app, one in sorted(apps.items()):
         first = ports.setdefault(one["port"], app)
         if first != app:
             found.append(f"app.{app}.port: is also the port of {first}; expected one of its own")
-        for index, domain in enumerate(one["domains"]):
-            owner = domains.setdefault(domain, (app, index))
-            if owner != (app, index):
-                found.append(f"app.{app}.domains[{index}]: is also a domain of {owner[0]}; expected it once")
+        own = [(f"app.{app}.domains[{index}]", domain) for index, domain in enumerate(one["domains"])]
+        others = enumerate(one["site"]["redirects"]["domains"])
+        own += [(f"app.{app}.site.redirects.domains[{index}]", domain) for index, domain in others]
+        for path, domain in own:
+            owner, first = domains.setdefault(domain, (app, path))
+            if first != path:
+                found.append(f"{path}: is also a domain of {owner}; expected it once")
     return found
 
 
@@ -175,7 +178,7 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
     :return: ``sites`` and ``fronts``, each by app, and the domains of apps that serve nothing, ``idle``.
     """
     web = {app: one for app, one in sorted(apps.items()) if one["formation"].get("web")}
-    idle = [domain for app, one in sorted(apps.items()) if app not in web for domain in one["domains"]]
+    idle = [domain for app, one in sorted(apps.items()) if app not in web for domain in redirects.names(one)]
     return {
         "sites": {app: _site(one) for app, one in web.items() if one["domains"] and "proxy" in roles},
         "idle": idle if "proxy" in roles else [],
@@ -185,8 +188,8 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
-    facts = {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
-    return facts | its | {"serve": served.locations(one), "errors": served.pages(one)}
+    its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
+    return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}
 
 
 def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tuple[str, str, list[str]]]:

@@ -16,7 +16,7 @@ from saltern.apps import declared
 from saltern.host import Host
 from saltern.system import files
 from saltern.tls import certbot, certificate, site
-from saltern.web import tree
+from saltern.web import redirects, tree
 
 REFUSED = "/var/lib/saltern/acme-refused"
 
@@ -40,7 +40,7 @@ def due(host: Host, app: str) -> str:
     """
     _refuse_from_elsewhere(host, app)
     wanted = host.pillar["nginx"]["tls"]["acme"]["server"]
-    domains = declared(host.pillar["app"], app)["domains"]
+    domains = redirects.names(declared(host.pillar["app"], app))
     return reason(certbot.pair(app), domains, certbot.server(app), wanted, certificate.now())
 
 
@@ -146,7 +146,7 @@ def _refuse_from_elsewhere(host: Host, app: str) -> None:
 
 def _command(host: Host, app: str) -> list[str]:
     """Return the command line that asks for an app's certificate."""
-    return certbot.command(host.pillar["nginx"]["tls"]["acme"], app, declared(host.pillar["app"], app)["domains"])
+    return certbot.command(host.pillar["nginx"]["tls"]["acme"], app, redirects.names(declared(host.pillar["app"], app)))
 
 
 def _remember(host: Host, app: str, why: str) -> None:

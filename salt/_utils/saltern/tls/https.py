@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from saltern.tls import certificate
+from saltern.web import redirects
 
 # Seconds of max_age that browsers ask for before they build a domain in; see https://hstspreload.org.
 PRELOAD_SECONDS = 31536000
@@ -45,7 +46,7 @@ def judged(settings: Mapping[str, Any], now: datetime.datetime) -> list[str]:
             (missing,) = {"certificate", "key"} - {*given}
             found.append(f"{path}.{missing}: missing; expected it beside {given[0]}")
         elif given:
-            wrong = amiss(one["site"]["key"], one["site"]["certificate"], one["domains"], now)
+            wrong = amiss(one["site"]["key"], one["site"]["certificate"], redirects.names(one), now)
             found += [f"{path}.{word}: {what}" for word, what in sorted(wrong.items())]
     return found
 

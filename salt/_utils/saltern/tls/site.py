@@ -20,6 +20,7 @@ from saltern.host import Host
 from saltern.system import files
 from saltern.tls import certbot, certificate, known
 from saltern.tls import host as hosts_own
+from saltern.web import redirects
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -73,7 +74,7 @@ def pair(pillar: Mapping[str, Any], app: str) -> str | None:
     if kind == "acme":
         # Until certbot has got the first one, nginx serves what is there.
         return certbot.pair(app) or (there if certificate.is_pair(there) else None)
-    domains, authority, now = settings["domains"], hosts_own.own(), certificate.now()
+    domains, authority, now = redirects.names(settings), hosts_own.own(), certificate.now()
 
     def judge() -> tuple[bool, datetime.datetime | None]:
         is_right = is_own(there, domains, authority, now)
@@ -111,7 +112,7 @@ def write(host: Host, app: str, text: str | None) -> None:
         by ACME, otherwise one of the host's own authority.
     """
     if text is None:
-        domains = declared(host.pillar["app"], app)["domains"]
+        domains = redirects.names(declared(host.pillar["app"], app))
         if source(host.pillar, app) == "acme":
             text = placeholder(domains, certificate.now())
         else:
