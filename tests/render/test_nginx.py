@@ -1,7 +1,8 @@
 """nginx's tree, as the package renders it on hosts of each kind.
 
-It is made of nginx/files/tree.jinja, nginx/files/nginx.conf.jinja, nginx/files/site.conf.jinja and
-nginx/files/forwarded.conf.jinja.
+It is made of nginx/files/tree.jinja, which includes nginx/files/nginx.conf.jinja, nginx/files/forwarded.conf.jinja and
+nginx/files/site.conf.jinja. The parts of a site are nginx/files/challenge.conf.jinja, nginx/files/errors.conf.jinja,
+nginx/files/headers.conf.jinja and nginx/files/redirects.conf.jinja.
 """
 
 import re
@@ -92,6 +93,35 @@ def test_redirects_are_the_proxys(tmp_path):
     assert "try_files /0/static/502.html /1/static/502.html =502;" in site
     (state,) = [one for one in host.states() if one["__id__"] == "nginx-certificate-faq"]
     assert state["app"] == "faq"
+
+
+HEADERS = """content_security_policy_of_faq {
+    default '';
+    "~^:(?!application/pdf)" "default-src 'self'; img-src data:";
+}
+"""
+
+
+def test_headers_for_browsers_are_added_where_the_app_has_none(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    plain = host.nginx("faq")["sites/faq.conf"]
+    assert re.findall(r"^    add_header (\S+) (\S+) always;$", plain, re.M) == [
+        ("X-Request-ID", "$forwarded_id"),
+        ("Retry-After", "$retry_after_of_faq"),
+        ("Referrer-Policy", "$referrer_policy_of_faq"),
+        ("X-Content-Type-Options", "$x_content_type_options_of_faq"),
+        ("X-Frame-Options", "$x_frame_options_of_faq"),
+    ]
+    assert '"$upstream_http_x_frame_options:$sent_http_content_type"' in plain
+    headers = {"Content-Security-Policy": "default-src 'self'; img-src data:", "Referrer-Policy": ""}
+    site = {"serve": {"/static/": {"build": "static"}}, "headers": headers}
+    host.merge({"app": {"faq": {"site": site}}})
+    found = host.nginx("faq")["sites/faq.conf"]
+    assert HEADERS in found
+    assert 'map "$upstream_http_content_security_policy$served_of_faq:$sent_http_content_type"' in found
+    assert 'map "$upstream_http_x_content_type_options$sniffing_of_faq:$sent_http_content_type"' in found
+    assert "Referrer-Policy" not in found
 
 
 SPREAD = {

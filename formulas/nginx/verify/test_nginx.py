@@ -37,6 +37,13 @@ def test_every_answer_has_a_request_id_of_its_own(outside, sites):
         assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in found)
 
 
+def test_every_answer_has_the_headers_for_browsers(outside, sites):
+    for one in sites.values():
+        headers = outside("GET", one["domains"][0], one["health"]["path"]).headers
+        # The app's own value counts, where it has one.
+        assert [name for name, value in one["site"]["headers"].items() if value and name not in headers] == []
+
+
 @pytest.fixture(scope="module")
 def proxy(outside, roles):
     """The function ``outside``, on a host that is a proxy: the firewall of any other host lets nobody ask."""

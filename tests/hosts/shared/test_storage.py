@@ -214,7 +214,8 @@ REDIRECTS = {
     "domains": ["www.shelf.localhost"],
     "paths": {"/old": {"to": "/new", "status": 301}, "/blog/": {"to": "https://blog.example.com/", "status": 308}},
 }
-SITE = {"serve": {"/static/": {"build": "static"}}, "errors": PAGES, "redirects": REDIRECTS}
+HEADERS = {"Content-Security-Policy": "default-src 'self'", "Referrer-Policy": ""}
+SITE = {"serve": {"/static/": {"build": "static"}}, "errors": PAGES, "redirects": REDIRECTS, "headers": HEADERS}
 SHELF = {"port": 8500, "domains": ["shelf.localhost"], "site": SITE}
 
 
@@ -274,6 +275,11 @@ def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, albu
     }.items():
         answer = shelf.get(path, allow_redirects=False)
         assert (answer.status_code, answer.headers.get("Location")) == expected
+    for path in ("/", "/static/plain.css", "/static/nosuch", "/old"):
+        headers = shelf.get(path, allow_redirects=False).headers
+        assert [headers.get(name) for name in ("X-Content-Type-Options", "X-Frame-Options", *HEADERS)] == [
+            *("nosniff", "SAMEORIGIN", "default-src 'self'", None),
+        ]
     # nginx reads what is served, and nothing else of the build; other apps read neither.
     served = host.sh("readlink -f /srv/served/shelf/at/0").stdout.strip()
     assert reads(host, "www-data", f"{served}/static/plain.css")
