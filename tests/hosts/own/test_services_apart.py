@@ -1,10 +1,11 @@
-"""RabbitMQ and memcached on another host than the apps that attach them.
+"""RabbitMQ, memcached and PostgreSQL on another host than the apps that attach them.
 
-Two hosts of dev: ``services1`` has the broker and the cache, ``app1`` the apps ``courier``, which queues jobs, and
-``pages``, which caches.
+Two hosts of dev: ``services1`` has the broker, the cache and the databases, ``app1`` the apps ``courier``, which queues
+jobs and has a database, and ``pages``, which caches.
 """
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -22,9 +23,20 @@ from tests.hosts.rows import declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
-ROLES = {"services1": ["broker", "memcached"], "app1": ["app"]}
+ROLES = {"services1": ["broker", "memcached", "database"], "app1": ["app"]}
+PSQL = ("psql", "-XAtqd")
+EXTENSIONS = ["pg_trgm", "vector", "pg_stat_statements"]
+DATABASE = {"courier": {"password": "courier-0123456789", "extensions": EXTENSIONS}}
 APPS = {
-    "courier": {"port": 8000, "formation": {"worker": 1}, "attach": {"CELERY_BROKER_URL": {"rabbitmq": "courier"}}},
+    "courier": {
+        "port": 8000,
+        "formation": {"worker": 1},
+        "attach": {
+            "CELERY_BROKER_URL": {"rabbitmq": "courier"},
+            "DATABASE_URL": {"postgres": "courier"},
+            "REPORTS_URL": {"postgres": "courier", "as": "reader"},
+        },
+    },
     "pages": {"port": 8100, "formation": {"worker": 1}, "attach": {"CACHE_URL": {"memcached": "pages"}}},
 }
 
@@ -45,7 +57,7 @@ def apart(suite):
         # Those of the example apps, which no host here has.
         (lab.tree / "pillar/secrets/dev.sls").unlink()
         pillar = Pillar(lab.tree)
-        pillar.merge(app={"faq": None, "tickets": None, **APPS}, **passwords(1))
+        pillar.merge(app={"faq": None, "tickets": None, **APPS}, postgres={"databases": DATABASE}, **passwords(1))
         lab.issue_certificates()
         services1, app1 = (lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0]) for name in ROLES)
         for host in (services1, app1):
@@ -75,6 +87,11 @@ def delivered(apart, job):
         time.sleep(0.5)
 
 
+def operator(apart, query):
+    """Ask the database of courier as PostgreSQL's operator."""
+    return apart.services1.run("runuser", "-u", "postgres", "--", *PSQL, "courier", "-c", query).stdout.strip()
+
+
 def url(apart, app, variable):
     """Return the URL that an app has."""
     return apart.app1.sh(f"cat /srv/apps/{app}/current/env/{variable}").stdout
@@ -87,7 +104,85 @@ def test_the_apps_use_both_over_the_network(apart):
     for app, variable in (("courier", "CELERY_BROKER_URL"), ("pages", "CACHE_URL")):
         assert urlsplit(url(apart, app, variable)).hostname == apart.services1.address
     # And nothing of them is on the app host.
-    assert apart.app1.run("sh", "-c", "ss -Hltn | grep -E ':(5671|8189) '", check=False).stdout == ""
+    assert apart.app1.run("sh", "-c", "ss -Hltn | grep -E ':(5432|5671|8189) '", check=False).stdout == ""
+
+
+def test_a_database_has_its_extensions_and_keeps_one_that_is_declared_no_more(apart):
+    assert operator(apart, "SELECT count(*) FROM pg_stat_statements")
+    assert operator(apart, "SELECT '[1, 2]'::vector <-> '[1, 3]'") == "1"
+    apart.pillar.merge(postgres={"databases": {"courier": {"extensions": ["pg_trgm"]}}})
+    # What is kept is loaded as before.
+    apply(apart.services1).changed_nothing()
+    (vector,) = (
+        one for name, one in apart.services1.salt("app.orphans")["kept"].items() if name == "postgres:courier.vector"
+    )
+    assert vector["app"] == "courier"
+    apart.services1.sh(vector["remove"])
+    assert "postgres:courier.vector" not in apart.services1.salt("app.orphans")["kept"]
+    apart.pillar.merge(postgres={"databases": {"courier": {"extensions": ["pg_trgm", "vektor"]}}})
+    (mistake,) = apply(apart.services1, "test=True").mistakes
+    assert mistake.startswith("postgres.databases.courier.extensions[1]: vektor: its Debian package is not known; ")
+    assert mistake.endswith("did you mean 'vector'?")
+    apart.pillar.merge(postgres={"databases": {"courier": {"extensions": EXTENSIONS}}})
+    assert converged(apart.services1) == {"postgres-attachment-courier"}
+
+
+def asked(apart, *words):
+    """Ask a database of courier from the app host, by the app's own login."""
+    done = apart.app1.run("courier-psql", *words, check=False)
+    return done.stdout.strip() or done.stderr.strip()
+
+
+def test_a_reader_reads_what_is_there_and_what_comes_later_and_changes_nothing(apart):
+    ask = "SELECT session_user || ' ' || current_user || ' ' || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    assert re.fullmatch(r"courier_[0-9a-f]{6}@courier", asked(apart, "-XAtc", "SELECT session_user || '@' || user"))
+    assert re.fullmatch(r"(courier_[0-9a-f]{6}) \1 true", asked(apart, "REPORTS_URL", "-XAtc", ask))
+    asked(apart, "-c", "CREATE SCHEMA later CREATE TABLE jobs (number serial); INSERT INTO later.jobs DEFAULT VALUES")
+    assert (
+        asked(apart, "REPORTS_URL", "-XAtc", "SELECT number + last_value FROM later.jobs, later.jobs_number_seq") == "2"
+    )
+    for statement in (
+        "DELETE FROM later.jobs",
+        "SELECT nextval('later.jobs_number_seq')",
+        "CREATE TABLE public.x ()",
+        "CREATE TEMP TABLE x ()",
+        "SET ROLE courier",
+    ):
+        assert "permission denied" in asked(apart, "REPORTS_URL", "-c", statement), statement
+    assert asked(apart, "NOSUCH") == (
+        "courier-psql: NOSUCH: no database has this name; expected one of DATABASE_URL, REPORTS_URL"
+    )
+    apart.pillar.merge(app={"courier": {"attach": {"REPORTS_URL": None}}})
+    assert converged(apart.app1) == {"app-release-courier"}
+    assert converged(apart.services1) == {"postgres-returned"}
+    roles = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^courier:' OR rolname ~ '^courier_'"
+    assert operator(apart, roles) == "1"
+
+
+def test_a_configuration_with_which_postgresql_does_not_start_is_never_live(apart):
+    before = operator(apart, "SELECT pg_postmaster_start_time(), pg_conf_load_time()")
+    for settings, told in (
+        ({"shared_buffers": "500GB"}, r"postgres\.shared_buffers: PostgreSQL would not start: .*it needs \d+ MB"),
+        ({"settings": {"work_memx": "1"}}, r"postgres\.settings\.work_memx: PostgreSQL would not start: unrecognized"),
+    ):
+        apart.pillar.merge(postgres=settings)
+        for arguments in ((), ("test=True",)):
+            assert re.match(told, apply(apart.services1, *arguments).failed["postgres-config-judged"])
+        apart.pillar.merge(postgres=dict.fromkeys(settings))
+    assert operator(apart, "SELECT pg_postmaster_start_time(), pg_conf_load_time()") == before
+
+
+def test_a_parameter_is_reloaded_or_restarts_the_server_once_as_the_dry_run_says(apart):
+    started = operator(apart, "SELECT pg_postmaster_start_time()")
+    apart.pillar.merge(postgres={"settings": {"random_page_cost": "1.1"}})
+    assert converged(apart.services1) == {"postgres-config", "postgres-loaded"}
+    assert operator(apart, "SHOW random_page_cost") == "1.1"
+    assert operator(apart, "SELECT pg_postmaster_start_time()") == started
+    apart.pillar.merge(postgres={"settings": {"max_worker_processes": "9"}})
+    (change,) = apply(apart.services1, "test=True").states["postgres-loaded"]["changes"].values()
+    assert change["new"] == "restarted"
+    assert converged(apart.services1) == {"postgres-config", "postgres-loaded"}
+    assert operator(apart, "SHOW max_worker_processes") == "9"
 
 
 def test_no_other_host_is_let_in(apart):
