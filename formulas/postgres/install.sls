@@ -43,7 +43,8 @@ postgres-extensions:
 {% endfor %}
     - require:
       - resource: postgres-extensions-judged
-      - pkg: postgres-package
+      # Not the package of the server: what is to be one transaction cannot wait for itself.
+      - file: postgres-no-stock-cluster
     # The server may have to load what they bring.
     - require_in:
       - resource: postgres-config-judged
