@@ -1,4 +1,7 @@
-"""A process that is alone in its environment: which of two app hosts runs it when one is drained, cut off or lost."""
+"""What is done once in an environment of two app hosts, when one of them is drained, cut off or lost.
+
+``mirror`` has a process that is alone. ``clock`` has a job, whose moments go on through all that the tests do.
+"""
 
 import concurrent.futures
 import itertools
@@ -28,6 +31,12 @@ MIRROR = {
     "formation": {"web": 1, "beat": 1},
     "count": {"beat": "environment"},
     "grace": {"beat": GRACE},
+}
+EVERY = 5
+CLOCK = {
+    "port": 8900,
+    "config": {"WORD": "a-word"},
+    "jobs": {"tick": {"process": "tick", "every": f"{EVERY}s"}},
 }
 CUT = """
 nft -f - <<RULES
@@ -64,6 +73,12 @@ class Environment:
             assert time.monotonic() < deadline, [self.said(host) for host in self.apps]
             time.sleep(0.5)
 
+    def ticks(self, *hosts):
+        """Return when runs of clock's job have begun on hosts, by the clock that the hosts share."""
+        texts = [host.sh("cat /var/tmp/clock.log 2>/dev/null || true").stdout for host in hosts]
+        lines = [line.split() for text in texts for line in text.splitlines()]
+        return sorted(float(at) for _, word, at, *_ in lines if word == "begins")
+
     def said(self, host):
         """Return why beat stands by on a host, nothing where it runs."""
         return host.sh("cat /run/saltern/standby/mirror.*.beat.1 2>/dev/null || true").stdout
@@ -84,7 +99,7 @@ def environment(suite):
     """The hosts, converged."""
     with Lab.temporary(f"alone-{suite}") as lab:
         declare_hosts(lab, ROLES)
-        declare(lab.tree / "pillar", "dev", {"app": {"tickets": None, "faq": None, "mirror": MIRROR}})
+        declare(lab.tree / "pillar", "dev", {"app": {"tickets": None, "faq": None, "mirror": MIRROR, "clock": CLOCK}})
         path = lab.tree / "pillar/secrets/dev.sls"
         path.write_text(yaml.safe_dump({}))
         lab.issue_certificates()
@@ -96,7 +111,8 @@ def environment(suite):
                 return host
 
             hosts = dict(zip(ROLES, pool.map(booted, ROLES), strict=True))
-            lab.build(ROOT / "tests/apps/mirror", hosts["app1"].python)
+            for app in ("mirror", "clock"):
+                lab.build(ROOT / f"tests/apps/{app}", hosts["app1"].python)
             # etcd may come last: until it is there, all stand by.
             for applied in pool.map(apply, hosts.values()):
                 applied.succeeded()
@@ -179,6 +195,10 @@ def test_another_host_takes_over_what_a_lost_host_ran(environment):
     while environment.said(other):
         assert time.monotonic() < deadline, environment.said(other)
         time.sleep(0.5)
+    ticks = len(environment.ticks(other))
+    while len(environment.ticks(other)) < ticks + 2:
+        assert time.monotonic() < deadline + 3 * EVERY, "the job's moments are the other host's"
+        time.sleep(0.5)
     podman("start", holder.name)
     holder.wait()
     assert environment.taken_over(other, "lost", 10) > 0
@@ -203,3 +223,21 @@ def test_it_has_never_run_twice_at_once(environment):
     assert len(spans) > 5
     for (_, last, *before), (first, _, *after) in itertools.pairwise(spans):
         assert last < first, (before, after)
+
+
+def test_each_moment_of_a_job_had_one_run_in_the_environment(environment):
+    begun = environment.ticks(*environment.apps)
+    # A run may begin late on a busy host, and the next one in time.
+    moments = (begun[-1] - begun[0]) / EVERY
+    assert 10 < len(begun) <= moments + 2
+    # While etcd was killed, and the holder was cut off or lost, a moment may have had no run.
+    assert len(begun) > moments / 2
+    for host in environment.apps:
+        (row,) = host.salt("job.list", "clock")
+        assert row["status"] == "succeeded" or row["status"].startswith("running")
+    environment.apps[0].salt("job.suspend", "clock", "tick")
+    (row,) = environment.apps[1].salt("job.list", "clock")
+    assert row["status"].startswith("suspended by "), row
+    count = len(environment.ticks(*environment.apps))
+    time.sleep(3 * EVERY)
+    assert len(environment.ticks(*environment.apps)) <= count + 1
