@@ -141,8 +141,12 @@ def test_a_check_finds_the_key_of_a_host_that_has_left(tree, refused):
     ]
 
 
+def other(character):
+    return "y" if character == "x" else "x"
+
+
 DAMAGED = {
-    "a changed character": lambda lines: [*lines[:4], lines[4][:9] + "x" + lines[4][10:], *lines[5:]],
+    "a changed character": lambda lines: [*lines[:4], lines[4][:9] + other(lines[4][9]) + lines[4][10:], *lines[5:]],
     "a lost line": lambda lines: [*lines[:4], *lines[5:]],
     "a lost end": lambda lines: lines[:6],
 }
