@@ -37,7 +37,8 @@ BENCHES = converge first releases long deploys serving apps growth minions
 own_tools := $(if $(filter 0,$(shell id -u)),setup,tools)
 
 TARGETS = help setup tools up apply verify drift logs status down test lint unit render vagrant vagrant-check converge \
-	fleet parity contracts bench build release build-forget docs secret secret-remove secrets-rekey certificates lock clean
+	fleet parity contracts bench build release build-forget docs secret secret-remove secrets-rekey config-import \
+	certificates lock clean
 .NOTPARALLEL:
 .PHONY: $(TARGETS)
 
@@ -61,7 +62,8 @@ takes_build = APP ENV SOURCE SUITE SALTERN_SUITE HOST_PYTHON ALLOW_SDIST
 takes_release = $(takes_build)
 takes_build-forget = APP ENV
 takes_docs = SERVE
-takes_secret = ENV NAME
+takes_secret = ENV NAME GENERATE
+takes_config-import = APP ENV FILE SECRET PLAIN
 takes_secret-remove = ENV NAME
 takes_secrets-rekey = ENV
 takes_certificates = ENV ARGS
@@ -69,10 +71,12 @@ takes_lock = UPGRADE
 # The variables that a target needs. For secrets, ENV has no default: an operator keeps none for dev.
 needs_build-forget = APP
 needs_secret = ENV NAME
+needs_config-import = APP ENV FILE
 needs_secret-remove = ENV NAME
 needs_certificates = ENV
 what_ENV = the environment whose secrets are meant, such as ENV=production
 what_NAME = the setting, such as NAME=app.tickets.config.SECRET_KEY
+what_FILE = a file of lines NAME=value or JSON, such as FILE=.env, or FILE=- for standard input
 what_APP = the app, such as APP=shop
 
 goals := $(or $(MAKECMDGOALS),help)
@@ -208,7 +212,11 @@ docs: setup ## generate docs/reference and the editors' schemas, and build the p
 	$(if $(SERVE),@.venv/bin/zensical serve)
 
 secret: tools ## encrypt a value, from a prompt or standard input (ENV=production NAME=app.tickets.config.SECRET_KEY)
-	@bin/secret set --environment '$(ENV)' '$(NAME)'
+	@bin/secret set --environment '$(ENV)' $(if $(GENERATE),--generate '$(GENERATE)') '$(NAME)'
+
+config-import: tools ## write an app's config from a .env or JSON (APP=shop ENV=production FILE=.env SECRET= PLAIN=)
+	@bin/secret import --environment '$(ENV)' --app '$(APP)' $(if $(SECRET),--secret '$(SECRET)') \
+		$(if $(PLAIN),--plain '$(PLAIN)') '$(FILE)'
 
 secret-remove: tools ## remove a value, or all of an app's (ENV=production NAME=app.shop)
 	@bin/secret remove --environment '$(ENV)' '$(NAME)'

@@ -4,10 +4,13 @@ import argparse
 import getpass
 import glob
 import os
+import secrets
+import string
 from collections.abc import Collection, Mapping, Sequence
 
 from saltern import commands, environments
 from saltern.refusal import Refusal
+from saltern.secrets.importing import import_config
 from saltern.secrets.keys import (
     Gpg,
     Reader,
@@ -26,6 +29,9 @@ from saltern.settings.messages import dotted
 
 DESCRIPTION = "Write the encrypted settings of an environment: pillar/secrets/<environment>.sls, outside dev."
 
+# What no shell, URL or configuration file takes for anything else.
+ALPHABET = string.ascii_letters + string.digits
+
 HELP = """\
 `set` takes the value from a prompt, twice, or from standard input, where one line break at the end is left out. It is
 never an argument and never in a file in clear. `rekey` decrypts with your own key (GNUPGHOME), all values or none.
@@ -33,6 +39,8 @@ never an argument and never in a file in clear. `rekey` decrypts with your own k
 examples:
   secret set --environment production app.tickets.config.SECRET_KEY
   secret set --environment production app.shop.config.TLS_KEY <key.pem
+  secret set --environment production --generate 50 app.shop.config.SECRET_KEY
+  secret import --environment production --app shop .env
   secret remove --environment production app.shop
   secret rekey --environment production
   secret check
@@ -66,6 +74,25 @@ def read_value(name: str) -> str:
     return value
 
 
+def invented(length: int) -> str:
+    """Return letters and digits by chance: some 6 bits each.
+
+    :param length: how many.
+    """
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def _length(text: str) -> int:
+    """Read a length for ``invented``. 16 characters have 95 bits."""
+    if not text.isdecimal() or not 16 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError("expected a number of characters from 16 to 1024")
+    return int(text)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 def set_value(tree: Tree, options: argparse.Namespace) -> None:
     """Encrypt a value and write it into the environment's secrets file."""
     name, environment = options.name, options.environment
@@ -74,7 +101,7 @@ def set_value(tree: Tree, options: argparse.Namespace) -> None:
     with throw_away_gpg() as gpg:
         readers = readers_of(tree, tree.hosts_of(environment), gpg)
         read_secrets(tree, file, environment)
-        value = read_value(name)
+        value = invented(options.generate) if options.generate else read_value(name)
         judge_value(schemas, name, value)
         message = encrypt(value.encode(), readers, gpg)
     with tree.only_one():
@@ -214,7 +241,17 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     setter = subcommands.add_parser("set", help="encrypt a value and write it", allow_abbrev=False)
     setter.add_argument("name", metavar="NAME", help="a setting's path, such as app.tickets.config.SECRET_KEY")
     setter.add_argument("--environment", required=True, metavar="ENV", help="staging or production")
+    setter.add_argument("--generate", type=_length, metavar="LENGTH", help="invent so many letters and digits")
     setter.set_defaults(command=set_value)
+    importer = subcommands.add_parser("import", help="write an app's config from a file", allow_abbrev=False)
+    importer.add_argument("file", metavar="FILE", help="lines NAME=value, or JSON as of Heroku; - for standard input")
+    importer.add_argument("--app", required=True, help="the app, such as shop")
+    importer.add_argument("--environment", required=True, metavar="ENV", help="such as production")
+    for word, is_in in (("secret", "encrypted"), ("plain", "in clear")):
+        importer.add_argument(
+            f"--{word}", type=_names, default=[], metavar="NAMES", help=f"variables to write {is_in}, with commas"
+        )
+    importer.set_defaults(command=import_config, takes_ephemeral=True)
     remover = subcommands.add_parser("remove", help="remove a value, or all below a path", allow_abbrev=False)
     remover.add_argument("name", metavar="NAME", help="a path, such as app.shop.config.KEY, or app.shop for all of it")
     remover.add_argument("--environment", required=True, metavar="ENV", help="staging or production")
@@ -238,12 +275,14 @@ def main(arguments: Sequence[str], root: str) -> int:
 
     def work() -> None:
         asked, kept = options.environment, environments.kept(tree.pillar)
-        if asked in environments.names(tree.pillar) and asked not in kept:
+        named = environments.names(tree.pillar)
+        taken = named if getattr(options, "takes_ephemeral", False) else kept
+        if asked in named and asked not in taken:
             raise Refusal(
                 f"ENV: {asked}'s secrets are none and stand in clear in pillar/secrets/{asked}.sls; edit that file"
             )
-        if asked not in (None, *kept):
-            raise Refusal(f"ENV: no environment has this name; expected one of {', '.join(kept)}")
+        if asked not in (None, *taken):
+            raise Refusal(f"ENV: no environment has this name; expected one of {', '.join(taken)}")
         options.command(tree, options)
 
     return commands.run("secret", work, "nothing was changed, mend that", "interrupted; nothing was changed")

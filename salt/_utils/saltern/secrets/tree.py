@@ -31,6 +31,20 @@ class Tree:
         """The pillar's directories."""
         return [f"{self.root}/pillar"]
 
+    def text(self, name: str) -> str:
+        """Return what a file of the pillar holds, of which Salt can read what it says.
+
+        :param name: such as ``hosts.yaml``.
+        :raises Refusal: when it is not there or no YAML.
+        """
+        if broken := unreadable(self.pillar, [name]):
+            raise Refusal("\n".join(broken))
+        try:
+            with open(f"{self.root}/pillar/{name}", encoding="utf-8") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            raise Refusal(f"pillar/{name}: no such file; run this in a whole checkout of the tree") from None
+
     def read_yaml(self, name: str) -> Any:
         """Read a file of the pillar.
 
@@ -38,13 +52,7 @@ class Tree:
         :return: what it says; ``None`` where it holds Jinja.
         :raises Refusal: when it is not there or no YAML.
         """
-        if broken := unreadable(self.pillar, [name]):
-            raise Refusal("\n".join(broken))
-        try:
-            with open(f"{self.root}/pillar/{name}", encoding="utf-8") as stream:
-                text = stream.read()
-        except FileNotFoundError:
-            raise Refusal(f"pillar/{name}: no such file; run this in a whole checkout of the tree") from None
+        text = self.text(name)
         return None if re.search(r"\{[{%#]", text) and not text.startswith("#!yaml") else yaml.safe_load(text) or {}
 
     def schemas(self, environment: str) -> dict[str, Schema]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString, ScalarString
 
 from saltern.refusal import Refusal
 from saltern.secrets import files
@@ -46,37 +46,35 @@ def read_secrets(tree: Tree, name: str, environment: str) -> tuple[str | None, d
     return text, {path: value for path, value in files.leaves(yaml.safe_load(text)) if path not in plain}
 
 
-def with_values(text: str | None, values: Mapping[Path, str]) -> str:
-    """Return a secrets file with values laid over its own; comments and order stay.
+def with_values(text: str | None, values: Mapping[Path, str], new: str = NEW) -> str:
+    """Return a file of the pillar with values laid over its own; comments and order stay.
 
     :param text: the file, or ``None`` where there is none yet.
-    :param values: a mapping of path, a tuple, to PGP message.
+    :param values: a mapping of path, a tuple, to PGP message, or to text of ruamel.yaml's that says how it is written.
+    :param new: how a new file begins.
     """
-    text = NEW if text is None else text
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 1000
+    text = new if text is None else text
+    editor = _editor()
     document = editor.load(text)
     whole = {} if document is None else document
     for path, message in values.items():
         tree = whole
         for key in path[:-1]:
             tree = tree.setdefault(_key(key), {})
-        tree[_key(path[-1])] = LiteralScalarString(message)
+        tree[_key(path[-1])] = message if isinstance(message, ScalarString) else LiteralScalarString(message)
     stream = io.StringIO()
     editor.dump(whole, stream)
     return stream.getvalue() if document is not None else text + stream.getvalue()
 
 
-def without_values(text: str, path: Path) -> str:
-    """Return a secrets file without the values at a path and below it; comments and order of the others stay.
+def without_values(text: str, path: Path, new: str = NEW) -> str:
+    """Return a file of the pillar without the values at a path and below it; comments and order of the others stay.
 
     :param text: the file.
     :param path: a tuple of keys, which lead to something in it.
+    :param new: how a file begins that has nothing else.
     """
-    editor = YAML()
-    editor.preserve_quotes = True
-    editor.width = 1000
+    editor = _editor()
     document = editor.load(text)
     trees = [document]
     for key in path[:-1]:
@@ -86,10 +84,17 @@ def without_values(text: str, path: Path) -> str:
         if tree:
             break
     if not document:
-        return NEW
+        return new
     stream = io.StringIO()
     editor.dump(document, stream)
     return stream.getvalue()
+
+
+def _editor() -> YAML:
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 1000
+    return editor
 
 
 def _key(key: str) -> Any:
