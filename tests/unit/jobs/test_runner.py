@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from saltern import leases
-from saltern.jobs import names, record, runner, schedule
+from saltern.jobs import ended, names, record, runner, schedule
 from saltern.leases import Local, Unreachable
 
 SAID = {
@@ -33,9 +33,9 @@ def place(monkeypatch, tmp_path):
     monkeypatch.setattr(record.note, "__defaults__", (f"{tmp_path}/RECORDS",))
     monkeypatch.setattr(record.runs, "__defaults__", (f"{tmp_path}/RECORDS",))
     monkeypatch.setattr(record.of, "__defaults__", (f"{tmp_path}/RECORDS",))
-    monkeypatch.setattr(runner, "APPS", f"{tmp_path}/apps")
+    monkeypatch.setattr(ended, "APPS", f"{tmp_path}/apps")
     monkeypatch.setattr(leases, "is_drained", lambda: os.path.exists(f"{tmp_path}/drained"))
-    monkeypatch.setattr(runner, "tell", lambda *_: None)
+    monkeypatch.setattr(ended, "tell", lambda *_: None)
     own = Local("shop", "app1", f"{tmp_path}/held", f"{tmp_path}/kept")
     monkeypatch.setattr(leases, "opened", lambda app: own)
     release = tmp_path / "apps/shop/releases/3"
@@ -57,7 +57,8 @@ def clock(monkeypatch):
 
     # Not in the module itself, which all others use too.
     still = SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=pause)
-    monkeypatch.setattr(runner, "time", still)
+    for module in (runner, ended):
+        monkeypatch.setattr(module, "time", still)
     monkeypatch.setattr(runner.Runner, "_pause", lambda self, seconds: pause(seconds))
     return now
 
@@ -184,13 +185,13 @@ def launcher(place, monkeypatch):
         path.write_text(LAUNCHER.format(python=sys.executable, told=told, seconds=seconds, code=code, kind=kind))
         path.chmod(0o755)
         monkeypatch.setattr(names, "LAUNCHER", str(path))
-        ended = runner.Runner._ended
+        end = runner.Runner._ended
 
         def patient(self, *args):
             # A process that has just been started does not handle signals yet.
             while not told.exists():
                 time.sleep(0.01)
-            return ended(self, *args)
+            return end(self, *args)
 
         monkeypatch.setattr(runner.Runner, "_ended", patient)
         return told
@@ -228,7 +229,7 @@ def test_a_run_whose_time_is_over_is_ended_and_killed_after_its_grace(launcher, 
         process[0].kill()
 
     monkeypatch.setattr(runner.subprocess, "Popen", begun)
-    monkeypatch.setattr(runner, "kill", kill)
+    monkeypatch.setattr(ended, "kill", kill)
     one("1", timeout=1).go()
     (found,) = record.runs("shop", "sweep")
     assert (found["status"], found["reason"]) == ("failed", "not done after 1 s (app.shop.jobs.sweep.timeout)")
@@ -313,11 +314,11 @@ def test_a_run_ends_before_another_host_may_begin_one(launcher, monkeypatch, ren
 
 def test_a_run_whose_runner_was_killed_is_told_and_nothing_of_it_goes_on(place, monkeypatch):
     killed = []
-    monkeypatch.setattr(runner, "kill", killed.append)
+    monkeypatch.setattr(ended, "kill", killed.append)
     run = {"run": "5", "status": "running", "started": 5.0, "release": 3, "process": "sweep", "host": "app1"}
     record.note("shop", "sweep", run)
-    runner.abandoned("shop", "sweep", "5")
-    runner.abandoned("shop", "sweep", "5")
+    ended.abandoned("shop", "sweep", "5")
+    ended.abandoned("shop", "sweep", "5")
     assert killed == ["app-shop-sweep-sweep.5.v3.scope"]
     assert record.of("shop", "sweep", "5")["reason"] == "ended: its runner was killed, or the host went down"
 

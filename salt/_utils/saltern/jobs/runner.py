@@ -7,7 +7,6 @@ import os
 import pwd
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from saltern import leases
-from saltern.jobs import names, record, schedule
+from saltern.jobs import ended, names, record, schedule
+from saltern.jobs.ended import Said
 from saltern.leases import Lease, Unreachable
 from saltern.system import files, journal, masking, terminal
 
@@ -36,9 +36,6 @@ LOOK = 1.0
 # How many lines of a failed run are kept, and how many characters of each.
 LINES = 15
 WIDTH = 500
-APPS = "/srv/apps"
-
-Said = dict[str, Any]
 
 
 class Failed(Exception):
@@ -108,7 +105,7 @@ class Runner:
             return False
         while True:
             kept = own.read(names.moment(self.job))
-            known = parsed(kept.value if kept else "")
+            known = ended.parsed(kept.value if kept else "")
             if known.get("run") == self.number:
                 return True
             if kept and not schedule.due(self.said["calendar"], known.get("at", 0.0), time.time()):
@@ -169,17 +166,17 @@ class Runner:
         if status:
             self._end(status, reason)
         elif child.returncode:
-            self._end(record.FAILED, how(child.returncode), child.returncode)
+            self._end(record.FAILED, ended.how(child.returncode), child.returncode)
         else:
             self._end(record.SUCCEEDED, "", 0)
 
     def _release(self) -> tuple[int, Said]:
         """Return the release that serves, and what it is."""
         try:
-            number = int(os.path.basename(os.readlink(f"{APPS}/{self.app}/current")))
+            number = int(os.path.basename(os.readlink(f"{ended.APPS}/{self.app}/current")))
         except (OSError, ValueError):
             raise Failed(f"no release of {self.app} serves; converge first") from None
-        release = parsed(files.read(f"{APPS}/{self.app}/releases/{number}/release.json") or "")
+        release = ended.parsed(files.read(f"{ended.APPS}/{self.app}/releases/{number}/release.json") or "")
         if self.said["process"] not in release.get("processes", {}):
             raise Failed(f"v{number} has no process type {self.said['process']}; converge")
         return number, release
@@ -196,8 +193,8 @@ class Runner:
                 if self.lease:
                     return ""
                 entry = own.read(names.lease(self.job))
-                held = parsed(entry.value if entry else "")
-                holder = f"the run of {moment(held['started'])} on {held['host']}" if held else holder
+                held = ended.parsed(entry.value if entry else "")
+                holder = f"the run of {ended.moment(held['started'])} on {held['host']}" if held else holder
                 if self.said["overlap"] == "forbid":
                     return f"{holder} is still under way"
                 if held and not is_asked:
@@ -216,7 +213,7 @@ class Runner:
         """End what a runner that was killed has left of earlier runs on this host."""
         for one in record.runs(self.app, self.job):
             if one["status"] == record.RUNNING and one["run"] != self.number:
-                abandoned(self.app, self.job, one["run"])
+                ended.abandoned(self.app, self.job, one["run"])
 
     def _attended(self, child: subprocess.Popen[bytes]) -> tuple[str, str]:
         """Wait until the process has ended; end it where its time is over, it is replaced, or its lease is lost.
@@ -273,7 +270,7 @@ class Runner:
         try:
             child.wait(seconds)
         except subprocess.TimeoutExpired:
-            kill(self._scope())
+            ended.kill(self._scope())
             child.wait()
         return status, reason
 
@@ -289,18 +286,18 @@ class Runner:
             self.run["exit"] = code
         if status == record.FAILED and "release" in self.run:
             self.run["lines"] = self._lines()
-        noted(self.app, self.job, self.run)
+        ended.noted(self.app, self.job, self.run)
 
     def _lines(self) -> list[str]:
         """Return what the run has logged last, without values of the app's config."""
-        run(["journalctl", "--sync"])
+        ended.run(["journalctl", "--sync"])
         own = [f"SYSLOG_IDENTIFIER={self.app}[{self.job}]", "_UID=0", "_TRANSPORT=stdout"]
         mark, since = f"^v[0-9]+ {self.job}.{self.number} starts", f"@{int(self.run['started'])}"
-        starts = journal.lines(run, own, since=since, grep=mark)
+        starts = journal.lines(ended.run, own, since=since, grep=mark)
         if not starts:
             return []
-        found = journal.lines(run, [f"_STREAM_ID={starts[0]['_STREAM_ID']}"], raw=True, since=since, lines=LINES)
-        text = masking.masked("\n".join(journal.texts(found)), config(self.app, self.run["release"]))
+        found = journal.lines(ended.run, [f"_STREAM_ID={starts[0]['_STREAM_ID']}"], raw=True, since=since, lines=LINES)
+        text = masking.masked("\n".join(journal.texts(found)), ended.config(self.app, self.run["release"]))
         return [terminal.escaped(line)[:WIDTH] for line in text.splitlines()][-LINES:]
 
     def _pause(self, seconds: float) -> None:
@@ -308,111 +305,6 @@ class Runner:
         deadline = time.monotonic() + seconds
         while not self.is_stopped and time.monotonic() < deadline:
             time.sleep(min(0.2, seconds))
-
-
-def parsed(text: str) -> Said:
-    """Return the mapping in a text of JSON, empty where there is none."""
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def moment(at: float) -> str:
-    """Return a time as people read it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-
-
-def how(code: int) -> str:
-    """Return in words how a process ended.
-
-    :param code: as ``subprocess`` gives it.
-    """
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-
-
-def config(app: str, release: int) -> dict[str, str]:
-    """Return the config of a release, as text by variable."""
-    directory = f"{APPS}/{app}/releases/{release}/env"
-    with contextlib.suppress(OSError):
-        return {name: files.read(f"{directory}/{name}", errors="replace") or "" for name in os.listdir(directory)}
-    return {}
-
-
-def run(command: Any) -> str:
-    """Run a command, and return what it prints."""
-    return subprocess.run(command, stdout=subprocess.PIPE, check=False, text=True, errors="replace").stdout
-
-
-def kill(scope: str) -> None:
-    """Kill all that runs in a scope."""
-    quiet = subprocess.DEVNULL
-    subprocess.run(["systemctl", "kill", "--signal=SIGKILL", scope], stdout=quiet, stderr=quiet, check=False)
-
-
-def abandoned(app: str, job: str, number: str) -> None:
-    """End what is left of a run whose runner has ended before it, and note that.
-
-    :param app: the app's name.
-    :param job: the job's name.
-    :param number: the run's.
-    """
-    known = record.of(app, job, number)
-    if not known or known["status"] != record.RUNNING:
-        return
-    kill(names.scope(app, known["process"], job, number, known["release"]))
-    reason = "ended: its runner was killed, or the host went down"
-    noted(app, job, known | {"ended": time.time(), "status": record.FAILED, "reason": reason})
-
-
-def noted(app: str, job: str, known: record.Run) -> None:
-    """Note how a run ended, on this host and for all hosts, and tell it in the app's log.
-
-    :param app: the app's name.
-    :param job: the job's name.
-    :param known: the run.
-    """
-    # A job that was removed meanwhile leaves nothing.
-    if not os.path.exists(names.declared(app, job)):
-        return
-    record.note(app, job, known)
-    tell(app, job, known)
-    if known["status"] == record.SKIPPED:
-        return
-    deadline = time.monotonic() + 2 * POLL
-    while time.monotonic() < deadline:
-        with contextlib.suppress(Unreachable):
-            own = leases.opened(app)
-            before = own.read(names.last(job))
-            text = before.value if before else None
-            if own.advance(names.last(job), text, record.merged(text, known)):
-                return
-        time.sleep(0.2)
-
-
-def known_of(app: str, job: str) -> Said:
-    """Return what all hosts know of a job: its last ``run`` and ``success``, and who has ``suspended`` it by hand.
-
-    :param app: the app's name.
-    :param job: the job's name.
-    :raises Unreachable: where that cannot be said.
-    """
-    own = leases.opened(app)
-    last, suspended = own.read(names.last(job)), own.read(names.suspended(job))
-    return record.summary(last.value if last else None) | {"suspended": parsed(suspended.value if suspended else "")}
-
-
-def tell(app: str, job: str, known: record.Run) -> None:
-    """Write a line of how a run ended to the app's log, as root."""
-    took = f" after {known['ended'] - known['started']:.0f} s"
-    release = f"v{known['release']} " if "release" in known else ""
-    reason = f": {known['reason']}" if known["reason"] else ""
-    level = "<6>" if known["status"] in (record.SUCCEEDED, record.SKIPPED, record.REPLACED) else "<4>"
-    text = f"{level}{release}{job}.{known['run']} {known['status']}{took if release else ''}{reason}\n"
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        stream.connect("/run/systemd/journal/stdout")
-        stream.sendall(f"{app}[{job}]\n\n6\n1\n0\n0\n0\n{text}".encode())
 
 
 def start(app: str, job: str, by: str = "clock", number: str = "") -> None:
@@ -423,7 +315,7 @@ def start(app: str, job: str, by: str = "clock", number: str = "") -> None:
     :param by: ``clock`` or ``hand``: whoever runs it by hand waits for its end.
     :param number: the run's.
     """
-    said = parsed(files.read(names.declared(app, job)) or "")
+    said = ended.parsed(files.read(names.declared(app, job)) or "")
     if not said:
         sys.exit(f"{app}: no job {job} is declared on this host")
     number = number or str(time.time_ns() // 1_000_000)
@@ -449,14 +341,14 @@ def main(word: str, app: str, job: str, *more: str) -> None:
         start(app, job, *more)
     elif word == "known":
         try:
-            print(json.dumps(known_of(app, job)))
+            print(json.dumps(ended.known_of(app, job)))
         except Unreachable as error:
             sys.exit(str(error))
     elif word == "abandoned":
-        abandoned(app, job, *more)
+        ended.abandoned(app, job, *more)
     else:
         number, by = more
-        said = parsed(files.read(names.declared(app, job)) or "")
+        said = ended.parsed(files.read(names.declared(app, job)) or "")
         with contextlib.suppress(KeyError):
             pwd.getpwnam(app)
             if said:
