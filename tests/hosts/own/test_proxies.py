@@ -26,7 +26,7 @@ pytestmark = pytest.mark.alike("trixie")
 
 ROLES = {"proxy1": ["proxy"], "app1": ["app"], "app2": ["app"], "db1": ["database", "cache"]}
 APPS = ("examples/faq", "tests/apps/mirror", "tests/apps/shelf")
-SETTINGS = {
+DECLARED = {
     "app": {
         "tickets": None,
         "faq": {"formation": {"web": 2}, "health": {"timeout": 2}, "site": {"timeout": 20}},
@@ -114,7 +114,7 @@ def fleet(suite):
     """The hosts, converged, and nothing to do any more."""
     with Lab.temporary(f"proxies-{suite}") as lab:
         declare_hosts(lab, ROLES)
-        declare(lab.tree / "pillar", "dev", SETTINGS)
+        declare(lab.tree / "pillar", "dev", DECLARED)
         # tickets is not declared here, so its secrets must go too.
         path = lab.tree / "pillar/secrets/dev.sls"
         secrets = yaml.safe_load(path.read_text())
