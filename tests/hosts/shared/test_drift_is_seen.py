@@ -57,7 +57,7 @@ def assert_none(host):
 def test_a_host_without_drift_says_so(watched):
     assert_none(watched)
     assert watched.sh("stat -c '%U %G %a' /var/lib/saltern/drift.json").stdout.split() == ["root", "root", "644"]
-    assert watched.sh("ls /var/lib/saltern").stdout.split() == ["drift.json"]
+    assert watched.sh("cd /var/lib/saltern; ls -d drift*").stdout.split() == ["drift.json"]
 
 
 def test_the_timer_asks_as_often_as_is_declared_and_at_every_boot(watched):
