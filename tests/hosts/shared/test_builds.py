@@ -55,7 +55,7 @@ def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, p
     # The declaration names the build's process types, so the run stops before any state.
     done = host.run("salt-call", "state.apply", check=False)
     assert done.returncode != 0
-    said = "app.mirror.formation.clock: the declared build has no such process type; expected one of web, worker"
+    said = "app.mirror.formation.clock: the declared build has no such process type; expected one of beat, web, worker"
     assert said in done.stdout
     assert "Result:" not in done.stdout
     # An older declaration does not name them: the build itself is asked once it is on the host.
@@ -67,7 +67,7 @@ def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, p
     applied = apply(host)
     path.write_text(text)
     assert "app.mirror.formation.clock: the Procfile of build" in applied.failed["app-release-mirror"]
-    assert applied.failed["app-release-mirror"].endswith("expected one of web, worker")
+    assert applied.failed["app-release-mirror"].endswith("expected one of beat, web, worker")
     assert pids("mirror") == before
     pillar.merge(app={"mirror": {"formation": {"clock": None}}})
     apply(host).changed_nothing()
