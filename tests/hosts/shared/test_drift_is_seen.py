@@ -168,6 +168,6 @@ def test_turning_drift_off_removes_the_timer_and_its_status(watched, pillar, ver
     assert watched.run("systemctl", "is-active", "saltern-drift", check=False).stdout.strip() == "inactive"
     assert watched.sh(f"{TIMER}=ActiveState").stdout.strip() == "inactive"
     assert watched.run("systemctl", "is-enabled", "saltern-drift.timer", check=False).stdout.strip() == "disabled"
-    assert watched.sh("ls -A /var/lib/saltern").stdout == ""
+    assert watched.sh("find /var/lib/saltern -name '*drift*'").stdout == ""
     apply(watched).changed_nothing()
     verify(watched, "drift")
