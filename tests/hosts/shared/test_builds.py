@@ -62,7 +62,7 @@ def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, p
     path = tree / "pillar/builds/dev.sls"
     text = path.read_text()
     builds = yaml.safe_load(text)
-    assert builds["app"]["mirror"]["build"].pop("processes") == ["release", "web", "worker"]
+    assert builds["app"]["mirror"]["build"].pop("processes") == ["beat", "release", "web", "worker"]
     path.write_text(yaml.safe_dump(builds))
     applied = apply(host)
     path.write_text(text)
