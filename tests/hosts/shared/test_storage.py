@@ -193,22 +193,6 @@ def test_one_that_is_no_longer_attached_is_closed_and_a_full_one_is_told(host, a
     assert (found.returncode, "1 quota exceeded: storage media (" in found.stdout) == (2, True)
 
 
-def test_what_a_host_has_is_closed_where_its_role_goes_too(host, album, pillar):
-    path = pillar.directory / "hosts.yaml"
-    text = path.read_text()
-    rows = yaml.safe_load(text)
-    rows["dev"]["roles"].remove("storage")
-    path.write_text(yaml.safe_dump(rows))
-    pillar.merge(app={"album": {"attach": None, "site": None}}, storage=None)
-    dry = apply(host, "test=True").changed
-    assert {"app-release-album", "app-left-storage", "nginx-config"} == converged(host) == dry
-    assert host.sh("stat -c '%a %U %G' /srv/storage/media").stdout == "700 root root\n"
-    assert kept(host).keys() == {"storage:media", "storage:invoices", "storage:scratch"}
-    path.write_text(text)
-    pillar.merge(app={"album": ALBUM})
-    assert {"app-release-album", *DIRECTORIES} <= converged(host)
-
-
 PAGES = {status: f"static/below/{status}.html" for status in ("404", "502", "503")}
 REDIRECTS = {
     "domains": ["www.shelf.localhost"],
