@@ -254,7 +254,7 @@ def test_static_files_of_a_build_are_served_by_release_and_go_with_it(host, albu
     host.sh(f"{own} start")
     for path, expected in {
         "/old?a=b": (301, "http://shelf.localhost/new?a=b"),
-        "/blog//a%0d%0aX:y?q": (308, "https://blog.example.com//a%0d%0aX:y?q"),
+        "/blog//a%0D%0AX:y?q": (308, "https://blog.example.com//a%0D%0AX:y?q"),
         "/older": (200, None),
     }.items():
         answer = shelf.get(path, allow_redirects=False)
