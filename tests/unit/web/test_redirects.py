@@ -59,8 +59,8 @@ MISTAKES = {
     "paths of Saltern's and of an authority": (
         app({"/.saltern/x": "/y", "/.well-known/acme-challenge/": "/z"}),
         [
-            "paths./.saltern/x: is none of the app's; expected another path",
-            "paths./.well-known/acme-challenge/: is none of the app's; expected another path",
+            "paths./.saltern/x: is Saltern's own; expected another path",
+            "paths./.well-known/acme-challenge/: is where an authority asks for a certificate; expected another path",
         ],
     ),
     "a path after a query": (

@@ -83,10 +83,34 @@ def test_nginx_serves_nothing_of_what_is_somebody_elses():
 def test_files_of_a_build_are_those_of_as_many_releases_as_are_kept():
     one = app({"/static/": {"build": "static"}, "/a/": {"build": "dist", "cache": 60}}, attach={}, keep_releases=7)
     assert served.mistakes("shop", one) == []
-    assert served.locations(one) == [
-        {"path": "/a/", "directory": "dist", "internal": False, "cache": "public, max-age=60", "releases": 7},
-        {"path": "/static/", "directory": "static", "internal": False, "cache": "no-cache", "releases": 7},
+    assert [{**location, "hidden": ""} for location in served.locations(one)] == [
+        {"path": path, "directory": name, "internal": False, "cache": cache, "hidden": "", "releases": 7}
+        for path, name, cache in (("/a/", "dist", "public, max-age=60"), ("/static/", "static", "no-cache"))
     ]
+
+
+# Whether a path is hidden: among uploads, and among files of a build.
+HIDDEN = {
+    "/m.d/a.txt": (False, False),
+    "/m.d/.git/config": (True, True),
+    "/m.d/a/b/.env": (True, True),
+    "/m.d/a\n/.env": (True, True),
+    "/m.d/.well-known/x": (True, False),
+    "/m.d/a/.well-known/x": (True, False),
+    "/m.d/.well-known": (True, True),
+    "/m.d/.well-known/.git": (True, True),
+    "/m.d/...": (True, True),
+    "/m.d/a./b.": (False, False),
+    "/mxd/.git/config": (False, False),
+}
+
+
+@pytest.mark.parametrize("path, expected", HIDDEN.items())
+def test_a_name_that_begins_with_a_dot_is_hidden(path, expected):
+    of_uploads = served.locations(app({"/m.d/": MEDIA}))
+    of_builds = served.locations(app({"/m.d/": {"build": "static"}}, attach={}, keep_releases=1))
+    found = tuple(bool(re.search(one["hidden"], path)) for one in (*of_uploads, *of_builds))
+    assert found == expected
 
 
 PAGES = {

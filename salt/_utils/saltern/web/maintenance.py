@@ -78,7 +78,8 @@ def of(app: str) -> Notice | None:
         said = json.loads(files.read(path(app)) or "")
         allow = tuple(_network(one) for one in said["allow"])
         words = {word: str(said[word]) for word in ("message", "until", "since", "who")}
-        _moment(words["until"]) if words["until"] else None
+        if words["until"]:
+            _moment(words["until"])
         return Notice(allow=allow, **words)
     except (ValueError, TypeError, KeyError):
         # The file was damaged. The app was closed, and why it was is not known.

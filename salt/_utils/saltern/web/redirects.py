@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from saltern.web import served
+
 Settings = Mapping[str, Any]
 
 # How often a redirect may lead to another one before it counts as a loop.
@@ -31,9 +33,10 @@ def mistakes(app: str, one: Settings) -> list[str]:
         found.append(f"{where}.domains: there is no domain to lead to; expected one in app.{app}.domains")
     paths = _targets(redirects)
     for path, (target, _) in paths.items():
-        if path.startswith(("/.saltern/", "/.well-known/acme-challenge/")):
-            found.append(f"{where}.paths.{path}: is none of the app's; expected another path")
-        if path.endswith("/") and path != "/" and target.endswith("/") and ("?" in target or "#" in target):
+        for reserved, what in served.RESERVED.items():
+            if path.startswith(reserved):
+                found.append(f"{where}.paths.{path}: is {what}; expected another path")
+        if _is_prefix(path) and target.endswith("/") and ("?" in target or "#" in target):
             found.append(f"{where}.paths.{path}: what is below it cannot follow a ? or #; expected an address without")
         way = _way(path, paths, names(one))
         if way[-1] in way[:-1] or len(way) > HOPS:
@@ -48,9 +51,14 @@ def _targets(redirects: Settings) -> dict[str, tuple[str, int]]:
     return dict(sorted(found.items(), key=lambda item: (-len(item[0]), item[0])))
 
 
+def _is_prefix(path: str) -> bool:
+    """Tell whether a redirect of a path counts for all below it. ``/`` is the first page alone."""
+    return path.endswith("/") and path != "/"
+
+
 def _is_below(path: str, other: str) -> bool:
     """Tell whether a redirect of a path counts for another path."""
-    return other == path or (path.endswith("/") and path != "/" and other.startswith(path))
+    return other == path or (_is_prefix(path) and other.startswith(path))
 
 
 def _way(path: str, paths: Mapping[str, tuple[str, int]], domains: list[str]) -> list[str]:
@@ -64,7 +72,7 @@ def _way(path: str, paths: Mapping[str, tuple[str, int]], domains: list[str]) ->
         parts = urlsplit(target)
         if parts.netloc and parts.hostname not in domains:
             break
-        is_whole = key.endswith("/") and key != "/" and target.endswith("/")
+        is_whole = _is_prefix(key) and target.endswith("/")
         path = parts.path + (path.removeprefix(key) if is_whole else "")
         way.append(path)
         if path in way[:-1]:
@@ -82,14 +90,11 @@ def derived(one: Settings) -> dict[str, Any]:
     found: list[tuple[int, str, str]] = []
     for path, (target, status) in _targets(one["site"]["redirects"]).items():
         base = "" if urlsplit(target).netloc else "$forwarded_proto://$forwarded_host"
-        pattern = path.replace(".", "[.]")
-        if path.endswith("/") and path != "/":
-            is_whole = target.endswith("/")
-            pattern, rest = (
-                (f"{pattern}(?<rest_of_redirect>.*)$", "$rest_of_redirect") if is_whole else (pattern, "$is_args$args")
-            )
-        else:
-            pattern, rest = f"{pattern}([?]|$)", "$is_args$args"
+        pattern, rest = served.pattern(path), "$is_args$args"
+        if not _is_prefix(path):
+            pattern += "([?]|$)"
+        elif target.endswith("/"):
+            pattern, rest = f"{pattern}(?<rest_of_redirect>.*)$", "$rest_of_redirect"
         # A query of the address takes the place of the request's.
         rest = "" if "?" in target or "#" in target else rest
         found.append((status, pattern, f"{base}{target}{rest}"))

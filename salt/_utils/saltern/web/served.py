@@ -61,11 +61,8 @@ def mistakes(app: str, one: Settings) -> list[str]:
     directories = sorted({served["build"] for served in one["site"]["serve"].values() if "build" in served})
     for status, page in sorted(one["site"]["errors"].items()):
         if not any(page.startswith(f"{directory}/") for directory in directories):
-            known = f"below {' or '.join(directories)}" if directories else "and its directory in app.{app}.site.serve"
-            found.append(
-                f"app.{app}.site.errors.{status}: nginx reads no such file of the build; expected one "
-                f"{known.format(app=app)}"
-            )
+            place = f"below {' or '.join(directories)}" if directories else f"and its directory in app.{app}.site.serve"
+            found.append(f"app.{app}.site.errors.{status}: nginx reads no such file of the build; expected one {place}")
     return found
 
 
@@ -89,8 +86,8 @@ def locations(one: Settings) -> list[dict[str, Any]]:
 
     :param one: the app's settings, without mistakes.
     :return: for each its ``path``, the ``directory`` of its files, whether it is ``internal``: for files that the app
-        must permit first, and how a browser may keep them, ``cache``. For files of builds, the ``directory`` is a
-        build's, of the last ``releases``.
+        must permit first, how a browser may keep them, ``cache``, and ``hidden``, a regular expression of paths that
+        it does not have. For files of builds, the ``directory`` is a build's, of the last ``releases``.
     """
     replaced = {
         (service.kind, target[service.kind])
@@ -104,7 +101,7 @@ def locations(one: Settings) -> list[dict[str, Any]]:
         cache = f"public, max-age={seconds}" if seconds else "no-cache"
         if "build" in served:
             location = {"path": path, "directory": served["build"], "internal": False, "cache": cache}
-            found.append(location | {"releases": one["keep_releases"]})
+            found.append(location | {"hidden": _hidden(path, "(?!well-known/)"), "releases": one["keep_releases"]})
         for service, name in _resources(served):
             if (service.kind, name) not in replaced:
                 found.append(
@@ -113,9 +110,20 @@ def locations(one: Settings) -> list[dict[str, Any]]:
                         "directory": service.directory(name),
                         "internal": served["internal"],
                         "cache": "private, no-cache" if served["internal"] else cache,
+                        "hidden": _hidden(path),
                     }
                 )
     return found
+
+
+def _hidden(path: str, but: str = "") -> str:
+    """Write a regular expression of what is below a path, and has a name that begins with a dot.
+
+    Version control and editors leave such files behind, and no page has such a name.
+
+    :param but: what may follow the dot all the same, as a lookahead.
+    """
+    return f"(?s)^{pattern(path)}(.*/)?[.]{but}"
 
 
 def pages(one: Settings) -> list[dict[str, Any]]:
