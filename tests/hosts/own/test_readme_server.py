@@ -1,7 +1,9 @@
 """Every command of the README and of docs/ that is for a server, as its operator would type it."""
 
+import json
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -26,6 +28,9 @@ RELEASES = (
     "salt-call app.maintenance tickets",
     "salt-call app.maintenance tickets off",
 )
+TOKEN = 'a token "with" $SIGNS, 100 % \\ and spaces '
+GREETING = "it's ${HOME} \\n, é"
+ENVIRON = "import json, os; print(json.dumps(dict(os.environ)))"
 DRIFT = "systemctl start saltern-drift"
 JOURNAL = "journalctl -t saltern-drift _UID=0 -n 5"
 
@@ -83,8 +88,19 @@ def test_a_server(tmp_path, operator, monkeypatch):
         own.write_text(host.sh("sed -n '/BEGIN CERT/,$p' /etc/ssl/saltern/authority.pem").stdout)
         assert Client(host.address, "tickets.example.com", str(own)).get("/healthz").status_code == 200
 
-        in_the_clone(secret, "another-key-of-tickets-0123456789-0123456789-0123456789\n")
+        generated = "make secret ENV=production NAME=app.shop.config.SECRET_KEY GENERATE=50"
+        in_the_clone(generated, shop="tickets")
+        (lab.tree / ".env").write_text(f"API_TOKEN='{TOKEN}'\n")
+        in_the_clone("make config-import APP=shop ENV=production FILE=.env", shop="tickets")
+        (tmp_path / "config.json").write_text(json.dumps({"GREETING": GREETING}))
+        in_the_clone(
+            "heroku config --json | make config-import APP=shop ENV=production FILE=-",
+            **{"heroku config --json": f"cat {tmp_path}/config.json", "shop": "tickets"},
+        )
         host.sh("salt-call state.apply")
+        environ = json.loads(host.sh(f"tickets-run python -c {shlex.quote(ENVIRON)}").stdout)
+        assert re.fullmatch("[A-Za-z0-9]{50}", environ["SECRET_KEY"])
+        assert (environ["API_TOKEN"], environ["GREETING"]) == (TOKEN, GREETING)
         for command in RELEASES:
             assert command in COMMANDS
             host.sh(command)
