@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from lab import Lab, bootstrapped
 from lab.pillar import declare
 from saltern.tls import certificate as certificates
-from tests.hosts.applied import apply, converged
+from tests.hosts.applied import apply, as_told, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.load import Load
@@ -207,7 +207,7 @@ def test_a_renewal_that_was_interrupted_is_put_right_by_the_next_converge(world,
     world.host.sh("printf '#!/bin/sh\\nexit 1\\n' >/usr/local/lib/saltern/certificate-renewed")
     world.host.sh("certbot renew --force-renewal --no-random-sleep-on-renew -q", check=False)
     assert world.host.sh(f"cat {PEM}").stdout == text
-    assert converged(world.host) == {"nginx-acme-hook", "nginx-certificate-mirror", "nginx-config"}
+    assert as_told(world.host) == {"nginx-acme-hook", "nginx-certificate-mirror", "nginx-config"}
     renewed = world.host.sh("cat /etc/letsencrypt/live/saltern-mirror/cert.pem").stdout
     assert world.certificate() == x509.load_pem_x509_certificate(renewed.encode())
 
@@ -320,7 +320,7 @@ def test_a_certificate_that_cannot_serve_stops_the_run(given, message, world, is
 
 def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
     world.declare(app={"mirror": {"site": GOOD}})
-    assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config", "nginx-acme-retired"}
+    assert as_told(world.host) == {"nginx-certificate-mirror", "nginx-config", "nginx-acme-retired"}
     trusted = world.file("bought", certificates.parted(BOUGHT)[1])
     for domain in (DOMAIN, SECOND):
         assert Client(world.host.address, domain, trusted).get("/healthz").status_code == 200

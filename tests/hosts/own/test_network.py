@@ -24,7 +24,7 @@ import yaml
 from lab import Lab, bootstrapped
 from lab.pillar import declare
 from saltern.tls import certificate as certificates
-from tests.hosts.applied import apply, converged
+from tests.hosts.applied import apply, as_told, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.connect import CONNECT, STARTUP
@@ -263,11 +263,11 @@ def test_a_password_is_replaced_on_the_database_host_first_and_nobody_is_shut_ou
     old = live.url("tickets", "DATABASE_URL")
     for name in ("postgres.databases.tickets.password", "redis.instances.tickets.password"):
         live.encrypt(name, "rotated-0123456789-abcdef")
-    assert converged(live.db1) == {"postgres-attachment-tickets", "redis-users-tickets", "redis-admitted-tickets"}
+    assert as_told(live.db1) == {"postgres-attachment-tickets", "redis-users-tickets", "redis-admitted-tickets"}
     # The app host's release still has the old passwords.
     assert (live.connect("tickets", "postgres"), live.connect("tickets", "redis")) == ("tickets@tickets", "True")
     answered_ticket(live.tickets, "With the old password?")
-    assert converged(live.app1) == {"app-release-tickets"}
+    assert as_told(live.app1) == {"app-release-tickets"}
     assert live.url("tickets", "DATABASE_URL").username != old.username
     answered_ticket(live.tickets, "With the new password?")
     # The old login stays open: an app host that is not connected now may still use it.
@@ -278,7 +278,7 @@ def test_a_password_is_replaced_on_the_database_host_first_and_nobody_is_shut_ou
     text = common.read_text()
     try:
         common.write_text(f"{text}\npostgres: {{overlap: 0}}\nredis: {{overlap: 0}}\n")
-        assert converged(live.db1) == {"postgres-retired", "redis-retired"}
+        assert as_told(live.db1) == {"postgres-retired", "redis-retired"}
     finally:
         common.write_text(text)
     changes = {"user": old.username, "password": unquote(old.password)}
@@ -312,7 +312,7 @@ def test_a_database_of_somebody_else_is_attached_and_the_old_one_left_untouched(
     assert comment == f"faq stays open for {live.app1.address}, which is connected"
     assert live.faq.get("/v1/questions").json()["questions"]
 
-    assert converged(live.app1) == {"app-release-faq"}
+    assert as_told(live.app1) == {"app-release-faq"}
     assert live.faq.get("/v1/questions").json()["questions"] == []
     live.faq.post("/v1/create", json={"question": "Meanwhile?", "source": "test:meanwhile"}).raise_for_status()
     assert converged(live.db1) == {"postgres-retired"}

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lab.worktree import commit
-from tests.hosts.applied import apply, converged
+from tests.hosts.applied import apply, as_told, converged
 from tests.hosts.client import Client
 from tests.hosts.conftest import ROOT
 from tests.hosts.examples import SHARES, UNITS
@@ -51,7 +51,7 @@ def mirror(host, lab, pillar):
 def test_a_removed_domain_is_no_longer_served(host, mirror, pillar):
     before = pids(host, "mirror.")
     pillar.merge(app={"mirror": {"domains": [DOMAIN]}})
-    assert converged(host) == {"nginx-config", "nginx-certificate-mirror"}
+    assert as_told(host) == {"nginx-config", "nginx-certificate-mirror"}
     assert Client(host.address, OTHER).get("/healthz").text == "No app has this domain.\n"
     assert mirror.get("/healthz").status_code == 200
     assert pids(host, "mirror.") == before
@@ -60,7 +60,7 @@ def test_a_removed_domain_is_no_longer_served(host, mirror, pillar):
 def test_a_removed_process_type_is_stopped(host, mirror, pillar):
     before = pids(host, "mirror.")
     pillar.merge(app={"mirror": {"formation": {"worker": None}}})
-    assert converged(host) == {"app-release-mirror"}
+    assert as_told(host) == {"app-release-mirror"}
     assert pids(host, "mirror.") == {name: pid for name, pid in before.items() if ".worker." not in name}
     assert host.run("pgrep", "-u", "mirror", "-f", "worker", check=False).stdout == ""
 
@@ -69,7 +69,7 @@ def test_a_database_that_is_no_longer_attached_is_closed_kept_and_given_back(hos
     url = value(host, "DATABASE_URL")
     host.sh(f"cd /; setsid psql -XAtq '{url}' -c 'SELECT pg_sleep(600)' >/dev/null 2>/tmp/session & sleep 1")
     pillar.merge(app={"mirror": {"attach": {"DATABASE_URL": None}}})
-    assert converged(host) == {"app-release-mirror", "postgres-retired"} | SHARES
+    assert as_told(host) == {"app-release-mirror", "postgres-retired"} | SHARES
     assert "terminating connection" in host.sh("cat /tmp/session").stdout
     assert host.run("psql", url, "-c", "SELECT 1", check=False).returncode != 0
     assert asked(host, "SELECT rolname FROM pg_roles WHERE rolname ~ '^mirror' AND rolcanlogin") == ""
@@ -79,7 +79,7 @@ def test_a_database_that_is_no_longer_attached_is_closed_kept_and_given_back(hos
     assert kept(host).keys() == {"postgres:mirror_data"}
     assert mirror.get("/healthz").status_code == 200
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}})
-    assert converged(host) == ACCESS | {"postgres-attachment-mirror_data", "app-release-mirror"} | SHARES
+    assert as_told(host) == ACCESS | {"postgres-attachment-mirror_data", "app-release-mirror"} | SHARES
     assert sql(host, "SELECT text FROM kept") == "Größe"
     assert kept(host) == {}
 
@@ -89,7 +89,7 @@ def test_an_instance_that_is_no_longer_attached_is_stopped_kept_and_given_back(h
     # Redis writes it to the append-only file as a transaction.
     redis(host, f'EVAL "{both}" 0')
     pillar.merge(app={"mirror": {"attach": {"REDIS_URL": None}}})
-    assert converged(host) == {"app-release-mirror", "redis-retired"} | UNITS
+    assert as_told(host) == {"app-release-mirror", "redis-retired"} | UNITS
     assert ":8399 " not in host.sh("ss -Hltn").stdout
     state = host.run("systemctl", "is-enabled", "redis-server@mirror-jobs", check=False).stdout.strip()
     assert state == "disabled"
@@ -97,7 +97,7 @@ def test_an_instance_that_is_no_longer_attached_is_stopped_kept_and_given_back(h
     assert kept(host).keys() == {"redis:mirror-jobs"}
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}})
     states = {f"redis-{state}-mirror-jobs" for state in ("data", "users", "config", "service")}
-    assert converged(host) == states | UNITS | {"app-release-mirror"}
+    assert as_told(host) == states | UNITS | {"app-release-mirror"}
     assert redis(host, "MGET kept queued other").split() == ["Größe", "job", "job"]
     assert kept(host) == {}
 
@@ -105,7 +105,7 @@ def test_an_instance_that_is_no_longer_attached_is_stopped_kept_and_given_back(h
 def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host, mirror, pillar):
     pillar.merge(app={"mirror": {"attach": {"DATABASE_URL": {"postgres": "mirror_new"}}}})
     states = ACCESS | {"app-release-mirror", "postgres-retired"}
-    assert converged(host) == states | {"postgres-attachment-mirror_new"}
+    assert as_told(host) == states | {"postgres-attachment-mirror_new"}
     assert sql(host, "SELECT current_database()") == "mirror_new"
     other = 'psql "$(echo "$DATABASE_URL" | sed s/mirror_new/mirror_data/)" -c "SELECT 1"'
     refused = host.run("mirror-run", "sh", "-c", other, check=False)
@@ -113,7 +113,7 @@ def test_of_two_databases_the_one_that_leaves_is_closed_and_the_role_stays(host,
     # The role owns another database, so that only the database is dropped.
     assert kept(host)["postgres:mirror_data"]["remove"] == "setsid --wait runuser -u postgres -- dropdb mirror_data"
     pillar.merge(app={"mirror": {"attach": MIRROR["attach"]}})
-    assert converged(host) == states | {"postgres-attachment-mirror_data"}
+    assert as_told(host) == states | {"postgres-attachment-mirror_data"}
     assert sql(host, "SELECT text FROM kept") == "Größe"
     host.sh(f"cd / && {kept(host)['postgres:mirror_new']['remove']}")
     assert kept(host) == {}
