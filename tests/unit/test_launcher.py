@@ -114,7 +114,9 @@ def test_the_scope_of_a_run_of_a_job_is_no_process_of_supervisors(launcher):
     assert kinds == {"web.1": False, "release": True, run: True}
 
 
-@pytest.mark.parametrize("unit", ["app-shop-run-77.scope", "app-shop-web-1.v.scope", "other.scope", "cgroup.procs"])
+@pytest.mark.parametrize(
+    "unit", ["app-shop-run-77.1764454512345.v3.scope", "app-shop-web-1.v.scope", "other.scope", "cgroup.procs"]
+)
 def test_another_scope_is_no_processs(launcher, unit):
     assert launcher.scope.named("shop", unit) is None
 

@@ -101,8 +101,8 @@ def test_a_bad_name_is_told_in_one_line(launcher, words, known, told):
 @pytest.fixture
 def became(launcher, monkeypatch, tmp_path):
     """A function that runs psql for an app, and returns its command line and its environment."""
-    (tmp_path / "release.json").write_text(json.dumps({"attached": {"DATABASE_URL": {"postgres": "shop"}}}))
-    monkeypatch.setattr(launcher.databases.os.path, "realpath", lambda path: str(tmp_path))
+    release = {"attached": {"DATABASE_URL": {"postgres": "shop"}}}
+    monkeypatch.setattr(launcher.databases, "serving", lambda app, number, what: (str(tmp_path), release))
     variables = {b"DATABASE_URL": OURS.encode(), b"SECRET_KEY": b"canary"}
     monkeypatch.setattr(launcher.databases, "environment", lambda *release: variables)
     monkeypatch.setattr(launcher.databases.os, "chdir", lambda path: None)
@@ -115,7 +115,7 @@ def became(launcher, monkeypatch, tmp_path):
 
         monkeypatch.setattr(launcher.databases.os, "execve", execve)
         with pytest.raises(SystemExit) as ended:
-            launcher.databases.psql("shop", *words)
+            launcher.databases.psql("shop", "7", *words)
         return said, ended.value.code
 
     return run
@@ -137,25 +137,27 @@ def test_a_host_without_psql_says_so(became):
 
 def test_an_app_without_a_release_says_so(launcher):
     with pytest.raises(SystemExit) as refused:
-        launcher.databases.psql("nosuch-app")
+        launcher.databases.psql("nosuch-app", "current")
     assert refused.value.code == "nosuch-app-psql: no release of nosuch-app serves; converge first"
 
 
 def test_root_becomes_the_apps_user_first_in_a_scope_that_shows_no_arguments(launcher, monkeypatch):
     became = []
     monkeypatch.setattr(launcher.command.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(launcher.command.os.path, "realpath", lambda path: "/srv/apps/my-shop/releases/7")
     monkeypatch.setattr(launcher.command.os, "execvp", lambda program, words: became.extend(words) or sys.exit())
     with pytest.raises(SystemExit):
         launcher.command.psql("my-shop", "-c", "SELECT '$x'")
     shown = became[: became.index("--")]
+    assert any(word.endswith(".v7.scope") for word in shown), "the release stays while it runs"
     assert "--description=my-shop-psql" in shown
-    assert json.loads(became[-1]) == ["psql", "my-shop", "-c", "SELECT '$x'"]
+    assert json.loads(became[-1]) == ["psql", "my-shop", "7", "-c", "SELECT '$x'"]
     assert "$" not in became[-1]
     run = []
     monkeypatch.setattr(launcher.command, "hide_others", lambda: None)
     monkeypatch.setattr(launcher.command.os, "execv", lambda program, words: run.extend(words))
     launcher.command.run_there(became[-1])
-    assert run[1:] == ["my-shop", launcher.command.ENTRY, "--psql", "my-shop", "-c", "SELECT '$x'"]
+    assert run[1:] == ["my-shop", launcher.command.ENTRY, "--psql-of", "my-shop", "7", "-c", "SELECT '$x'"]
 
 
 def test_another_user_is_told_to_be_root(launcher, monkeypatch):

@@ -23,7 +23,8 @@ With --end, what is left of processes is ended in the same way: of all, or of th
 as shop.v3.web.1.
 
 With --run, the launcher starts a command in the terminal, with the environment of the current release. APP-run calls
-this. With --psql it starts psql there in the same way, at a database of the release.
+this. With --psql it starts psql there in the same way, at a database of the release. Root looks up the release, and
+the command has it also where another one serves meanwhile.
 
 This file stays small, because Python compiles it at each start. The modules that it imports are compiled once.
 """
@@ -37,10 +38,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 name, *words = sys.argv[1:]
 if name == "--first":
     from launcher.first import first as command
-elif name in ("--run", "--psql", "--run-there"):
+elif name in ("--run", "--psql", "--run-there", "--run-of", "--psql-of"):
     from launcher import command as one_off
 
-    command = {"--run": one_off.run, "--psql": one_off.psql, "--run-there": one_off.run_there}[name]
+    command = getattr(one_off, name.removeprefix("--").replace("-", "_"))
 elif name == "--end":
     from launcher.start import end as command
 else:

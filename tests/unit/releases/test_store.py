@@ -57,7 +57,7 @@ def test_pruning_keeps_a_release_with_which_a_run_of_a_job_is_under_way(disk, mo
     for number, build in enumerate("abcdef", 1):
         make(disk, number, build, "serving")
     (disk / "shop/current").symlink_to("releases/6")
-    monkeypatch.setattr(staging.scopes, "of_jobs", lambda app: [("shop", 2)])
+    monkeypatch.setattr(staging.scopes, "of_runs", lambda app: [("shop", 2)])
     staging.prune("shop", 2, "9" * 64)
     assert store.numbers("shop") == [2, 5, 6]
     assert sorted(path.name[0] for path in (disk / "shop/builds").iterdir()) == ["b", "e", "f"]

@@ -7,7 +7,7 @@ import sys
 import time
 
 from . import ENTRY, databases
-from .release import build_of, environment
+from .release import build_of, environment, serving
 from .scope import escaped
 from .user import default_signals, hide_others
 
@@ -18,13 +18,12 @@ def run(app, *command):
     """Run a one-off command like a process of the current release."""
     if not command:
         sys.exit(f"usage: {app}-run COMMAND [ARGUMENT ...]")
-    _become(app, "run", command)
-    try:
-        directory = os.path.realpath(f"/srv/apps/{app}/current", strict=True)
-        with open(f"{directory}/release.json", encoding="utf-8") as stream:
-            release = json.load(stream)
-    except FileNotFoundError:
-        sys.exit(f"{app}-run: no release of {app} serves; converge first")
+    run_of(app, _become(app, "run", command), *command)
+
+
+def run_of(app, number, *command):
+    """Run a one-off command like a process of a release."""
+    directory, release = serving(app, number, "run")
     variables = environment(directory, release, app, None)
     if "TERM" in os.environ:
         variables[b"TERM"] = os.environb[b"TERM"]
@@ -39,28 +38,35 @@ def run(app, *command):
 
 def psql(app, *words):
     """Run psql at a database of the current release."""
-    _become(app, "psql", words)
+    psql_of(app, _become(app, "psql", words), *words)
+
+
+def psql_of(app, number, *words):
+    """Run psql at a database of a release."""
     default_signals()
-    databases.psql(app, *words)
+    databases.psql(app, number, *words)
 
 
 def _become(app, what, words):
-    """Return as the app's user, in a scope of its own."""
+    """Return the number of the current release as the app's user. Root becomes that user, in a scope of its own."""
+    number = os.path.basename(os.path.realpath(f"/srv/apps/{app}/current"))
     if os.geteuid() == 0:
-        # Below the app's slice, so that its limits apply. systemd-run would expand a $ in its arguments.
-        text = json.dumps([what, app, *words]).replace("$", "\\u0024")
-        unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.scope"
+        # Below the app's slice, so that its limits apply. The release stays while something runs in a scope that names
+        # it. systemd-run would expand a $ in its arguments.
+        text = json.dumps([what, app, number, *words]).replace("$", "\\u0024")
+        unit = f"--unit=app-{escaped(app)}-run-{os.getpid()}.{time.time_ns()}.v{number}.scope"
         # Without a description, systemd shows the command line, in the journal and to each user who asks.
         scope = ["systemd-run", "--quiet", "--collect", "--scope", unit, f"--slice=app-{escaped(app)}.slice"]
         scope += [f"--description={app}-{what}", "--"]
         os.execvp(scope[0], [*scope, ENTRY, "--run-there", text])
     if os.geteuid() != pwd.getpwnam(app).pw_uid:
         sys.exit(f"{app}-{what}: not root: run it with sudo")
+    return number
 
 
 def run_there(text):
     """Run a one-off command, in its scope."""
-    what, app, *words = json.loads(text)
+    what, app, number, *words = json.loads(text)
     # Out of reach of root's terminal: what the app starts must not be able to type into root's shell.
     hide_others()
-    os.execv(TERMINAL, [TERMINAL, app, ENTRY, f"--{what}", app, *words])
+    os.execv(TERMINAL, [TERMINAL, app, ENTRY, f"--{what}-of", app, number, *words])

@@ -1,11 +1,10 @@
 """The databases of an app's current release, for psql: what APP-psql connects to."""
 
-import json
 import os
 import sys
 from urllib.parse import parse_qsl, unquote
 
-from .release import environment
+from .release import environment, serving
 
 PSQL = "/usr/bin/psql"
 SCHEMES = ("postgres", "postgresql", "postgis")
@@ -84,17 +83,12 @@ def _host(text):
     return unquote(host), port
 
 
-def psql(app, *words):
-    """Become psql at a database of the app, as the app's user and by its own login.
+def psql(app, number, *words):
+    """Become psql at a database of a release, as the app's user and by its own login.
 
     The password is in psql's environment, which its user and root alone can read: on no command line, in no history.
     """
-    directory = os.path.realpath(f"/srv/apps/{app}/current")
-    try:
-        with open(f"{directory}/release.json", encoding="utf-8") as stream:
-            release = json.load(stream)
-    except FileNotFoundError:
-        sys.exit(f"{app}-psql: no release of {app} serves; converge first")
+    directory, release = serving(app, number, "psql")
     known = databases(environment(directory, release, app, None), release.get("attached") or {})
     name, rest = chosen(app, list(words), known)
     own = {"HOME": f"/srv/apps/{app}/home", "LANG": "C.UTF-8", "LOGNAME": app, "PATH": os.defpath, "USER": app}

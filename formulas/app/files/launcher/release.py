@@ -2,6 +2,7 @@
 
 import _json
 import os
+import sys
 
 # Seconds that supervisor waits where no grace is declared.
 DEFAULT_GRACE = 30
@@ -29,6 +30,18 @@ def environment(directory, release, app, port):
 
 def build_of(release, app):
     return f"/srv/apps/{app}/builds/{release['build'][:12]}"
+
+
+def serving(app, number, what):
+    """Return the directory and the record of a release, for a one-off command.
+
+    :param what: the command, such as ``run``, for the message of an app that no release serves.
+    """
+    directory = f"/srv/apps/{app}/releases/{number}"
+    release = record(app, number)
+    if not release:
+        sys.exit(f"{app}-{what}: no release of {app} serves; converge first")
+    return directory, release
 
 
 class Plain:

@@ -101,7 +101,7 @@ def _is_leaving(host: Host, app: str, number: int, staying: Collection[str]) -> 
     if app not in host.pillar["app"]:
         return "" not in staying
     # A run of a job goes on to its end with the release that it began with.
-    if app in staying or (app, number) in scopes.of_jobs(app):
+    if app in staying or (app, number) in scopes.of_runs(app):
         return False
     try:
         return bool(host.ask("release.plan", app)["number"] != number)

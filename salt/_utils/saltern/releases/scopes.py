@@ -84,8 +84,8 @@ def outliving(app: str, release: int) -> Ports:
     return {name: port for name, port in processes.parse(found, app, release).items() if name.count(".") == 1}
 
 
-def of_jobs(app: str | None = None) -> list[tuple[str, int]]:
-    """List the releases that runs of jobs under way have: each run ends with the release that it began with.
+def of_runs(app: str | None = None) -> list[tuple[str, int]]:
+    """List the releases that runs of jobs and one-off commands have: each ends with the release that it began with.
 
     :param app: one app's only.
     :return: pairs of app and number, sorted.
@@ -100,11 +100,12 @@ def of_jobs(app: str | None = None) -> list[tuple[str, int]]:
 
 
 def in_use() -> list[tuple[str, int]]:
-    """List the releases with whose config something runs on this host: processes of supervisor's, and runs of jobs.
+    """List the releases with whose config something runs on this host: processes of supervisor's, runs of
+    jobs, and one-off commands.
 
     :return: pairs of app and number, sorted.
     """
-    return sorted({*processes.releases(), *of_jobs()})
+    return sorted({*processes.releases(), *of_runs()})
 
 
 def known(app: str) -> set[str]:

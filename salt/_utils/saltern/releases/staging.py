@@ -151,7 +151,7 @@ def sweep(app: str) -> None:
 def prune(app: str, keep: int, declared: str) -> None:
     """Keep the last releases that served, as many of those that did not, and the builds that they have.
 
-    A release with which a run of a job is under way stays too.
+    A release with which a run of a job or a one-off command is under way stays too.
 
     :param app: the app's name.
     :param keep: how many that served, the current one among them.
@@ -160,7 +160,7 @@ def prune(app: str, keep: int, declared: str) -> None:
     now = store.current(app)
     others = [number for number in store.numbers(app) if number != now]
     # What the pillar still asks for while an earlier release is held must stay to be compared with.
-    kept = {hold.held(app).get("from"), *(number for _, number in scopes.of_jobs(app))}
+    kept = {hold.held(app).get("from"), *(number for _, number in scopes.of_runs(app))}
     served = [number for number in others if store.outcome(app, number) in (SERVING, ROLLED_BACK)]
     refused = [number for number in others if number not in served]
     for number in {*served[: 1 - keep], *refused[:-keep]} - kept:
