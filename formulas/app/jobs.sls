@@ -1,13 +1,18 @@
 {% set apps = salt['settings.load']('app') %}
-{% set jobs = {} %}
-{% for app in apps | sort if apps[app].jobs %}
-{% set _ = jobs.update({app: apps[app].jobs | sort}) %}
-{% endfor %}
+{% set jobs = apps.values() | map(attribute='jobs') | select | list %}
 
 include:
   - app.launcher
   - app.alone
   - app.release
+
+{% if jobs %}
+# A run with a schedule that this host's systemd does not take ends here, before anything is touched.
+app-jobs-judged:
+  job.judged:
+    - name: the schedules of jobs
+    - order: first
+    - failhard: True
 
 # What the runner imports, beside the leases. Debian's own Python runs it.
 app-job-modules:
@@ -41,25 +46,16 @@ app-job-runner:
       - file: app-job-modules
       - file: app-leases-settings
       - file: app-process
-
-{% if jobs %}
-# A run with a schedule that this host's systemd does not take ends here, before anything is touched.
-app-jobs-judged:
-  job.judged:
-    - name: the schedules of jobs
-    - order: first
-    - failhard: True
 {% endif %}
 
 app-jobs-retired:
   job.retired:
     - name: jobs
-    - jobs: {{ jobs | tojson }}
     - require:
       - app: app-retired
 
-{% for app in jobs %}
-{% for job in jobs[app] %}
+{% for app in apps | sort %}
+{% for job in apps[app].jobs | sort %}
 app-job-{{ app }}.{{ job }}:
   job.scheduled:
     - name: saltern-job-{{ app }}.{{ job }}.timer

@@ -1,4 +1,5 @@
 {% set left = salt['attachment.left']() %}
+{% set leases = salt['app.leases']() %}
 
 include:
   - app.release
@@ -13,3 +14,12 @@ app-left-{{ kind }}:
     - step: retired
     - order: last
 {% endfor %}
+
+{% if not leases.get('etcd') and salt['file.file_exists']('/etc/ssl/saltern/etcd-client.pem') %}
+# After the releases: the launcher of a process that is alone has it until the process has ended.
+app-etcd-certificate-retired:
+  file.absent:
+    - name: /etc/ssl/saltern/etcd-client.pem
+    - require:
+      - sls: app.release
+{% endif %}

@@ -1,4 +1,5 @@
 {% set apps = salt['settings.load']('app') %}
+{% set leases = salt['app.leases']() %}
 
 include:
   - nginx.service
@@ -79,9 +80,11 @@ app-release-{{ app }}:
     - require:
       - build: app-served-{{ app }}
       - file: app-process
-      - file: app-leases-settings
       - file: app-contract
       - app_limits: app-limits-{{ app }}
+{% if leases %}
+      - file: app-leases-settings
+{% endif %}
 {% if 'packages' in apps[app].build %}
       - pkg: app-packages
 {% endif %}

@@ -3,7 +3,7 @@
 from salt.exceptions import CommandExecutionError
 
 from saltern import leases as leased
-from saltern.apps import left, removal
+from saltern.apps import left, removal, takes_leases
 from saltern.apps import packages as asked
 from saltern.host import Host
 from saltern.system import terminal
@@ -36,9 +36,9 @@ def awaited(apps):
 
 
 def leases():
-    """Return what the launchers of processes that are alone in their environment must know; see ``saltern.leases``.
+    """Return what launchers of processes that are alone in their environment, and runners of jobs, must know.
 
-    :return: a mapping; see ``saltern.leases.settings``.
+    :return: a mapping; see ``saltern.leases.settings``. Empty where no app of the host has such a process or a job.
     :raises CommandExecutionError: when the pillar has a mistake.
 
     CLI Example:
@@ -48,6 +48,8 @@ def leases():
         salt-call app.leases
     """
     host = _host()
+    if not any(map(takes_leases, host.pillar["app"].values())):
+        return {}
     return leased.settings(host.pillar, host.id)
 
 

@@ -45,16 +45,16 @@ def scheduled(name, app, job):
     return ret | {"comment": f"{name} is as declared"}
 
 
-def retired(name, jobs):
+def retired(name):
     """Remove jobs that are no longer declared, with what is noted of their runs. Runs under way are ended.
 
     :param name: what is retired, in words.
-    :param jobs: those that are declared, by app.
     """
-    wanted = {(app, job) for app, own in jobs.items() for job in own}
+    apps = __pillar__["app"]
+    wanted = {(app, job) for app, one in apps.items() for job in one["jobs"]}
     # What is gone with its app is removed with it, before this.
-    apps = removal.gone(__pillar__["app"])
-    gone = sorted(one for one in units.there() - wanted if one[0] not in apps)
+    removed = removal.gone(apps)
+    gone = sorted(one for one in units.there() - wanted if one[0] not in removed)
     ret = {"name": name, "changes": {}, "result": True, "comment": "No other job is there"}
     ret["changes"] = {names.unit(*one): {"old": "present", "new": None} for one in gone}
     if not gone:

@@ -14,63 +14,97 @@ HOSTS = {
 SHOP = {"port": 8400, "build": BUILD, "formation": {"beat": 1}, "count": {"beat": "environment"}}
 
 
-def made(directory, minion_id, rows, key=None):
+def made(directory, minion_id, rows, shop=SHOP):
     """A host of an inventory, with the app shop."""
     host = Host(directory, minion_id)
     host.declare("hosts.yaml", rows)
     for name in ("secrets", "environments"):
         host.declare(f"{name}/dev.sls", {"ephemeral": True} if name == "environments" else {})
     host.merge(
-        {"app": {"faq": None, "tickets": None, "shop": SHOP}, "etcd": {"extra": {"ETCD_SNAPSHOT_COUNT": "50000"}}}
+        {"app": {"faq": None, "tickets": None, "shop": shop}, "etcd": {"extra": {"ETCD_SNAPSHOT_COUNT": "50000"}}}
     )
     given = certificates(minion_id, rows[minion_id]["address"])
     host.declare(f"certificates/dev/{minion_id}.sls", {"certificates": given})
     return host
 
 
-@pytest.fixture(scope="module", params=["db1", "app1"])
-def host(request, tmp_path_factory):
-    """A member, or an app host."""
-    return made(tmp_path_factory.mktemp(request.param), request.param, HOSTS)
+@pytest.fixture(scope="module")
+def member(tmp_path_factory):
+    """The host with the role etcd."""
+    return made(tmp_path_factory.mktemp("member"), "db1", HOSTS)
 
 
-def test_a_member_is_told_the_members_and_whom_it_believes(host):
-    if host.id == "db1":
-        text = host.ask("slsutil.renderer", "path=salt://etcd/files/etcd.env.jinja", "default_renderer=jinja")
-        for line in (
-            "ETCD_NAME=db1",
-            "ETCD_INITIAL_CLUSTER=db1=https://10.0.0.1:2380",
-            "ETCD_LISTEN_CLIENT_URLS=https://127.0.0.1:2379,https://10.0.0.1:2379",
-            "ETCD_CLIENT_CERT_AUTH=true",
-            "ETCD_PEER_CLIENT_CERT_AUTH=true",
-            "ETCD_SNAPSHOT_COUNT=50000",
-        ):
-            assert line in text.splitlines()
-        cluster = host.ask("settings.load", "etcd")["cluster"]
-        assert f"ETCD_DATA_DIR=/var/lib/etcd/saltern-{cluster}\nETCD_INITIAL_CLUSTER_TOKEN=saltern-{cluster}\n" in text
+@pytest.fixture(scope="module")
+def app_host(tmp_path_factory):
+    """A host of apps, one of which has a process that is alone."""
+    return made(tmp_path_factory.mktemp("app-host"), "app1", HOSTS)
 
 
-def test_an_app_host_is_told_the_members_and_that_it_is_drained(host):
-    if host.id == "app1":
-        told = host.ask("app.leases")
-        assert {word: told[word] for word in ("host", "etcd", "apps", "alone", "drained")} == {
-            "host": "app1",
-            "etcd": {"db1": "10.0.0.1"},
-            "apps": ["app1", "app2"],
-            "alone": False,
-            "drained": True,
-        }
+def test_a_member_is_told_the_members_and_whom_it_believes(member):
+    text = member.ask("slsutil.renderer", "path=salt://etcd/files/etcd.env.jinja", "default_renderer=jinja")
+    for line in (
+        "ETCD_NAME=db1",
+        "ETCD_INITIAL_CLUSTER=db1=https://10.0.0.1:2380",
+        "ETCD_LISTEN_CLIENT_URLS=https://127.0.0.1:2379,https://10.0.0.1:2379",
+        "ETCD_CLIENT_CERT_AUTH=true",
+        "ETCD_PEER_CLIENT_CERT_AUTH=true",
+        "ETCD_SNAPSHOT_COUNT=50000",
+    ):
+        assert line in text.splitlines()
+    cluster = member.ask("settings.load", "etcd")["cluster"]
+    assert f"ETCD_DATA_DIR=/var/lib/etcd/saltern-{cluster}\nETCD_INITIAL_CLUSTER_TOKEN=saltern-{cluster}\n" in text
 
 
-def test_each_host_has_its_part_and_no_other(host):
-    ids = {state["__id__"] for state in host.states()}
-    own = {"etcd-package", "etcd-config", "etcd-certificate", "etcd-service", "etcd-loaded"}
-    client = {"app-etcd-certificate", "app-leases-settings"}
-    assert ids & (own | client) == (own if host.id == "db1" else client)
+def test_an_app_host_is_told_the_members_and_that_it_is_drained(app_host):
+    (state,) = (one for one in app_host.states() if one["__id__"] == "app-leases-settings")
+    assert state["dataset"] == {
+        "host": "app1",
+        "etcd": {"db1": "10.0.0.1"},
+        "cluster": app_host.ask("settings.load", "etcd")["id"],
+        "apps": ["app1", "app2"],
+        "alone": False,
+        "drained": True,
+    }
 
 
-def test_the_key_of_no_host_is_in_a_state(host):
-    assert "PRIVATE KEY" not in json.dumps(host.states())
+OWN = {"etcd-package", "etcd-config", "etcd-certificate", "etcd-service", "etcd-loaded"}
+LEASES = {"app-leases", "app-leases-files", "app-leases-settings"}
+CLIENT = LEASES | {"app-etcd-certificate"}
+JOBS = {"app-jobs-judged", "app-job-modules", "app-job-runner"}
+SWEEP = {"process": "sweep", "every": "10m"}
+
+
+def among(states):
+    """Return the IDs of those states that have to do with etcd, leases or the runner of jobs."""
+    return {state["__id__"] for state in states} & (OWN | CLIENT | JOBS)
+
+
+def test_each_host_has_its_part_and_no_other(member, app_host):
+    assert among(member.states()) == OWN
+    assert among(app_host.states()) == CLIENT
+
+
+@pytest.mark.parametrize("host", ["member", "app_host"])
+def test_the_key_of_no_host_is_in_a_state(host, request):
+    assert "PRIVATE KEY" not in json.dumps(request.getfixturevalue(host).states())
+
+
+WITHOUT = {name: row for name, row in HOSTS.items() if name == "app2"}
+# The rows, what is said of the app shop, and the states.
+ASKED = {
+    "for nothing": (HOSTS, {"count": {}}, set()),
+    "for a job": (HOSTS, {"count": {}, "jobs": {"sweep": SWEEP}}, CLIENT | JOBS),
+    "for a process on the only host": (WITHOUT, {}, LEASES),
+    "for a job on the only host": (WITHOUT, {"count": {}, "jobs": {"sweep": SWEEP}}, LEASES | JOBS),
+}
+
+
+@pytest.mark.parametrize("rows, said, expected", ASKED.values(), ids=ASKED)
+def test_an_app_host_has_of_leases_what_its_apps_ask_for(tmp_path, rows, said, expected):
+    states = made(tmp_path, "app2", rows, SHOP | said).states()
+    assert among(states) == expected
+    (release,) = (state for state in states if state["__id__"] == "app-release-shop")
+    assert ({"file": "app-leases-settings"} in release["require"]) is ("app-leases" in expected)
 
 
 REFUSED = {

@@ -202,7 +202,6 @@ TEMPLATES = {
         "port 0\ntls-port 8199\n",
         "maxmemory 64mb\n",
     ],
-    ("app/files/leases.json.jinja", ""): ['"etcd": {}, ', '"alone": true, "drained": false}'],
     ("supervisor/files/supervisord.conf.jinja", ""): ["minfds=1024\n"],
     ("supervisor/files/supervisor.service.jinja", ""): [
         "After=postgresql.service redis-server@tickets.service",

@@ -47,3 +47,17 @@ def test_what_cannot_be_alone_is_told_by_path(hosts, said, expected):
     rows = {name: {"environment": "production", "roles": ROLES[name], "address": "10.0.0.1"} for name in hosts}
     shop = {"formation": {"web": 1, "beat": 1}, "order": {}, "jobs": {}, "count": {"beat": "environment"}} | said
     assert apps.contested({"shop": shop}, Hosts(rows, "app1")) == expected
+
+
+# What is said of an app, and whether it takes leases.
+TAKES = {
+    "a process of the environment": ({"count": {"beat": "environment"}}, True),
+    "a process of each host": ({"count": {"beat": "host"}}, False),
+    "a job": ({"jobs": {"sweep": {}}}, True),
+    "neither": ({}, False),
+}
+
+
+@pytest.mark.parametrize("said, takes", TAKES.values(), ids=TAKES)
+def test_leases_are_for_jobs_and_for_what_runs_once_in_the_environment(said, takes):
+    assert apps.takes_leases({"count": {}, "jobs": {}} | said) is takes

@@ -42,6 +42,14 @@ def alone(one: App) -> set[str]:
     return {kind for kind, count in one["count"].items() if count == "environment"}
 
 
+def takes_leases(one: App) -> bool:
+    """Tell whether an app has jobs, or a process that runs once in the whole environment.
+
+    :param one: the app's settings, with defaults.
+    """
+    return bool(one["jobs"] or alone(one))
+
+
 def contested(apps: Mapping[str, App], hosts: Hosts) -> list[str]:
     """List the process types, and the apps with jobs, that cannot be alone in their environment.
 
