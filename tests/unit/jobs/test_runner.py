@@ -210,7 +210,7 @@ def test_a_run_is_noted_as_it_ended(launcher, code, status, reason):
     assert (found["status"], found["reason"], found["exit"], found["release"]) == (status, reason, code, 3)
     assert found.get("lines") == (["the last line"] if code else None)
     assert told.read_text() == "shop 3 sweep.sweep.1\n"
-    known = record.summary(leases.opened("shop").read(names.last("sweep")).value)
+    known = record.mapping(leases.opened("shop").read(names.last("sweep")).value)
     assert known["run"]["status"] == status and ("success" in known) is (code == 0)
 
 

@@ -1,7 +1,6 @@
 """How a run of a job ended: noted on its host and for all hosts, and told in the app's log."""
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -19,20 +18,6 @@ PATIENCE = 10.0
 APPS = "/srv/apps"
 
 Said = dict[str, Any]
-
-
-def parsed(text: str) -> Said:
-    """Return the mapping in a text of JSON, empty where there is none."""
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def moment(at: float) -> str:
-    """Return a time as people read it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def how(code: int) -> str:
@@ -73,8 +58,7 @@ def abandoned(app: str, job: str, number: str) -> None:
     if not known or known["status"] != record.RUNNING:
         return
     kill(names.scope(app, known["process"], job, number, known["release"]))
-    reason = "ended: its runner was killed, or the host went down"
-    noted(app, job, known | {"ended": time.time(), "status": record.FAILED, "reason": reason})
+    noted(app, job, known | {"ended": time.time(), "status": record.FAILED, "reason": record.KILLED})
 
 
 def noted(app: str, job: str, known: record.Run) -> None:
@@ -111,7 +95,8 @@ def known_of(app: str, job: str) -> Said:
     """
     own = leases.opened(app)
     last, suspended = own.read(names.last(job)), own.read(names.suspended(job))
-    return record.summary(last.value if last else None) | {"suspended": parsed(suspended.value if suspended else "")}
+    by_hand = record.mapping(suspended.value if suspended else None)
+    return record.mapping(last.value if last else None) | {"suspended": by_hand}
 
 
 def tell(app: str, job: str, known: record.Run) -> None:

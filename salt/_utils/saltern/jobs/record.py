@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,29 @@ KEPT = 50
 Run = dict[str, Any]
 
 RUNNING, SUCCEEDED, FAILED, SKIPPED, REPLACED = "running", "succeeded", "failed", "skipped", "replaced"
+
+# Why a run has ended whose runner could not note it.
+KILLED = "ended: its runner was killed, or the host went down"
+
+
+def mapping(text: str | None) -> dict[str, Any]:
+    """Return the mapping in a text of JSON, empty where there is none.
+
+    :param text: what a file or a kept value holds, ``None`` where there is none.
+    """
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def moment(at: float) -> str:
+    """Return a time as people read it.
+
+    :param at: seconds since 1970.
+    """
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def runs(app: str, job: str, root: str = names.RECORDS) -> list[Run]:
@@ -82,27 +106,16 @@ def of(app: str, job: str, run: str, root: str = names.RECORDS) -> Run | None:
 
 
 def merged(before: str | None, run: Run) -> str:
-    """Return what all hosts are to know of a job: its last run, and its last success.
+    """Return what all hosts are to know of a job: its last ``run``, and its last ``success``.
 
-    :param before: what they knew.
+    :param before: what they knew, ``None`` where that was nothing.
     :param run: a run that has ended.
+    :return: a text for ``mapping``.
     """
-    known = summary(before)
+    known = mapping(before)
     newest = known.get("run")
     if newest is None or newest["started"] <= run["started"]:
         known["run"] = run
     if run["status"] == SUCCEEDED and known.get("success", 0) < run["ended"]:
         known["success"] = run["ended"]
     return json.dumps(known)
-
-
-def summary(text: str | None) -> dict[str, Any]:
-    """Return what all hosts know of a job: ``run`` and ``success``, each where there is one.
-
-    :param text: as ``merged`` gives it.
-    """
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -46,8 +46,7 @@ def settle(app: str, job: str) -> list[record.Run]:
             # It may have ended between the two looks.
             run = record.of(app, job, run["run"]) or run
             if run["status"] == record.RUNNING:
-                reason = "ended: its runner was killed, or the host went down"
-                run = run | {"status": record.FAILED, "reason": reason}
+                run = run | {"status": record.FAILED, "reason": record.KILLED}
         found.append(run)
     return found
 
@@ -86,10 +85,7 @@ def suspension(asked: Asked, job: str) -> dict[str, Any]:
     :raises Unreachable: where that cannot be said.
     """
     entry = asked.read(names.suspended(job))
-    with contextlib.suppress(ValueError):
-        found = json.loads(entry.value or "{}") if entry else {}
-        return found if isinstance(found, dict) else {}
-    return {}
+    return record.mapping(entry.value if entry else None)
 
 
 def latest(asked: Asked, job: str) -> dict[str, Any]:
@@ -107,7 +103,7 @@ def latest(asked: Asked, job: str) -> dict[str, Any]:
     for run in own:
         if run["status"] not in (record.RUNNING, record.SKIPPED):
             text = record.merged(text, {"ended": run["started"]} | run)
-    return record.summary(text)
+    return record.mapping(text)
 
 
 def successes(host: Host) -> dict[str, dict[str, float]]:
@@ -153,7 +149,7 @@ def _row(asked: Asked, job: str, one: Mapping[str, Any]) -> dict[str, Any]:
     elif is_off:
         status = f"suspended by the pillar; last {status}"
     if under_way:
-        status = f"running since {moment(under_way[-1]['started'])}; last {status}"
+        status = f"running since {record.moment(under_way[-1]['started'])}; last {status}"
     following = [] if is_off else schedule.moments(schedule.calendar(one), now)
     lines = run.get("lines", []) if run.get("status") == record.FAILED else []
     return {
@@ -161,19 +157,14 @@ def _row(asked: Asked, job: str, one: Mapping[str, Any]) -> dict[str, Any]:
         "job": job,
         "when": next(f"{way} {one[way]}" for way in schedule.WAYS if way in one)
         + ("" if one["timezone"] == "UTC" else f" {one['timezone']}"),
-        "next": moment(following[0]) if following else "",
-        "last": moment(run["started"]) if run else "",
-        "success": moment(success) if success else "",
+        "next": record.moment(following[0]) if following else "",
+        "last": record.moment(run["started"]) if run else "",
+        "success": record.moment(success) if success else "",
         "status": status,
         "host": run.get("host", ""),
         "release": f"v{run['release']}" if "release" in run else "",
         "reason": "\n".join(filter(None, [run.get("reason", ""), *lines])),
     }
-
-
-def moment(at: float) -> str:
-    """Return a time as people read it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def log(host: Host, app: str, job: str) -> list[dict[str, Any]]:
@@ -188,7 +179,7 @@ def log(host: Host, app: str, job: str) -> list[dict[str, Any]]:
     declared(host, app, job)
     rows = [
         {
-            "started": moment(run["started"]),
+            "started": record.moment(run["started"]),
             "took": f"{run['ended'] - run['started']:.1f} s" if "ended" in run and "release" in run else "",
             "by": run.get("by", ""),
             "release": f"v{run['release']}" if "release" in run else "",
@@ -221,10 +212,10 @@ def _trouble(asked: Asked, job: str, one: Mapping[str, Any]) -> list[str]:
     known = latest(asked, job)
     run = known.get("run") or {}
     if run.get("status") == record.FAILED:
-        return [f"failed at {moment(run['started'])} on {run['host']}, {run['reason']}"]
+        return [f"failed at {record.moment(run['started'])} on {run['host']}, {run['reason']}"]
     since = max(known.get("success", 0.0), units.since(asked.app, job))
     if since and schedule.late(schedule.calendar(one), since, one["timeout"], time.time()):
-        return [f"has not succeeded since {moment(since)}"]
+        return [f"has not succeeded since {record.moment(since)}"]
     return []
 
 
@@ -280,7 +271,7 @@ def resume(host: Host, app: str, job: str) -> str:
 
 
 @contextlib.contextmanager
-def _asked(app: str) -> Any:
+def _asked(app: str) -> Iterator[None]:
     try:
         yield
     except Unreachable as error:

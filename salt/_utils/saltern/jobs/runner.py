@@ -105,7 +105,7 @@ class Runner:
             return False
         while True:
             kept = own.read(names.moment(self.job))
-            known = ended.parsed(kept.value if kept else "")
+            known = record.mapping(kept.value if kept else None)
             if known.get("run") == self.number:
                 return True
             if kept and not schedule.due(self.said["calendar"], known.get("at", 0.0), time.time()):
@@ -176,7 +176,7 @@ class Runner:
             number = int(os.path.basename(os.readlink(f"{ended.APPS}/{self.app}/current")))
         except (OSError, ValueError):
             raise Failed(f"no release of {self.app} serves; converge first") from None
-        release = ended.parsed(files.read(f"{ended.APPS}/{self.app}/releases/{number}/release.json") or "")
+        release = record.mapping(files.read(f"{ended.APPS}/{self.app}/releases/{number}/release.json"))
         if self.said["process"] not in release.get("processes", {}):
             raise Failed(f"v{number} has no process type {self.said['process']}; converge")
         return number, release
@@ -193,8 +193,8 @@ class Runner:
                 if self.lease:
                     return ""
                 entry = own.read(names.lease(self.job))
-                held = ended.parsed(entry.value if entry else "")
-                holder = f"the run of {ended.moment(held['started'])} on {held['host']}" if held else holder
+                held = record.mapping(entry.value if entry else None)
+                holder = f"the run of {record.moment(held['started'])} on {held['host']}" if held else holder
                 if self.said["overlap"] == "forbid":
                     return f"{holder} is still under way"
                 if held and not is_asked:
@@ -315,7 +315,7 @@ def start(app: str, job: str, by: str = "clock", number: str = "") -> None:
     :param by: ``clock`` or ``hand``: whoever runs it by hand waits for its end.
     :param number: the run's.
     """
-    said = ended.parsed(files.read(names.declared(app, job)) or "")
+    said = record.mapping(files.read(names.declared(app, job)))
     if not said:
         sys.exit(f"{app}: no job {job} is declared on this host")
     number = number or str(time.time_ns() // 1_000_000)
@@ -348,7 +348,7 @@ def main(word: str, app: str, job: str, *more: str) -> None:
         ended.abandoned(app, job, *more)
     else:
         number, by = more
-        said = ended.parsed(files.read(names.declared(app, job)) or "")
+        said = record.mapping(files.read(names.declared(app, job)))
         with contextlib.suppress(KeyError):
             pwd.getpwnam(app)
             if said:

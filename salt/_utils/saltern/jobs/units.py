@@ -8,14 +8,13 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
 from saltern import leases
 from saltern.attachments import config
 from saltern.host import Host
-from saltern.jobs import names, schedule
+from saltern.jobs import names, record, schedule
 from saltern.leases import local
 from saltern.releases.process import DEFAULT_GRACE
 from saltern.system import files, systemd
@@ -81,7 +80,7 @@ def schedule_job(host: Host, app: str, job: str, texts: Mapping[str, str]) -> No
     :raises CommandExecutionError: when systemd refuses, or nobody can be asked which moment was taken last.
     """
     declared = names.declared(app, job)
-    before, now = _said(files.read(declared)), json.loads(texts[declared])
+    before, now = record.mapping(files.read(declared)), record.mapping(texts[declared])
     timer = f"{names.unit(app, job)}.timer"
     is_other = bool(before) and any(before.get(word) != now[word] for word in ("calendar", "suspended"))
     changed = set(unlike(texts))
@@ -115,13 +114,6 @@ def forgive(app: str, job: str, host: str) -> None:
                 return
     except leases.Unreachable as error:
         raise CommandExecutionError(f"{app}: {job}: {error}") from None
-
-
-def _said(text: str | None) -> dict[str, Any]:
-    with contextlib.suppress(ValueError):
-        found = json.loads(text or "{}")
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def since(app: str, job: str) -> float:
