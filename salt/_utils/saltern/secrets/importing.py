@@ -47,7 +47,7 @@ def import_config(tree: Tree, options: argparse.Namespace) -> None:
     if found:
         raise Refusal("\n".join(sorted(found)))
     if environments.is_ephemeral(tree.pillar, environment):
-        said += _write_in_clear(tree, app, environment, values, options)
+        said += _write_in_clear(tree, app, environment, values)
     else:
         said += _write(tree, app, environment, values, options)
     print("\n".join(said))
@@ -87,9 +87,7 @@ def _plain(text: str | None, values: Mapping[Path, str], new: str) -> str:
     return with_values(text, quoted, new)
 
 
-def _write_in_clear(
-    tree: Tree, app: str, environment: str, values: Mapping[str, str], options: argparse.Namespace
-) -> list[str]:
+def _write_in_clear(tree: Tree, app: str, environment: str, values: Mapping[str, str]) -> list[str]:
     """Write all variables into the secrets file of an environment whose hosts are thrown away."""
     file = f"secrets/{environment}.sls"
     with tree.only_one():
