@@ -1,10 +1,11 @@
-"""The inventory of a lab whose hosts a test boots itself."""
+"""The hosts of a lab that a test boots itself, and their inventory."""
 
+import concurrent.futures
 from collections.abc import Collection, Mapping
 
 import yaml
 
-from lab import Lab
+from lab import Host, Lab, bootstrapped
 
 
 def declare_hosts(
@@ -23,3 +24,21 @@ def declare_hosts(
         for index, (name, its) in enumerate(roles.items())
     }
     (lab.tree / "pillar/hosts.yaml").write_text(yaml.safe_dump(rows))
+
+
+def boot_hosts(lab: Lab, names: Collection[str], suite: str) -> dict[str, Host]:
+    """Boot hosts of a lab and bootstrap them, side by side.
+
+    :param lab: the lab, whose inventory has the hosts.
+    :param names: the hosts' ids.
+    :param suite: their Debian.
+    :return: the hosts by id, in this order.
+    """
+
+    def booted(name: str) -> Host:
+        host = lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0])
+        host.bootstrap()
+        return host
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(booted, names), strict=True))

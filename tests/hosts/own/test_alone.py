@@ -12,12 +12,12 @@ import time
 import pytest
 import yaml
 
-from lab import Lab, bootstrapped
+from lab import Lab
 from lab.pillar import declare
 from lab.podman import podman
-from tests.hosts.applied import apply
+from tests.hosts.applied import apply, converged
 from tests.hosts.conftest import ROOT
-from tests.hosts.rows import declare_hosts
+from tests.hosts.rows import boot_hosts, declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
@@ -79,6 +79,14 @@ class Environment:
         lines = [line.split() for text in texts for line in text.splitlines()]
         return sorted(float(at) for _, word, at, *_ in lines if word == "begins")
 
+    def verify(self):
+        """Ask each host whether it is as declared."""
+        command = [sys.executable, "-m", "verify", "-q", "app", "etcd"]
+        hosts = ",".join(f"podman://{host.name}" for host in self.hosts.values())
+        command += [f"--hosts={hosts}", f"--tree={self.lab.tree}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
     def said(self, host):
         """Return why beat stands by on a host, nothing where it runs."""
         return host.sh("cat /run/saltern/standby/mirror.*.beat.1 2>/dev/null || true").stdout
@@ -103,16 +111,10 @@ def environment(suite):
         path = lab.tree / "pillar/secrets/dev.sls"
         path.write_text(yaml.safe_dump({}))
         lab.issue_certificates()
+        hosts = boot_hosts(lab, ROLES, suite)
+        for app in ("mirror", "clock"):
+            lab.build(ROOT / f"tests/apps/{app}", hosts["app1"].python)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-
-            def booted(name):
-                host = lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0])
-                host.bootstrap()
-                return host
-
-            hosts = dict(zip(ROLES, pool.map(booted, ROLES), strict=True))
-            for app in ("mirror", "clock"):
-                lab.build(ROOT / f"tests/apps/{app}", hosts["app1"].python)
             # etcd may come last: until it is there, all stand by.
             for applied in pool.map(apply, hosts.values()):
                 applied.succeeded()
@@ -134,11 +136,7 @@ def test_all_hosts_are_as_declared(environment):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for applied in pool.map(apply, environment.hosts.values()):
             applied.changed_nothing()
-    command = [sys.executable, "-m", "verify", "-q", "app", "etcd"]
-    hosts = ",".join(f"podman://{host.name}" for host in environment.hosts.values())
-    command += [f"--hosts={hosts}", f"--tree={environment.lab.tree}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+    environment.verify()
 
 
 def test_a_drained_host_hands_it_over_once_it_has_ended(environment):
@@ -241,3 +239,17 @@ def test_each_moment_of_a_job_had_one_run_in_the_environment(environment):
     count = len(environment.ticks(*environment.apps))
     time.sleep(3 * EVERY)
     assert len(environment.ticks(*environment.apps)) <= count + 1
+
+
+def test_what_is_alone_no_more_runs_on_each_host_and_nothing_is_left_of_jobs_that_are_gone(environment):
+    declare(environment.lab.tree / "pillar", "dev", {"app": {"mirror": {"count": None}, "clock": {"jobs": None}}})
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        changed = list(pool.map(converged, environment.apps))
+    assert changed == [{"app-release-mirror", "app-jobs-retired", "app-etcd-certificate-retired"}] * 2
+    now = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert {who for _, last, who, _ in environment.spans() if last > now - 5} == {"app1", "app2"}
+    for host in environment.apps:
+        assert environment.said(host) == ""
+        assert host.sh("systemctl list-units --all --plain --no-legend 'saltern-job-*'").stdout == ""
+        assert host.sh("find /etc/ssl/saltern -name 'etcd*'").stdout == ""
+    environment.verify()

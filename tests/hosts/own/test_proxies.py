@@ -1,7 +1,6 @@
 """A proxy over two app hosts: what happens to requests when an app host dies, is cut off, hangs or is drained."""
 
 import concurrent.futures
-import contextlib
 import json
 import re
 import socket
@@ -13,18 +12,17 @@ import pytest
 import yaml
 from websockets.sync.client import connect
 
-from lab import Lab, bootstrapped
+from lab import Lab
 from lab.pillar import declare
 from lab.podman import podman
 from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client, streams
 from tests.hosts.conftest import ROOT
-from tests.hosts.rows import declare_hosts
-from tests.hosts.stream import Seen, Stream
+from tests.hosts.proxied import PEERS, ROLES, Fleet
+from tests.hosts.rows import boot_hosts, declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
-ROLES = {"proxy1": ["proxy"], "app1": ["app"], "app2": ["app"], "db1": ["database", "cache"]}
 APPS = ("examples/faq", "tests/apps/mirror", "tests/apps/shelf")
 DECLARED = {
     "app": {
@@ -47,66 +45,6 @@ DECLARED = {
     },
     "postgres": {"databases": {"faq": {"password": "faq-0123456789-0123456789"}}},
 }
-PEERS = "/etc/nginx/peers/faq.conf"
-
-
-class Fleet:
-    """The hosts, their lab, and questions to them."""
-
-    def __init__(self, lab, hosts):
-        self.lab, self.hosts, self.last = lab, hosts, 0
-        self.proxy1, self.app1, self.app2, self.db1 = map(hosts.get, ROLES)
-        self.mirror = Client(self.proxy1.address, "mirror.localhost")
-
-    def inventory(self, drained=()):
-        """Write the inventory; the hosts of ``drained`` are set to drain."""
-        declare_hosts(self.lab, ROLES, drained=drained)
-
-    def peers(self):
-        """Return each app host's state in the proxy's files: ``in``, ``drained``, ``out`` or ``drained out``."""
-        lines = re.findall(r"; # (\S+)( is drained)?( is out)?$", self.proxy1.sh(f"cat {PEERS}").stdout, re.MULTILINE)
-        return {name: " ".join(f"{a} {b}".replace(" is", "").split()) or "in" for name, a, b in lines}
-
-    def await_peers(self, seconds=60, **expected):
-        """Wait until the proxy has its app hosts in these states."""
-        deadline = time.monotonic() + seconds
-        while (found := self.peers()) != expected:
-            assert time.monotonic() < deadline, (found, expected, self.journal())
-            time.sleep(0.2)
-
-    def journal(self):
-        """Return what saltern-peers has said."""
-        return self.proxy1.sh("journalctl -q -o cat -u saltern-peers | tail -n 20").stdout
-
-    def served(self, host):
-        """Return how many requests the nginx of an app host has answered."""
-        return int(host.sh("grep -c /v1/ /var/log/nginx/access.log || true").stdout)
-
-    @contextlib.contextmanager
-    def stream(self, what):
-        """Send requests while the block runs, check them afterwards, and print how many failed."""
-        stream = Stream(self.proxy1.address, "faq.localhost", self.last + 1)
-        seen = Seen(what)
-        try:
-            yield seen
-            time.sleep(2)
-        finally:
-            seen.sent = stream.finish()
-            self.last = seen.sent[-1].number
-        print(seen.told(self.proxy1.suite))
-        self.assert_none_was_sent_twice(seen.sent)
-
-    def assert_none_was_sent_twice(self, sent):
-        posts = [one for one in sent if one.method == "POST"]
-        # 200 to a POST: the question was there already, so it was sent twice.
-        assert [one for one in posts if one.status == 200] == []
-        sources = ", ".join(f"'stream:{one.number}'" for one in posts)
-        query = f"SELECT source, count(*) FROM questions_question WHERE source IN ({sources}) GROUP BY 1"
-        command = ("psql", "-XAtq", "-d", "faq", "-c", query)
-        lines = self.db1.run("sh", "-c", 'cd / && exec runuser -u postgres -- "$@"', "sh", *command).stdout.split()
-        rows = dict(line.split("|") for line in lines)
-        assert set(rows.values()) == {"1"}
-        assert {f"stream:{one.number}" for one in posts if one.status == 201} <= rows.keys()
 
 
 @pytest.fixture(scope="module")
@@ -121,22 +59,16 @@ def fleet(suite):
         del secrets["app"]["tickets"]
         path.write_text(yaml.safe_dump(secrets))
         lab.issue_certificates()
+        hosts = boot_hosts(lab, ROLES, suite)
+        for app in APPS:
+            lab.build(ROOT / app, hosts["app1"].python)
+        fleet = Fleet(lab, hosts)
         with concurrent.futures.ThreadPoolExecutor() as pool:
-
-            def booted(name):
-                host = lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0])
-                host.bootstrap()
-                return host
-
-            hosts = dict(zip(ROLES, pool.map(booted, ROLES), strict=True))
-            for app in APPS:
-                lab.build(ROOT / app, hosts["app1"].python)
-            fleet = Fleet(lab, hosts)
             # The hosts that apps attach come first. Both app hosts migrate the same database at the same time.
             for names in (("db1", "proxy1"), ("app1", "app2")):
                 for applied in pool.map(apply, [hosts[name] for name in names]):
                     applied.succeeded()
-            fleet.await_peers(app1="in", app2="in")
+        fleet.await_peers(app1="in", app2="in")
         yield fleet
         # One host at a time: podman does not remove several in time.
         for host in hosts.values():
@@ -358,7 +290,7 @@ def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet)
         fleet.inventory(drained=["app1"])
         assert converged(fleet.proxy1) == {"nginx-config"}
         assert fleet.peers()["app1"].startswith("drained")
-        assert apply(fleet.app1).succeeded().changed == {"nginx-config", "app-leases-settings"}
+        assert apply(fleet.app1).succeeded().changed == {"nginx-config"}
         time.sleep(1)
         before = fleet.served(fleet.app1)
         assert fleet.app1.reboot() == "running"
@@ -368,7 +300,7 @@ def test_a_host_is_drained_rebooted_and_put_back_without_a_failed_request(fleet)
         # The proxy converges first. The host stays out until it says itself that it is ready.
         assert apply(fleet.proxy1).succeeded().changed == {"nginx-config"}
         assert fleet.peers() == {"app1": "out", "app2": "in"}
-        assert apply(fleet.app1).succeeded().changed == {"nginx-config", "app-leases-settings"}
+        assert apply(fleet.app1).succeeded().changed == {"nginx-config"}
         fleet.await_peers(app1="in", app2="in")
         time.sleep(1)
     assert seen.failed == []

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab import Lab, bootstrapped
+from lab import Lab
 from lab.pillar import Pillar
 from tests.hosts.applied import apply, converged
 from tests.hosts.conftest import ROOT
-from tests.hosts.rows import declare_hosts
+from tests.hosts.rows import boot_hosts, declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
@@ -59,9 +59,7 @@ def apart(suite):
         pillar = Pillar(lab.tree)
         pillar.merge(app={"faq": None, "tickets": None, **APPS}, postgres={"databases": DATABASE}, **passwords(1))
         lab.issue_certificates()
-        services1, app1 = (lab.boot(name, suite, image_name=bootstrapped.ensure(suite)[0]) for name in ROLES)
-        for host in (services1, app1):
-            host.bootstrap()
+        services1, app1 = boot_hosts(lab, ROLES, suite).values()
         for app in APPS:
             lab.build(ROOT / "tests/apps" / app, app1.python)
         for host in (services1, app1):
