@@ -13,6 +13,7 @@ import yaml
 from lab.configuration import configuration
 from saltern import services
 from saltern.attachments import parts
+from saltern.web import routes
 
 # Variables that every process has besides its config; see formulas/app/files/launcher/release.py.
 OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL", "TMPDIR", "USER"}
@@ -52,7 +53,7 @@ def processes(app: dict) -> list[str]:
 
 def variables(app: dict, process: str) -> set[str]:
     """Return the exact names of the environment variables that a process must have."""
-    port = {"PORT"} if process.startswith("web.") else set()
+    port = {"PORT"} if process.partition(".")[0] in routes.listening(app) else set()
     return OWN_VARIABLES | config(app) | port
 
 

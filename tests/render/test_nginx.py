@@ -2,9 +2,11 @@
 
 It is made of nginx/files/tree.jinja, which includes nginx/files/nginx.conf.jinja, nginx/files/forwarded.conf.jinja and
 nginx/files/site.conf.jinja. The parts of a site are nginx/files/challenge.conf.jinja, nginx/files/errors.conf.jinja,
-nginx/files/headers.conf.jinja and nginx/files/redirects.conf.jinja.
+nginx/files/headers.conf.jinja, nginx/files/proxied.conf.jinja, nginx/files/redirects.conf.jinja,
+nginx/files/routed.conf.jinja and nginx/files/routes.conf.jinja.
 """
 
+import copy
 import re
 
 import pytest
@@ -150,6 +152,46 @@ SITES = {
         ["return 503;\n\n        # Somebody has drained"],
     ),
 }
+
+
+ROUTES = {
+    "/ws/": {"process": "asgi", "timeout": 90, "idle": 600},
+    "/flower/": {"process": "flower", "strip": True, "health": {"path": "/flower/up"}},
+    "/upload": {"process": "web", "body_size": "2g", "buffering": False},
+}
+ROUTED = {
+    "proxy1": (
+        ["location ^~ /ws/ {", "proxy_read_timeout 95s;", "proxy_read_timeout 605s;", "client_max_body_size 2g;"],
+        ["upstreams/", ".route.", "X-Forwarded-Prefix", "location @events/upload"],
+    ),
+    "app1": (
+        [
+            "include upstreams/faq.asgi.conf;",
+            "proxy_pass http://faq.route.asgi$once;",
+            "proxy_pass http://faq.route.flower$once$stripped_of_faq;",
+            "proxy_set_header X-Forwarded-Prefix /flower;",
+            "location = /upload {",
+            "error_page 418 = @events$route_of_faq;",
+            "proxy_read_timeout 600s;",
+        ],
+        ["faq.hosts"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROUTED)
+def test_a_route_is_on_the_proxies_and_its_processes_on_the_app_hosts(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare("hosts.yaml", SPREAD)
+    builds = copy.deepcopy(BUILDS)
+    builds["app"]["faq"]["build"].pop("processes", None)
+    host.declare("builds/dev.sls", builds)
+    faq = {"formation": {"web": 1, "asgi": 2, "flower": 1}, "site": {"routes": ROUTES}}
+    host.merge({"app": {"faq": faq}, "certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
+    text = host.nginx("faq")["sites/faq.conf"]
+    expected, others = ROUTED[name]
+    assert [one for one in expected if one not in text] == []
+    assert [one for one in others if one in text] == []
 
 
 NOT_WAITED_FOR = {

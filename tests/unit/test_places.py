@@ -33,8 +33,8 @@ def bounds(schemas, minion_id, peers):
             },
         },
         "app": {
-            "shop": {"port": 8000, "formation": {"web": 42}},
-            "faq": {"port": 8100, "formation": {"worker": 42}},
+            "shop": {"port": 8000, "formation": {"web": 42}, "site": {"routes": {}}},
+            "faq": {"port": 8100, "formation": {"worker": 42}, "site": {"routes": {}}},
         },
         "firewall": {},
     }
@@ -113,7 +113,7 @@ def test_an_instance_that_comes_changes_no_rule(schemas):
     settings = {kind: with_defaults(schemas[kind], {}) for kind in services.formulas()} | {
         "postgres": {"max_connections": 100},
         "redis": {"maxclients": 1000, "instances": {}},
-        "app": {"shop": {"port": 8000, "formation": {"web": 40}}},
+        "app": {"shop": {"port": 8000, "formation": {"web": 40}, "site": {"routes": {}}}},
         "firewall": {},
     }
     places.derive(settings, HOSTS, "all", NOWHERE | ONE)

@@ -10,6 +10,7 @@ from saltern import services
 from saltern.apps import alone
 from saltern.attachments import parts
 from saltern.contracts import openapi
+from saltern.web import routes
 from verify import declared
 
 OTHERS_READ = """
@@ -218,14 +219,24 @@ def test_each_process_runs_its_release_in_its_build(apps, running, releases):
             assert its["environ"]["PATH"].startswith(f"{build}/.venv/bin:"), name
 
 
-def test_each_web_process_is_healthy_on_its_own_port(host, apps, running, releases):
+def test_each_process_that_listens_is_healthy_on_its_own_port(host, apps, running, releases, settings):
+    fronts = settings["nginx"]["fronts"]
     for app, one in apps.items():
+        ports = {}
         for process, its in by_process(running, app, releases).items():
-            if process.startswith("web."):
-                url = f"http://127.0.0.1:{its['environ']['PORT']}{one['health']['path']}"
+            kind = process.partition(".")[0]
+            if kind in routes.listening(one):
+                health = routes.health(one, kind)
+                url = f"http://127.0.0.1:{its['environ']['PORT']}{health['path']}"
                 domain = (one["domains"] or ["localhost"])[0]
                 status = host.check_output("curl -s -o /dev/null -w '%%{http_code}' -H %s %s", f"Host: {domain}", url)
-                assert int(status) == one["health"]["status"], f"{app}[{process}]"
+                assert int(status) == health["status"], f"{app}[{process}]"
+                ports.setdefault(kind, set()).add(its["environ"]["PORT"])
+        # nginx sends requests to them, and to no other process.
+        for kind in ports if app in fronts else ():
+            name = app if kind == routes.WEB else f"{app}.{kind}"
+            servers = host.file(f"/etc/nginx/upstreams/{name}.conf").content_string
+            assert set(re.findall(r"^server 127\.0\.0\.1:(\d+) ", servers, re.MULTILINE)) == ports[kind], name
 
 
 def test_the_processes_log_to_the_journal_under_their_names(host, apps, releases):

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from saltern.web import routes
+
 
 @pytest.fixture(scope="module")
 def sites(settings, roles):
@@ -42,6 +44,22 @@ def test_every_answer_has_the_headers_for_browsers(outside, sites):
         headers = outside("GET", one["domains"][0], one["health"]["path"]).headers
         # The app's own value counts, where it has one.
         assert [name for name, value in one["site"]["headers"].items() if value and name not in headers] == []
+
+
+def test_each_route_leads_to_its_process_type(outside, sites, healthy):
+    for app, one in sites.items():
+        for path, route in one["site"]["routes"].items():
+            health = routes.health(one, route["process"])
+            asked = path[:-1] + health["path"] if route["strip"] else health["path"]
+            is_known = routes.covers(path, asked.partition("?")[0])
+            answer = outside("GET", one["domains"][0], asked if is_known else path)
+            if healthy(app) != {one["health"]["status"]}:
+                assert answer.status_code in healthy(app), f"{app}: {path}"
+            elif is_known:
+                assert answer.status_code == health["status"], f"{app}: {path}"
+            else:
+                # Only the app knows what it answers here. nginx does not answer in its place.
+                assert answer.status_code not in (502, 504), f"{app}: {path}"
 
 
 @pytest.fixture(scope="module")

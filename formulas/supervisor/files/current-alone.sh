@@ -35,10 +35,14 @@ for file in *.v*.conf; do
     systemd-run --quiet --collect --no-block /usr/local/lib/saltern/process --end $names
     rm -f -- "$file"
     # nginx may have been switched to that release already.
-    servers=/etc/nginx/upstreams/$app.conf
-    if [ -n "$serving" ] && [ -e "$servers" ]; then
-        web="^command=/usr/local/lib/saltern/process $app $serving web\.[0-9]* \([0-9]*\)$"
-        sed -n "s,$web,server 127.0.0.1:\1 max_fails=0;,p" "$app.v$serving.conf" | sort >"$servers.new"
+    for servers in "/etc/nginx/upstreams/$app.conf" "/etc/nginx/upstreams/$app."*.conf; do
+        { [ -n "$serving" ] && [ -e "$servers" ]; } || continue
+        # A file for each process type that listens: shop.conf for web, shop.asgi.conf for asgi.
+        kind=${servers##*/"$app".}
+        kind=${kind%.conf}
+        [ "$kind" != conf ] || kind=web
+        own="^command=/usr/local/lib/saltern/process $app $serving $kind\.[0-9]* \([0-9]*\)$"
+        sed -n "s,$own,server 127.0.0.1:\1 max_fails=0;,p" "$app.v$serving.conf" | sort >"$servers.new"
         if [ -s "$servers.new" ] && ! cmp -s "$servers.new" "$servers"; then
             sync "$servers.new"
             mv "$servers.new" "$servers"
@@ -46,6 +50,6 @@ for file in *.v*.conf; do
             systemd-run --quiet --collect --no-block --property=After=nginx.service systemctl reload nginx
         fi
         rm -f "$servers.new"
-    fi
+    done
     echo "$app: v$number does not start, since it is not the current release; the next converge clears it away"
 done

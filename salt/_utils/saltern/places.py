@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from saltern import services
-from saltern.apps import web_ports
+from saltern.apps import listening_ports
 
 # How many places a service has for each connection that the pillar allows. One app can hold two of the three, with all
 # its hosts together. The third is left for what the others may use.
@@ -46,14 +46,14 @@ def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str
     :param minion_id: the host's id.
     :param peers: the ids of the environment's hosts by role.
     """
-    # nginx reaches web processes. Where an app has that many, some of them have ports that a service would have.
-    web = {port for app in settings["app"].values() for port in web_ports(app)}
+    # nginx reaches processes that listen. Where an app has many, some of them have ports that a service would have.
+    own = {port for app in settings["app"].values() for port in listening_ports(app)}
     settings["firewall"]["bounds"] = [
         # From itself a host is reached over the loopback.
         {
             "name": name,
             "address": "" if provider == minion_id else hosts[provider]["address"],
-            "ports": ranges(set(ports) - web),
+            "ports": ranges(set(ports) - own),
             "connections": bound(count, len(peers["app"])),
         }
         for service in services.resources()

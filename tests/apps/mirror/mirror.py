@@ -57,11 +57,14 @@ async def answer(scope, receive, send):
     match scope["path"]:
         case "/healthz":
             status = {"health": 503, "redirect": 302}.get(FAIL, 200)
+        case "/live/healthz":
+            status = 503 if FAIL == "live" else 200
         case "/v1/pid":
             pass
         case "/environ":
             shown["environ"] = {name.decode(): base64.b64encode(value).decode() for name, value in os.environb.items()}
-        case "/request":
+        case "/request" | "/live/request":
+            shown |= {"path": scope["raw_path"].decode()}
             shown |= {"method": scope["method"], "query": scope["query_string"].decode(), "size": size}
             shown["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
         case "/say":

@@ -16,9 +16,10 @@ import hypothesis
 import pytest
 import yaml
 from hypothesis import strategies
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.hosts.applied import apply
+from tests.hosts.applied import apply, converged
 from tests.hosts.client import Client, asked, streams
 from tests.hosts.conftest import ROOT
 
@@ -360,6 +361,87 @@ def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
     pillar.merge(app={"mirror": {"site": None, "domains": MIRROR["domains"]}, "faq": {"site": None}})
     apply(host).succeeded()
     apply(host).changed_nothing()
+
+
+LIVE = {"process": "asgi", "health": {"path": "/live/healthz"}}
+ROUTES = {
+    "/live/": LIVE | {"body_size": "20m", "idle": 2},
+    "/bare/": {"process": "asgi", "strip": True, "health": LIVE["health"]},
+}
+
+
+@pytest.mark.alike("trixie")
+def test_a_route_leads_to_processes_of_another_type(host, mirror, pillar, release, verify):
+    formation = {"web": 2, "worker": 1, "asgi": 2}
+    pillar.merge(app={"mirror": {"formation": formation, "site": {"routes": ROUTES}}})
+    assert converged(host) == {"nginx-config", "app-release-mirror"}
+    web, asgi = ({port(mirror, path) for _ in range(20)} for path in ("/request", "/live/request"))
+    assert (len(web), len(asgi), web & asgi) == (2, 2, set())
+    # The path stays as the client has written it, but where the route is stripped of it.
+    assert mirror.get("/live/%72equest?a=%2Fb").json()["path"] == "/live/%72equest"
+    said = mirror.get("/bare/request?a=%2Fb").json()
+    headers = dict(said["headers"])
+    assert (said["path"], said["query"], headers["x-forwarded-prefix"]) == ("/request", "a=%2Fb", "/bare")
+    assert (headers["x-forwarded-proto"], headers["x-forwarded-host"]) == ("http", DOMAIN)
+    assert mirror.get("/b%61re/request").status_code == 404
+    assert "x-forwarded-prefix" not in dict(mirror.get("/live/request").json()["headers"])
+    led = mirror.get("/live?a=b", allow_redirects=False)
+    assert (led.status_code, led.headers["Location"]) == (301, "/live/?a=b")
+    assert mirror.post("/live/request", data=bytes(11 << 20)).json()["size"] == 11 << 20
+    assert mirror.post("/request", data=bytes(11 << 20)).status_code == 413
+    connection = socket.create_connection((host.address, 80), timeout=10)
+    with connect(f"ws://{DOMAIN}/live/ws", sock=connection) as websocket:
+        websocket.send("Größe")
+        assert websocket.recv(timeout=10) == "Größe"
+        with pytest.raises(ConnectionClosed):
+            websocket.recv(timeout=10)
+    print(verify(host, "app", "nginx").splitlines()[-1])
+    number = release()
+    assert port(mirror, "/live/request") in asgi
+    pillar.merge(app={"mirror": {"config": {"FAIL": "live"}}})
+    reason = r"health: asgi\.[12] is not healthy within 10 s: /live/healthz answered 503, not 200; v\d+ goes on serving"
+    assert re.search(reason, apply(host).failed["app-release-mirror"])
+    # A release under load: no request is lost, and the processes that serve beside each other have ports of their own.
+    pillar.merge(app={"mirror": {"config": {"FAIL": None, "COLOUR": "blue"}}})
+    with asked_meanwhile(mirror, "/live/request", "/bare/request", "/request") as answers:
+        assert apply(host).succeeded().changed == {"app-release-mirror"}
+    assert {answer for answer, _ in answers} == {200}
+    assert len({at for _, at in answers}) == 8
+    assert release() > number
+    # A release from before the routes has the type. So its processes listen too, once it serves again.
+    host.salt("release.rollback", "mirror", str(number - 1))
+    assert (release(), mirror.get("/live/healthz").status_code) == (number - 1, 200)
+    assert port(mirror, "/live/request") != port(mirror, "/request")
+    apply(host).changed_nothing()
+    pillar.merge(app={"mirror": {"formation": MIRROR["formation"] | {"asgi": None}, "site": None}})
+    assert converged(host) == {"nginx-config", "app-release-mirror"}
+    assert mirror.get("/live/request").json()["port"] in {port(mirror, "/request") for _ in range(20)}
+    assert host.sh("ls /etc/nginx/upstreams | grep '^mirror'").stdout.split() == ["mirror.conf"]
+
+
+def port(client, path):
+    """Return the port of the process that answers."""
+    return client.get(path).json()["port"]
+
+
+@contextlib.contextmanager
+def asked_meanwhile(client, *paths):
+    """Ask for paths again and again while the block runs; yield the list of statuses and ports."""
+    over, answers = threading.Event(), []
+
+    def ask():
+        while not over.wait(0.02):
+            for path in paths:
+                answer = client.get(path)
+                answers.append((answer.status_code, answer.json()["port"] if answer.ok else None))
+
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask)
+        try:
+            yield answers
+        finally:
+            over.set()
+        asking.result()
 
 
 @pytest.mark.alike("bookworm")

@@ -55,19 +55,20 @@ def test_a_process_type_that_the_procfile_lacks_is_refused(host, mirror, tree, p
     # The declaration names the build's process types, so the run stops before any state.
     done = host.run("salt-call", "state.apply", check=False)
     assert done.returncode != 0
-    said = "app.mirror.formation.clock: the declared build has no such process type; expected one of beat, web, worker"
+    said = "app.mirror.formation.clock: the declared build has no such process type; expected one of "
+    said += "asgi, beat, web, worker"
     assert said in done.stdout
     assert "Result:" not in done.stdout
     # An older declaration does not name them: the build itself is asked once it is on the host.
     path = tree / "pillar/builds/dev.sls"
     text = path.read_text()
     builds = yaml.safe_load(text)
-    assert builds["app"]["mirror"]["build"].pop("processes") == ["beat", "release", "web", "worker"]
+    assert builds["app"]["mirror"]["build"].pop("processes") == ["asgi", "beat", "release", "web", "worker"]
     path.write_text(yaml.safe_dump(builds))
     applied = apply(host)
     path.write_text(text)
     assert "app.mirror.formation.clock: the Procfile of build" in applied.failed["app-release-mirror"]
-    assert applied.failed["app-release-mirror"].endswith("expected one of beat, web, worker")
+    assert applied.failed["app-release-mirror"].endswith("expected one of asgi, beat, web, worker")
     assert pids("mirror") == before
     pillar.merge(app={"mirror": {"formation": {"clock": None}}})
     apply(host).changed_nothing()

@@ -165,7 +165,7 @@ def test_nginx_serves_what_has_web_processes(derived, one, roles, site, front):
     assert mistakes == []
     served = {"domains": one.get("domains", []), "port": 8000, "body_size": "10m", "timeout": 60, "extra": ""}
     served |= {"buffering": True, "serve": [], "health": "/healthz", "errors": []}
-    served |= {"redirects": {"domains": [], "paths": {}}}
+    served |= {"redirects": {"domains": [], "paths": {}}, "routes": [], "others": []}
     headers = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "strict-origin-when-cross-origin"}
     headers |= {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "", "Permissions-Policy": ""}
     served["headers"] = headers

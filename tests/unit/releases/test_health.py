@@ -13,7 +13,7 @@ from saltern.releases.refusal import Refusal
 from saltern.system import journal, listener
 
 WEB = {"state": "STARTING", "pid": 7, "up": 0, "exit": "exit status 3"}
-HEALTH = {"health": {"grace": 5, "settle": 2}}
+HEALTH = {"health": {"grace": 5, "settle": 2}, "site": {"routes": {}}}
 
 
 @pytest.fixture
@@ -142,18 +142,26 @@ def test_who_has_the_port_of_an_app_is_not_asked(monkeypatch):
 
     monkeypatch.setattr(listener, "stranger", stranger)
     monkeypatch.setattr(scopes, "pids", lambda *process: [process])
-    settings = {"health": {"path": "/", "status": 200, "timeout": 5}, "domains": []}
+    live = {"process": "asgi", "health": {"path": "/live/healthz"}}
+    settings = {
+        "health": {"path": "/", "status": 200, "timeout": 5},
+        "domains": [],
+        "site": {"routes": {"/live/": live}},
+    }
     with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
         port = server.server_port
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert health.ask(settings, "shop", 3, "web.1", port) is None
         strangers.append("user evil, PID 7 (nc)")
         assert health.ask(settings, "shop", 3, "web.1", port) == f"port {port} is taken by user evil, PID 7 (nc)"
+        assert health.ask(settings, "shop", 3, "asgi.1", port) == f"port {port} is taken by user evil, PID 7 (nc)"
+        strangers.clear()
+        assert health.ask(settings, "shop", 3, "asgi.1", port) is None
         server.shutdown()
     assert health.ask(settings, "shop", 3, "web.1", port) == "/ cannot be asked (ConnectionRefusedError)"
     # If nobody listens, the listener is not looked up.
-    assert looked_up == [[("shop", 3, "web.1")]] * 2
-    assert asked == ["/"]
+    assert looked_up == [[("shop", 3, "web.1")]] * 2 + [[("shop", 3, "asgi.1")]] * 2
+    assert asked == ["/", "/live/healthz"]
 
 
 LEADS = {
@@ -177,11 +185,11 @@ LEADS = {
 
 @pytest.mark.parametrize("status, location, expected", LEADS.values(), ids=LEADS)
 def test_a_health_path_leads_to(status, location, expected):
-    found = health.answered("shop", {"path": "/healthz", "status": 200}, status, location)
+    found = health.answered("app.shop.health.path", {"path": "/healthz", "status": 200}, status, location)
     assert expected in found if expected else found is None
     assert isinstance(found, health.Redirect) == (expected is not None and "leads" in expected)
     assert ("secret" not in str(found) and "app.shop.health.path" in str(found)) or location is None
 
 
 def test_a_redirect_may_be_what_a_healthy_process_answers():
-    assert health.answered("shop", {"path": "/", "status": 302}, 302, "/login") is None
+    assert health.answered("", {"path": "/", "status": 302}, 302, "/login") is None

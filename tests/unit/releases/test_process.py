@@ -27,6 +27,15 @@ FORMATIONS = {
 }
 
 
+def test_a_type_that_a_route_names_has_ports_of_its_own_in_each_slot():
+    formation = {"web": 1, "asgi": 1, "beat": 1}
+    slots = [process.ports(formation, 8100, slot, {"beat"}, ["asgi"]) for slot in (0, 1)]
+    assert slots == [
+        {"asgi.1": 8139, "beat.1": process.ALONE, "web.1": 8101},
+        {"asgi.1": 8188, "beat.1": process.ALONE, "web.1": 8150},
+    ]
+
+
 @pytest.mark.parametrize("formation, slot, expected", FORMATIONS.values(), ids=FORMATIONS)
 def test_web_processes_have_a_port_each(formation, slot, expected):
     assert process.ports(formation, 8100, slot) == expected

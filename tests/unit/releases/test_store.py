@@ -124,7 +124,7 @@ def staged(disk):
     build.mkdir()
     made = {"version": "1", "commit": None, "processes": {"web": "serve"}}
     (build / "build.json").write_text(json.dumps(made))
-    staging.stage("shop", 1, "a" * 64, {}, {"KEY": "one", "URL": "two"}, {}, {})
+    staging.stage("shop", 1, "a" * 64, {}, [], {"KEY": "one", "URL": "two"}, {}, {})
     staging.point("shop", 1)
     return disk / "shop/releases/1"
 

@@ -4,7 +4,9 @@ import copy
 
 import pytest
 
+from saltern.settings.check import check
 from saltern.settings.defaults import with_defaults
+from saltern.settings.schema import fixed
 
 DEFAULTS_SCHEMA = {
     "type": "object",
@@ -39,3 +41,29 @@ def test_defaults_complete_what_is_not_given(given_value, expected):
 def test_a_default_is_a_new_value_each_time():
     with_defaults(DEFAULTS_SCHEMA, {})["networks"].append("10.0.0.0/8")
     assert with_defaults(DEFAULTS_SCHEMA, {}) == COMPLETE
+
+
+SHORT = {
+    "patternProperties": {
+        "^/": {
+            "x-short": "process",
+            "type": "object",
+            "properties": {
+                "process": {"type": "string", "pattern": "^[a-z]+\\Z"},
+                "idle": {"type": "integer", "default": 60},
+            },
+        }
+    },
+    "type": "object",
+}
+
+
+def test_a_mapping_that_is_said_by_one_value_is_completed_as_one():
+    assert with_defaults(SHORT, {"/a": "asgi", "/b": {"process": "web", "idle": 1}}) == {
+        "/a": {"idle": 60, "process": "asgi"},
+        "/b": {"process": "web", "idle": 1},
+    }
+    assert check({"app": SHORT}, {"app": {"/a": "asgi"}}) == []
+    (told,) = check({"app": SHORT}, {"app": {"/a": "ASGI"}})
+    assert told.startswith("app./a.process: not acceptable")
+    assert fixed(SHORT, {"/a": "asgi"}, ["app"]) == [["app", "/a", "process"]]

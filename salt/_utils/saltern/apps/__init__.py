@@ -8,13 +8,17 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.leases import WAY_OUT
 from saltern.services.base import Hosts
-from saltern.web import redirects, served
+from saltern.web import redirects, routes, served
 
 App = Mapping[str, Any]
 
-# Of the hundred ports of an app the first is its front. After it come those of its web processes, in two slots: while a
-# release takes over from another, each has one.
+# Of the hundred ports of an app the first is its front. After it come those of its processes that listen, in two slots:
+# while a release takes over from another, each has one.
 SLOT = 49
+
+# The last place in a slot of a process that listens beside those of web. The ports after it, in the second slot, are
+# those of services that the app attaches, such as Redis.
+LAST = 39
 
 # A variable's name is that of a file, too.
 LONGEST = 255
@@ -83,28 +87,56 @@ def contested(apps: Mapping[str, App], hosts: Hosts) -> list[str]:
     return found
 
 
-def web_ports(one: App) -> set[int]:
-    """Return the ports of an app's web processes, in both slots.
+def places(formation: Mapping[str, int], others: Sequence[str]) -> dict[str, int]:
+    """Return the place in a slot of each process that listens.
+
+    Those of web go up from the first one, those of other types down from ``LAST``, in turn: a place stays where the
+    formation changes. Which types listen is a part of a release, and so changes with the slot.
+
+    :param formation: number by process type.
+    :param others: the process types that listen beside ``web``.
+    :return: numbers from 1 to ``SLOT``, such as ``{'web.1': 1, 'asgi.1': 39}``. With too many processes, two have one
+        place, or a place is less than 1.
+    """
+    found = {f"web.{index}": index for index in range(1, formation.get("web", 0) + 1)}
+    for number, kind in enumerate(sorted(others)):
+        for index in range(formation.get(kind, 0)):
+            found[f"{kind}.{index + 1}"] = LAST - index * len(others) - number
+    return found
+
+
+def listening_ports(one: App) -> dict[int, str]:
+    """Return the ports of an app's processes that listen, in both slots, each with its process.
 
     :param one: its settings, with defaults.
     """
-    processes = range(1, one["formation"].get("web", 0) + 1)
-    return {one["port"] + slot * SLOT + index for slot in (0, 1) for index in processes}
+    found = places(one["formation"], routes.others(one))
+    return {one["port"] + slot * SLOT + place: process for slot in (1, 0) for process, place in found.items()}
 
 
 def crowded(apps: Mapping[str, App], taken: Mapping[int, str]) -> list[str]:
-    """List the formations whose web processes need a port that a service has.
+    """List the formations whose processes need a port that a service has, or more ports than there are.
 
     :param apps: settings by app, with defaults.
     :param taken: what has which port.
     """
     found = []
     for app, one in sorted(apps.items()):
-        if needed := sorted(web_ports(one) & taken.keys()):
-            most = needed[0] - one["port"] - SLOT - 1
+        own = places(one["formation"], routes.others(one))
+        if len({*own.values()}) < len(own) or min(own.values(), default=1) < 1:
+            kinds = [kind for kind in routes.listening(one) if one["formation"].get(kind)]
             found.append(
-                f"app.{app}.formation.web: {one['formation']['web']} processes need the port {needed[0]}, which "
-                f"{taken[needed[0]]} has; expected at most {most}"
+                f"app.{app}.formation: there are {LAST} ports for the processes that listen ({', '.join(kinds)}), "
+                "which take them in turn; expected fewer processes"
+            )
+            continue
+        ports = listening_ports(one)
+        if needed := sorted(ports.keys() & taken.keys()):
+            kind, place = ports[needed[0]].partition(".")[0], needed[0] - one["port"] - SLOT
+            most = f"at most {place - 1}" if kind == "web" else f"fewer, or another app.{app}.port"
+            found.append(
+                f"app.{app}.formation.{kind}: {one['formation'][kind]} processes need the port {needed[0]}, which "
+                f"{taken[needed[0]]} has; expected {most}"
             )
     return found
 
@@ -116,10 +148,11 @@ def mistakes(app: str, one: App) -> list[str]:
     :param one: its settings, with defaults.
     """
     found = []
-    if one["in_flight"]["requests"] < one["site"]["timeout"]:
+    seconds, setting = routes.timeout(one)
+    if one["in_flight"]["requests"] < seconds:
         found.append(
             f"app.{app}.in_flight.requests: {one['in_flight']['requests']} s would cut off answers that "
-            f"app.{app}.site.timeout allows; expected at least {one['site']['timeout']}"
+            f"app.{app}.{setting} allows; expected at least {seconds}"
         )
     found += _twice(app, one)
     for variable, value in sorted(one["config"].items()):
@@ -197,6 +230,7 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
     its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
+    its |= {"routes": routes.derived(one), "others": routes.others(one)}
     return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}
 
 
@@ -207,9 +241,11 @@ def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tup
     :param types: those of the build's Procfile.
     :return: for each the setting's path below the app, the type, and those that the setting could name.
     """
-    # No formation has the process type `release`: it runs once, in a release. All else is of those without a port.
-    with_port, without = sorted({*types} - {"release"}), sorted({*types} - {"release", "web"})
+    # No formation has the process type `release`: it runs once, in a release. Others are of those without a port.
+    with_port, without = sorted({*types} - {"release"}), sorted({*types} - {"release", *routes.listening(settings)})
     asked = [(f"formation.{kind}", kind, with_port) for kind, count in sorted(settings["formation"].items()) if count]
+    routed = sorted(settings["site"]["routes"].items())
+    asked += [(f"site.routes.{path}", route["process"], with_port) for path, route in routed]
     asked += [
         (f"{setting}.{kind}", kind, without) for setting in ("order", "count") for kind in sorted(settings[setting])
     ]

@@ -70,7 +70,7 @@ def ask(
     """
     settings = host.pillar["app"][app]
     versions = _versions(settings["provides"], app, sha256)
-    webs = sorted(process for process, port in ports.items() if port)
+    webs = sorted(process for process, port in ports.items() if port and process.startswith("web."))
     if not versions or not webs:
         return None, None
     processes = {version: webs[index % len(webs)] for index, version in enumerate(versions)}

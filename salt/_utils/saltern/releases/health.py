@@ -14,6 +14,7 @@ from saltern.releases.process import Ports
 from saltern.releases.refusal import Refusal
 from saltern.releases.supervisor import Status
 from saltern.system import listener
+from saltern.web import routes
 from saltern.web.answer import answer
 
 POLL = 0.02
@@ -54,14 +55,14 @@ def in_words(state: str | None) -> str:
 
 
 def wait(move: Move, ports: Ports, *web_states: str) -> None:
-    """Wait until each of some processes is up, and each web process healthy.
+    """Wait until each of some processes is up, and each that listens healthy.
 
     A new process that ends by itself fails the step at once. A process of the serving release may still wait for a
     service that it attaches, so it has its grace.
 
     :param move: to the release.
     :param ports: port, or ``None``, by process: of those that are waited for.
-    :param web_states: what supervisor may say of a web process.
+    :param web_states: what supervisor may say of a process that listens.
     """
     app, health = move.app, move.settings["health"]
     is_new = move.number != move.left
@@ -100,8 +101,7 @@ def wait(move: Move, ports: Ports, *web_states: str) -> None:
 
 
 def elsewhere(app: str, number: int, process: str, port: int | None) -> str:
-    """Return where a web process listens instead of at its port, for the end of a sentence: empty where it listens
-    there.
+    """Return where a process listens instead of at its port, for the end of a sentence: empty where it listens there.
 
     :param app: the app's name.
     :param number: the release's number.
@@ -125,7 +125,7 @@ def _taken(port: int | None) -> str:
 
 
 def ask(settings: Mapping[str, Any], app: str, number: int, process: str, port: int) -> str | None:
-    """Ask a web process for its health. Return what is wrong, or ``None``. An answer of another program does not count.
+    """Ask a process for its health. Return what is wrong, or ``None``. An answer of another program does not count.
 
     :param settings: the app's settings.
     :param app: the app's name.
@@ -133,7 +133,8 @@ def ask(settings: Mapping[str, Any], app: str, number: int, process: str, port: 
     :param process: such as ``web.1``.
     :param port: its port.
     """
-    health = settings["health"]
+    kind = process.partition(".")[0]
+    health = routes.health(settings, kind)
     headers = {"Host": (settings["domains"] or ["localhost"])[0], "X-Forwarded-Proto": "https", "User-Agent": "saltern"}
     deadline = time.monotonic() + health["timeout"]
     try:
@@ -149,13 +150,13 @@ def ask(settings: Mapping[str, Any], app: str, number: int, process: str, port: 
         return f"{health['path']} cannot be asked ({type(error).__name__})"
     except http.client.HTTPException as error:
         return f"{health['path']} answered what is no HTTP ({type(error).__name__})"
-    return answered(app, health, status, location)
+    return answered(routes.health_setting(app, settings, kind), health, status, location)
 
 
-def answered(app: str, health: Mapping[str, Any], status: int, location: str | None) -> str | None:
+def answered(setting: str, health: Mapping[str, Any], status: int, location: str | None) -> str | None:
     """Return what is wrong with an answer to the question for its health, or ``None``.
 
-    :param app: the app's name.
+    :param setting: the path of the setting that says what is asked for.
     :param health: its settings of that question.
     :param status: the answer's.
     :param location: its header ``Location``, or ``None``.
@@ -173,12 +174,12 @@ def answered(app: str, health: Mapping[str, Any], status: int, location: str | N
     where = f"itself{where}" if shown == health["path"] else shown
     return Redirect(
         f"{health['path']} answered {status}, which leads to {where}; expected {health['status']} from itself. "
-        f"Set app.{app}.health.path to one that answers so, or have the app redirect all but this path"
+        f"Set {setting} to one that answers so, or have the app redirect all but this path"
     )
 
 
 def ask_patiently(settings: Mapping[str, Any], app: str, number: int, process: str, port: int) -> str | None:
-    """Ask a web process that has served for a while. One slow answer is no reason for a restart.
+    """Ask a process that has served for a while. One slow answer is no reason for a restart.
 
     :param settings: the app's settings.
     :param app: the app's name.

@@ -18,7 +18,7 @@ from saltern.releases.process import Ports
 from saltern.releases.refusal import shown
 from saltern.releases.store import Changes, Record
 from saltern.system import files
-from saltern.web import tree
+from saltern.web import routes, tree
 
 Settings = Mapping[str, Any]
 
@@ -139,18 +139,19 @@ def held(host: Host, app: str) -> Record:
     return found | {"declared": is_same(host, app, found["release"], settings)} if found else {}
 
 
-def check_formation(app: str, settings: Settings, sha256: str) -> None:
-    """Refuse a formation, an order or a job with a process type that a build, where it is on the host, does not have.
+def check_formation(app: str, settings: Settings, sha256: str, way_out: str = "") -> None:
+    """Refuse a setting with a process type that a build, where it is on the host, does not have.
 
     :param app: the app's name.
     :param settings: the app's settings.
     :param sha256: the build's digest.
+    :param way_out: what can be done, for the end of the message.
     """
     made = store.build(app, sha256)
     for setting, _, allowed in apps.unknown_types(settings, made["processes"]) if made else ():
         raise CommandExecutionError(
             f"app.{app}.{setting}: the Procfile of build {sha256[:12]} has no such process type; "
-            f"expected one of {', '.join(allowed) or 'none'}"
+            f"expected one of {', '.join(allowed) or 'none'}{way_out}"
         )
 
 
@@ -183,7 +184,7 @@ def is_same(host: Host, app: str, number: int, settings: Settings, attachments: 
             # A part that a URL of today lacks is none.
             had |= {name: wanted[name]} if name in wanted else {}
     is_as_built = record.get("build") == settings["build"]["sha256"] and record.get("grace") == settings["grace"]
-    return is_as_built and had == wanted
+    return is_as_built and record.get("listening", []) == routes.others(settings) and had == wanted
 
 
 def formation_ports(app: str, settings: Settings, current: int | None, other: bool = False) -> Ports:
@@ -197,7 +198,9 @@ def formation_ports(app: str, settings: Settings, current: int | None, other: bo
     used = supervisor.used(app, current) if current else {}
     second = settings["port"] + apps.SLOT + 1
     slot = 1 if any(port and port >= second for port in used.values()) else 0
-    return processes.ports(settings["formation"], settings["port"], 1 - slot if other else slot, apps.alone(settings))
+    slot = 1 - slot if other else slot
+    others = routes.others(settings)
+    return processes.ports(settings["formation"], settings["port"], slot, apps.alone(settings), others)
 
 
 def _novelty(host: Host, app: str, settings: Settings, current: int | None, number: int, ports: Ports) -> Changes:
@@ -210,6 +213,8 @@ def _novelty(host: Host, app: str, settings: Settings, current: int | None, numb
         changes["build"] = {"old": record.get("build", "")[:12] or None, "new": settings["build"]["sha256"][:12]}
     if current and record.get("grace") != settings["grace"]:
         changes["grace"] = {"old": record.get("grace"), "new": settings["grace"]}
+    if current and record.get("listening", []) != routes.others(settings):
+        changes["listening"] = {"old": record.get("listening", []), "new": routes.others(settings)}
     variables = compared(old, new)
     if variables:
         changes["variables"] = variables

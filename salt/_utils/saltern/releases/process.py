@@ -8,7 +8,7 @@ import configparser
 import glob
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from saltern import apps
@@ -44,21 +44,23 @@ def longest_grace(settings: Mapping[str, Any]) -> int:
     return max([DEFAULT_GRACE, *(int(seconds) for one in settings.values() for seconds in one["grace"].values())])
 
 
-def ports(formation: Mapping[str, int], first: int, slot: int, alone: Collection[str] = ()) -> Ports:
-    """Name the processes of a formation, each with its port.
-
-    Only processes of the type ``web`` have one.
+def ports(
+    formation: Mapping[str, int], first: int, slot: int, alone: Collection[str] = (), others: Sequence[str] = ()
+) -> Ports:
+    """Name the processes of a formation, each with its port, where its type listens.
 
     :param formation: number by process type.
     :param first: the first of the app's ports.
     :param slot: 0 or 1.
     :param alone: the process types of which one process runs in the environment.
+    :param others: the process types that listen beside ``web``.
     :return: such as ``{'web.1': 8101, 'worker.1': None}``.
     """
+    places = apps.places(formation, others)
+    names = [(kind, f"{kind}.{index}") for kind in sorted(formation) for index in range(1, formation[kind] + 1)]
     return {
-        f"{kind}.{index}": first + slot * apps.SLOT + index if kind == "web" else ALONE if kind in alone else None
-        for kind in sorted(formation)
-        for index in range(1, formation[kind] + 1)
+        name: first + slot * apps.SLOT + places[name] if name in places else ALONE if kind in alone else None
+        for kind, name in names
     }
 
 

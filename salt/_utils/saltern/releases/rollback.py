@@ -51,7 +51,8 @@ def rollback(host: Host, app: str, number: int | str | None = None, force: bool 
                 f"{app}: v{target} cannot work: {'; '.join(missing)}. Declare it again and converge, or, if v{target} "
                 "can do without, go back with force=True"
             )
-        plan.check_formation(app, settings, sha256)
+        way_out = f". To go back to v{target}, first take the type out of app.{app}, its route too, and converge"
+        plan.check_formation(app, settings, sha256, way_out)
         move = Move(host, app, target, plan.formation_ports(app, settings, current, other=True), current, settings)
         held = plan.in_force(host, app, current, settings)
         until = held.get("until", "another")

@@ -8,18 +8,23 @@ from saltern.releases import process as processes
 from saltern.releases.move import Move
 from saltern.releases.process import Ports
 from saltern.system import files
-from saltern.web import in_flight, tree, workers
+from saltern.web import in_flight, routes, tree, workers
 
 
 def _servers(host: Host, app: str, ports: Ports) -> dict[str, str]:
-    """Return the file of nginx's tree that names the web processes, if nginx serves the app here."""
+    """Return the files of nginx's tree that name the processes of each type that listens, if nginx serves it here."""
     if app not in host.pillar["nginx"]["fronts"]:
         return {}
-    return {tree.upstream_path(app): tree.upstream(filter(None, ports.values()))}
+    return {
+        tree.upstream_path(app, kind): tree.upstream(
+            port for process, port in ports.items() if port and process.startswith(f"{kind}.")
+        )
+        for kind in routes.listening(host.pillar["app"][app])
+    }
 
 
 def serve(host: Host, app: str, ports: Ports) -> None:
-    """Have nginx send requests to these web processes.
+    """Have nginx send requests to these processes.
 
     :param host: the host.
     :param app: the app's name.
@@ -31,7 +36,7 @@ def serve(host: Host, app: str, ports: Ports) -> None:
 
 
 def serve_again(host: Host, app: str, number: int) -> None:
-    """Have nginx serve a release's files, and send requests to its web processes, if it is known which these are.
+    """Have nginx serve a release's files, and send requests to its processes, if it is known which these are.
 
     :param host: the host.
     :param app: the app's name.
@@ -45,7 +50,7 @@ def serve_again(host: Host, app: str, number: int) -> None:
 
 
 def unserved(host: Host, app: str, ports: Ports) -> dict[str, str]:
-    """Return what nginx is to have of the web processes and has not: another text, or one that it has not read yet.
+    """Return what nginx is to have of the processes and has not: another text, or one that it has not read yet.
 
     :param host: the host.
     :param app: the app's name.
@@ -60,7 +65,7 @@ def unserved(host: Host, app: str, ports: Ports) -> dict[str, str]:
 
 
 def servers_of(app: str, numbers: Iterable[int]) -> list[str]:
-    """Return the addresses of the web processes of releases.
+    """Return the addresses of the processes of releases that listen.
 
     :param app: the app's name.
     :param numbers: of the releases.
@@ -70,7 +75,7 @@ def servers_of(app: str, numbers: Iterable[int]) -> list[str]:
 
 
 def leaving(move: Move) -> list[str]:
-    """Return the addresses of the web processes that are to be stopped.
+    """Return the addresses of the processes that listen and are to be stopped.
 
     :param move: to the release.
     """

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from saltern.releases import history, hold, scopes, store
@@ -23,6 +23,7 @@ def stage(
     number: int,
     sha256: str,
     grace: Mapping[str, int],
+    listening: Sequence[str],
     variables: Mapping[str, str],
     provides: Mapping[str, str],
     attached: Mapping[str, Any],
@@ -33,6 +34,7 @@ def stage(
     :param number: the release's number.
     :param sha256: its build's digest.
     :param grace: seconds between SIGTERM and SIGKILL by process type.
+    :param listening: the process types that have a port, beside ``web``.
     :param variables: its config, text by variable.
     :param provides: the path of each version of its API, by version.
     :param attached: what each variable of an attachment that is derived leads to; see ``attachment.targets``.
@@ -50,6 +52,7 @@ def stage(
         "migrations": made.get("migrations"),
         "reversible": made.get("reversible", False),
         "grace": grace,
+        "listening": listening,
         "provides": provides,
         "attached": attached,
         "variables": sorted(variables),

@@ -17,6 +17,7 @@ from saltern.releases.health import wait
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
 from saltern.system import files
+from saltern.web import routes
 
 Step = Callable[[Move], None]
 Steps = dict[str, Step]
@@ -52,10 +53,12 @@ def clear(move: Move) -> None:
 
 def stage(move: Move) -> None:
     """Write the new release."""
-    environ, sha256 = config.environ(move.host, move.app), move.settings["build"]["sha256"]
-    provides = {version: one["path"] for version, one in move.settings["provides"].items()}
+    settings = move.settings
+    environ, sha256 = config.environ(move.host, move.app), settings["build"]["sha256"]
+    provides = {version: one["path"] for version, one in settings["provides"].items()}
     attached = config.targets(move.host, move.app)
-    staging.stage(move.app, move.number, sha256, move.settings["grace"], environ, provides, attached)
+    others = routes.others(settings)
+    staging.stage(move.app, move.number, sha256, settings["grace"], others, environ, provides, attached)
 
 
 def release(move: Move) -> None:
@@ -111,7 +114,7 @@ def start(move: Move) -> None:
 
 
 def health(move: Move) -> None:
-    """Wait until each process is up, and each web process healthy, which says so before supervisor does."""
+    """Wait until each process is up, and each that listens healthy, which says so before supervisor does."""
     waiting = _waiting(move)
     wait(move, {name: port for name, port in move.ports.items() if name not in waiting}, "STARTING", "RUNNING")
 
@@ -119,7 +122,7 @@ def health(move: Move) -> None:
 def _waiting(move: Move) -> processes.Ports:
     """Return the processes that start only when those of the same type of other releases have ended.
 
-    Such processes have no port: ``app.<name>.order`` knows none of the type ``web``. Those that are alone in their
+    Such processes have no port: ``app.<name>.order`` knows no type that listens. Those that are alone in their
     environment are alone on their host too.
     """
     if all(number == move.number for _, number in processes.releases(move.app)):
@@ -156,7 +159,7 @@ def succeed(move: Move) -> None:
 
 
 def running(move: Move) -> None:
-    """Wait until each web process has been up for the second after which supervisor calls it running, too.
+    """Wait until each process that listens has been up for the second after which supervisor calls it running, too.
 
     New processes have requests by then. The old ones are still there, and get the requests again if a new one ends.
     """
@@ -185,7 +188,7 @@ def contract(move: Move) -> None:
 
 
 def switch(move: Move) -> None:
-    """Switch nginx to the release's files and web processes."""
+    """Switch nginx to the release's files and processes."""
     published.point(move.app, move.settings, move.number)
     serving.serve(move.host, move.app, move.ports)
 
@@ -210,7 +213,7 @@ def workers(move: Move) -> None:
 
 
 def drain(move: Move) -> None:
-    """Wait for requests in flight, where a web process is to be stopped."""
+    """Wait for requests in flight, where a process that listens is to be stopped."""
     serving.wait(move, serving.leaving(move), [move.left])
 
 

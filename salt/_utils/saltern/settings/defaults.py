@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from saltern.settings.schema import Schema, part_of
+from saltern.settings.schema import Schema, in_full, part_of
 
 
 def with_defaults(schema: Schema, value: Any) -> Any:
@@ -19,6 +19,7 @@ def with_defaults(schema: Schema, value: Any) -> Any:
     """
     if isinstance(value, list):
         return [with_defaults(schema.get("items", {}), item) for item in value]
+    value = in_full(schema, value)
     if not isinstance(value, dict):
         return copy.deepcopy(value)
     complete = {}

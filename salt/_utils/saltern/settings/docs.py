@@ -159,6 +159,8 @@ def _wrapped(text: str, indent: str = "") -> str:
 def _kind(schema: Schema) -> str:
     """Say what a schema accepts, in the words of the messages."""
     words = expected({word: part for word, part in schema.items() if word != "description"})
+    if "x-short" in schema:
+        words += f", or its `{schema['x-short']}` alone"
     if "patternProperties" in schema:
         words += f", each key {schema['x-expected']}"
     if "items" in schema:

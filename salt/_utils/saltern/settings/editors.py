@@ -44,9 +44,10 @@ def standard(schema: Schema, whole: bool) -> Schema:
     # Only a name that stands in the schema can be offered.
     usual = {name: part for name in schema.get("x-names", []) for part in free.values()}
     named = {name: standard(part, whole) for name, part in schema.get("properties", {}).items()}
-    return (
-        out | ({"properties": usual | named} if usual | named else {}) | ({"patternProperties": free} if free else {})
-    )
+    out |= ({"properties": usual | named} if usual | named else {}) | ({"patternProperties": free} if free else {})
+    if "x-short" not in schema:
+        return out
+    return {"description": out.pop("description"), "anyOf": [named[schema["x-short"]], out]}
 
 
 def ecma(pattern: str) -> str:

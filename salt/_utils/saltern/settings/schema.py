@@ -45,6 +45,15 @@ def part_of(schema: Schema, key: Any) -> Schema:
     return schema.get("properties", {}).get(key) or next(by_pattern, {})
 
 
+def in_full(schema: Schema, value: Any) -> Any:
+    """Return a mapping that is said by one of its values alone as a mapping.
+
+    :param schema: of the mapping. ``x-short`` names the key that text in the mapping's place is the value of.
+    :param value: what is said.
+    """
+    return {schema["x-short"]: value} if "x-short" in schema and isinstance(value, str) else value
+
+
 def fixed(schema: Schema, value: Any, path: list[Any]) -> list[list[Any]]:
     """List the settings in a value that are the same in every environment.
 
@@ -55,6 +64,7 @@ def fixed(schema: Schema, value: Any, path: list[Any]) -> list[list[Any]]:
     """
     if schema.get("varies"):
         return []
+    value = in_full(schema, value)
     parts = {**schema.get("properties", {}), **schema.get("patternProperties", {})}
     if not parts:
         return [path]

@@ -20,7 +20,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.services.base import Ask
 from saltern.system import files
 from saltern.tls import https
-from saltern.web import peers, workers
+from saltern.web import peers, routes, workers
 
 ROOT = "/etc/nginx"
 
@@ -127,12 +127,13 @@ def _with_those_out(path: str, text: str, live: str | None) -> str:
     return text
 
 
-def upstream_path(app: str) -> str:
-    """Return where an app's upstream servers stand in the tree.
+def upstream_path(app: str, kind: str = routes.WEB) -> str:
+    """Return where the upstream servers of an app's process type stand in the tree.
 
-    :param app: the app's name.
+    :param app: the app's name, which has no dot.
+    :param kind: the process type.
     """
-    return f"upstreams/{app}.conf"
+    return f"upstreams/{app}.conf" if kind == routes.WEB else f"upstreams/{app}.{kind}.conf"
 
 
 def upstream(ports: Iterable[int]) -> str:
@@ -140,7 +141,7 @@ def upstream(ports: Iterable[int]) -> str:
 
     A process that takes no connection is passed over, for this request alone: supervisor has it back in a second.
 
-    :param ports: the ports of its web processes.
+    :param ports: the ports of its processes.
     :return: the text of the file.
     """
     return "".join(f"server 127.0.0.1:{port} max_fails=0;\n" for port in sorted(ports)) or peers.NO_PROCESS
