@@ -112,13 +112,19 @@ class OfDomain(HTTPAdapter):
         super().init_poolmanager(*arguments, server_hostname=self.domain, **options)
 
 
+def first(app):
+    """Return the name and the password of the first user of an app's site, in bytes; ``None`` where it has none."""
+    return next(((name.encode(), word.encode()) for name, word in app["site"]["access"]["users"].items()), None)
+
+
 @pytest.fixture(scope="module")
 def outside(address, ports, settings):
     """A function that asks the host's proxy, from this machine, for a path of a domain.
 
-    It uses HTTPS if HTTP only redirects there, or else HTTP.
+    It uses HTTPS if HTTP only redirects there, or else HTTP. A site that has users gets the password of the first.
     """
     known = {domain for one in settings["nginx"]["sites"].values() for domain in one["domains"]}
+    users = {domain: user for one in settings["app"].values() for domain in one["domains"] if (user := first(one))}
     with requests.Session() as session, warnings.catch_warnings():
         warnings.simplefilter("ignore", InsecureRequestWarning)
         session.trust_env = False
@@ -128,7 +134,7 @@ def outside(address, ports, settings):
             if scheme == "https":
                 session.mount(f"https://{address}:{ports[scheme]}", OfDomain(domain))
             headers = {"Host": domain} | options.pop("headers", {})
-            options = {"timeout": 30, "verify": False, "allow_redirects": False} | options
+            options = {"timeout": 30, "verify": False, "allow_redirects": False, "auth": users.get(domain)} | options
             url = f"{scheme}://{address}:{ports[scheme]}{path}"
             # A time limit for each read is no limit for the whole answer, which an app may make endless.
             deadline, content = time.monotonic() + ANSWER, b""
@@ -149,9 +155,17 @@ MAINTENANCE = "/var/lib/saltern/maintenance/%s.json"
 
 @pytest.fixture(scope="module")
 def healthy(host, settings):
-    """A function that tells which statuses an app's health check may have outside: an operator may have closed it."""
+    """A function that tells which statuses an app's health check may have outside.
+
+    An operator may have closed it, it may refuse this machine's address, and these checks may be over its limits.
+    """
 
     def statuses(app):
+        site = settings["app"][app]["site"]
+        refused = {403} if site["access"]["allow"] or site["access"]["deny"] else set()
+        return opened(app) | refused | ({429} if {"rate", "connections"} & site["limits"].keys() else set())
+
+    def opened(app):
         expected = settings["app"][app]["health"]["status"]
         record = host.file(MAINTENANCE % app)
         if not record.exists:

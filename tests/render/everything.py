@@ -25,7 +25,11 @@ EVERYTHING = {
         "tickets": {
             "config": {"SECRET_KEY": f"{CANARY}-3"},
             "attach": {"MAIL_URL": {"url": "smtp://user:canary@mail.example.com"}},
-            "site": {"extra": "location = /robots.txt {\n    return 204;\n}\n"},
+            "site": {
+                "extra": "location = /robots.txt {\n    return 204;\n}\n",
+                "access": {"users": {"ada": f"{CANARY}-ada"}, "allow": ["192.0.2.7"], "exempt_paths": ["/hooks/"]},
+                "limits": {"rate": "10/s", "burst": 40, "connections": 50, "exempt_addresses": ["2001:db8::/32"]},
+            },
         },
     },
     "postgres": {"databases": {name: {"password": f"{CANARY}-postgres-{name}"} for name in ("faq", "tickets")}},

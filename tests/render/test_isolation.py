@@ -26,14 +26,15 @@ SECRETS = {
     "faq's database": "canary-0123456789-d",
     "tickets's database": "canary-0123456789-e",
     "tickets's Redis instance": "canary-0123456789-f",
+    "a user of tickets's site": "canary-0123456789-g",
 }
 SITE_KEY = "the key of tickets's site"
 # Written by hand.
 TOLD = {
     "data": {"faq's database", "tickets's database"},
     "cache": {"tickets's Redis instance"},
-    "web": {*SECRETS},
-    "front": {SITE_KEY},
+    "web": {*SECRETS} - {"a user of tickets's site"},
+    "front": {SITE_KEY, "a user of tickets's site"},
     "idle": set(),
 }
 
@@ -52,6 +53,7 @@ def declared(site):
                 "attach": {"MAIL_URL": {"url": f"smtp://user:{secret('a foreign resource')}@mail"}},
                 "domains": ["tickets.example.com"],
                 "site": {
+                    "access": {"users": {"ada": secret("a user of tickets's site")}},
                     "key": site.private_key_pem.bytes().decode(),
                     "certificate": site.cert_chain_pems[0].bytes().decode(),
                 },
@@ -96,5 +98,5 @@ def test_each_secret_says_for_whom_it_is():
         schema = with_services(schema) if file.parent.name == "app" else schema
         found |= {(file.parent.name, *path): roles for path, roles in secrets_of(schema)}
     assert {path for path, roles in found.items() if not roles} == {("certificates", "key")}
-    # Three secrets of apps and certificates, and the password of each service's resources.
-    assert len(found) == 3 + sum(service.has_password for service in services.resources())
+    # Four secrets of apps and certificates, and the password of each service's resources.
+    assert len(found) == 4 + sum(service.has_password for service in services.resources())

@@ -3,7 +3,8 @@
 It is made of nginx/files/tree.jinja, which includes nginx/files/nginx.conf.jinja, nginx/files/forwarded.conf.jinja and
 nginx/files/site.conf.jinja. The parts of a site are nginx/files/challenge.conf.jinja, nginx/files/errors.conf.jinja,
 nginx/files/headers.conf.jinja, nginx/files/proxied.conf.jinja, nginx/files/redirects.conf.jinja,
-nginx/files/routed.conf.jinja and nginx/files/routes.conf.jinja.
+nginx/files/routed.conf.jinja, nginx/files/routes.conf.jinja, nginx/files/access.conf.jinja and
+nginx/files/limits.conf.jinja.
 """
 
 import copy
@@ -95,6 +96,75 @@ def test_redirects_are_the_proxys(tmp_path):
     assert "try_files /0/static/502.html /1/static/502.html =502;" in site
     (state,) = [one for one in host.states() if one["__id__"] == "nginx-certificate-faq"]
     assert state["app"] == "faq"
+
+
+ACCESS = """geo $access_by_address_of_faq {
+ default password;
+ 192.0.2.0/24 refused;
+ 192.0.2.7/32 open;
+}
+ map "$server_port:$is_health_of_faq:$uri" $access_of_faq {
+ default open;
+ "~^[0-9]+:1:" open;
+ "~^(80|443):0:/admin/hooks/" open;
+ "~^(80|443):0:/admin(/|$)" $access_by_address_of_faq;
+}"""
+
+
+def test_who_may_open_a_site_is_the_proxys_to_decide(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    assert "access_of_faq" not in host.nginx("faq")["sites/faq.conf"]
+    said = {"users": {"ada": "canary-ada"}, "allow": ["192.0.2.7"], "deny": ["192.0.2.0/24"]}
+    said |= {"paths": ["/admin/"], "exempt_paths": ["/admin/hooks/"]}
+    host.merge({"app": {"faq": {"site": {"access": said}}}})
+    site = re.sub(r"\s*\n\s*", "\n ", host.nginx("faq")["sites/faq.conf"]).replace("\n }", "\n}")
+    assert ACCESS in site
+    # Before nginx answers in the app's place, and after it leads to HTTPS.
+    asked = ["if ($is_led_to_https)", "if ($access_of_faq = refused)", "if ($is_closed_faq)"]
+    assert sorted(asked, key=site.index) == asked
+    assert "auth_basic $realm_of_faq;\n auth_basic_user_file users/faq;" in site
+    assert "include forwarded.conf;\n proxy_set_header Authorization $authorization_of_faq;" in site
+    assert "canary" not in str(host.states())
+
+
+LIMITS = """geo $is_exempt_from_limits_of_faq {
+ default 0;
+ 192.0.2.7/32 1;
+}
+ map "$server_port:$is_exempt_from_limits_of_faq:$is_health_of_faq:$uri" $limited_of_faq {
+ default '';
+ "~^(80|443):0:0:/hooks/" '';
+ "~^(80|443):0:0:/static/" '';
+ "~^(80|443):0:0:" $network_of_client;
+}
+ map "$limit_req_status:$limit_conn_status" $wait_of_faq {
+ default '';
+ "~^REJECTED:" 9;
+ "~:REJECTED$" 1;
+}
+ limit_req_zone $limited_of_faq zone=requests_of_faq:10m rate=7r/m;
+"""
+LIMITED = """ limit_req zone=requests_of_faq burst=3 nodelay;
+ limit_req_status 429;
+"""
+
+
+def test_limits_count_what_the_app_is_asked(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    assert "limit" not in host.nginx("faq")["sites/faq.conf"]
+    said = {"rate": "7/m", "burst": 3, "exempt_addresses": ["192.0.2.7"], "exempt_paths": ["/hooks/"]}
+    site = {"limits": said, "serve": {"/static/": {"build": "static"}}}
+    host.merge({"app": {"faq": {"site": site}}})
+    found = re.sub(r"\s*\n\s*", "\n ", host.nginx("faq")["sites/faq.conf"]).replace("\n }", "\n}")
+    assert LIMITS in found
+    assert LIMITED in found
+    assert "limit_conn " not in found
+    host.merge({"app": {"faq": {"site": {"limits": {"rate": None, "burst": None, "connections": 5}}}}})
+    found = host.nginx("faq")["sites/faq.conf"]
+    assert "limit_conn connections_of_faq 5;" in found
+    assert "limit_req " not in found
 
 
 HEADERS = """content_security_policy_of_faq {

@@ -29,7 +29,8 @@ def test_every_domain_answers(outside, sites, healthy):
         for domain in one["domains"]:
             answer = outside("GET", domain, one["health"]["path"])
             assert answer.status_code in healthy(app), domain
-            assert ("Retry-After" in answer.headers) == (503 in healthy(app) and answer.status_code == 503), domain
+            is_told = answer.status_code in {429, 503} & healthy(app)
+            assert ("Retry-After" in answer.headers) == is_told, domain
 
 
 def test_every_answer_has_a_request_id_of_its_own(outside, sites):
@@ -94,9 +95,39 @@ def test_domains_and_paths_lead_where_is_declared(proxy, settings, sites, health
             assert (answer.status_code, answer.headers.get("Location")) == (redirect["status"], target), path
 
 
+def test_a_site_that_has_users_asks_for_their_passwords(host, proxy, settings, sites, healthy):
+    for app, one in sites.items():
+        access = one["site"]["access"]
+        if not access["users"]:
+            continue
+        file = host.file(f"/etc/nginx/users/{app}")
+        assert (file.user, file.group, file.mode) == ("root", "www-data", 0o640)
+        assert [line.split(":")[0] for line in file.content_string.splitlines()] == sorted(access["users"])
+        # An address may decide in place of a password, and so may a limit.
+        if {403, 429, 503} & healthy(app):
+            continue
+        path = f"{min(access['paths'], default='/').rstrip('/')}/saltern-verify"
+        for auth in ((b"", b""), (min(access["users"]).encode(), b"wrong")):
+            answer = proxy("GET", one["domains"][0], path, auth=auth)
+            assert (answer.status_code, answer.headers.get("WWW-Authenticate")) == (401, f'Basic realm="{app}"'), app
+        assert proxy("GET", one["domains"][0], path).status_code not in (401, 403), app
+
+
+def test_nginx_has_the_limits_of_each_site(host, settings, sites):
+    # To reach them would refuse clients of the same address.
+    text = host.check_output("nginx -T -q 2>/dev/null")
+    for app, one in sites.items():
+        key, limits = app.replace("-", "_"), settings["nginx"]["sites"][app]["limits"]
+        zones = {f"limit_req_zone $limited_of_{key} zone=requests_of_{key}:10m rate={limits['rate']};"}
+        zones = zones if "rate" in one["site"]["limits"] else set()
+        if "connections" in one["site"]["limits"]:
+            zones |= {f"limit_conn_zone $limited_of_{key} zone=connections_of_{key}:10m;"}
+        assert set(re.findall(rf"^limit_\w+_zone \$limited_of_{key} .*$", text, re.M)) == zones, app
+
+
 def test_a_body_over_the_limit_is_refused(outside, sites, healthy):
     units = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    for one in (one for app, one in sites.items() if 503 not in healthy(app)):
+    for one in (one for app, one in sites.items() if not {403, 429, 503} & healthy(app)):
         number, unit = re.fullmatch("([0-9]+)([kmg]?)", one["site"]["body_size"]).groups()
         size = int(number) * units[unit]
         if 0 < size <= 64 << 20:

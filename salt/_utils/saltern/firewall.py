@@ -6,6 +6,7 @@ from typing import Any
 
 from saltern import etcd, inventory, services
 from saltern.attachments.derived import attached
+from saltern.networks import faults
 
 Settings = Mapping[str, Any]
 Hosts = Mapping[str, inventory.Row]
@@ -29,25 +30,7 @@ def mistakes(firewall: Settings) -> list[str]:
     """
     lists = {"firewall.ssh": firewall["ssh"]}
     lists |= {f"firewall.allow.{name}.networks": one["networks"] for name, one in sorted(firewall["allow"].items())}
-    return [
-        f"{path}[{index}]: {problem}"
-        for path, networks in lists.items()
-        for index, network in enumerate(networks)
-        if (problem := _problem(network))
-    ]
-
-
-def _problem(text: str) -> str:
-    """Say what is wrong with a network, or nothing."""
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        return "is no network; expected one such as 10.0.0.0/8 or 2001:db8::/32"
-    if str(network.network_address) != str(ipaddress.ip_address(text.partition("/")[0])):
-        return "has an address inside the network; expected its first one, such as 10.0.0.0/8, or a prefix of one host"
-    if network.version == 6 and network.network_address.ipv4_mapped:
-        return "is a network of IPv4 in the form of IPv6; expected it as IPv4"
-    return ""
+    return [message for path, declared in lists.items() for message in faults(path, declared)]
 
 
 def openings(settings: Settings, hosts: Hosts, minion_id: str) -> list[dict[str, Any]]:

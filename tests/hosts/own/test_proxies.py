@@ -32,7 +32,11 @@ DECLARED = {
             "port": 8300,
             "domains": ["mirror.localhost"],
             "formation": {"web": 1},
-            "site": {"timeout": 3, "body_size": "1m"},
+            "site": {
+                "timeout": 3,
+                "body_size": "1m",
+                "access": {"users": {"ada": "ada-0123456789"}, "paths": ["/large"]},
+            },
         },
         "shelf": {
             "port": 8500,
@@ -118,6 +122,14 @@ def test_what_the_proxy_says_of_a_request_reaches_the_app(fleet):
         if host is not fleet.db1
     ]
     assert sorted(logs) == ["0", "1", "1"]
+
+
+def test_a_password_is_asked_for_by_the_proxy_and_by_no_app_host(fleet):
+    assert fleet.mirror.get("/large").status_code == 401
+    assert fleet.mirror.get("/large", auth=("ada", "ada-0123456789")).status_code == 200
+    front = fleet.app1.run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:8300/large")
+    assert front.stdout == "200"
+    assert fleet.app1.sh("ls /etc/nginx/users 2>/dev/null || true").stdout == ""
 
 
 def test_a_front_believes_none_but_the_proxies(fleet):

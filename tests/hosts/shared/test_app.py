@@ -349,7 +349,8 @@ def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
     pillar.merge(app={"mirror": mirrors, "faq": {"site": {"body_size": "1m"}}})
     applied = apply(host)
     # The states after nginx-config do not run: a certificate may still be in use.
-    waiting = {"nginx-certificates-retired", "nginx-acme-retired", "nginx-peers", "nginx-peers-loaded"}
+    waiting = {"nginx-certificates-retired", "nginx-users-retired", "nginx-acme-retired", "nginx-peers"}
+    waiting |= {"nginx-peers-loaded"}
     assert applied.failed.keys() == {"nginx-config"} | waiting
     assert "nginx-certificate-mirror" in applied.changed
     assert 'sites/mirror.conf stays as it was: unknown directive "nonsense"' in applied.failed["nginx-config"]
@@ -444,20 +445,75 @@ def asked_meanwhile(client, *paths):
         asking.result()
 
 
-@pytest.mark.alike("bookworm")
-def test_the_settings_of_a_site_are_its_own(host, mirror, pillar):
+# Of a user of mirror's site.
+PASSWORD = "canary: pä ss$wörd"
+
+
+@pytest.fixture(scope="module")
+def site(added, host, pillar):
+    """The converge that gave mirror's site settings of its own."""
     extra = "location = /hello { return 200 hello; }"
-    pillar.merge(app={"mirror": {"site": {"extra": extra, "timeout": 1}}})
-    assert apply(host).succeeded().changed == {"nginx-config"}
+    access = {"users": {"ada": PASSWORD}, "deny": ["127.0.0.3"], "paths": ["/request"]}
+    access["exempt_paths"] = ["/request/x"]
+    clients = [f"{host.address.rpartition('.')[0]}.0/24", "127.0.0.0/30"]
+    limits = {"rate": "1/m", "burst": 2, "exempt_addresses": clients, "exempt_paths": ["/large"]}
+    own = {"extra": extra, "timeout": 1, "access": access, "limits": limits}
+    pillar.merge(app={"mirror": {"site": own}}, nginx={"trusted_proxies": ["127.0.0.2/32"]})
+    would = apply(host, "test=True").succeeded()
+    done = apply(host).succeeded()
+    assert would.changed == done.changed == {"nginx-config", "nginx-users"}
+    return [would, done]
+
+
+def test_the_settings_of_a_site_are_its_own(site, mirror):
     assert mirror.get("/hello").text == "hello"
     assert mirror.get("/slow?3").status_code == 504
     assert mirror.get("/slow?0.5").status_code == 200
 
 
+def test_a_site_asks_for_a_password_where_it_is_declared(site, host, mirror):
+    word = PASSWORD.encode()
+    said = mirror.get("/request", auth=(b"ada", word))
+    assert "authorization" not in dict(said.json()["headers"])
+    refused = mirror.get("/request", auth=(b"ada", b"wrong"))
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="mirror"')
+    assert mirror.get("/healthz").status_code == 200
+    assert mirror.get("/request/x").status_code == 404
+    ask = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"Host: {DOMAIN}")
+    paths = {"/request": "401", "/%72equest": "401", "//x/../request": "401", "/request/x%0a": "401", "/healthz": "200"}
+    found = {path: host.run(*ask, "--path-as-is", f"http://127.0.0.1{path}").stdout for path in paths}
+    assert found == paths
+    # A denied address, and one that a load balancer says.
+    for source in (["127.0.0.3"], ["127.0.0.2", "-H", "X-Forwarded-For: 127.0.0.3"]):
+        assert host.run(*ask, "--interface", *source, "http://127.0.0.1/request").stdout == "403"
+    # Another app asks at the app's own port.
+    assert host.run(*ask, "http://127.0.0.1:8300/request").stdout == "200"
+
+
+def test_a_client_that_asks_too_often_is_told_when_to_ask_again(site, host):
+    told = "%{http_code} %header{retry-after}"
+    ask = ("curl", "-sS", "-o", "/dev/null", "-w", told, "-H", f"Host: {DOMAIN}", "--interface")
+
+    def found(source, path="/healthz", port=80):
+        return host.run(*ask, source, f"http://127.0.0.1:{port}{path}").stdout.strip()
+
+    assert [found("127.0.0.4") for _ in range(5)] == ["200"] * 3 + ["429 60"] * 2
+    # Another client, a path that does not count, and another app that asks at the app's own port.
+    assert [found("127.0.0.5"), found("127.0.0.4", "/large"), found("127.0.0.4", port=8300)] == ["200"] * 3
+
+
+def test_nobody_is_shown_the_password_of_a_site(site, host):
+    line = host.sh("cat /etc/nginx/users/mirror").stdout
+    shown = [str(applied.states) for applied in site]
+    shown.append(host.sh("cat /var/log/salt/minion /var/log/nginx/error.log; journalctl --no-pager -n 5000").stdout)
+    assert [text for text in shown if "canary: p" in text or line.strip().partition(":")[2] in text] == []
+    assert host.sh("runuser -u faq -- cat /etc/nginx/users/mirror 2>&1 || true").stdout.endswith("Permission denied\n")
+
+
 def test_an_app_that_is_no_longer_declared_is_gone(host, mirror, pillar, pids):
     pillar.restore()
-    changed = {"nginx-config", "nginx-certificates-retired", "app-retired", "app-limits-retired", "app-dbus"}
-    changed |= {"app-dbus-read"}
+    changed = {"nginx-config", "nginx-certificates-retired", "nginx-users-retired", "app-retired"}
+    changed |= {"app-limits-retired", "app-dbus", "app-dbus-read"}
     assert apply(host, "test=True").succeeded().changed == changed
     assert apply(host).succeeded().changed == changed
     assert pids("mirror") == {}

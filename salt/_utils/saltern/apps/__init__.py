@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.leases import WAY_OUT
 from saltern.services.base import Hosts
-from saltern.web import redirects, routes, served
+from saltern.web import access, rates, redirects, routes, served
 
 App = Mapping[str, Any]
 
@@ -229,6 +229,7 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
+    its |= {"access": access.derived(one), "limits": rates.derived(one)}
     its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
     its |= {"routes": routes.derived(one), "others": routes.others(one)}
     return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}

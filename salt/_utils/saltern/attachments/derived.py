@@ -8,7 +8,7 @@ from saltern import apps as apps_
 from saltern import services
 from saltern.services.base import LOOPBACK, Hosts, Settings, Target
 from saltern.services.resource import Resource
-from saltern.web import redirects, routes, served
+from saltern.web import access, rates, redirects, routes, served
 
 # Begins what is said of settings of a resource that no app attaches, after their path.
 UNATTACHED = ": no app attaches it; "
@@ -38,7 +38,8 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
         for variable, target in sorted(one["attach"].items()):
             if "access" in target:
                 found += _attach(f"app.{app}.attach.{variable}", target, app, settings, hosts)
-        found += served.mistakes(app, one) + redirects.mistakes(app, one) + routes.mistakes(app, one)
+        parts = (served, redirects, routes, access, rates)
+        found += [message for part in parts for message in part.mistakes(app, one)]
     found += _unattached(settings)
     served.note(settings)
     found += apps_.duplicates(apps)

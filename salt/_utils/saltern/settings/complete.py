@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from saltern import etcd, firewall, inventory, places, services
+from saltern import etcd, firewall, inventory, networks, places, services
 from saltern.apps import unknown_types
 from saltern.attachments import derived
 from saltern.jobs import declared as jobs
@@ -38,6 +38,7 @@ def completed(
     settings["etcd"] |= etcd.derived(hosts, minion_id)
     mistakes += etcd.mistakes(hosts, minion_id)
     mistakes += firewall.mistakes(settings["firewall"])
+    mistakes += networks.faults("nginx.trusted_proxies", settings["nginx"]["trusted_proxies"])
     mistakes += unknown_processes(settings["app"])
     mistakes += jobs.mistakes(settings["app"])
     if not mistakes:

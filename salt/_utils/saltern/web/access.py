@@ -1,0 +1,73 @@
+"""Who may open an app's site: by address, by password, or by either."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from saltern import networks
+from saltern.web import paths
+
+Settings = Mapping[str, Any]
+
+# What nginx does with a request: it answers, asks for a password, or refuses.
+OPEN, PASSWORD, REFUSED = "open", "password", "refused"
+
+
+def is_declared(access: Settings) -> bool:
+    """Tell whether a site is not for everybody.
+
+    :param access: the setting ``app.<name>.site.access``.
+    """
+    return bool(access["users"] or access["allow"] or access["deny"])
+
+
+def mistakes(app: str, one: Settings) -> list[str]:
+    """List the mistakes in who may open an app's site.
+
+    :param app: its name.
+    :param one: its settings, with defaults.
+    """
+    where, access = f"app.{app}.site.access", one["site"]["access"]
+    found = [message for word in ("allow", "deny") for message in networks.faults(f"{where}.{word}", access[word])]
+    if found:
+        return found
+    allowed = {networks.whole(text) for text in access["allow"]}
+    for index, text in enumerate(access["deny"]):
+        if networks.whole(text) in allowed:
+            found.append(f"{where}.deny[{index}]: is in {where}.allow too; expected it in one of them")
+    for word in ("paths", "exempt_paths"):
+        if access[word] and not is_declared(access):
+            found.append(f"{where}.{word}: nobody is kept out; expected users, allow or deny beside it")
+    return found
+
+
+def derived(one: Settings) -> dict[str, Any]:
+    """Return what nginx needs of who may open an app's site. No password is in it.
+
+    :param one: the app's settings, without mistakes.
+    :return: whether it ``counts``: the site is not for everybody; whether it ``asks`` for passwords; what is done with
+        each of the ``networks`` and with all ``others``; and the regular expressions of the ``paths`` for which it
+        counts, but for those that are ``exempt``.
+    """
+    access = one["site"]["access"]
+    by_address = {networks.whole(text): REFUSED for text in access["deny"]}
+    by_address |= {networks.whole(text): _allowed(access) for text in access["allow"]}
+    return {
+        "counts": is_declared(access),
+        "asks": bool(access["users"]),
+        "networks": by_address,
+        "others": _others(access),
+        "paths": [paths.below(path) for path in sorted(access["paths"]) or ["/"]],
+        "exempt": [paths.covered(path) for path in sorted(access["exempt_paths"])],
+    }
+
+
+def _allowed(access: Settings) -> str:
+    """Say what is done with a client whose address is allowed."""
+    return PASSWORD if access["users"] and access["satisfy"] == "all" else OPEN
+
+
+def _others(access: Settings) -> str:
+    """Say what is done with a client whose address is in neither list."""
+    if not access["allow"]:
+        return PASSWORD if access["users"] else OPEN
+    return PASSWORD if access["users"] and access["satisfy"] == "any" else REFUSED
