@@ -196,6 +196,7 @@ build: $(own_tools) ## build and declare an app (APP=tickets or a directory; ENV
 		if [ -d "examples/$$app" ]; then app="examples/$$app"; fi; \
 		bin/build "$$app" $(if $(filter $(ENV),$(EPHEMERAL)),--worktree) --python $(HOST_PYTHON) \
 			--declare 'pillar/builds/$(ENV).sls' --source '$(or $(SOURCE),/srv/saltern/dist)' \
+			$(if $(filter setup,$(own_tools)),--within '$(PYTHON) -m lab.within --python $(HOST_PYTHON)') \
 			$(if $(ALLOW_SDIST),--allow-sdist '$(ALLOW_SDIST)') || exit 1; \
 	done
 

@@ -15,6 +15,8 @@ from lab.podman import LabError, command, podman
 REPOSITORY = "localhost/saltern-lab"
 # The image of a bootstrapped host; see bootstrapped.py.
 BOOTSTRAPPED = f"{REPOSITORY}-bootstrapped"
+# Images in which steps of builds run, with packages of Aptfiles; see within.py.
+WITHIN = f"{REPOSITORY}-within"
 RECIPE_LABEL = "saltern.recipe"
 LOCKS = Path("/run/lock")
 # The packages of a bare host: it boots, has a network and can check certificates. It has no Python.
@@ -124,7 +126,8 @@ def build(wanted: Recipe, name: str) -> None:
 
 def remove() -> list[str]:
     """Remove the images of all suites, and return the names of what was removed."""
-    there = [f"{repository}:{suite}" for repository in (BOOTSTRAPPED, REPOSITORY) for suite in machine.SUITES]
+    listed = podman("images", "--format", "{{.Repository}}:{{.Tag}}", WITHIN, check=False).stdout.split()
+    there = listed + [f"{repository}:{suite}" for repository in (BOOTSTRAPPED, REPOSITORY) for suite in machine.SUITES]
     return [name for name in there if podman("rmi", name, check=False).returncode == 0]
 
 

@@ -232,4 +232,4 @@ def test_wheels_that_fit_no_python_here_are_told(tmp_path):
     (tmp_path / "wheels" / file).write_bytes(b"")
     wheels = sandbox.Wheels(str(tmp_path / "wheels"), [file], targets.Target("3.13", "3.13.5", 41, "x86_64"))
     with pytest.raises(Refusal, match=r"no Python of this machine fits the wheels of a build for Python 3\.13: "):
-        sandbox.make_environment(str(tmp_path), wheels)
+        sandbox.make_environment(str(tmp_path), wheels, ())

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
@@ -85,6 +86,13 @@ def parse_arguments(arguments: Sequence[str], pythons: Iterable[str]) -> argpars
         action="append",
         default=[],
         help="build this requirement from its source, which has no wheel for the hosts; once for each",
+    )
+    add(
+        "--within",
+        metavar="COMMAND",
+        default="",
+        help="where no Python of this machine fits the wheels, run the steps in the hosts' Debian by this command; "
+        "make build gives the lab's",
     )
     add("--output", metavar="DIR", default="dist", help="where the build goes (default: dist)")
     add(
@@ -197,7 +205,9 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
                 code = stack.enter_context(replaced(code, "requirements.txt", locked.text, scratch))
             if wanted := steps.steps_of(code, command, pins):
                 wheels = sandbox.Wheels(wheelhouse, list(record["wheels"]), target)
-                code = stack.enter_context(steps.take(code, wanted, wheels, source.date, scratch))
+                within = [*shlex.split(options.within), *(f"--package={name}" for name in record["packages"])]
+                within = within if options.within else []
+                code = stack.enter_context(steps.take(code, wanted, wheels, source.date, scratch, within))
                 judge_code(code, app_dir)
                 record["contracts"] = contracts_of(code, versions)
             record["migrations"] = migrations_of(code)

@@ -124,7 +124,12 @@ def _has_static_root(code: tarfile.TarFile) -> bool:
 
 
 def take(
-    code: tarfile.TarFile, steps: Sequence[Step], prepared: sandbox.Wheels, date: int, scratch: str
+    code: tarfile.TarFile,
+    steps: Sequence[Step],
+    prepared: sandbox.Wheels,
+    date: int,
+    scratch: str,
+    within: Sequence[str] = (),
 ) -> tarfile.TarFile:
     """Run the steps in a copy of the code; return the code with what they made, an open tarball.
 
@@ -133,13 +138,17 @@ def take(
     :param prepared: the build's wheels, and for which hosts they are.
     :param date: the modification time of each file, in seconds since 1970.
     :param scratch: a directory for what passes.
+    :param within: the command that runs a step in the hosts' Debian, see ``sandbox.make_environment``.
     :raises Refusal: with the step that failed, its exit code and what it said last.
     """
     if any(step.command[0] == "npm" for step in steps) and not shutil.which("npm", path=sandbox.SYSTEM):
         raise Refusal("npm: not installed; expected it for package.json's script `build`: apt install nodejs npm")
     directory = sandbox.make(scratch)
-    sandbox.check(directory)
-    sandbox.make_environment(directory, prepared)
+    within = sandbox.make_environment(directory, prepared, within)
+    # npm's steps need Node.js and none of the wheels.
+    places = {step.name: () if step.command[0] == "npm" else within for step in steps}
+    if not all(places.values()):
+        sandbox.check(directory)
     tree = f"{directory}/app"
     _unpack(code, tree, date)
     variables = sandbox.variables(date) | variables_of(code)
@@ -148,7 +157,8 @@ def take(
         try:
             with contextlib.ExitStack() as stack:
                 ways = stack.enter_context(_registry(f"{directory}/home")) if step.network else {}
-                sandbox.run(directory, step.name, step.command, variables | ways, step.network)
+                own = variables | ways
+                sandbox.run(directory, step.name, step.command, own, step.network, places[step.name])
         except Refusal as refusal:
             raise Refusal(f"{refusal}\n{_cure(step)}") from refusal
         say(f"{step.name}: done in {elapsed(started)}")
