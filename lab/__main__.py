@@ -264,7 +264,8 @@ def finish(steps: Steps, this: Lab, hosts) -> int:
         with steps.step(f"ask the apps at {host.id}") as step:
             apps = host.salt("settings.load", "app")
             for name, app in sorted(apps.items()):
-                for domain in app["domains"]:
+                # One that stands for many is no address.
+                for domain in (domain for domain in app["domains"] if not domain.startswith("*.")):
                     step.doing(domain)
                     paths = ["/", app.get("health", {}).get("path", "/healthz")]
                     url, answer, good = ask(host, port, domain, paths)

@@ -21,6 +21,14 @@ OWN_VARIABLES = {"HOME", "LANG", "LOGNAME", "PATH", "PYTHONUNBUFFERED", "SHELL",
 SHELLS_VARIABLES = {"PWD", "OLDPWD", "SHLVL", "_"}
 
 
+def in_full(domains: list[str]) -> list[str]:
+    """Return domains that a client can ask for: of those for which a star stands, one.
+
+    :param domains: of an app.
+    """
+    return [domain.replace("*", "saltern-verify", 1) for domain in domains]
+
+
 def settings(tree: Path, host_id: str) -> dict:
     """Compile a host's settings without asking the host. Secrets are decrypted with the operator's own key.
 

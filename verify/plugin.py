@@ -123,8 +123,9 @@ def outside(address, ports, settings):
 
     It uses HTTPS if HTTP only redirects there, or else HTTP. A site that has users gets the password of the first.
     """
-    known = {domain for one in settings["nginx"]["sites"].values() for domain in one["domains"]}
-    users = {domain: user for one in settings["app"].values() for domain in one["domains"] if (user := first(one))}
+    known = {domain for one in settings["nginx"]["sites"].values() for domain in declared.in_full(one["domains"])}
+    apps = settings["app"].values()
+    users = {domain: user for one in apps if (user := first(one)) for domain in declared.in_full(one["domains"])}
     with requests.Session() as session, warnings.catch_warnings():
         warnings.simplefilter("ignore", InsecureRequestWarning)
         session.trust_env = False

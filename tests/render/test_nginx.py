@@ -98,6 +98,16 @@ def test_redirects_are_the_proxys(tmp_path):
     assert state["app"] == "faq"
 
 
+def test_a_domain_may_stand_for_many(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    host.merge({"app": {"faq": {"domains": ["faq.example.com", "*.faq.example.com"]}}})
+    site = host.nginx("faq")["sites/faq.conf"]
+    assert "    server_name faq.example.com *.faq.example.com;" in site
+    assert '"is faq.example.com" site;' in site
+    assert '"~^is [^.]+[.]faq[.]example[.]com$" site;' in site
+
+
 ACCESS = """geo $access_by_address_of_faq {
  default password;
  192.0.2.0/24 refused;

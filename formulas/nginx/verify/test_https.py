@@ -8,6 +8,8 @@ import warnings
 import pytest
 from cryptography import x509
 
+from verify import declared
+
 OWN = "/etc/ssl/saltern/authority.pem"
 # A certificate that renews by itself should have been renewed long before this.
 FORGOTTEN = 1 / 5
@@ -22,7 +24,8 @@ def a_proxy(settings, roles):
 @pytest.fixture(scope="module")
 def domains(settings):
     """The apps by domain."""
-    return {domain: app for app, one in settings["nginx"]["sites"].items() for domain in one["domains"]}
+    sites = settings["nginx"]["sites"].items()
+    return {domain: app for app, one in sites for domain in declared.in_full(one["domains"])}
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ LONG = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 51, "localhost"])
 
 MIRROR = {
     "port": 8300,
-    "domains": [DOMAIN, "www.mirror.localhost", LONG],
+    "domains": [DOMAIN, "www.mirror.localhost", LONG, "*.mirror.localhost"],
     "formation": {"web": 2, "worker": 1},
     "health": {"grace": 10, "settle": 5},
     "keep_releases": 3,
@@ -197,8 +197,11 @@ def test_server_sent_events_are_not_kept_back(mirror, host):
 
 
 def test_every_domain_of_the_app_is_served(mirror, host):
-    for domain in MIRROR["domains"]:
+    for domain in [*MIRROR["domains"][:-1], "any.mirror.localhost"]:
         assert Client(host.address, domain).get("/healthz").status_code == 200
+        assert asked(host, "/healthz", [("Host", domain)], 443, domain)[0] == 200
+    # A star stands for one name.
+    assert Client(host.address, "a.b.mirror.localhost").get("/healthz").status_code == 421
 
 
 def test_requests_go_to_every_web_process(mirror):

@@ -168,6 +168,7 @@ def test_nginx_serves_what_has_web_processes(derived, one, roles, site, front):
     served |= {"redirects": {"domains": [], "paths": {}}, "routes": [], "others": []}
     open_ = {"counts": False, "asks": False, "networks": {}, "others": "open", "paths": ["/"], "exempt": []}
     none = {"counts": False, "rate": "", "burst": 1, "connections": 0, "wait": 1, "networks": [], "paths": []}
+    served["matches"] = [f"is {domain}" for domain in served["domains"]]
     served |= {"access": open_, "limits": none}
     headers = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "strict-origin-when-cross-origin"}
     headers |= {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "", "Permissions-Policy": ""}

@@ -66,22 +66,6 @@ def test_what_openssl_refuses_is_told(authority, monkeypatch):
     }
 
 
-COVERED = [
-    ("shop.example.com", ["shop.example.com"], True),
-    ("shop.example.com", ["Shop.Example.com"], True),
-    ("shop.example.com", ["*.example.com"], True),
-    ("a.shop.example.com", ["*.example.com"], False),
-    ("example.com", ["*.example.com"], False),
-    ("localhost", ["*."], False),
-    ("shop.example.com", [], False),
-]
-
-
-@pytest.mark.parametrize("domain, names, expected", COVERED)
-def test_a_name_covers_a_domain(domain, names, expected):
-    assert https.is_covered(domain, names) is expected
-
-
 HSTS = {"max_age": 86400, "include_subdomains": False, "preload": False}
 
 
@@ -109,6 +93,24 @@ def settings(site=None, **tls):
         "nginx": {"tls": whole},
         "app": {"shop": {"domains": DOMAINS, "site": {"redirects": {"domains": []}} | (site or {})}},
     }
+
+
+def test_acme_has_no_certificate_for_a_domain_that_stands_for_many():
+    names = ["shop.example.com", "*.shop.example.com"]
+    declared = settings(source="acme", acme={"agree_terms": True})
+    declared["app"]["shop"]["domains"] = names
+    assert https.judged(declared, NOW) == [
+        "app.shop.domains[1]: ACME needs a record of DNS for each renewal (DNS-01), which Saltern "
+        "does not write; expected app.shop.site.certificate and key, or domains in full"
+    ]
+    authority = certificate.new_authority("dev", NOW)
+    key, own = certificate.parted(certificate.issue_for(authority, names[0], names, NOW))
+    declared["app"]["shop"]["site"] |= {"certificate": own, "key": key}
+    assert https.judged(declared, NOW) == []
+    declared["app"]["shop"]["domains"] = [*names, "*.example.com"]
+    assert https.judged(declared, NOW) == [
+        "app.shop.site.certificate: is not for *.example.com; expected one for all domains of the app"
+    ]
 
 
 TERMS = "nginx.tls.acme.agree_terms: expected True, once you have read the authority's terms of service"

@@ -30,6 +30,10 @@ MISTAKES = {
         app({"/a": "http://www.example.com/a"}, ["www.example.com"]),
         ["paths./a: leads from one redirect to the next (/a -> /a); expected an end"],
     ),
+    "itself at a domain for which a star stands": (
+        app({"/a": "http://x.example.com/a"}, own=["example.com", "*.example.com"]),
+        ["paths./a: leads from one redirect to the next (/a -> /a); expected an end"],
+    ),
     "one to another and back": (
         app({"/a": "/b", "/b": "https://shop.example.net/a"}),
         [

@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.leases import WAY_OUT
 from saltern.services.base import Hosts
-from saltern.web import access, rates, redirects, routes, served
+from saltern.web import access, domains, rates, redirects, routes, served
 
 App = Mapping[str, Any]
 
@@ -154,7 +154,7 @@ def mistakes(app: str, one: App) -> list[str]:
             f"app.{app}.in_flight.requests: {one['in_flight']['requests']} s would cut off answers that "
             f"app.{app}.{setting} allows; expected at least {seconds}"
         )
-    found += _twice(app, one)
+    found += domains.mistakes(app, one) + _twice(app, one)
     for variable, value in sorted(one["config"].items()):
         try:
             size = len(f"{variable}={value}".encode())
@@ -230,6 +230,7 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 def _site(one: App) -> dict[str, Any]:
     its = {word: value for word, value in one["site"].items() if word not in ("certificate", "key")}
     its |= {"access": access.derived(one), "limits": rates.derived(one)}
+    its |= {"matches": domains.patterns(one["domains"])}
     its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
     its |= {"routes": routes.derived(one), "others": routes.others(one)}
     return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}

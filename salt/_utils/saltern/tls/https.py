@@ -8,6 +8,7 @@ from typing import Any
 
 from saltern.tls import certificate
 from saltern.web import redirects
+from saltern.web.domains import WILDCARD, is_covered
 
 # Seconds of max_age that browsers ask for before they build a domain in; see https://hstspreload.org.
 PRELOAD_SECONDS = 31536000
@@ -41,6 +42,13 @@ def judged(settings: Mapping[str, Any], now: datetime.datetime) -> list[str]:
             f"nginx.tls.hsts.preload: expected include_subdomains beside it, and a max_age of {PRELOAD_SECONDS} or more"
         )
     for app, one in sorted(settings["app"].items()):
+        if not one["site"].get("certificate") and tls["source"] == "acme":
+            found += [
+                f"app.{app}.domains[{index}]: ACME needs a record of DNS for each renewal (DNS-01), which Saltern "
+                f"does not write; expected app.{app}.site.certificate and key, or domains in full"
+                for index, domain in enumerate(one["domains"])
+                if domain.startswith(WILDCARD)
+            ]
         path, given = f"app.{app}.site", [word for word in ("certificate", "key") if one["site"].get(word)]
         if len(given) == 1:
             (missing,) = {"certificate", "key"} - {*given}
@@ -92,17 +100,6 @@ def _refused(key: str, text: str) -> dict[str, str]:
             reason = getattr(error, "reason", None) or "no reason given"
             return {"certificate": f"is refused by OpenSSL ({reason.lower()}); expected another"}
     return {}
-
-
-def is_covered(domain: str, names: Iterable[str]) -> bool:
-    """Tell whether one of a certificate's names stands for a domain.
-
-    :param domain: in lower case.
-    :param names: such as ``shop.example.com`` or ``*.example.com``.
-    """
-    _, _, parent = domain.partition(".")
-    wanted = {domain, f"*.{parent}"} if parent else {domain}
-    return any(name.lower() in wanted for name in names)
 
 
 def hsts(tls: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from saltern.tls.authority import Authority, default_directory
 Said = dict[str, Any]
 
 # As in formulas/app/settings.yaml, which a run goes by.
-DOMAIN = r"([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = r"(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HEADER = """\
 {first}
 # Written by `bin/issue-certificates`: for this host alone.

@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from saltern.web import served
+from saltern.web.domains import is_covered
 
 Settings = Mapping[str, Any]
 
@@ -70,7 +71,7 @@ def _way(path: str, paths: Mapping[str, tuple[str, int]], domains: list[str]) ->
             break
         target = paths[key][0]
         parts = urlsplit(target)
-        if parts.netloc and parts.hostname not in domains:
+        if parts.netloc and not is_covered(parts.hostname or "", domains):
             break
         is_whole = _is_prefix(key) and target.endswith("/")
         path = parts.path + (path.removeprefix(key) if is_whole else "")
