@@ -15,7 +15,7 @@ nginx-config:
   nginx_tree.current:
     - name: /etc/nginx
     - template: salt://nginx/files/tree.jinja
-    - apps: {{ (nginx.sites | list + nginx.fronts | list) | unique | sort | tojson }}
+    - apps: {{ (nginx.sites | list + nginx.guests | list + nginx.fronts | list) | unique | sort | tojson }}
     - require:
       - pkg: nginx-package
       - site_users: nginx-users

@@ -28,7 +28,7 @@ def test_a_drain_waits_for_the_requests_in_flight(nginx_tree_states, dunders, mo
         return {"requests": 2, "streams": 0}
 
     monkeypatch.setattr(in_flight, "drain", drain)
-    pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}, "peers": {}}}
+    pillar = {"nginx": {"sites": {"shop": {"timeout": 20}, "faq": {"timeout": 10}}, "peers": {}, "guests": {}}}
     pillar["app"] = {"shop": {"in_flight": {"requests": 90, "streams": 5}}}
     dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": True, "cachedir": ""})
     assert nginx_tree_states.current(str(tmp_path), "template", [])["result"] is (None if now != site() else True)
@@ -53,7 +53,7 @@ def test_what_nginx_refuses_is_told_before_it_is_to_read_it(nginx_tree_states, d
     monkeypatch.setattr(workers, "is_stale", lambda *_: True)
     monkeypatch.setattr(workers, "runs", lambda: True)
     monkeypatch.setattr(workers, "reload", lambda: told.append(True))
-    pillar = {"nginx": {"sites": {}, "peers": {}}, "app": {}}
+    pillar = {"nginx": {"sites": {}, "peers": {}, "guests": {}}, "app": {}}
     dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": False, "cachedir": ""})
     name = "/etc/nginx"
     ret = nginx_tree_states.current(name, "", []) if of == "files" else nginx_tree_states.mod_watch(name)
@@ -72,7 +72,7 @@ def test_maintenance_of_an_app_that_is_gone_is_forgotten_and_told_before(
     for app in ("shop", "faq"):
         (tmp_path / f"{app}.json").write_text("{}")
     changes = {f"{tmp_path}/shop.json": {"old": "there", "new": None}}
-    pillar = {"nginx": {"sites": {}, "peers": {}}, "app": {"faq": {}}}
+    pillar = {"nginx": {"sites": {}, "peers": {}, "guests": {}}, "app": {"faq": {}}}
     for is_dry, result, left in ((True, None, changes), (False, True, changes), (False, True, {})):
         dunders(nginx_tree_states, salt={}, pillar=pillar, opts={"test": is_dry, "cachedir": ""})
         ret = nginx_tree_states.current("/etc/nginx", "", [])

@@ -85,7 +85,7 @@ def test_a_failed_state_stays_failed_when_a_watched_state_changed(
     dunders(
         states,
         salt=Fails(error),
-        pillar={"nginx": {"sites": {}, "peers": {}}},
+        pillar={"nginx": {"sites": {}, "peers": {}, "guests": {}}},
         opts={"test": False, "cachedir": ""},
         context={},
         running={},

@@ -13,7 +13,7 @@ def sites(settings, roles):
     """The apps that the proxy serves, by name."""
     if not {"app", "proxy"} & set(roles):
         pytest.skip("the host has neither the role proxy nor the role app")
-    return {app: settings["app"][app] for app in settings["nginx"]["sites"]}
+    return {app: settings["app"][app] for app in settings["nginx"]["sites"] | settings["nginx"]["guests"]}
 
 
 def test_it_runs_now_and_at_every_boot(host, sites):
@@ -62,6 +62,12 @@ def test_each_route_leads_to_its_process_type(outside, sites, healthy):
             else:
                 # Only the app knows what it answers here. nginx does not answer in its place.
                 assert answer.status_code not in (502, 504), f"{app}: {path}"
+
+
+def test_a_path_of_a_domain_that_no_app_has_is_told_so(outside, settings, sites, healthy):
+    for app, one in settings["nginx"]["sites"].items():
+        if one["outside"] and 503 not in healthy(app):
+            assert outside("GET", one["domains"][0], "/").status_code == 404, app
 
 
 @pytest.fixture(scope="module")

@@ -423,6 +423,44 @@ def test_a_route_leads_to_processes_of_another_type(host, mirror, pillar, releas
     assert host.sh("ls /etc/nginx/upstreams | grep '^mirror'").stdout.split() == ["mirror.conf"]
 
 
+@pytest.mark.alike("trixie")
+def test_two_apps_share_a_domain_by_path(host, mirror, pillar, verify):
+    tickets = Client(host.address, "tickets.localhost")
+    redirects = {"paths": {"/live/old": {"to": "/live/request"}}}
+    site = {"path": "/live/", "body_size": "20m", "redirects": redirects, "headers": {"X-Frame-Options": "DENY"}}
+    shares = {"domains": ["tickets.localhost"], "health": {"path": "/live/healthz"}, "site": site}
+    pillar.merge(app={"mirror": shares})
+    assert converged(host) == {"nginx-config", "nginx-certificates-retired"}
+    said = tickets.get("/live/request")
+    assert (said.json()["path"], said.headers["X-Frame-Options"]) == ("/live/request", "DENY")
+    assert dict(said.json()["headers"])["host"] == "tickets.localhost"
+    assert "X-Request-ID" in tickets.get("/healthz").headers
+    assert tickets.get("/healthz").headers["X-Frame-Options"] != "DENY"
+    assert tickets.get("/live", allow_redirects=False).headers["Location"] == "/live/"
+    assert tickets.get("/live/old").json()["path"] == "/live/request"
+    assert tickets.post("/live/request", data=bytes(11 << 20)).json()["size"] == 11 << 20
+    assert mirror.get("/live/request").text == "No app has this domain.\n"
+    assert host.sh("ls /etc/ssl/saltern/sites").stdout.split() == ["faq.pem", "tickets.pem"]
+    print(verify(host, "app", "nginx").splitlines()[-1])
+    # Each of the two is closed by itself.
+    for closed, others in (("mirror", "tickets"), ("tickets", "mirror")):
+        paths = {"mirror": "/live/healthz", "tickets": "/healthz"}
+        host.salt("app.maintenance", closed, "on", f"message={closed} is away")
+        assert f"{closed} is away" in tickets.get(paths[closed]).text
+        assert tickets.get(paths[others]).status_code == 200
+        host.salt("app.maintenance", closed, "off")
+    # The one that had the rest of the domain serves no more, and the other is served as before.
+    pillar.merge(app={"tickets": {"formation": {"web": 0}}})
+    changed = {"nginx-config", "nginx-certificate-mirror", "nginx-certificates-retired", "app-release-tickets"}
+    assert apply(host).succeeded().changed == changed
+    assert (tickets.get("/live/request").status_code, tickets.get("/").status_code) == (200, 404)
+    assert host.sh("ls /etc/ssl/saltern/sites").stdout.split() == ["faq.pem", "mirror.pem"]
+    before = {"domains": MIRROR["domains"], "health": {"path": None}, "site": None}
+    pillar.merge(app={"mirror": before, "tickets": {"formation": {"web": 2}}})
+    apply(host).succeeded()
+    apply(host).changed_nothing()
+
+
 def port(client, path):
     """Return the port of the process that answers."""
     return client.get(path).json()["port"]

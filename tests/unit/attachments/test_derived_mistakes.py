@@ -143,8 +143,11 @@ MISTAKES = {
         [f"app.{name}.port: is also the port of a; expected one of its own" for name in "bc"],
     ),
     "one domain for two apps": (
-        {"a": app(domains=["a.example.com", "b.example.com"]), "b": app(8100, domains=["b.example.com"])},
-        ["app.b.domains[0]: is also a domain of a; expected it once"],
+        {"a": app(domains=["b.example.com"]), "b": app(8100, domains=["b.example.com"])},
+        [
+            "app.b.domains[0]: is also a domain of a; expected it once, or a path of its own in app.b.site.path, such "
+            "as /b/"
+        ],
     ),
 }
 

@@ -53,6 +53,16 @@ def test_what_the_pillar_gives_is_written_as_it_is(host, for_shop):
     assert one.pair() == for_shop
 
 
+def test_the_certificate_of_a_gone_app_serves_its_domains_until_there_is_another(host, for_shop, tmp_path):
+    one = host(source="acme")
+    (tmp_path / "gone.pem").write_text(for_shop)
+    assert one.pair() == for_shop
+    assert host(source="acme", domains=[*DOMAINS, "other.example.com"]).pair() is None
+    assert host(source="acme", acme="of its own").pair() == "of its own"
+    (tmp_path / "gone.pem").write_text(site.placeholder(DOMAINS, NOW))
+    assert host(source="acme").pair() is None
+
+
 def test_before_the_first_acme_certificate_an_existing_one_or_a_placeholder_serves(host, for_shop, tmp_path):
     one = host(source="acme")
     assert site.by_acme(one.pillar) == ["shop"]

@@ -31,6 +31,7 @@ def derived(own, *others, drained=(), domains=("shop.example.com",), path="/heal
     nginx = {
         "sites": served if "proxy" in roles and domains else {},
         "fronts": served if "app" in roles else {},
+        "guests": {},
     }
     return balance.derive({"nginx": nginx, "app": served}, hosts, own, peers, is_published)
 
@@ -72,7 +73,7 @@ def test_a_service_without_a_domain_is_outermost_where_it_is():
 @pytest.mark.parametrize("environment, is_published", [("dev", True), ("staging", False), ("production", False)])
 def test_an_ephemeral_hosts_port_is_known_only_to_its_clients(environment, is_published):
     hosts = {"lone": {"roles": ["app", "proxy"], "address": "10.0.0.1", "environment": environment}}
-    settings = {"nginx": {"sites": {}, "fronts": {}}, "app": {}}
+    settings = {"nginx": {"sites": {}, "fronts": {}, "guests": {}}, "app": {}}
     assert balance.derived(settings, hosts, "lone", [str(ROOT / "pillar")])["is_published"] is is_published
 
 

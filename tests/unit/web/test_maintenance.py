@@ -34,7 +34,7 @@ def host(roles=("app", "proxy"), sites=("shop",), others=()):
     pillar = {
         "hosts": {"web1": {"roles": [*roles], "address": "10.0.0.1"}},
         "app": APPS,
-        "nginx": {"sites": {app: {} for app in sites}, "others": [*others]},
+        "nginx": {"sites": {app: {} for app in sites}, "guests": {}, "others": [*others]},
     }
     return Host("web1", pillar, "", False, None)
 
@@ -50,11 +50,11 @@ def test_it_is_kept_until_it_is_ended(promoted):
     assert maintenance.notes(APPS) == [said]
     assert maintenance.of("shop").allow == ("192.0.2.7", "10.0.0.0/8")
     # A converge writes what is live.
-    assert maintenance.snippets({"nginx": {"sites": {"shop": {}}}}) == promoted
+    assert maintenance.snippets({"nginx": {"sites": {"shop": {}}, "guests": {}}}) == promoted
     assert "    default 1;\n    192.0.2.7 0;\n    10.0.0.0/8 0;\n" in promoted["maintenance/shop.conf"]
     assert maintenance.end(host(), "shop") == "shop is no longer in maintenance: it answers by itself"
     assert maintenance.end(host(), "shop") == maintenance.told(host(), "shop") == "shop is not in maintenance"
-    assert maintenance.snippets({"nginx": {"sites": {"shop": {}}}}) == promoted
+    assert maintenance.snippets({"nginx": {"sites": {"shop": {}}, "guests": {}}}) == promoted
     assert "    default 0;\n}\n" in promoted["maintenance/shop.conf"]
     assert maintenance.notes(APPS) == []
 

@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.leases import WAY_OUT
 from saltern.services.base import Hosts
-from saltern.web import access, domains, rates, redirects, routes, served
+from saltern.web import access, domains, rates, redirects, routes, served, shared
 
 App = Mapping[str, Any]
 
@@ -190,7 +190,7 @@ def _twice(app: str, one: App) -> list[str]:
 
 
 def duplicates(apps: Mapping[str, App]) -> list[str]:
-    """List the ports and domains that two apps claim.
+    """List the ports and domains that two apps claim; see ``shared.mistakes`` for the domains that they may share.
 
     :param apps: settings by app, with defaults.
     """
@@ -206,7 +206,8 @@ def duplicates(apps: Mapping[str, App]) -> list[str]:
         own += [(f"app.{app}.site.redirects.domains[{index}]", domain) for index, domain in others]
         for path, domain in own:
             owner, first = domains.setdefault(domain, (app, path))
-            if first != path:
+            is_shared = owner != app and ".redirects." not in first + path
+            if first != path and not is_shared:
                 found.append(f"{path}: is also a domain of {owner}; expected it once")
     return found
 
@@ -216,13 +217,19 @@ def sites(apps: Mapping[str, App], roles: Sequence[str]) -> dict[str, Any]:
 
     :param apps: settings by app, with defaults.
     :param roles: the host's.
-    :return: ``sites`` and ``fronts``, each by app, and the domains of apps that serve nothing, ``idle``.
+    :return: ``sites`` and ``fronts``, each by app, the ``guests``, whose domains are another app's site, and the
+        domains of apps that serve nothing, ``idle``.
     """
     web = {app: one for app, one in sorted(apps.items()) if one["formation"].get("web")}
+    held = shared.holders({app: one for app, one in web.items() if one["domains"] and "proxy" in roles})
+    found = {app: _site(web[app]) for app in held}
+    shared.complete(found, held, web)
+    names = {domain for app in held for domain in redirects.names(web[app])}
     idle = [domain for app, one in sorted(apps.items()) if app not in web for domain in redirects.names(one)]
     return {
-        "sites": {app: _site(one) for app, one in web.items() if one["domains"] and "proxy" in roles},
-        "idle": idle if "proxy" in roles else [],
+        "sites": {app: found[app] for app, holder in sorted(held.items()) if app == holder},
+        "guests": {app: found[app] for app, holder in sorted(held.items()) if app != holder},
+        "idle": [domain for domain in dict.fromkeys(idle) if domain not in names] if "proxy" in roles else [],
         "fronts": {app: _site(one) for app, one in web.items() if "app" in roles},
     }
 
@@ -233,6 +240,7 @@ def _site(one: App) -> dict[str, Any]:
     its |= {"matches": domains.patterns(one["domains"])}
     its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
     its |= {"routes": routes.derived(one), "others": routes.others(one)}
+    its |= {"guests": [], "closed": "", "open": "", "outside": "", "told": served.told(one)}
     return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}
 
 

@@ -8,7 +8,7 @@ from saltern import apps as apps_
 from saltern import services
 from saltern.services.base import LOOPBACK, Hosts, Settings, Target
 from saltern.services.resource import Resource
-from saltern.web import access, rates, redirects, routes, served
+from saltern.web import access, rates, redirects, routes, served, shared
 
 # Begins what is said of settings of a resource that no app attaches, after their path.
 UNATTACHED = ": no app attaches it; "
@@ -42,7 +42,7 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
         found += [message for part in parts for message in part.mistakes(app, one)]
     found += _unattached(settings)
     served.note(settings)
-    found += apps_.duplicates(apps)
+    found += apps_.duplicates(apps) + shared.mistakes(apps)
     found += apps_.contested(apps, hosts)
     taken: dict[int, str] = {}
     for service in services.resources():

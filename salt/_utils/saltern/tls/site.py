@@ -18,7 +18,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.apps import declared
 from saltern.host import Host
 from saltern.system import files
-from saltern.tls import certbot, certificate, known
+from saltern.tls import certbot, certificate, https, known
 from saltern.tls import host as hosts_own
 from saltern.web import redirects
 
@@ -73,7 +73,7 @@ def pair(pillar: Mapping[str, Any], app: str) -> str | None:
         return certificate.joined(settings["site"]["key"], settings["site"]["certificate"])
     if kind == "acme":
         # Until certbot has got the first one, nginx serves what is there.
-        return certbot.pair(app) or (there if certificate.is_pair(there) else None)
+        return certbot.pair(app) or (there if certificate.is_pair(there) else inherited(pillar, app))
     domains, authority, now = redirects.names(settings), hosts_own.own(), certificate.now()
 
     def judge() -> tuple[bool, datetime.datetime | None]:
@@ -81,6 +81,24 @@ def pair(pillar: Mapping[str, Any], app: str) -> str | None:
         return is_right, certificate.moment(there or "", certificate.RENEWED) if is_right else None
 
     return there if known.answer("is it for these domains", [there, authority, *domains], now, judge) else None
+
+
+def inherited(pillar: Mapping[str, Any], app: str) -> str | None:
+    """Return the key and the certificates of an app that had the site of an app's domains before, where it is gone.
+
+    :param pillar: of the host.
+    :param app: the app's name.
+    :return: text, ``None`` where no certificate is for all of the domains.
+    """
+    wanted = redirects.names(declared(pillar["app"], app))
+    for one in unused(pillar):
+        text = files.read(one)
+        if text and certificate.is_pair(text):
+            first = certificate.read(text)[0]
+            names = certificate.domains_of(first)
+            if not is_placeholder(first) and all(https.is_covered(domain, names) for domain in wanted):
+                return text
+    return None
 
 
 def is_own(text: str | None, domains: Iterable[str], authority: str | None, now: datetime.datetime) -> bool:

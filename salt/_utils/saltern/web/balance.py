@@ -54,9 +54,14 @@ def derive(
     is_asked = bool("app" in own["roles"] and proxies) and own["address"] != LOOPBACK
     return {
         "servers": {
-            app: servers(app, nginx, is_balanced, is_asked) for app in sorted(nginx["sites"].keys() | nginx["fronts"])
+            app: servers(app, nginx, is_balanced, is_asked)
+            for app in sorted({*nginx["sites"], *nginx["guests"], *nginx["fronts"]})
         },
-        "peers": {app: _peers(settings["app"][app], hosts, peers) for app in nginx["sites"] if is_balanced},
+        "peers": {
+            app: _peers(settings["app"][app], hosts, peers)
+            for app in sorted(nginx["sites"] | nginx["guests"])
+            if is_balanced
+        },
         "listen": [own["address"]] if is_asked else [],
         "proxies": [f"{hosts[name]['address']}/32" for name in proxies] if is_asked else [],
         "ready": {app: _ready(settings["app"][app]) for app in nginx["fronts"] if is_asked},

@@ -124,7 +124,7 @@ def end(host: Host, app: str) -> str:
         apps.declared(host.pillar["app"], app)
         return "; ".join([f"{app} is not in maintenance", *_others(host)])
     forget([app])
-    if app in host.pillar["nginx"]["sites"]:
+    if app in host.pillar["nginx"]["sites"] | host.pillar["nginx"]["guests"]:
         try:
             tree.promote(tree.ROOT, {snippet_path(app): snippet(app, None)})
         except CommandExecutionError:
@@ -205,7 +205,8 @@ def snippets(pillar: Mapping[str, Any]) -> dict[str, str]:
     :param pillar: of the host.
     :return: text by path in nginx's tree.
     """
-    return {snippet_path(app): snippet(app, of(app)) for app in sorted(pillar["nginx"]["sites"])}
+    nginx = pillar["nginx"]
+    return {snippet_path(app): snippet(app, of(app)) for app in sorted(nginx["sites"] | nginx["guests"])}
 
 
 def snippet(app: str, said: Notice | None) -> str:
@@ -263,7 +264,7 @@ def _refuse_without_site(host: Host, app: str) -> None:
     one = apps.declared(host.pillar["app"], app)
     if "proxy" not in host.roles:
         raise CommandExecutionError(f"{host.id}: does not have the role proxy; expected a proxy, which has the sites")
-    if app not in host.pillar["nginx"]["sites"]:
+    if app not in host.pillar["nginx"]["sites"] | host.pillar["nginx"]["guests"]:
         lacks = "domains" if not one["domains"] else "web processes"
         raise CommandExecutionError(f"{app}: has no site; expected an app that nginx serves (app.{app}: no {lacks})")
     if f"include {snippet_path(app)};" not in (files.read(f"{tree.ROOT}/sites/{app}.conf") or ""):

@@ -114,7 +114,7 @@ def mistakes(app: str, one: Settings) -> list[str]:
 
 def _hidden(app: str, one: Settings, path: str) -> list[str]:
     """List what a route of a path would hide, and what would hide it."""
-    found = [f"is {what}; expected another path" for reserved, what in served.RESERVED.items() if _meet(path, reserved)]
+    found = [f"is {what}; expected another path" for reserved, what in served.RESERVED.items() if meet(path, reserved)]
     if path in one["site"]["serve"]:
         found.append(f"is app.{app}.site.serve.{path} too; expected it in one of them")
     for other in sorted(one["site"]["redirects"]["paths"]):
@@ -128,7 +128,12 @@ def _hidden(app: str, one: Settings, path: str) -> list[str]:
     return found
 
 
-def _meet(path: str, reserved: str) -> bool:
+def meet(path: str, reserved: str) -> bool:
+    """Tell whether a path is below another one, or above it.
+
+    :param path: the path.
+    :param reserved: the other one, which ends with a slash.
+    """
     return path.startswith(reserved) or reserved.startswith(path if path.endswith("/") else f"{path}/")
 
 

@@ -126,6 +126,14 @@ def _hidden(path: str, but: str = "") -> str:
     return f"(?s)^{pattern(path)}(.*/)?[.]{but}"
 
 
+def told(one: Settings) -> list[str]:
+    """Return the names of the headers for browsers that have a value, sorted.
+
+    :param one: the app's settings, with defaults.
+    """
+    return sorted(name for name, value in one["site"]["headers"].items() if value)
+
+
 def pages(one: Settings) -> list[dict[str, Any]]:
     """Return the app's own pages of errors, sorted by status.
 

@@ -1,0 +1,152 @@
+"""Domains that several apps share: each app has a path of its own, and one of them holds the site of the domains."""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+from saltern.web import access, rates, routes, served
+
+Settings = Mapping[str, Any]
+
+# What counts for a domain as a whole. All else of a site each app has of its own at a domain that it shares.
+WHOLE = ("access", "certificate", "errors", "extra", "key", "limits")
+
+
+def holders(apps: Mapping[str, Settings]) -> dict[str, str]:
+    """Return whose site the domains of each app are: its own, or that of an app that it shares them with.
+
+    The app with the path ``/`` holds the site, otherwise the first one by name.
+
+    :param apps: settings by app, of those that nginx serves at domains.
+    """
+    found: dict[str, str] = {}
+    for app in sorted(apps, key=lambda app: (apps[app]["site"]["path"] != "/", app)):
+        other = next((other for other in found if {*apps[other]["domains"]} & {*apps[app]["domains"]}), app)
+        found[app] = found.get(other, app)
+    return found
+
+
+def pseudo_route(one: Settings) -> dict[str, Any]:
+    """Return the path of an app at a domain that another app holds, as a route to its web processes.
+
+    :param one: the app's settings, without mistakes.
+    """
+    site = one["site"]
+    words = {word: site[word] for word in ("path", "body_size", "timeout", "buffering")}
+    return words | {"process": routes.WEB, "idle": site["timeout"], "strip": False}
+
+
+def complete(sites: dict[str, dict[str, Any]], held: Mapping[str, str], apps: Mapping[str, Settings]) -> None:
+    """Complete sites with what follows from the domains that they share.
+
+    :param sites: by app, what nginx needs of its site.
+    :param held: whose site the domains of each app are; see ``holders``.
+    :param apps: settings by app, without mistakes.
+    """
+    paths = {app: apps[app]["site"]["path"].strip("/").replace(".", "[.]") for app in held}
+    for app, holder in sorted(held.items()):
+        if app != holder:
+            site = sites[holder]
+            site["guests"].append(app)
+            site["open"] += f"|{paths[app]}/"
+            site["told"] = sorted({*site["told"], *sites[app]["told"]})
+            site["limits"]["paths"] += sites[app]["limits"]["paths"]
+            sites[app]["closed"] = f"{paths[app]}/"
+            sites[app]["routes"].append(pseudo_route(apps[app]))
+    for app, holder in held.items():
+        if app == holder and paths[app]:
+            sites[app]["outside"] = "|".join(f"{paths[each]}(/|$)" for each in [app, *sites[app]["guests"]])
+
+
+def mistakes(apps: Mapping[str, Settings]) -> list[str]:
+    """List the mistakes in the paths of apps, and in what they share.
+
+    :param apps: settings by app, with defaults.
+    """
+    found = [mistake for app, one in sorted(apps.items()) for mistake in _own(app, one)]
+    for first, second in combinations(sorted(apps), 2):
+        if both := sorted({*apps[first]["domains"]} & {*apps[second]["domains"]}):
+            found += _between(first, apps[first], second, apps[second], both[0])
+    if found:
+        return found
+    held = holders({app: one for app, one in apps.items() if one["domains"]})
+    for app, holder in sorted(held.items()):
+        if app != holder:
+            found += _whole(app, apps[app]["site"], holder, apps[holder]["site"])
+    return found
+
+
+def _own(app: str, one: Settings) -> list[str]:
+    """List what an app with a path of its own has outside of this path."""
+    path = one["site"]["path"]
+    found = [
+        f"app.{app}.site.path: is {what}; expected another path"
+        for reserved, what in routes.served.RESERVED.items()
+        if path != "/" and routes.meet(path, reserved)
+    ]
+    paths = [*_paths(app, one), (f"app.{app}.health.path", one["health"]["path"])]
+    for where, other in paths:
+        if not other.startswith(path):
+            found.append(f"{where}: is not below app.{app}.site.path, {path}; expected a path below it")
+    return found
+
+
+def _paths(app: str, one: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the settings that name paths of an app's site, and the paths."""
+    site = one["site"]
+    for word, paths in (("serve", site["serve"]), ("routes", site["routes"])):
+        yield from ((f"app.{app}.site.{word}.{path}", path) for path in sorted(paths))
+    for path in sorted(site["redirects"]["paths"]):
+        if path != "/":
+            yield f"app.{app}.site.redirects.paths.{path}", path
+
+
+def _between(first: str, one: Settings, second: str, other: Settings, domain: str) -> list[str]:
+    """List why two apps cannot share a domain."""
+    index = other["domains"].index(domain)
+    if {*one["domains"]} != {*other["domains"]}:
+        return [
+            f"app.{second}.domains[{index}]: is also a domain of {first}, which has others beside it; apps that share "
+            f"one share all; expected {', '.join(one['domains'])} for both, or no domain twice"
+        ]
+    paths = one["site"]["path"], other["site"]["path"]
+    if paths == ("/", "/"):
+        return [
+            f"app.{second}.domains[{index}]: is also a domain of {first}; expected it once, or a path of its own in "
+            f"app.{second}.site.path, such as /{second}/"
+        ]
+    if "/" not in paths and (paths[0].startswith(paths[1]) or paths[1].startswith(paths[0])):
+        return [
+            f"app.{second}.site.path: {paths[1]} meets {paths[0]}, the path of {first} at the same domain; expected "
+            "paths apart from each other"
+        ]
+    found = []
+    for app, its, neighbour, path in ((first, one, second, paths[1]), (second, other, first, paths[0])):
+        others = [(f"app.{app}.health.path", its["health"]["path"])]
+        others += [(f"app.{app}.provides.{name}.path", f"{said['path']}/") for name, said in its["provides"].items()]
+        for where, below in [*_paths(app, its), *others]:
+            is_met = below.startswith(path) or (below.endswith("/") and path.startswith(below))
+            if path != "/" and is_met:
+                found.append(
+                    f"{where}: meets {path}, which is app.{neighbour}.site.path at the same domain; expected paths "
+                    "apart from each other"
+                )
+    return found
+
+
+def _whole(app: str, site: Settings, holder: str, held: Settings) -> list[str]:
+    """List what an app says of domains of which another one holds the site."""
+    said = {word: site.get(word) for word in WHOLE if site.get(word) != held.get(word)}
+    said |= {"access": access.is_declared(site["access"]), "limits": rates.is_declared(site["limits"])}
+    found = [
+        f"app.{app}.site.{word}: counts for its domains as a whole, of which {holder} has the site; expected it in "
+        f"app.{holder}.site.{word}"
+        for word, value in sorted(said.items())
+        if value
+    ]
+    if site["redirects"]["domains"]:
+        found.append(
+            f"app.{app}.site.redirects.domains: lead to domains of which {holder} has the site; expected them in "
+            f"app.{holder}.site.redirects.domains"
+        )
+    return found
