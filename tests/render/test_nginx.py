@@ -3,8 +3,8 @@
 It is made of nginx/files/tree.jinja, which includes nginx/files/nginx.conf.jinja, nginx/files/forwarded.conf.jinja and
 nginx/files/site.conf.jinja. The parts of a site are nginx/files/challenge.conf.jinja, nginx/files/errors.conf.jinja,
 nginx/files/headers.conf.jinja, nginx/files/proxied.conf.jinja, nginx/files/redirects.conf.jinja,
-nginx/files/routed.conf.jinja, nginx/files/routes.conf.jinja, nginx/files/access.conf.jinja and
-nginx/files/limits.conf.jinja.
+nginx/files/routed.conf.jinja, nginx/files/routes.conf.jinja, nginx/files/access.conf.jinja,
+nginx/files/limits.conf.jinja, nginx/files/served.conf.jinja and nginx/files/shared.conf.jinja.
 """
 
 import copy
@@ -272,6 +272,43 @@ def test_a_route_is_on_the_proxies_and_its_processes_on_the_app_hosts(tmp_path, 
     expected, others = ROUTED[name]
     assert [one for one in expected if one not in text] == []
     assert [one for one in others if one in text] == []
+
+
+SHARED = {
+    "proxy1": (
+        [
+            "location ^~ /faq/ {",
+            "proxy_pass http://faq.hosts$once;",
+            "client_body_temp_path /var/lib/nginx/body-faq;",
+            "if ($is_closed_faq) {",
+            "~^(80|443):1:0:/(?![.]saltern/errors/|faq/)",
+            '"~^/faq/" $x_frame_options_of_faq;',
+            "proxy_pass http://tickets.hosts$once;",
+        ],
+        ["listen 80;", "tls/", "location /", "if ($is_closed"],
+    ),
+    "app1": (
+        ["proxy_pass http://tickets$once;", "listen 10.0.0.2:8100;"],
+        ["listen 80;", "location ^~ /faq/", "$is_closed"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_domain_of_several_apps_has_one_site(tmp_path, name):
+    host = Host(tmp_path, name)
+    host.declare("hosts.yaml", SPREAD)
+    host.declare("builds/dev.sls", BUILDS)
+    faq = {"domains": ["tickets.localhost"], "health": {"path": "/faq/healthz"}, "site": {"path": "/faq/"}}
+    host.merge({"app": {"faq": faq}, "certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
+    found = host.nginx("faq", "tickets")
+    expected, others = SHARED[name]
+    assert [one for one in expected if one not in found["sites/tickets.conf"]] == []
+    assert [one for one in others if one in found["sites/faq.conf"]] == []
+    made = {state["__id__"] for state in host.states()}
+    assert ({"nginx-certificate-tickets", "nginx-certificate-faq"} & made) == (
+        {"nginx-certificate-tickets"} if name == "proxy1" else set()
+    )
 
 
 NOT_WAITED_FOR = {

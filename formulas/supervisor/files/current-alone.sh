@@ -40,7 +40,7 @@ for file in *.v*.conf; do
         # A file for each process type that listens: shop.conf for web, shop.asgi.conf for asgi.
         kind=${servers##*/"$app".}
         kind=${kind%.conf}
-        [ "$kind" != conf ] || kind=web
+        [ "${servers##*/}" != "$app.conf" ] || kind=web
         own="^command=/usr/local/lib/saltern/process $app $serving $kind\.[0-9]* \([0-9]*\)$"
         sed -n "s,$own,server 127.0.0.1:\1 max_fails=0;,p" "$app.v$serving.conf" | sort >"$servers.new"
         if [ -s "$servers.new" ] && ! cmp -s "$servers.new" "$servers"; then

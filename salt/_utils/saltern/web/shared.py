@@ -81,7 +81,7 @@ def _own(app: str, one: Settings) -> list[str]:
     path = one["site"]["path"]
     found = [
         f"app.{app}.site.path: is {what}; expected another path"
-        for reserved, what in routes.served.RESERVED.items()
+        for reserved, what in served.RESERVED.items()
         if path != "/" and routes.meet(path, reserved)
     ]
     paths = [*_paths(app, one), (f"app.{app}.health.path", one["health"]["path"])]
