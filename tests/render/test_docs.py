@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from lab.pillar import overlaid
 from saltern.settings import docs
 from saltern.settings.check import check
-from saltern.settings.schema import INVENTORY_KEY, read_schemas
+from saltern.settings.schema import INVENTORY_KEY, all_in_full, read_schemas
 
 from .minion import BUILDS, ROOT
 
@@ -202,6 +202,7 @@ ACCEPTED = {
     "builds": ("environment", BUILDS),
     "an encrypted secret": ("environment", {"redis": {"instances": {"shop": {"password": ENCRYPTED}}}}),
     "a secret as it is": ("environment", {"redis": {"instances": {"shop": {"password": "0123456789abcdef"}}}}),
+    "a process type in the place of a route": ("pillar", {"app": {"shop": {"site": {"routes": {"/ws/": "asgi"}}}}}),
     "what other files must say of an app": ("pillar", {"app": {"shop": {"formation": {"web": 2, "clock": 1}}}}),
 }
 
@@ -267,7 +268,7 @@ def settings_of(schema, path):
 )
 def test_a_setting_has_examples_that_it_accepts(path, part):
     for example in part.get("examples", []):
-        Draft202012Validator(part).validate(example)
+        Draft202012Validator(part).validate(all_in_full(part, example))
     tells_all_values = part["type"] == "boolean" or "enum" in part
     has_settings_of_its_own = part["type"] == "object"
     assert part.get("examples") or tells_all_values or has_settings_of_its_own, f"{path}: give it examples: [...]"

@@ -91,6 +91,16 @@ MISTAKES = {
         "app.blog.site.certificate: counts for its domains as a whole, of which shop has the site; expected it in "
         "app.shop.site.certificate",
     ),
+    "addresses of its own": (
+        {"blog": below("/blog/", access={"allow": ["10.0.0.0/8"]}), "shop": {}},
+        "app.blog.site.access: counts for its domains as a whole, of which shop has the site; expected it in "
+        "app.shop.site.access",
+    ),
+    "limits of its own": (
+        {"blog": below("/blog/", limits={"connections": 5}), "shop": {"site": {"access": {"allow": ["10.0.0.0/8"]}}}},
+        "app.blog.site.limits: counts for its domains as a whole, of which shop has the site; expected it in "
+        "app.shop.site.limits",
+    ),
     "directives of its own": (
         {"blog": below("/blog/", extra="return 204;"), "shop": {}},
         "app.blog.site.extra: counts for its domains as a whole, of which shop has the site; expected it in "

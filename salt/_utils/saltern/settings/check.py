@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from saltern.settings.messages import dotted, expected, kind
-from saltern.settings.schema import Schema, in_full, part_of
+from saltern.settings.schema import Schema, all_in_full
 
 
 def check(schemas: Mapping[str, Schema], settings: Mapping[str, Any]) -> list[str]:
@@ -35,19 +35,11 @@ def check(schemas: Mapping[str, Schema], settings: Mapping[str, Any]) -> list[st
     # A formula that the pillar does not mention must still have what it requires.
     found: dict[str, str] = {}
     named = _with_names(settings, [], found)
-    asked = {key: {} for key in schemas} | {key: _in_full(schemas.get(key, {}), named[key]) for key in named}
+    asked = {key: {} for key in schemas} | {key: all_in_full(schemas.get(key, {}), named[key]) for key in named}
     for error in validator(whole).iter_errors(asked):
         for path, message in _messages(error):
             found.setdefault(path, message)
     return [f"{path}: {message}" for path, message in sorted(found.items())]
-
-
-def _in_full(schema: Schema, value: Any) -> Any:
-    """Return a value with each mapping that is said by one of its values alone as a mapping; see ``in_full``."""
-    value = in_full(schema, value)
-    if not isinstance(value, dict):
-        return value
-    return {key: _in_full(part_of(schema, key), item) for key, item in value.items()}
 
 
 def _with_names(value: Any, path: list[Any], found: dict[str, str]) -> Any:

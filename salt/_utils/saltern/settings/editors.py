@@ -47,7 +47,7 @@ def standard(schema: Schema, whole: bool) -> Schema:
     out |= ({"properties": usual | named} if usual | named else {}) | ({"patternProperties": free} if free else {})
     if "x-short" not in schema:
         return out
-    return {"description": out.pop("description"), "anyOf": [named[schema["x-short"]], out]}
+    return {"description": out["description"], "anyOf": [named[schema["x-short"]], out]}
 
 
 def ecma(pattern: str) -> str:

@@ -54,6 +54,18 @@ def in_full(schema: Schema, value: Any) -> Any:
     return {schema["x-short"]: value} if "x-short" in schema and isinstance(value, str) else value
 
 
+def all_in_full(schema: Schema, value: Any) -> Any:
+    """Return a value with each mapping in it that is said by one of its values alone as a mapping; see ``in_full``.
+
+    :param schema: of the value.
+    :param value: what is said.
+    """
+    value = in_full(schema, value)
+    if not isinstance(value, dict):
+        return value
+    return {key: all_in_full(part_of(schema, key), item) for key, item in value.items()}
+
+
 def fixed(schema: Schema, value: Any, path: list[Any]) -> list[list[Any]]:
     """List the settings in a value that are the same in every environment.
 
