@@ -18,9 +18,10 @@ from salt.exceptions import CommandExecutionError
 from saltern.apps import declared
 from saltern.host import Host
 from saltern.system import files
-from saltern.tls import certbot, certificate, https, known
+from saltern.tls import certbot, certificate, known
 from saltern.tls import host as hosts_own
 from saltern.web import redirects
+from saltern.web.domains import is_covered
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -96,7 +97,7 @@ def inherited(pillar: Mapping[str, Any], app: str) -> str | None:
         if text and certificate.is_pair(text):
             first = certificate.read(text)[0]
             names = certificate.domains_of(first)
-            if not is_placeholder(first) and all(https.is_covered(domain, names) for domain in wanted):
+            if not is_placeholder(first) and all(is_covered(domain, names) for domain in wanted):
                 return text
     return None
 
