@@ -49,7 +49,9 @@ def rendered(ask: Ask, settings: Mapping[str, Any], template: str, apps: Sequenc
     :raises CommandExecutionError: when a template does not render.
     """
     mark = f"# {uuid.uuid4().hex} "
-    context = {"nginx": settings, "http2": ask("settings.debian")["http2"], "hsts": https.hsts(settings["tls"])}
+    debian = ask("settings.debian")
+    context = {"nginx": settings, "http2": debian["http2"], "hsts": https.hsts(settings["tls"])}
+    context["http3"] = settings["http3"] and debian["http3"]
     try:
         text = _environment(ask, cache).get_template(template).render(mark=mark, apps=apps, **context)
     except jinja2.TemplateSyntaxError as error:
