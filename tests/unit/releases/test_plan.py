@@ -3,6 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern.attachments import config
 from saltern.host import Host
 from saltern.releases import plan, store, supervisor
 
@@ -28,3 +29,42 @@ def test_a_release_that_is_held_and_lacks_something_is_told_and_left_alone(monke
     damage.append(".venv/bin/python is missing")
     with pytest.raises(CommandExecutionError, match=r"builds/b is damaged: \.venv/bin/python is missing\. "):
         plan._lost(host, "shop", 2, {"release": 2})
+
+
+ROUTED = {"formation": {"web": 1, "asgi": 1}, "site": {"routes": {"/ws/": {"process": "asgi"}}}}
+
+
+@pytest.mark.parametrize(
+    "record, expected",
+    [
+        ({"listening": ["asgi"]}, True),
+        ({"listening": []}, False),
+        ({}, False),
+        ({"listening": ["asgi", "flower"]}, False),
+    ],
+)
+def test_which_types_listen_is_a_part_of_a_release(monkeypatch, record, expected):
+    monkeypatch.setattr(config, "environ", lambda host, app: {})
+    monkeypatch.setattr(store, "environ", lambda app, number: {})
+    monkeypatch.setattr(store, "record", lambda app, number: {"build": "a", "grace": {}} | record)
+    settings = {"build": {"sha256": "a"}, "grace": {}} | ROUTED
+    host = Host.of({}, {}, {})
+    assert plan.is_same(host, "shop", 2, settings) is expected
+    # A release from before there were routes is what an app without routes declares.
+    unrouted = settings | {"site": {"routes": {}}}
+    assert plan.is_same(host, "shop", 2, unrouted) is (record.get("listening", []) == [])
+
+
+def test_a_build_without_the_type_of_a_route_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(store, "build", lambda app, sha256: {"processes": {"web": "serve"}})
+    settings = ROUTED | {"order": {}, "count": {}, "jobs": {}}
+    said = (
+        r"^app\.shop\.formation\.asgi: the Procfile of build b has no such process type; expected one of web, so not$"
+    )
+    with pytest.raises(CommandExecutionError, match=said):
+        plan.check_formation("shop", settings, "b", ", so not")
+    settings["formation"] = {"web": 1}
+    with pytest.raises(
+        CommandExecutionError, match=r"^app\.shop\.site\.routes\./ws/: the Procfile of build b has no such"
+    ):
+        plan.check_formation("shop", settings, "b")
