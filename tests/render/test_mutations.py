@@ -29,7 +29,12 @@ COUNT = 24
 
 # Laid over EVERYTHING.
 NO_SECRETS = {
-    "app": {"tickets": {"attach": {"MAIL_URL": {"url": f"smtp://mail.example.com/{CANARY}"}}}},
+    "app": {
+        "tickets": {
+            "attach": {"MAIL_URL": {"url": f"smtp://mail.example.com/{CANARY}"}},
+            "site": {"access": {"users": None}},
+        }
+    },
     "postgres": {"databases": None},
     "redis": {"instances": None},
 }
