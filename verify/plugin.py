@@ -162,7 +162,9 @@ def healthy(host, settings):
     """
 
     def statuses(app):
-        site = settings["app"][app]["site"]
+        # At a domain that several apps share, the site of one counts for all.
+        sites = settings["nginx"]["sites"].items()
+        site = settings["app"][next((name for name, one in sites if app in one["guests"]), app)]["site"]
         refused = {403} if site["access"]["allow"] or site["access"]["deny"] else set()
         return opened(app) | refused | ({429} if {"rate", "connections"} & site["limits"].keys() else set())
 

@@ -124,7 +124,8 @@ def test_nginx_has_the_limits_of_each_site(host, settings, sites):
     # To reach them would refuse clients of the same address.
     text = host.check_output("nginx -T -q 2>/dev/null")
     for app, one in sites.items():
-        key, limits = app.replace("-", "_"), settings["nginx"]["sites"][app]["limits"]
+        key, nginx = app.replace("-", "_"), settings["nginx"]
+        limits = (nginx["sites"] | nginx["guests"])[app]["limits"]
         zones = {f"limit_req_zone $limited_of_{key} zone=requests_of_{key}:10m rate={limits['rate']};"}
         zones = zones if "rate" in one["site"]["limits"] else set()
         if "connections" in one["site"]["limits"]:
