@@ -76,16 +76,8 @@ def of_host(for_a_while=True):
         found += report.notes(Host.of(__salt__, __pillar__, __opts__), app)
     found += drained(hosts, own, drain.since() if for_a_while else 0)
     found += maintenance.notes(__pillar__["app"]) if "proxy" in hosts[own]["roles"] else []
-    found += without_http3() if "proxy" in hosts[own]["roles"] else []
     found += ending(__salt__["certificate.expiring"](), hosts[own]["environment"])
     return terminal.shown(found)
-
-
-def without_http3():
-    """Tell that the nginx of this host has no HTTP/3, where it is declared."""
-    if not __pillar__["nginx"]["http3"] or __salt__["settings.debian"]()["http3"]:
-        return []
-    return ["nginx.http3: the nginx of this host's Debian has no HTTP/3; it serves by HTTP/2"]
 
 
 def drained(hosts, own, since):

@@ -72,21 +72,6 @@ def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     assert '"~^(80|443):1:0:/(?![.]saltern/errors/)" 1;' in site
 
 
-@pytest.mark.parametrize("suite, is_spoken", [("trixie", True), ("bookworm", False)])
-def test_http3_is_spoken_where_debians_nginx_has_it(tmp_path, suite, is_spoken):
-    host = Host(tmp_path, "dev", suite)
-    host.declare("builds/dev.sls", BUILDS)
-    assert "quic" not in str(host.nginx("faq"))
-    host.merge({"nginx": {"http3": True}, "app": {"faq": {"site": {"redirects": REDIRECTS}}}})
-    found = host.nginx("faq")
-    site = found["sites/faq.conf"]
-    # One socket for each worker, whatever sites there are.
-    assert found["nginx.conf"].count("quic reuseport default_server;") == 2 * is_spoken
-    assert site.count("    listen [::]:443 quic;") == 2 * is_spoken
-    assert ("add_header Alt-Svc $alt_svc always;" in site) is is_spoken
-    assert ("$alt_svc {" in found["nginx.conf"]) is is_spoken
-
-
 REDIRECTS = {
     "domains": ["www.faq.localhost"],
     "paths": {"/old": {"to": "/new"}, "/blog/": {"to": "https://blog.example.com/", "status": 308}},

@@ -72,13 +72,6 @@ def test_a_certificate_that_ends_soon_is_told(notes):
     ]
 
 
-@pytest.mark.parametrize("declared, has, told", [(True, False, 1), (True, True, 0), (False, False, 0)])
-def test_a_proxy_whose_nginx_has_no_http3_is_told(notes, dunders, declared, has, told):
-    dunders(notes, salt={"settings.debian": lambda: {"http3": has}}, pillar={"nginx": {"http3": declared}})
-    said = "nginx.http3: the nginx of this host's Debian has no HTTP/3; it serves by HTTP/2"
-    assert notes.without_http3() == [said] * told
-
-
 def test_all_of_a_host_is_told_and_an_app_that_cannot_be_asked_hides_none(notes, dunders, monkeypatch):
     def held(host, app):
         if app == "broken":

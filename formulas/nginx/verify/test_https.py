@@ -8,7 +8,6 @@ import warnings
 import pytest
 from cryptography import x509
 
-from lab import machine
 from verify import declared
 
 OWN = "/etc/ssl/saltern/authority.pem"
@@ -111,15 +110,6 @@ def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(handshake, domains):
     for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
         with pytest.raises(ssl.SSLError, match=r"(?i)alert protocol version"):
             handshake(domain, minimum_version=version, maximum_version=version)
-
-
-def test_http3_is_spoken_where_it_is_declared(host, outside, settings, domains):
-    is_spoken = settings["nginx"]["http3"] and machine.DEBIANS[host.system_info.codename]["http3"]
-    assert host.socket("udp://0.0.0.0:443").is_listening == is_spoken
-    told = 'h3=":443"; ma=86400' if is_spoken else None
-    for domain, app in domains.items():
-        answer = outside("GET", domain, settings["app"][app]["health"]["path"], scheme="https")
-        assert answer.headers.get("Alt-Svc") == told, domain
 
 
 def test_an_unknown_domain_has_no_certificate(handshake):

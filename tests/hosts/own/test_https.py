@@ -22,7 +22,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from lab import Lab, bootstrapped, machine
+from lab import Lab, bootstrapped
 from lab.pillar import declare
 from saltern.tls import certificate as certificates
 from tests.hosts.applied import apply, as_told, converged
@@ -118,10 +118,7 @@ def world(suite, tmp_path_factory):
         directory = {"server": f"https://{authority.address}:14000/dir", "email": "ops@example.com"}
         world.declare(
             app={"mirror": APP, "faq": None, "tickets": None},
-            nginx={
-                "http3": True,
-                "tls": {"source": "acme", "redirect": True, "acme": directory | {"agree_terms": True}},
-            },
+            nginx={"tls": {"source": "acme", "redirect": True, "acme": directory | {"agree_terms": True}}},
             base={"ca_certificates": {"authority": authority.sh("cat /etc/pebble/cert.pem").stdout}},
         )
         yield world
@@ -173,16 +170,6 @@ def test_the_next_converge_has_the_certificate(world, issued):
     # A request for a challenge is not redirected to HTTPS; an unknown challenge gets 404.
     asked = Client(world.host.address, DOMAIN).get("/.well-known/acme-challenge/none", allow_redirects=False)
     assert asked.status_code == 404
-
-
-def test_http3_is_spoken_where_debians_nginx_has_it(world, issued):
-    told = "nginx.http3: the nginx of this host's Debian has no HTTP/3; it serves by HTTP/2"
-    has = machine.DEBIANS[world.host.suite]["http3"]
-    assert (told in world.host.salt("notes.of_host")) is not has
-    ask = ("curl", "-sk", "--http3-only", "--max-time", "20", "-o", "/dev/null", "-w", "%{http_version} %{http_code}")
-    for domain, answer in {DOMAIN: "3 200", "unknown.invalid": "0 000"}.items() if has else ():
-        where = ("--resolve", f"{domain}:443:{world.host.address}")
-        assert world.host.run(*ask, *where, f"https://{domain}/healthz", check=False).stdout == answer
 
 
 def test_the_suite_of_make_verify_agrees(world, issued):

@@ -49,9 +49,7 @@ def rendered(ask: Ask, settings: Mapping[str, Any], template: str, apps: Sequenc
     :raises CommandExecutionError: when a template does not render.
     """
     mark = f"# {uuid.uuid4().hex} "
-    debian = ask("settings.debian")
-    context = {"nginx": settings, "http2": debian["http2"], "hsts": https.hsts(settings["tls"])}
-    context["http3"] = settings["http3"] and debian["http3"]
+    context = {"nginx": settings, "http2": ask("settings.debian")["http2"], "hsts": https.hsts(settings["tls"])}
     try:
         text = _environment(ask, cache).get_template(template).render(mark=mark, apps=apps, **context)
     except jinja2.TemplateSyntaxError as error:
