@@ -42,7 +42,7 @@ def test_a_wheel_that_fits_the_hosts_is_taken(tmp_path, tag):
 
 @pytest.mark.parametrize("tag", [TAG.replace("313", "311"), "py2-none-any", "cp313-cp313-linux_riscv64"])
 def test_a_wheel_of_another_python_or_machine_is_refused(tmp_path, tag):
-    with pytest.raises(Refusal, match=r"does not fit Python 3\.13 on manylinux_2_41.*lab host of that Debian"):
+    with pytest.raises(Refusal, match=r"does not fit Python 3\.13 on manylinux_2_41.*run make build as root"):
         compiled.judge(wheel(tmp_path, tag, {}), PIN, HOSTS)
 
 
@@ -95,3 +95,8 @@ def test_a_library_that_hosts_need_not_have_is_told_with_its_package(monkeypatch
 )
 def test_what_a_compilation_lacked_is_told(output, words):
     assert words in compiled.cure(output)
+
+
+def test_what_a_compilation_in_a_container_lacked_is_for_aptfile_build():
+    said = compiled.cure("Error: pg_config executable not found.", is_within=True)
+    assert said == "pg_config is missing: add libpq-dev to Aptfile-build, and build again"

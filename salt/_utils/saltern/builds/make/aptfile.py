@@ -1,4 +1,4 @@
-"""An app's Aptfile: the Debian packages that its hosts must have."""
+"""An app's Aptfile: the Debian packages that its hosts must have; and those that its builds must have."""
 
 import platform
 import re
@@ -14,31 +14,35 @@ from saltern.refusal import Refusal
 from saltern.system import apt
 
 FILE = "Aptfile"
+# What builds have beside that, in a container of the hosts' Debian.
+OF_BUILDS = "Aptfile-build"
 EXPECTED = "expected the name of a Debian package, such as libjpeg62-turbo"
 
 
-def packages_of(code: tarfile.TarFile, app_dir: str, target: Target, tree: str) -> list[str]:
+def packages_of(code: tarfile.TarFile, app_dir: str, target: Target, tree: str, file: str = FILE) -> list[str]:
     """Return the packages that an Aptfile asks for, sorted; none where the app has no such file.
 
     :param code: the app's code, an open tarball.
     :param app_dir: what to call it.
     :param target: the hosts for which the build is.
     :param tree: the directory of the tree.
+    :param file: the name of the file.
     :raises Refusal: naming the line that is none.
     """
-    if FILE not in code.getnames():
+    if file not in code.getnames():
         return []
-    lines = dict(read_packages(read_text(code, FILE, app_dir, "expected a file of that name")))
+    lines = dict(read_packages(read_text(code, file, app_dir, "expected a file of that name"), file))
     if len(lines) > MAX_PACKAGES:
-        raise Refusal(f"{FILE}: asks for more than {MAX_PACKAGES} packages; expected less")
-    check_packages(lines, target, tree)
+        raise Refusal(f"{file}: asks for more than {MAX_PACKAGES} packages; expected less")
+    check_packages(lines, target, tree, file)
     return sorted(lines)
 
 
-def read_packages(text: str) -> Iterator[tuple[str, int]]:
+def read_packages(text: str, file: str = FILE) -> Iterator[tuple[str, int]]:
     """Yield the packages of an Aptfile and the number of each one's line.
 
     :param text: the file's.
+    :param file: its name.
     :raises Refusal: naming the line that is none.
     """
     for number, line in enumerate(text.splitlines(), 1):
@@ -46,7 +50,7 @@ def read_packages(text: str) -> Iterator[tuple[str, int]]:
         if not name:
             continue
         if reason := _wrong(name):
-            raise Refusal(f"{FILE} line {number}: {reason}; {EXPECTED}")
+            raise Refusal(f"{file} line {number}: {reason}; {EXPECTED}")
         yield name, number
 
 
@@ -63,7 +67,7 @@ def _wrong(name: str) -> str:
     return "" if re.match(apt.NAME, name) else f"{shown(name)}: not a package's name"
 
 
-def check_packages(lines: dict[str, int], target: Target, tree: str) -> None:
+def check_packages(lines: dict[str, int], target: Target, tree: str, file: str = FILE) -> None:
     """Refuse a package that the hosts' Debian does not have, where this machine has the same Debian.
 
     On any other machine, the hosts refuse it.
@@ -71,6 +75,7 @@ def check_packages(lines: dict[str, int], target: Target, tree: str) -> None:
     :param lines: the number of each package's line.
     :param target: the hosts for which the build is.
     :param tree: the directory of the tree.
+    :param file: the name of the file.
     :raises Refusal: naming the line and the nearest name.
     """
     with open(f"{tree}/salt/debian.yaml", encoding="utf-8") as stream:
@@ -83,7 +88,7 @@ def check_packages(lines: dict[str, int], target: Target, tree: str) -> None:
         if name not in known:
             near = apt.nearest(name, known) or "a package that it has (apt-cache search)"
             raise Refusal(
-                f"{FILE} line {number}: {name}: Debian {debians[suite]['version']} has no such package; expected {near}"
+                f"{file} line {number}: {name}: Debian {debians[suite]['version']} has no such package; expected {near}"
             )
 
 

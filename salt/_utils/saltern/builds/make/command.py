@@ -16,6 +16,7 @@ from saltern import commands
 from saltern.builds.form import FORMAT, sha256_of
 from saltern.builds.make import cache, sandbox, sources, steps, targets
 from saltern.builds.make import output as out
+from saltern.builds.make.aptfile import OF_BUILDS as OF_BUILDS_PACKAGES
 from saltern.builds.make.aptfile import packages_of
 from saltern.builds.make.code import judge_code, read_processes, read_text, replaced
 from saltern.builds.make.contracts import contracts_of
@@ -187,6 +188,8 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
             [types] = schema["properties"]["formation"]["patternProperties"]
             record["processes"] = read_processes(procfile, types)
             record["packages"] = packages_of(code, app_dir, target, tree)
+            own = packages_of(code, app_dir, target, tree, OF_BUILDS_PACKAGES)
+            within = _within(options.within, [*record["packages"], *own])
             command = record["processes"].pop(steps.BUILD, None)
             [versions] = schema["properties"]["provides"]["patternProperties"]
             record["contracts"] = contracts_of(code, versions)
@@ -198,15 +201,13 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
                 has_lock = OF_BUILDS in code.getnames()
                 of_builds = read_text(code, OF_BUILDS, app_dir, "") if has_lock else None
                 variables = steps.variables_of(code)
-                builder = sources.Builder(names, of_builds, app_dir, record["packages"], variables, target)
+                builder = sources.Builder(names, of_builds, app_dir, record["packages"], variables, target, within)
                 locked = sources.with_built(locked, builder, scratch)
             wheelhouse, record["wheels"] = collect_wheels(locked, target, scratch)
             if locked.text != lock:
                 code = stack.enter_context(replaced(code, "requirements.txt", locked.text, scratch))
             if wanted := steps.steps_of(code, command, pins):
                 wheels = sandbox.Wheels(wheelhouse, list(record["wheels"]), target)
-                within = [*shlex.split(options.within), *(f"--package={name}" for name in record["packages"])]
-                within = within if options.within else []
                 code = stack.enter_context(steps.take(code, wanted, wheels, source.date, scratch, within))
                 judge_code(code, app_dir)
                 record["contracts"] = contracts_of(code, versions)
@@ -227,6 +228,11 @@ def build(options: argparse.Namespace, tree: str, scratch: str) -> dict[str, Any
     out.prune(output, app, path, options.keep, pillars)
     cache.prune()
     return {"app": app, "version": version, "python": options.python, "path": path, "sha256": digest}
+
+
+def _within(command: str, packages: Iterable[str]) -> list[str]:
+    """Return the words of the command that runs a step in the hosts' Debian with packages, if there is one."""
+    return [*shlex.split(command), *(f"--package={name}" for name in sorted(set(packages)))] if command else []
 
 
 def main(arguments: Sequence[str], tree: str) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
+from saltern.builds.make.aptfile import FILE, OF_BUILDS
 from saltern.builds.make.pins import Pin
 from saltern.builds.make.targets import Target
 from saltern.refusal import Refusal
@@ -21,7 +22,7 @@ ELF = b"\x7fELF"
 GLIBC = re.compile(r"GLIBC_2\.(\d+)")
 # The packages that every host has, beside Debian's essential ones; with what they depend on.
 BASE = ("apt", "python3", "systemd")
-ON_HOSTS = "build in a lab host of that Debian, or on another machine that has it"
+ON_HOSTS = "run make build as root, which has a container of the hosts' Debian, or build on a machine that has it"
 # Which Debian package has what compilations ask for most often.
 NEEDS = {
     r"Python\.h": "python3-dev",
@@ -82,16 +83,17 @@ def judge(path: str, pin: Pin, target: Target) -> dict[str, str]:
     return dict.fromkeys(needed - own, file)
 
 
-def check_libraries(needed: Mapping[str, str], packages: Sequence[str]) -> None:
-    """Refuse libraries that the hosts need not have, where this machine has Debian's packages.
+def check_libraries(needed: Mapping[str, str], packages: Sequence[str], there: Sequence[str] = ()) -> None:
+    """Refuse libraries that the hosts need not have, where what built the wheels has Debian's packages.
 
     :param needed: the wheel that needs each.
     :param packages: the Debian packages that the hosts have by the app's Aptfile.
+    :param there: the words that come before a question to Debian's tools; none where this machine has built.
     :raises Refusal: with the packages that have them.
     """
-    if not needed or not shutil.which("dpkg-query"):
+    if not needed or not (there or shutil.which("dpkg-query")):
         return
-    present, owners_of = _present(packages), _owners(needed)
+    present, owners_of = _present(packages, there), _owners(needed, there)
     lacking: dict[str, list[str]] = {}
     for library, file in sorted(needed.items()):
         owners = owners_of[library]
@@ -142,17 +144,21 @@ def _objects(path: str) -> Iterator[tuple[str, set[str], list[str]]]:
                 yield member.filename, versions, libraries
 
 
-def _owners(libraries: Iterable[str]) -> dict[str, set[str]]:
+def _owners(libraries: Iterable[str], there: Sequence[str]) -> dict[str, set[str]]:
     """Return the installed packages that have each library."""
     # This machine's own architecture comes first.
-    listed = re.findall(r"^\s*(\S+) .*=> (\S+)$", _output("/sbin/ldconfig", "-p"), re.MULTILINE)
+    listed = re.findall(r"^\s*(\S+) .*=> (\S+)$", _output(*there, "/sbin/ldconfig", "-p"), re.MULTILINE)
     linker = dict(reversed(listed))
     paths: dict[str, set[str]] = {}
     for library in libraries:
-        found = {linker[library], os.path.realpath(linker[library])} if library in linker else set()
+        found = (
+            {linker[library], _output(*there, "readlink", "-f", linker[library]).strip()}
+            if library in linker
+            else set()
+        )
         # Debian's lists have a path with or without /usr.
         paths[library] = {f"{usr}{path.removeprefix('/usr')}" for path in found for usr in ("", "/usr")}
-    said = _output("dpkg-query", "-S", *sorted(set().union(*paths.values()))).splitlines()
+    said = _output(*there, "dpkg-query", "-S", *sorted(set().union(*paths.values()))).splitlines()
     lines = [line.rpartition(": ") for line in said if not line.startswith("diversion ")]
     return {
         library: {name.partition(":")[0] for names, _, path in lines if path in of_one for name in names.split(", ")}
@@ -160,19 +166,19 @@ def _owners(libraries: Iterable[str]) -> dict[str, set[str]]:
     }
 
 
-def _present(packages: Sequence[str]) -> set[str]:
+def _present(packages: Sequence[str], there: Sequence[str]) -> set[str]:
     """Return the installed packages that hosts have too: Debian's base, the Aptfile's, and what these depend on."""
     essential = [
         name
         for is_essential, name in map(
-            str.split, _output("dpkg-query", "-Wf", "${Essential} ${Package}\\n").splitlines()
+            str.split, _output(*there, "dpkg-query", "-Wf", "${Essential} ${Package}\\n").splitlines()
         )
         if is_essential == "yes"
     ]
     without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
-    known = set(_output("dpkg-query", "-Wf", "${Package}\\n").splitlines())
+    known = set(_output(*there, "dpkg-query", "-Wf", "${Package}\\n").splitlines())
     asked = [name for name in (*essential, *BASE, *packages) if name in known]
-    listed = _output("apt-cache", "depends", "--recurse", "--installed", *without, *asked)
+    listed = _output(*there, "apt-cache", "depends", "--recurse", "--installed", *without, *asked)
     return {line.partition(":")[0] for line in listed.splitlines() if line[:1].isalnum()} | set(asked)
 
 
@@ -181,22 +187,24 @@ def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def cure(output: str) -> str:
+def cure(output: str, is_within: bool = False) -> str:
     """Say what to do about a build that failed.
 
     :param output: its last lines.
+    :param is_within: whether it ran in a container of the hosts' Debian, which has the packages of ``Aptfile-build``.
     """
+    install = f"add {{}} to {OF_BUILDS}" if is_within else "apt install {}"
     for pattern in LACKS:
         for lacking in re.findall(pattern, output):
             for needs, package in NEEDS.items():
                 if re.fullmatch(needs, lacking):
-                    return f"{lacking} is missing: apt install {package}, and build again"
+                    return f"{lacking} is missing: {install.format(package)}, and build again"
             if lacking.endswith((".h", ".hpp")):
                 return f"{lacking} is missing: install the Debian package that has it (apt-file search {lacking})"
     if found := UNDESCRIBED.search(output):
         file = f"{found[1] or found[2]}.pc"
         return f"{file} is missing: install the Debian package that has it (apt-file search {file})"
     return (
-        "mend that; what builds a source has the packages of requirements-build.txt and of this machine, variables of "
-        "project.toml, and no network"
+        "mend that; what builds a source has the packages of requirements-build.txt and of "
+        f"{f'{FILE} and {OF_BUILDS}' if is_within else 'this machine'}, variables of project.toml, and no network"
     )

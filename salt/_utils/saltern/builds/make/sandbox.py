@@ -186,7 +186,7 @@ def make_environment(directory: str, wheels: Wheels, within: Sequence[str]) -> S
         shutil.rmtree(f"{directory}/venv", ignore_errors=True)
     if within:
         say("steps: run in a container of the hosts' Debian, since no Python of this machine fits the wheels")
-        _fill_within(directory, wheels, within)
+        fill_within(directory, wheels, within)
         return within
     raise Refusal(
         f"steps: no Python of this machine fits the wheels of a build for Python {wheels.target.python}: {reason}; "
@@ -195,9 +195,12 @@ def make_environment(directory: str, wheels: Wheels, within: Sequence[str]) -> S
     )
 
 
-def _fill_within(directory: str, wheels: Wheels, within: Sequence[str]) -> None:
-    """Make the environment in the hosts' Debian, with uv of this machine.
+def fill_within(directory: str, wheels: Wheels, within: Sequence[str]) -> None:
+    """Make an environment of wheels in the hosts' Debian, with its Python and uv of this machine.
 
+    :param directory: see ``make``.
+    :param wheels: what it has.
+    :param within: the command that runs a step there.
     :raises Refusal: where that cannot be.
     """
     os.mkdir(f"{directory}/venv")

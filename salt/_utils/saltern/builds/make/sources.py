@@ -31,6 +31,8 @@ from saltern.refusal import Refusal
 REQUIRES, BACKEND = ["setuptools>=40.8.0"], "setuptools.build_meta:__legacy__"
 # Where what is built goes, below ``sandbox.PLACE``, and what the backend asks for beside what its source says.
 OUT, ASKED = "out", "requires.json"
+# What compiles, in a container of the hosts' Debian.
+COMPILERS = ("--package=build-essential", "--package=pkg-config", "--package=python3-dev")
 # Runs one of a backend's hooks: its words are the hook, the backend, and where that is in the source.
 HOOK = f"""\
 import importlib, json, os, sys
@@ -59,6 +61,7 @@ class Builder:
     :param packages: the Debian packages that the hosts have by the app's Aptfile.
     :param variables: the variables that the app's tree has for its build.
     :param target: the hosts.
+    :param within: the command that runs a step in the hosts' Debian, see ``sandbox.make_environment``.
     """
 
     allowed: Sequence[str]
@@ -67,6 +70,7 @@ class Builder:
     packages: Sequence[str]
     variables: Mapping[str, str]
     target: Target
+    within: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +91,30 @@ class Source:
     paths: Sequence[str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where wheels are built.
+
+    :param python: the Python that builds.
+    :param own: what wheels that one takes.
+    :param within: the command that runs a step there; none for this machine.
+    """
+
+    python: str
+    own: Target
+    within: Sequence[str] = ()
+
+    def asked(self, scratch: str) -> Sequence[str]:
+        """Return the words that come before a question to Debian's tools there.
+
+        :param scratch: a directory for what passes.
+        """
+        if not self.within:
+            return []
+        os.makedirs(directory := f"{scratch}/asked")
+        return [*self.within, sandbox.make(directory)]
+
+
 def with_built(lock: Lock, builder: Builder, scratch: str) -> Lock:
     """Return a lock with the wheels of what may be built from source.
 
@@ -103,7 +131,8 @@ def with_built(lock: Lock, builder: Builder, scratch: str) -> Lock:
         )
     if not allowed:
         return lock
-    python, own = python_of(builder.target)
+    place = place_of(builder)
+    own = place.own
     build_lock = Lock(read_pins(builder.lock or "", own.markers(), OF_BUILDS), builder.lock or "", OF_BUILDS)
     kept = {name: cache.entry("built", *_key(lock.pins[name], builder, build_lock, own)) for name in allowed}
     sources: dict[str, Source] = {}
@@ -119,7 +148,7 @@ def with_built(lock: Lock, builder: Builder, scratch: str) -> Lock:
     if sources:
         wheels = sandbox.Wheels(*_files(collect_wheels(build_lock, own, scratch)), own)
         for name, source in sources.items():
-            _keep(_build(source, wheels, python, builder, build_lock, scratch), kept[name])
+            _keep(_build(source, wheels, place, builder, build_lock, scratch), kept[name])
     pins, text, needed = dict(lock.pins), lock.text, dict[str, str]()
     for name, directory in kept.items():
         cache.use(directory)
@@ -128,7 +157,7 @@ def with_built(lock: Lock, builder: Builder, scratch: str) -> Lock:
         digest = sha256_of(f"{directory}/{file}")
         text = _with_hash(text, pins[name], digest)
         pins[name] = dataclasses.replace(pins[name], hashes=frozenset([digest]))
-    compiled.check_libraries(needed, builder.packages)
+    compiled.check_libraries(needed, builder.packages, place.asked(scratch))
     return dataclasses.replace(lock, pins=pins, text=text, built=list(kept.values()))
 
 
@@ -138,10 +167,28 @@ def _with_hash(text: str, pin: Pin, digest: str) -> str:
     return text.replace(f"sha256:{first}", f"sha256:{digest} --hash=sha256:{first}", 1)
 
 
+def place_of(builder: Builder) -> Place:
+    """Return where wheels are built: on this machine, or else in the hosts' Debian, with what compiles.
+
+    :raises Refusal: where neither has a Python.
+    """
+    target = builder.target
+    if builder.within:
+        own = python_of(target)[1] if _pythons(target) else None
+        if own is None or own.python != target.python or own.glibc > target.glibc:
+            return Place(f"/usr/bin/python{target.python}", target, [*builder.within, *COMPILERS])
+    return Place(*python_of(target))
+
+
+def _pythons(target: Target) -> list[str]:
+    """List this machine's Pythons that could build, the best first."""
+    names = (f"python{target.python}", "python3")
+    return [path for name in names if (path := shutil.which(name, path=sandbox.SYSTEM))]
+
+
 def python_of(target: Target) -> tuple[str, Target]:
     """Return the Python that builds, the hosts' if this machine has it, and what wheels that one takes."""
-    names = (f"python{target.python}", "python3")
-    path = next(filter(None, (shutil.which(name, path=sandbox.SYSTEM) for name in names)), "")
+    path = next(iter(_pythons(target)), "")
     if not path:
         raise Refusal(f"python{target.python}: not installed; expected it in {sandbox.SYSTEM}, to build from source")
     full = _version_of(path)
@@ -269,7 +316,7 @@ def _files(collected: tuple[str, dict[str, str]]) -> tuple[str, list[str]]:
 
 
 def _build(
-    source: Source, wheels: sandbox.Wheels, python: str, builder: Builder, build_lock: Lock, scratch: str
+    source: Source, wheels: sandbox.Wheels, place: Place, builder: Builder, build_lock: Lock, scratch: str
 ) -> str:
     """Build the wheel of a source; return its path.
 
@@ -278,25 +325,30 @@ def _build(
     started, name = time.monotonic(), f"{source.pin.name} {source.pin.version}"
     os.mkdir(apart := f"{scratch}/apart-{canonicalize_name(source.pin.name)}")
     directory = sandbox.make(apart)
-    sandbox.check(directory)
     os.mkdir(f"{directory}/{OUT}")
     sandbox.give(f"{directory}/{OUT}")
-    if reason := sandbox.filled(f"{directory}/venv", python, [f"{wheels.directory}/{one}" for one in wheels.files]):
-        raise Refusal(f"{OF_BUILDS}: cannot be installed for {python}: {reason}; lock it again")
+    files = [f"{wheels.directory}/{one}" for one in wheels.files]
+    if place.within:
+        say(f"{name}: is built in a container of the hosts' Debian")
+        sandbox.fill_within(directory, wheels, place.within)
+    else:
+        sandbox.check(directory)
+        if reason := sandbox.filled(f"{directory}/venv", place.python, files):
+            raise Refusal(f"{OF_BUILDS}: cannot be installed for {place.python}: {reason}; lock it again")
     os.rmdir(f"{directory}/app")
     os.rename(source.directory, f"{directory}/app")
     _set(f"{directory}/app")
     # No paths of a compilation are in what it makes.
     variables = {"CFLAGS": "-g0", "CXXFLAGS": "-g0"} | sandbox.variables(EPOCH) | dict(builder.variables)
-    words = ["python", "-Pc", HOOK]
+    words, paths = ["python", "-Pc", HOOK], [source.backend, *source.paths]
     try:
-        sandbox.run(directory, name, [*words, "ask", source.backend, *source.paths], variables, network=False)
+        sandbox.run(directory, name, [*words, "ask", *paths], variables, network=False, within=place.within)
         _check_lock(_asked(f"{directory}/{OUT}/{ASKED}", name), build_lock, builder, wheels.target)
-        sandbox.run(directory, name, [*words, "build", source.backend, *source.paths], variables, network=False)
+        sandbox.run(directory, name, [*words, "build", *paths], variables, network=False, within=place.within)
     except Refusal as refusal:
         if "\n" not in str(refusal):
             raise
-        raise Refusal(f"{refusal}\n{compiled.cure(str(refusal))}") from refusal
+        raise Refusal(f"{refusal}\n{compiled.cure(str(refusal), bool(place.within))}") from refusal
     # A link would lead to a file of whoever builds.
     made = [one.name for one in os.scandir(f"{directory}/{OUT}") if one.is_file(follow_symlinks=False)]
     try:
