@@ -191,7 +191,10 @@ def test_a_wheel_that_there_is_is_taken(run, commit, shop, index):
         ({"name": "even"}, ["odd 1.0: its build made even-1.0-py3-none-any.whl; expected a wheel of the version"]),
         (
             {"tag": "cp27-cp27m-win32"},
-            ["odd-1.0-cp27-cp27m-win32.whl: was built from the source of odd and does not fit Python 3.11", "lab host"],
+            [
+                "odd-1.0-cp27-cp27m-win32.whl: was built from the source of odd and does not fit Python 3.11",
+                "container of the hosts",
+            ],
         ),
         ({"members": [("../x", "")]}, ["odd==1.0: its source cannot be read: ", "../x leaves the build"]),
         ({"members": [("other", "")]}, ["odd==1.0: its source cannot be read: "]),
