@@ -3,3 +3,5 @@ include:
   - postgres.install
   - postgres.config
   - postgres.service
+  - postgres.pool
+  - postgres.pool_service

@@ -1,9 +1,16 @@
 """The databases of this host's PostgreSQL; see ``saltern.services.postgres``."""
 
 from saltern.host import Host
-from saltern.services import postgres_access, postgres_closing, postgres_config, postgres_extensions, postgres_lent
+from saltern.services import (
+    postgres_access,
+    postgres_closing,
+    postgres_config,
+    postgres_extensions,
+    postgres_lent,
+    postgres_pool,
+)
 
-__load__ = ["admitted", "kept", "lent", "packages", "parameters"]
+__load__ = ["admitted", "kept", "lent", "packages", "parameters", "pools", "prepared", "ways"]
 
 
 def kept(attached):
@@ -84,3 +91,47 @@ def parameters():
         salt-call postgres_attachment.parameters
     """
     return postgres_config.parameters(Host.of(__salt__, __pillar__, __opts__))
+
+
+def pools(way):
+    """Return the pools of one way, for PgBouncer's configuration file.
+
+    :param way: ``transaction`` or ``session``.
+    :return: for each the database, and how many connections to PostgreSQL there are at most: for a login, and in all.
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.pools transaction
+    """
+    return [list(one) for one in postgres_pool.pools(Host.of(__salt__, __pillar__, __opts__).pillar["postgres"], way)]
+
+
+def prepared(way):
+    """Return how many prepared statements a pool keeps for a connection, 0 where it keeps none.
+
+    :param way: ``transaction`` or ``session``.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.prepared transaction
+    """
+    return postgres_pool.prepared(way, __salt__["settings.debian"]()["version"])
+
+
+def ways():
+    """Return the ways in which apps pool their connections to this host, with their ports.
+
+    :raises CommandExecutionError: when the pillar has a mistake.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-call postgres_attachment.ways
+    """
+    return postgres_pool.ways(Host.of(__salt__, __pillar__, __opts__).pillar["postgres"])

@@ -24,7 +24,10 @@ EVERYTHING = {
         "faq": {"config": {"SECRET_KEY": f"{CANARY}-1", "PASSWORD": f"{CANARY}-2"}, "domains": ["faq.example.com"]},
         "tickets": {
             "config": {"SECRET_KEY": f"{CANARY}-3"},
-            "attach": {"MAIL_URL": {"url": "smtp://user:canary@mail.example.com"}},
+            "attach": {
+                "DATABASE_URL": {"postgres": "tickets", "pool": "transaction"},
+                "MAIL_URL": {"url": "smtp://user:canary@mail.example.com"},
+            },
             "site": {
                 "extra": "location = /robots.txt {\n    return 204;\n}\n",
                 "access": {"users": {"ada": f"{CANARY}-ada"}, "allow": ["192.0.2.7"], "exempt_paths": ["/hooks/"]},

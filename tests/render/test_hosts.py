@@ -121,7 +121,7 @@ def test_the_top_file_gives_a_host_the_base_and_its_roles(tmp_path, roles):
 
 
 OPEN = {
-    "database": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 5432"],
+    "database": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 5432", "ip saddr { 10.0.0.2/32 } tcp dport 6432"],
     "cache": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 8199"],
     "app": ["tcp dport 22", "ip saddr { 10.0.0.2/32 } tcp dport 8200", "ip saddr { 10.0.0.2/32 } tcp dport 8100"],
     "proxy": ["tcp dport 22", "tcp dport 80", "tcp dport 443"],
@@ -189,7 +189,14 @@ TEMPLATES = {
     ],
     ("firewall/files/firewall.service.jinja", ""): ["ExecStart=/usr/local/lib/saltern/firewall 2222\n"],
     ("postgres/files/pg_hba.conf.jinja", ""): [
+        'local   "faq"  +"faq"  scram-sha-256\n'
         'hostssl "faq"  +"faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  +"faq"  ::1/128  scram-sha-256\n'
+    ],
+    ("postgres/files/pool-listen.ini.jinja", ""): ["\nlisten_addr = 127.0.0.1\n"],
+    ("postgres/files/pool.ini.jinja", "way=transaction port=6432"): [
+        "\ntickets = host=/run/postgresql dbname=tickets pool_size=24 max_db_connections=24\n",
+        "\npool_mode = transaction\nlisten_port = 6432\n",
+        "\nmax_client_conn = 3000\n",
     ],
     ("postgres/files/postgresql.conf.jinja", ""): [
         "listen_addresses = '127.0.0.1, ::1'\n",
@@ -204,7 +211,7 @@ TEMPLATES = {
     ],
     ("supervisor/files/supervisord.conf.jinja", ""): ["minfds=1024\n"],
     ("supervisor/files/supervisor.service.jinja", ""): [
-        "After=postgresql.service redis-server@tickets.service",
+        "After=postgresql.service postgresql-pool@transaction.service redis-server@tickets.service",
         "TimeoutStopSec=75\n",
     ],
 }

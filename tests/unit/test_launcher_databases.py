@@ -98,12 +98,36 @@ def test_a_bad_name_is_told_in_one_line(launcher, words, known, told):
     assert refused.value.code == told
 
 
+POOLED = OURS.replace(":5432/", ":6432/")
+PAST = {
+    "a URL": ("DATABASE_URL", {"pool": "transaction"}, {"DATABASE_URL": POOLED}, {"DATABASE_URL": OURS}),
+    "an IPv6 address": (
+        "U",
+        {"pool": "session"},
+        {"U": "postgres://u:p@[::1]:6433/x"},
+        {"U": "postgres://u:p@[::1]:5432/x"},
+    ),
+    "parts": ("DB", {"pool": "session", "as": "parts"}, {"DB_HOST": "db", "DB_PORT": "6433"}, {"DB_PORT": "5432"}),
+    "libpq's own parts": ("PG", {"pool": "session", "as": "parts"}, {"PGPORT": "6433"}, {"PGPORT": "5432"}),
+    "without a pool": ("DATABASE_URL", {}, {"DATABASE_URL": POOLED}, {"DATABASE_URL": POOLED}),
+    "taken out by hand": ("DATABASE_URL", {"pool": "session"}, {"PORT": "1"}, {"PORT": "1"}),
+    "another value by hand": ("DATABASE_URL", {"pool": "session"}, {"DATABASE_URL": "none"}, {"DATABASE_URL": "none"}),
+}
+
+
+@pytest.mark.parametrize("name, target, variables, expected", PAST.values(), ids=PAST)
+def test_what_needs_a_session_goes_past_a_pool(launcher, name, target, variables, expected):
+    found = {key.encode(): value.encode() for key, value in variables.items()}
+    launcher.release.past_pools(found, {"attached": {name: {"postgres": "shop"} | target}})
+    assert found == {key.encode(): value.encode() for key, value in (variables | expected).items()}
+
+
 @pytest.fixture
 def became(launcher, monkeypatch, tmp_path):
     """A function that runs psql for an app, and returns its command line and its environment."""
-    release = {"attached": {"DATABASE_URL": {"postgres": "shop"}}}
+    release = {"attached": {"DATABASE_URL": {"postgres": "shop", "pool": "session"}}}
     monkeypatch.setattr(launcher.databases, "serving", lambda app, number, what: (str(tmp_path), release))
-    variables = {b"DATABASE_URL": OURS.encode(), b"SECRET_KEY": b"canary"}
+    variables = {b"DATABASE_URL": POOLED.encode(), b"SECRET_KEY": b"canary"}
     monkeypatch.setattr(launcher.databases, "environment", lambda *release: variables)
     monkeypatch.setattr(launcher.databases.os, "chdir", lambda path: None)
     said = []

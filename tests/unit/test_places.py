@@ -22,7 +22,7 @@ NOWHERE = {service.role: [] for service in services.resources()}
 def bounds(schemas, minion_id, peers):
     """Return a host's limits, one a line, and its places."""
     settings = {kind: with_defaults(schemas[kind], {}) for kind in services.formulas()} | {
-        "postgres": {"max_connections": 100},
+        "postgres": {"max_connections": 100, "pool_clients": 500},
         "redis": {
             "maxclients": 1000,
             "instances": {
@@ -54,11 +54,25 @@ MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
 @pytest.mark.parametrize(
     "minion_id, peers, expected",
     [
-        ("all", ONE, ["postgres :5432 1 100", "redis faq :8199 1 10", "redis :[8092, 8099] 220 1000"]),
+        (
+            "all",
+            ONE,
+            [
+                "postgres :5432 1 100",
+                "postgres pool :[6432, 6433] 1 500",
+                "redis faq :8199 1 10",
+                "redis :[8092, 8099] 220 1000",
+            ],
+        ),
         (
             "web2",
             MANY,
-            ["postgres 10.0.0.2:5432 1 100", "redis faq 10.0.0.3:8199 1 10", "redis 10.0.0.3:[8092, 8099] 220 1000"],
+            [
+                "postgres 10.0.0.2:5432 1 100",
+                "postgres pool 10.0.0.2:[6432, 6433] 1 500",
+                "redis faq 10.0.0.3:8199 1 10",
+                "redis 10.0.0.3:[8092, 8099] 220 1000",
+            ],
         ),
         # No app runs there.
         ("db", MANY, []),
@@ -111,7 +125,7 @@ def test_ports_without_a_gap_are_a_range(ports, expected):
 
 def test_an_instance_that_comes_changes_no_rule(schemas):
     settings = {kind: with_defaults(schemas[kind], {}) for kind in services.formulas()} | {
-        "postgres": {"max_connections": 100},
+        "postgres": {"max_connections": 100, "pool_clients": 500},
         "redis": {"maxclients": 1000, "instances": {}},
         "app": {"shop": {"port": 8000, "formation": {"web": 40}, "site": {"routes": {}}}},
         "firewall": {},
@@ -121,4 +135,4 @@ def test_an_instance_that_comes_changes_no_rule(schemas):
     settings["redis"]["instances"] = {"shop": {"port": 8099}, "pages": {"port": 8090}}
     places.derive(settings, HOSTS, "all", NOWHERE | ONE)
     assert settings["firewall"]["bounds"] == before
-    assert before[1]["ports"][0] == [8090, 8099]
+    assert before[2]["ports"][0] == [8090, 8099]

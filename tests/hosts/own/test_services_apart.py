@@ -4,8 +4,10 @@ Two hosts of dev: ``services1`` has the broker, the cache and the databases, ``a
 jobs and has a database, and ``pages``, which caches.
 """
 
+import contextlib
 import json
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -26,24 +28,36 @@ pytestmark = pytest.mark.alike("trixie")
 ROLES = {"services1": ["broker", "memcached", "database"], "app1": ["app"]}
 PSQL = ("psql", "-XAtqd")
 EXTENSIONS = ["pg_trgm", "vector", "pg_stat_statements"]
-DATABASE = {"courier": {"password": "courier-0123456789", "extensions": EXTENSIONS}}
+DATABASE = {"courier": {"extensions": EXTENSIONS}}
 APPS = {
     "courier": {
         "port": 8000,
         "formation": {"worker": 1},
         "attach": {
             "CELERY_BROKER_URL": {"rabbitmq": "courier"},
-            "DATABASE_URL": {"postgres": "courier"},
-            "REPORTS_URL": {"postgres": "courier", "as": "reader"},
+            "DATABASE_URL": {"postgres": "courier", "pool": "transaction"},
+            "REPORTS_URL": {"postgres": "courier", "as": "reader", "pool": "session"},
         },
     },
     "pages": {"port": 8100, "formation": {"worker": 1}, "attach": {"CACHE_URL": {"memcached": "pages"}}},
 }
 
 
+# A pool that is read again, and the units after which an app host starts its processes.
+RELOADED = {"postgres-pool-config-transaction", "postgres-pooled-transaction"}
+UNITS = {"supervisor-unit", "supervisor-unit-read"}
+# Asks a database once and again by one connection. psql ends with it.
+STEADY = """
+(while [ -e /tmp/steady ]; do echo "SELECT 'asked';"; sleep 0.1; done) |
+    courier-run sh -c 'exec psql "$DATABASE_URL" -XAt -v ON_ERROR_STOP=1' > /tmp/answers 2>&1
+echo "psql: $?" >> /tmp/answers
+"""
+
+
 def passwords(number):
     """Return the settings by which both hosts know the passwords; those of another number are others."""
     return {
+        "postgres": {"databases": {"courier": {"password": f"courier-{number}-0123456789"}}},
         "rabbitmq": {"vhosts": {"courier": {"password": f"courier-{number}/:%@-0123456789"}}},
         "memcached": {"instances": {"pages": {"password": f"pages-{number}/:%@-0123456789"}}},
     }
@@ -57,14 +71,16 @@ def apart(suite):
         # Those of the example apps, which no host here has.
         (lab.tree / "pillar/secrets/dev.sls").unlink()
         pillar = Pillar(lab.tree)
-        pillar.merge(app={"faq": None, "tickets": None, **APPS}, postgres={"databases": DATABASE}, **passwords(1))
+        pillar.merge(app={"faq": None, "tickets": None, **APPS}, postgres={"databases": DATABASE})
+        pillar.merge(**passwords(1))
         lab.issue_certificates()
         services1, app1 = boot_hosts(lab, ROLES, suite).values()
         for app in APPS:
             lab.build(ROOT / "tests/apps" / app, app1.python)
-        for host in (services1, app1):
-            print(f"{suite}: {host.id}: {len(converged(host))} changed")
-        yield SimpleNamespace(lab=lab, pillar=pillar, services1=services1, app1=app1)
+        dry = apply(services1, "test=True")
+        first = apply(services1)
+        print(f"{suite}: {len(first.succeeded().changed)} and {len(converged(app1))} changed")
+        yield SimpleNamespace(lab=lab, pillar=pillar, services1=services1, app1=app1, dry=dry, first=first)
 
 
 def cached(apart, *words, url=""):
@@ -93,6 +109,10 @@ def operator(apart, query):
 def url(apart, app, variable):
     """Return the URL that an app has."""
     return apart.app1.sh(f"cat /srv/apps/{app}/current/env/{variable}").stdout
+
+
+def test_the_dry_run_on_a_bare_host_was_exact(apart):
+    assert apart.dry.succeeded().changed == apart.first.changed
 
 
 def test_the_apps_use_both_over_the_network(apart):
@@ -151,10 +171,81 @@ def test_a_reader_reads_what_is_there_and_what_comes_later_and_changes_nothing(a
         "courier-psql: NOSUCH: no database has this name; expected one of DATABASE_URL, REPORTS_URL"
     )
     apart.pillar.merge(app={"courier": {"attach": {"REPORTS_URL": None}}})
-    assert converged(apart.app1) == {"app-release-courier"}
-    assert converged(apart.services1) == {"postgres-returned"}
+    assert converged(apart.app1) == {"app-release-courier", *UNITS}
+    # The other pool has its connections.
+    assert converged(apart.services1) == {"postgres-returned", "postgres-unpooled", "firewall-rules", *RELOADED}
     roles = "SELECT count(*) FROM pg_roles WHERE rolname ~ '^courier:' OR rolname ~ '^courier_'"
     assert operator(apart, roles) == "1"
+
+
+def through(apart, query, variable="DATABASE_URL", value=""):
+    """Ask a database by the URL that courier has, or by another one."""
+    given = [f"{variable}={value}"] if value else []
+    command = ["courier-run", "env", *given, "sh", "-c", f'exec psql "${variable}" -XAtc "$0"', query]
+    return apart.app1.run(*command, check=False)
+
+
+def pool(apart, way, size):
+    """Declare a pool of courier's database."""
+    apart.pillar.merge(
+        app={"courier": {"attach": {"DATABASE_URL": {"pool": way}}}},
+        postgres={"databases": {"courier": {"pool_size": size}}},
+    )
+
+
+@contextlib.contextmanager
+def steady(apart):
+    """Have a client that asks by one connection all the while. It gets an answer to each question."""
+    apart.app1.sh(f"touch /tmp/steady; setsid sh -c {shlex.quote(STEADY)} < /dev/null > /dev/null 2>&1 &")
+
+    def answered():
+        before = apart.app1.sh("cat /tmp/answers 2>/dev/null || true").stdout.count("asked")
+        deadline = time.monotonic() + 60
+        while (now := apart.app1.sh("cat /tmp/answers 2>/dev/null || true").stdout.count("asked")) <= before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return now
+
+    try:
+        answered()
+        yield answered
+    finally:
+        apart.app1.sh("rm /tmp/steady")
+    deadline = time.monotonic() + 60
+    while "psql: " not in (said := apart.app1.sh("cat /tmp/answers").stdout):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert set(said.splitlines()) == {"asked", "psql: 0"}
+
+
+def test_a_pool_is_reloaded_and_outlives_the_server_and_no_client_is_disconnected(apart):
+    who = "SELECT session_user || ' ' || user || ' ' || (inet_server_port() IS NULL) || ' ' || pg_backend_pid()"
+    first, second = (through(apart, who).stdout.split() for _ in range(2))
+    # Another session of a client has the same connection to PostgreSQL.
+    assert (first, first[1:3]) == (second, ["courier", "true"])
+    assert urlsplit(url(apart, "courier", "DATABASE_URL")).port == 6432
+    # Migrations, and an operator, come to PostgreSQL itself.
+    said = apart.app1.sh("journalctl -q -o cat -t 'courier[release]'").stdout
+    assert "port 5432" in said
+    assert asked(apart, "-XAtc", "SELECT inet_server_port()") == "5432"
+    apart.pillar.merge(postgres={"databases": {"courier": {"pool_size": 97}}})
+    (mistake,) = apply(apart.services1, "test=True").mistakes
+    assert mistake.startswith("postgres.databases.courier.pool_size: 1 pool of 97 and 2 for what goes past the pool")
+    with steady(apart) as answered:
+        apart.pillar.merge(postgres={"databases": {"courier": {"pool_size": 7}}})
+        assert apply(apart.services1, "test=True").succeeded().changed == RELOADED
+        assert converged(apart.services1) == RELOADED
+        apply(apart.services1).changed_nothing()
+        answered()
+        apart.services1.sh("systemctl restart 'postgresql@*-main'")
+        answered()
+        # It is an app host's, which has not converged yet.
+        pool(apart, None, None)
+        stays = apply(apart.services1).succeeded().states["postgres-unpooled"]["comment"]
+        assert stays == f"courier stays pooled (transaction) for {apart.app1.address}, which is connected"
+        answered()
+    pool(apart, "transaction", 7)
+    assert converged(apart.services1) == {"firewall-rules"}
 
 
 def test_a_configuration_with_which_postgresql_does_not_start_is_never_live(apart):
@@ -203,6 +294,8 @@ def test_with_another_password_neither_is_ever_shut_out(apart):
     assert {"rabbitmq-vhost-courier", "memcached-logins-pages"} <= converged(apart.services1)
     # The app host has the passwords of before until it converges.
     assert delivered(apart, "between") == 1
+    old = url(apart, "courier", "DATABASE_URL")
+    assert through(apart, "SELECT user").stdout == "courier\n"
     assert cached(apart, "get", "greeting") == "hello"
     assert converged(apart.app1) == {"app-release-courier", "app-release-pages"}
     assert url(apart, "pages", "CACHE_URL") != before
@@ -210,4 +303,20 @@ def test_with_another_password_neither_is_ever_shut_out(apart):
     assert cached(apart, "get", "greeting") == "hello"
     # Another app host could have them still.
     assert cached(apart, "get", "greeting", url=before) == "hello"
+    assert url(apart, "courier", "DATABASE_URL") != old
+    for value in ("", old):
+        assert through(apart, "SELECT user", value=value).stdout == "courier\n"
+    assert "SASL authentication failed" in through(apart, "SELECT 1", value=old.replace(":courier", ":other")).stderr
     apply(apart.services1).changed_nothing()
+
+
+def test_without_its_attachment_a_pool_is_gone(apart):
+    pool(apart, None, None)
+    assert converged(apart.app1) == {"app-release-courier", *UNITS}
+    assert apply(apart.services1, "test=True").succeeded().changed == converged(apart.services1)
+    apply(apart.services1).changed_nothing()
+    assert through(apart, "SELECT inet_server_port()").stdout == "5432\n"
+    left = (
+        "ls -d /etc/saltern/pgbouncer /etc/systemd/system/postgresql-pool*; ss -Hltn | grep -E ':643[23] '; pgrep pgb"
+    )
+    assert apart.services1.run("sh", "-c", left, check=False).stdout == ""

@@ -4,7 +4,7 @@ import os
 import sys
 from urllib.parse import parse_qsl, unquote
 
-from .release import environment, serving
+from .release import environment, past_pools, serving
 
 PSQL = "/usr/bin/psql"
 SCHEMES = ("postgres", "postgresql", "postgis")
@@ -89,7 +89,9 @@ def psql(app, number, *words):
     The password is in psql's environment, which its user and root alone can read: on no command line, in no history.
     """
     directory, release = serving(app, number, "psql")
-    known = databases(environment(directory, release, app, None), release.get("attached") or {})
+    variables = environment(directory, release, app, None)
+    past_pools(variables, release)
+    known = databases(variables, release.get("attached") or {})
     name, rest = chosen(app, list(words), known)
     own = {"HOME": f"/srv/apps/{app}/home", "LANG": "C.UTF-8", "LOGNAME": app, "PATH": os.defpath, "USER": app}
     own |= {"PGAPPNAME": f"{app}-psql"} | known[name]

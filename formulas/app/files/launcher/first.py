@@ -7,12 +7,14 @@ import resource
 
 from .ending import POLL, Ending, heads, listed
 from .log import say
-from .release import build_of, environment, record
+from .release import build_of, environment, past_pools, record
 from .scope import Scope
 from .user import default_signals, hide_others
 
 # In the place of a port: of a process that is alone in its environment. Seconds between two looks at whether it may be.
 ALONE, LOOK = "alone", 1
+# The process type that changes databases: locks and settings of a session count there.
+MIGRATES = "release"
 # The signals that are handed on. The process decides what they mean.
 HANDED_ON = {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 
@@ -157,6 +159,8 @@ def become(scope, port, telling, is_bound=False):
     # As bytes, because supervisor's environment may have another encoding.
     command = release["processes"][scope.kind].encode()
     variables = environment(f"/srv/apps/{scope.app}/releases/{scope.number}", release, scope.app, port)
+    if scope.kind == MIGRATES:
+        past_pools(variables, release)
     user = pwd.getpwnam(scope.app)
     os.chdir(build_of(release, scope.app))
     os.setsid()

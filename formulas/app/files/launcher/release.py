@@ -6,6 +6,8 @@ import sys
 
 # Seconds that supervisor waits where no grace is declared.
 DEFAULT_GRACE = 30
+# PostgreSQL's own port, which a pool is before.
+DIRECT = b"5432"
 
 
 def environment(directory, release, app, port):
@@ -26,6 +28,26 @@ def environment(directory, release, app, port):
     if port:
         own["PORT"] = port
     return variables | {name.encode(): value.encode() for name, value in own.items()}
+
+
+def past_pools(variables, release):
+    """Lead attachments past PgBouncer to PostgreSQL itself, where a session has all that PostgreSQL has.
+
+    :param variables: the environment of a process, as bytes, which is changed.
+    :param release: its record.
+    """
+    for name, target in (release.get("attached") or {}).items():
+        if "pool" not in target:
+            continue
+        if target.get("as") == "parts":
+            port = (name if name == "PG" else f"{name}_").encode() + b"PORT"
+            variables |= {port: DIRECT} if port in variables else {}
+        elif (value := variables.get(name.encode())) is not None:
+            # The password is quoted: neither it nor the login has any of these characters.
+            head, at, rest = value.partition(b"@")
+            place, slash, path = rest.partition(b"/")
+            host = place.rpartition(b":")[0]
+            variables[name.encode()] = head + at + host + b":" + DIRECT + slash + path if host else value
 
 
 def build_of(release, app):

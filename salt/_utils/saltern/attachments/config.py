@@ -86,8 +86,12 @@ def requisites(host: Host, app: str) -> list[Requisite]:
     :return: requisites, as a state file says them.
     """
     return [
-        (service.lent if "access" in target else service.made)(target[service.kind])
+        requisite
         for service, target in _here(host, app)
+        for requisite in (
+            (service.lent if "access" in target else service.made)(target[service.kind]),
+            *service.beside(target),
+        )
     ]
 
 

@@ -52,7 +52,9 @@ def _login_in(value: str, service: Resource) -> str:
     return ""
 
 
-def users(host: Host, service: Resource, identity: str, staying: Collection[str] = ()) -> list[str]:
+def users(
+    host: Host, service: Resource, identity: str, staying: Collection[str] = (), port: int | None = None
+) -> list[str]:
     """List the releases of a host that run with a resource in their config, as ``tickets v3``.
 
     A dry run passes over those that the converge would stop. Those of other hosts cannot be seen from here: of them the
@@ -62,11 +64,12 @@ def users(host: Host, service: Resource, identity: str, staying: Collection[str]
     :param service: the service.
     :param identity: by what URLs name the resource, such as a database or a port.
     :param staying: the apps whose release has failed in this run, and an empty name where the removal of apps has.
+    :param port: the port that URLs of the resource must have, where it has several.
     :return: releases, sorted.
     """
     found = []
     for app, number in scopes.in_use():
-        is_used = any(is_of(value, service, identity, host.address) for _, value in urls(app, number))
+        is_used = any(is_of(value, service, identity, host.address, port) for _, value in urls(app, number))
         if is_used and not (host.is_dry and _is_leaving(host, app, number, staying)):
             found.append(f"{app} v{number}")
     return found
@@ -109,15 +112,17 @@ def _is_leaving(host: Host, app: str, number: int, staying: Collection[str]) -> 
         return False
 
 
-def is_of(value: str, service: Resource, identity: str, own: str = LOOPBACK) -> bool:
+def is_of(value: str, service: Resource, identity: str, own: str = LOOPBACK, port: int | None = None) -> bool:
     """Tell whether a variable's value is the URL of a resource of a host.
 
     :param value: text.
     :param service: the service.
     :param identity: see ``users``.
     :param own: the host's address.
+    :param port: see ``users``.
     """
     try:
-        return service.is_of(urlsplit(value), identity, own)
+        url = urlsplit(value)
+        return service.is_of(url, identity, own) and port in (None, url.port)
     except ValueError:
         return False

@@ -3,7 +3,7 @@
 import functools
 import shlex
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
@@ -14,6 +14,8 @@ from saltern.services import (
     postgres_database,
     postgres_extensions,
     postgres_lent,
+    postgres_pool,
+    postgres_pooling,
     postgres_server,
 )
 from saltern.services.base import AUTHORITIES, Hosts, Requisite, Settings, Target
@@ -48,7 +50,16 @@ class Postgres(Networked):
             "pattern": r"^[a-z][a-z0-9_]{0,62}\Z",
             "x-expected": "a database's name of lower-case letters, digits and underscores",
             "examples": ["shop"],
-        }
+        },
+        "pool": {
+            "description": (
+                "PgBouncer before the database: `transaction` gives the app a connection for each transaction, "
+                "`session` for each session."
+            ),
+            "type": "string",
+            "enum": list(postgres_pool.PORTS),
+            "examples": ["transaction"],
+        },
     }
     role = "database"
     noun = "database"
@@ -58,7 +69,8 @@ class Postgres(Networked):
     known_as = ("postgres", "postgresql", "postgis")
     query = {"sslmode": "verify-full", "sslrootcert": AUTHORITIES}
     users = ("postgres",)
-    relied_on = "postgresql@*.service"
+    # The pools are postgresql-pool@.
+    relied_on = "postgresql*@*.service"
     is_lent = True
     has_readers = True
     # Its SSLRequest; see "Message Formats" in its documentation.
@@ -73,20 +85,48 @@ class Postgres(Networked):
         most = postgres_lent.LONGEST
         if len(target[self.kind]) > most and target.get("as") == "reader":
             return [f"{path}.as: the database has too long a name for a reader; expected {most} characters at most"]
-        return super().borrow(path, target, app, settings, hosts)
+        found = super().borrow(path, target, app, settings, hosts)
+        return found or postgres_pool.lead(path, target, settings[self.kind])
+
+    def lead(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Lead to the pool where the attachment has one; see ``Networked.lead``."""
+        found = super().lead(path, target, app, settings, hosts)
+        return found or postgres_pool.lead(path, target, settings[self.kind])
+
+    def replaced(self, path: str, target: Target, app: str, settings: Settings, hosts: Hosts) -> list[str]:
+        """Refuse a pool before a server that is somebody else's."""
+        return [f"{path}.pool: is before Saltern's own PostgreSQL; expected no pool beside a url"] * ("pool" in target)
+
+    def renewed(self, target: Target, today: Iterable[Target], apps: Mapping[str, Any]) -> Target:
+        """Return today's attachment, in the way that the release was made for, as far as it is there; see ``Service``.
+
+        PostgreSQL itself is always there.
+        """
+        same = [one for one in today if self._is_same(target, one) and "url" not in one]
+        if "pool" in target:
+            return next((one for one in same if one.get("pool") == target["pool"]), same[0])
+        return {word: value for word, value in same[0].items() if word != "pool"} | {"port": PORT}
 
     def port(self, name: str, resource: Settings, app: Mapping[str, Any]) -> int:
         """Return the port of the one server."""
         return PORT
 
     def listeners(self, settings: Settings) -> dict[str, int]:
-        """Return the port of the one server."""
-        return {"postgres": PORT}
+        """Return the port of the one server, and those of its pools."""
+        pools = {f"postgres pool {way}": port for way, port in postgres_pool.ways(settings).items()}
+        return {"postgres": PORT} | pools
 
     def allowed(self, settings: Settings, places: Callable[[int], int]) -> dict[str, tuple[list[int], int]]:
-        """Return the connections of the one server, and note its places."""
+        """Return the connections of the one server and of its pools, and note the places of both.
+
+        A pool that comes or goes changes no rule of the firewall: new rules begin to count again.
+        """
         settings["places"] = places(settings["max_connections"])
-        return {"postgres": ([PORT], settings["max_connections"])}
+        settings["pool_places"] = places(settings["pool_clients"])
+        return {
+            "postgres": ([PORT], settings["max_connections"]),
+            "postgres pool": (sorted(postgres_pool.PORTS.values()), settings["pool_clients"]),
+        }
 
     def path(self, target: Target) -> str:
         """Return the database."""
@@ -129,7 +169,7 @@ class Postgres(Networked):
                 f"least {FEWEST} for each that says nothing among them; expected at most the "
                 f"{settings['max_connections']} of postgres.max_connections"
             ]
-        return []
+        return postgres_pool.sized(attached, postgres_lent.share)
 
     def reach(self, settings: Settings, listen: list[str], clients: list[str]) -> None:
         """Say to whom the access list lets databases be open, too."""
@@ -140,7 +180,8 @@ class Postgres(Networked):
         """Ask whether a converge would change the database or its owner."""
         resource = host.resource(self, name)
         changes, _ = postgres_database.plan(self, host, name, resource["owner"], resource["connections"])
-        return not (changes or postgres_extensions.plan(host, name)[0])
+        is_pooled = all(name in postgres_pool.listed(way) for way in resource.get("pools", []))
+        return is_pooled and not (changes or postgres_extensions.plan(host, name)[0])
 
     def lends(self, host: Host, name: str, login: Callable[[], str]) -> bool:
         """Ask whether the borrower's login is there."""
@@ -157,7 +198,10 @@ class Postgres(Networked):
             "configured": postgres_config.judged,
             "judged": postgres_extensions.judged,
             "lent": functools.partial(postgres_lent.lent, self),
+            "pool_users": functools.partial(postgres_pooling.users, self),
+            "pooled": postgres_pooling.pooled,
             "returned": functools.partial(postgres_lent.returned, self),
+            "unpooled": functools.partial(postgres_pooling.unpooled, self),
         }
 
     def lent(self, name: str) -> Requisite:
@@ -168,13 +212,17 @@ class Postgres(Networked):
         """Return the state that makes the database."""
         return {"postgres_attachment": f"postgres-attachment-{name}"}
 
+    def beside(self, target: Target) -> list[Requisite]:
+        """Return the state after which the pool lets the app in."""
+        return [{"resource": f"postgres-pooled-{target['pool']}"}] if "pool" in target else []
+
     def claimed(self, name: str) -> Requisite:
         """Return the state that makes the database."""
         return self.made(name)
 
     def units(self, settings: Mapping[str, Any]) -> list[str]:
-        """Return the unit that starts every cluster at boot."""
-        return ["postgresql.service"]
+        """Return the unit that starts every cluster at boot, and those of the pools."""
+        return ["postgresql.service", *(f"{postgres_pool.unit(way)}.service" for way in postgres_pool.ways(settings))]
 
     def kept(self, host: Host) -> dict[str, dict[str, Any]]:
         """List the databases that are closed, and the extensions that no pillar has any more.

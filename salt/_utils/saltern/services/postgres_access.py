@@ -15,7 +15,10 @@ from saltern.system.systemd import Among
 Pair = tuple[str, str]
 
 # A line as files/pg_hba.conf.jinja writes it. In earlier versions it begins with host, or names a role without a group.
-ACCESS = re.compile(r'^host(?:ssl|   ) "([a-z0-9_]+)"  \+?"([a-z0-9-]+)"  [0-9a-f.:]+/(?:32|128) +scram-sha-256$')
+# The pools come by the Unix socket, without an address.
+ACCESS = re.compile(
+    r'^(?:host(?:ssl|   )|local  ) "([a-z0-9_]+)"  \+?"([a-z0-9-]+)"  (?:[0-9a-f.:]+/(?:32|128) +)?scram-sha-256$'
+)
 
 
 def admitted(path: str, databases: Mapping[str, Any]) -> list[Pair]:

@@ -8,6 +8,7 @@ from typing import Any
 from saltern.attachments.users import holders, users
 from saltern.host import Host
 from saltern.services import postgres_access as access
+from saltern.services import postgres_pool, postgres_pooling
 from saltern.services import postgres_questions as questions
 from saltern.services import postgres_server as server
 from saltern.services.base import LOOPBACK
@@ -67,6 +68,7 @@ def close(
     # A release of another host, which has not converged yet.
     for name, one in found.items():
         used[name] = used[name] or [f"{address}, which is connected" for address in one["remote"]]
+        used[name] = used[name] or postgres_pooling.elsewhere(host, name)
     for name, owner in listed:
         if name in databases:
             # Another app attaches the database by now. Its own releases do not count.
@@ -158,8 +160,9 @@ def close_logins(
         until = datetime.datetime.fromisoformat(replaced[1] if replaced else now())
         until += datetime.timedelta(hours=overlap)
         # In a dry run, a release that would be stopped still has its connections.
-        ending = own if one["name"] in today and one["name"] not in used else set()
-        connected = [f"{address}, which is connected" for address in one["from"] if address not in ending]
+        ending = own if one["name"] in today and one["name"] not in used else set[str]()
+        there = {*one["from"], *postgres_pool.addresses(one["name"])}
+        connected = [f"{address}, which is connected" for address in sorted(there - ending)]
         reasons = used.get(one["name"]) or connected
         if not reasons and until > datetime.datetime.now(datetime.UTC):
             reasons = [f"other app hosts until {until.isoformat(timespec='minutes')}"]
@@ -169,6 +172,7 @@ def close_logins(
             closing.append(one)
     if closing and not host.is_dry:
         server.run([line for one in closing for line in _closing_login(one)])
+        postgres_pooling.forget([one["name"] for one in closing])
     return {one["name"]: {"old": "replaced", "new": "closed to logins"} for one in closing}, stays
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from saltern.attachments.users import holders
 from saltern.host import Host, Lent
+from saltern.services import postgres_pool, postgres_pooling
 from saltern.services import postgres_server as server
 from saltern.services.base import LOOPBACK
 from saltern.services.resource import Resource
@@ -28,7 +29,7 @@ LONGEST = 57
 FEWEST = 2
 
 # As files/pg_hba.conf.jinja writes it.
-LINE = re.compile(r'^hostssl (?:all|"[a-z0-9_]+")  \+"([a-z0-9_]+:(?:read|whole))"  ')
+LINE = re.compile(r'^(?:hostssl|local  ) (?:all|"[a-z0-9_]+")  \+"([a-z0-9_]+:(?:read|whole))"  ')
 REPLACED = re.compile(r"Managed by Saltern\. Replaced since (\S+)\.")
 
 # In an app's database nothing of the app's may take the place of PostgreSQL's own, nor act as the app.
@@ -283,6 +284,7 @@ def returned(service: Resource, run: Run, path: str) -> Step:
 
     def act() -> None:
         server.run(statements)
+        postgres_pooling.forget([one["name"] for one in closing])
         if gone:
             _forget(path, gone)
             server.run(["SELECT pg_reload_conf();"])
@@ -305,8 +307,9 @@ def _reasons(
     for one in others:
         login = one["name"]
         # In a dry run those connections are open yet that a release has which would be stopped.
-        ending = {LOOPBACK, "::1", host.address} if login in now and login not in users else set()
-        reasons = users.get(login) or [f"{each}, which is connected" for each in one["from"] if each not in ending]
+        ending = {LOOPBACK, "::1", host.address} if login in now and login not in users else set[str]()
+        there = {*one["from"], *postgres_pool.addresses(login)}
+        reasons = users.get(login) or [f"{each}, which is connected" for each in sorted(there - ending)]
         is_replaced = (login.rpartition("_")[0], one["group"]) in apps
         if not reasons and is_replaced and settings["listen"]:
             note = REPLACED.fullmatch(one["replaced"] or "")

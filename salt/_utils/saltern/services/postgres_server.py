@@ -1,12 +1,16 @@
 """The PostgreSQL of this host: how its operator asks it."""
 
+import csv
 import glob
+import io
+import json
 import os
 import pwd
 import shutil
 import subprocess
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
@@ -27,13 +31,30 @@ def run(statements: Sequence[str]) -> str:
     :return: the answer's text.
     :raises CommandExecutionError: with PostgreSQL's message.
     """
+    return _psql(*OPTIONS, statements="\n".join(statements)).strip()
+
+
+def console(directory: str, port: int, command: str) -> list[dict[str, str]]:
+    """Ask PgBouncer, by its own database.
+
+    :param directory: of its Unix socket. It lets in who has its own user.
+    :param port: its port.
+    :param command: such as ``SHOW CLIENTS``.
+    :return: a mapping for each row.
+    :raises CommandExecutionError: with PgBouncer's message.
+    """
+    where = ("-h", directory, "-p", str(port), "-U", "pgbouncer", "-d", "pgbouncer")
+    return list(csv.DictReader(io.StringIO(_psql("-X", "-q", "--csv", *where, "-c", command))))
+
+
+def _psql(*options: str, statements: str = "") -> str:
     # Debian's psql is a script that looks for a version, which takes longer than the program itself.
     newest = max(glob.glob("/usr/lib/postgresql/*/bin/psql"), key=lambda path: int(path.split("/")[4]), default="psql")
     try:
         user = pwd.getpwnam("postgres")
         done = subprocess.run(
-            [newest, *OPTIONS],
-            input="\n".join(statements),
+            [newest, *options],
+            input=statements,
             capture_output=True,
             text=True,
             check=False,
@@ -49,7 +70,16 @@ def run(statements: Sequence[str]) -> str:
         raise CommandExecutionError(f"psql: {error}") from None
     if done.returncode:
         raise CommandExecutionError(f"psql: {done.stderr.strip() or 'failed'}")
-    return done.stdout.strip()
+    return done.stdout
+
+
+def answered(question: str) -> Any:
+    """Return PostgreSQL's answer to a question that it answers in JSON.
+
+    :param question: SQL.
+    :raises CommandExecutionError: with PostgreSQL's message.
+    """
+    return json.loads(run([question]))
 
 
 def asked(question: str) -> str:

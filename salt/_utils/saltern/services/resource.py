@@ -213,6 +213,13 @@ class Resource(Service):
         """Return the state that must have succeeded before an app can have a resource of another one."""
         return self.made(name)
 
+    def beside(self, target: Target) -> list[Requisite]:
+        """Return what else must have succeeded before an app can have an attachment.
+
+        :param target: as ``attach`` completes it.
+        """
+        return []
+
     @abc.abstractmethod
     def claimed(self, name: str) -> Requisite:
         """Return the state that refuses an app a resource with the data of another app."""

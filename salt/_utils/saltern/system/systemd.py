@@ -144,7 +144,7 @@ def started(unit: str, recorded: bool = True, among: Among | None = None) -> flo
     return moment(found, time.time(), time.monotonic())
 
 
-def moment(found: Mapping[str, str], now: float, monotonic: float) -> float:
+def moment(found: Mapping[str, str | None], now: float, monotonic: float) -> float:
     """Return when a unit became active, for a comparison with the times of files.
 
     The clock may have been set since the unit started. So there are two candidates: the time that systemd recorded,
@@ -160,6 +160,19 @@ def moment(found: Mapping[str, str], now: float, monotonic: float) -> float:
     if recorded:
         times.append(datetime.datetime.strptime(f"{recorded}+0000", "%a %Y-%m-%d %H:%M:%S.%f UTC%z").timestamp())
     return max((at for at in times if at <= now), default=0)
+
+
+def loaded(unit: str) -> float | None:
+    """Return when a unit started, or was reloaded: each of both is a change of its state.
+
+    :param unit: its name.
+    :return: seconds since 1970, or ``None`` where the unit does not run.
+    """
+    names = ("StateChangeTimestamp", "StateChangeTimestampMonotonic")
+    found = shown(unit, "ActiveState", *names)
+    if found.get("ActiveState") != "active":
+        return None
+    return moment(dict(zip(TIMESTAMPS, map(found.get, names), strict=True)), time.time(), time.monotonic())
 
 
 def newer(files: Iterable[str], since: float, now: float) -> bool:
@@ -228,6 +241,15 @@ def restart(unit: str) -> None:
     :raises CommandExecutionError: with what systemd says.
     """
     _do("restart", unit)
+
+
+def reload(unit: str) -> None:
+    """Have a unit read its configuration again.
+
+    :param unit: its name.
+    :raises CommandExecutionError: with what systemd says.
+    """
+    _do("reload", unit)
 
 
 def stop(unit: str) -> None:
