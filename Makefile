@@ -28,7 +28,7 @@ site = .venv/bin/zensical build --clean --strict >.lab/site.log 2>&1 || \
 	{ sed -e 's/\x1b\[[0-9;]*m//g' -e '/^Traceback/,$$d' .lab/site.log >&2; exit 1; }
 
 # Files that may have long lines: charts and schemas are generated, and a Procfile has one line for each process type.
-LONG = ':!docs/benchmarks-*.svg' ':!docs/*.schema.json' ':!**/Procfile'
+LONG = ':!docs/benchmarks-*.svg' ':!docs/*.schema.json' ':!**/Procfile' ':!formulas/*/*/requirements.txt'
 
 # The parts of `make bench`, in their order.
 BENCHES = converge first releases long deploys serving apps growth minions
@@ -237,7 +237,7 @@ lock: setup ## write the locked requirements again (UPGRADE=1: with the newest v
 	for input in bench/contenders/*.in; do \
 		$(call COMPILE,$(NEWEST)) "$$input" -o "$${input%.in}.txt" || exit 1; \
 	done
-	for input in examples/*/requirements*.in tests/apps/*/requirements.in; do \
+	for input in examples/*/requirements*.in formulas/*/*/requirements.in tests/apps/*/requirements.in; do \
 		(cd "$${input%/*}" && input="$${input##*/}" && $(LOCK) "$$input" -o "$${input%.in}.txt") || exit 1; \
 	done
 

@@ -37,7 +37,7 @@ SHARED = (
 # last would be waited for by the other processes alone.
 OWN = (
     *("readme_production", "readme_server", "fleet", "proxies", "network", "rabbitmq", "readme", "examples", "https"),
-    *("firewall", "alone", "memcached", "services_apart", "roles", "within", "lab"),
+    *("firewall", "alone", "memcached", "services_apart", "mail", "roles", "within", "lab"),
 )
 
 

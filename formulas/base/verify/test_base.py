@@ -130,7 +130,7 @@ def test_only_what_is_declared_listens_to_the_network(host, roles, settings):
         declared |= {settings["app"][app]["port"] for app in settings["nginx"]["fronts"]}
     # If other hosts run apps.
     for service in services.on(roles):
-        if settings[service.kind]["listen"]:
+        if settings[service.kind].get("listen"):
             declared |= set(service.openings(settings[service.kind]).values())
     # For app hosts, and for the other members.
     declared |= {2379, 2380} if "etcd" in roles else set()
@@ -147,6 +147,8 @@ def test_nobody_but_root_reads_the_tree(python, apps):
 
 
 def test_nothing_is_open_to_be_written_by_everybody(host):
-    find = "find / -xdev '(' -path /proc -o -path /sys -o -path /srv/saltern ')' -prune -o -perm -0002 -not -type l"
+    # What lies in a directory that others may not pass is not open to them.
+    closed = "-path /proc -o -path /sys -o -path /srv/saltern -o '(' -type d -not -perm -0001 ')'"
+    find = f"find / -xdev '(' {closed} ')' -prune -o -perm -0002 -not -type l"
     # In a sticky directory such as /tmp, users cannot touch each other's files.
     assert host.check_output(f"{find} -not '(' -type d -perm -1000 ')' -print") == ""

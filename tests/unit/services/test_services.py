@@ -33,12 +33,12 @@ def test_any_password_comes_back_from_its_url(secret):
 
 
 def test_a_service_is_a_module_of_the_package_and_no_list(monkeypatch, tmp_path):
-    (tmp_path / "mail.py").write_text(
-        "from saltern.services.url import Url\n\n\nclass Mail(Url):\n    kind = 'mail'\n    schema = {'mail': {}}\n"
+    (tmp_path / "post.py").write_text(
+        "from saltern.services.url import Url\n\n\nclass Post(Url):\n    kind = 'post'\n    schema = {'post': {}}\n"
     )
     monkeypatch.setattr(services, "__path__", [*services.__path__, str(tmp_path)])
     found = services.listed.__wrapped__()
-    assert found.keys() == services.listed().keys() | {"mail"}
+    assert found.keys() == services.listed().keys() | {"post"}
     assert list(found) == sorted(found)
 
 

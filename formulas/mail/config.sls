@@ -1,0 +1,49 @@
+{% set mail = salt['settings.load']('mail') %}
+
+{% if mail.relays %}
+mail-config:
+  file.managed:
+    - name: /etc/postfix/main.cf
+    - source: salt://mail/files/main.cf.jinja
+    - template: jinja
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - pkg: mail-package
+
+mail-programs:
+  file.managed:
+    - name: /etc/postfix/master.cf
+    - source: salt://mail/files/master.cf
+    - user: root
+    - group: root
+    - mode: '0644'
+    - require:
+      - pkg: mail-package
+
+mail-password:
+  file.managed:
+    - name: /etc/postfix/saltern-password
+    - source: salt://mail/files/password.jinja
+    - template: jinja
+    - user: root
+    - group: root
+    - mode: '0600'
+    - show_changes: False
+    - require:
+      - pkg: mail-package
+
+mail-unit:
+  file.managed:
+    - name: /etc/systemd/system/saltern-mail.service
+    - source: salt://mail/files/saltern-mail.service
+    - mode: '0644'
+
+mail-unit-read:
+  service_config.unit_read:
+    - name: the unit of the relay
+    - units: [saltern-mail]
+    - watch:
+      - file: mail-unit
+{% endif %}

@@ -1,0 +1,5 @@
+#!yaml
+include:
+  - mail.install
+  - mail.config
+  - mail.service
