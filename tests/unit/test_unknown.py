@@ -5,8 +5,8 @@ from salt.exceptions import CommandExecutionError
 
 APP = "nosuch: no app of this host has this name; expected one of shop"
 KIND = (
-    "nosuch: no data is kept by this name; expected one of app, extension, memcached, package, postgres, rabbitmq, "
-    "redis, storage"
+    "nosuch: no data is kept by this name; expected one of app, extension, mail, memcached, package, postgres, "
+    "rabbitmq, redis, storage"
 )
 
 
