@@ -520,7 +520,7 @@ def test_the_settings_of_a_site_are_its_own(site, mirror):
     assert mirror.get("/slow?0.5").status_code == 200
 
 
-def test_a_site_asks_for_a_password_where_it_is_declared(site, host, mirror):
+def test_a_site_asks_for_a_password_where_it_is_declared(site, host, mirror, verify):
     word = PASSWORD.encode()
     said = mirror.get("/request", auth=(b"ada", word))
     assert "authorization" not in dict(said.json()["headers"])
@@ -537,6 +537,7 @@ def test_a_site_asks_for_a_password_where_it_is_declared(site, host, mirror):
         assert host.run(*ask, "--interface", *source, "http://127.0.0.1/request").stdout == "403"
     # Another app asks at the app's own port.
     assert host.run(*ask, "http://127.0.0.1:8300/request").stdout == "200"
+    print(verify(host, "nginx").splitlines()[-1])
 
 
 def test_a_client_that_asks_too_often_is_told_when_to_ask_again(site, host):
