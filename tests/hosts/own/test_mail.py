@@ -16,13 +16,22 @@ from lab import Lab, bootstrapped
 from lab.pillar import Pillar
 from saltern.tls import certificate
 from tests.hosts.applied import apply, converged
+from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
 from tests.hosts.rows import declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
 NAME = "smart.example.com"
-LOGIN = ("shop", "p/:%@word'\\$")
+# Where the canary of the secret setting belongs, and who may read it there besides root. The smart host has it too.
+SETTINGS = {"mail.relays.default.password": "mail"}
+BELONGS = {
+    r"/etc/postfix/saltern-password": {"root"},
+    r"/srv/apps/smarthost/releases/\d+/env/SMTP_LOGIN": {"smarthost"},
+    r"/proc/\d+/environ": {"smarthost"},
+}
+CANARIES = Canaries(*SETTINGS.values())
+LOGIN = ("shop", f"{CANARIES.value('mail')}p/:%@word'\\$")
 SMART = {"host": NAME, "port": 2525, "user": LOGIN[0], "password": LOGIN[1], "domain": "shop.example.com"}
 SEND = """
 import smtplib, sys
@@ -134,7 +143,10 @@ def test_mail_is_queued_while_the_smart_host_is_away_or_is_another(mailing):
     found(mailing.host, "127.0.0.1")
     # The certificate has not this name.
     mailing.pillar.merge(mail={"relays": {"default": {"host": "localhost.localdomain"}}})
-    assert apply(mailing.host, "test=True").succeeded().changed == converged(mailing.host) == READ
+    with CANARIES.watched(mailing.host) as titles:
+        assert converged(mailing.host) == READ
+    said = mailing.dry.output + mailing.first.output + mailing.host.sh("journalctl --no-pager --output=export").stdout
+    assert (titles, CANARIES.in_text(said), CANARIES.strays(mailing.host, BELONGS)) == ([], [], [])
     mailing.host.sh("grep -q localdomain /etc/hosts || echo 127.0.0.1 localhost.localdomain >> /etc/hosts")
     send(mailing, "another")
     assert any("certificate" in one["recipients"][0]["delay_reason"] for one in queued(mailing))

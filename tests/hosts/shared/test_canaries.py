@@ -28,6 +28,7 @@ MIRROR = {
     "formation": {"web": 1, "worker": 1},
     "health": {"grace": 10, "settle": 2},
     "attach": {"DATABASE_URL": {"postgres": "mirror"}, "REDIS_URL": {"redis": "mirror"}},
+    "site": {"access": {"paths": ["/private/"]}},
 }
 
 # The canary of each setting.
@@ -36,6 +37,8 @@ SETTINGS = {
     "app.tickets.config.SECRET_KEY": "tickets",
     "app.mirror.config.TOKEN": "config",
     "app.mirror.attach.MAIL_URL.url": "url",
+    # nginx has a hash of it alone, so it belongs to no file of its own.
+    "app.mirror.site.access.users.ada": "config",
     "postgres.databases.mirror.password": "postgres",
     "redis.instances.mirror.password": "redis",
     # Both are private keys, which contain the mark as base64.
