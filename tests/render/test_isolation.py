@@ -98,5 +98,5 @@ def test_each_secret_says_for_whom_it_is():
         schema = with_services(schema) if file.parent.name == "app" else schema
         found |= {(file.parent.name, *path): roles for path, roles in secrets_of(schema)}
     assert {path for path, roles in found.items() if not roles} == {("certificates", "key")}
-    # Four secrets of apps and certificates, and the password of each service's resources.
-    assert len(found) == 4 + sum(service.has_password for service in services.resources())
+    # Five secrets of apps, certificates and relays of mail, and the password of each service's resources.
+    assert len(found) == 5 + sum(service.has_password for service in services.resources())

@@ -194,8 +194,8 @@ def test_a_secret_in_plain_text_elsewhere_stops_the_run(host, name):
         code,
         output,
         [
-            f"{setting}: pillar/{name}: in plain text; write it with make secret ENV=production NAME={setting}, "
-            "and remove it there"
+            f"{setting}: pillar/{name}: in plain text; expected it encrypted: write it with make secret "
+            f"ENV=production NAME={setting}, and remove it there"
         ],
     )
     assert "xyzzy" not in output

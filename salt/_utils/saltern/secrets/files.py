@@ -116,7 +116,10 @@ def mistakes(
     shared = texts(roots, ["common.sls", *(f"{kind}/{environment}.sls" for kind in ("environments", "builds"))])
     for path, where in in_plain_text(shared, pillar, values, schemas).items():
         command = f"make secret ENV={environment} NAME={dotted(path)}"
-        messages.append(f"{dotted(path)}: {where}: in plain text; write it with {command}, and remove it there")
+        messages.append(
+            f"{dotted(path)}: {where}: in plain text; expected it encrypted: write it with {command}, and remove it "
+            "there"
+        )
     if failed:
         raise CommandExecutionError("\n".join(sorted(messages)))
     return sorted(messages)
