@@ -27,7 +27,10 @@ print(json.dumps({"out": done.stdout.strip(), "error": done.stderr.strip()}))
 )
 
 # How PgBouncer, and PostgreSQL, refuse: what nobody may reach, and a wrong password.
-REFUSED = ("no pg_hba.conf entry", "no authentication method", "login rejected", "no such database", "not allowed")
+REFUSED = (
+    *("no pg_hba.conf entry", "pg_hba.conf rejects connection"),
+    *("no authentication method", "login rejected", "no such database", "not allowed"),
+)
 WRONG = ("password authentication failed", "SASL authentication failed")
 
 # Exits with the error's number, or 0.
