@@ -16,7 +16,8 @@ from tests.hosts.conftest import ROOT
 from tests.hosts.readme import COMMANDS, blocks
 
 OWN_APP = "docs/how-to/own-app.md"
-PLACES = ("common.sls", "environments/dev.sls", "environments/production.sls")
+# The file that each piece of pillar of these pages is for.
+PLACES = ("common.sls", "environments/dev.sls", *["environments/production.sls"] * 2)
 PILLAR = [yaml.safe_load(text) for language, text in blocks(OWN_APP, "docs/how-to/https.md") if language == "yaml"]
 
 # A lab of its own: the developer's lab may be up at the same time.
@@ -142,7 +143,7 @@ def test_a_build_for_production_is_declared(type_in, clone):
 
 
 def test_an_app_is_removed(port, type_in, clone, reader):
-    # The third file is production's and does not declare the app.
+    # The others are production's.
     for path in PLACES[:2]:
         file = clone / "pillar" / path
         said = yaml.safe_load(file.read_text())
