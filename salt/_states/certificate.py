@@ -55,18 +55,7 @@ def retired(name):
 
     :param name: the directory.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "No other key is there"}
-    unused = sites.unused(__pillar__)
-    if not unused:
-        return ret
-    ret["changes"] = {path: {"old": "present", "new": None} for path in unused}
-    if __opts__["test"]:
-        return ret | {"result": None, "comment": f"{', '.join(unused)} would be removed"}
-    try:
-        sites.remove(unused)
-    except CommandExecutionError as error:
-        return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"{', '.join(unused)} was removed"}
+    return watching.removed(name, sites.unused(__pillar__), "No other key is there", __opts__["test"])
 
 
 @watching.failure_counts

@@ -36,15 +36,4 @@ def retired(name):
 
     :param name: the directory.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": "No other users are there"}
-    unused = users.unused(name, __pillar__)
-    if not unused:
-        return ret
-    ret["changes"] = {path: {"old": "present", "new": None} for path in unused}
-    if __opts__["test"]:
-        return ret | {"result": None, "comment": f"{', '.join(unused)} would be removed"}
-    try:
-        users.remove(unused)
-    except CommandExecutionError as error:
-        return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": f"{', '.join(unused)} was removed"}
+    return watching.removed(name, users.unused(name, __pillar__), "No other users are there", __opts__["test"])

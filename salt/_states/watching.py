@@ -1,4 +1,4 @@
-"""What state modules with a ``mod_watch`` share. This module has no state of its own.
+"""What state modules share. This module has no state of its own.
 
 Where a watched state has changed something, Salt calls ``mod_watch`` after a state that changed nothing itself, and
 keeps only that second result: a state that failed would end green (salt#43008).
@@ -7,6 +7,10 @@ keeps only that second result: a state that failed would end green (salt#43008).
 import functools
 import traceback
 import types
+
+from salt.exceptions import CommandExecutionError
+
+from saltern.system import files
 
 __load__ = []
 
@@ -41,6 +45,27 @@ def would_write(running, paths):
     """
     changes = [one["changes"] for one in running.values() if one.get("name") in paths and one.get("changes")]
     return not changes or any(not OWNERSHIP.issuperset(one) for one in changes)
+
+
+def removed(name, paths, none, is_dry):
+    """Remove files that are of no use any more, and return what a state returns.
+
+    :param name: the state's name.
+    :param paths: of the files, which are there.
+    :param none: what to say where there is none.
+    :param is_dry: whether this is a dry run.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": none}
+    if not paths:
+        return ret
+    ret["changes"] = {path: {"old": "present", "new": None} for path in paths}
+    if is_dry:
+        return ret | {"result": None, "comment": f"{', '.join(paths)} would be removed"}
+    try:
+        files.remove(paths)
+    except CommandExecutionError as error:
+        return ret | {"changes": {}, "result": False, "comment": str(error)}
+    return ret | {"comment": f"{', '.join(paths)} was removed"}
 
 
 def failure_counts(state):

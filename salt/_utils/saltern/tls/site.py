@@ -13,8 +13,6 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from salt.exceptions import CommandExecutionError
-
 from saltern.apps import declared
 from saltern.host import Host
 from saltern.system import files
@@ -200,16 +198,3 @@ def unused(pillar: Mapping[str, Any]) -> list[str]:
     names = os.listdir(DIRECTORY) if os.path.isdir(DIRECTORY) else []
     wanted = {f"{app}.pem" for app in pillar["nginx"]["sites"]}
     return [f"{DIRECTORY}/{name}" for name in sorted(names) if name not in wanted]
-
-
-def remove(paths: Iterable[str]) -> None:
-    """Remove what ``unused`` found.
-
-    :param paths: of files.
-    :raises CommandExecutionError: when a file cannot be removed.
-    """
-    try:
-        for one in paths:
-            os.unlink(one)
-    except OSError as error:
-        raise CommandExecutionError(f"{error.filename}: {error.strerror}") from None

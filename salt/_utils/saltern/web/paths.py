@@ -10,7 +10,7 @@ def below(path: str) -> str:
     :param path: with or without a slash at its end.
     """
     start = path.rstrip("/")
-    return f"{_literal(start)}(/|$)" if start else "/"
+    return f"{literal(start)}(/|$)" if start else "/"
 
 
 def covered(path: str) -> str:
@@ -19,8 +19,12 @@ def covered(path: str) -> str:
     :param path: as it is declared.
     """
     # `$` alone would match before a line break too.
-    return _literal(path) + ("" if path.endswith("/") else "$(?!\\n)")
+    return literal(path) + ("" if path.endswith("/") else "$(?!\\n)")
 
 
-def _literal(path: str) -> str:
+def literal(path: str) -> str:
+    """Write a regular expression of a path's text: of what a declared path may have, the dot alone means more.
+
+    :param path: as it is declared.
+    """
     return path.replace(".", "[.]")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-from saltern.web import access, rates, routes, served
+from saltern.web import access, paths, rates, routes, served
 
 Settings = Mapping[str, Any]
 
@@ -43,19 +43,19 @@ def complete(sites: dict[str, dict[str, Any]], held: Mapping[str, str], apps: Ma
     :param held: whose site the domains of each app are; see ``holders``.
     :param apps: settings by app, without mistakes.
     """
-    paths = {app: apps[app]["site"]["path"].strip("/").replace(".", "[.]") for app in held}
+    found = {app: paths.literal(apps[app]["site"]["path"].strip("/")) for app in held}
     for app, holder in sorted(held.items()):
         if app != holder:
             site = sites[holder]
             site["guests"].append(app)
-            site["open"] += f"|{paths[app]}/"
+            site["open"] += f"|{found[app]}/"
             site["told"] = sorted({*site["told"], *sites[app]["told"]})
             site["limits"]["paths"] += sites[app]["limits"]["paths"]
-            sites[app]["closed"] = f"{paths[app]}/"
+            sites[app]["closed"] = f"{found[app]}/"
             sites[app]["routes"].append(pseudo_route(apps[app]))
     for app, holder in held.items():
-        if app == holder and paths[app]:
-            sites[app]["outside"] = "|".join(f"{paths[each]}(/|$)" for each in [app, *sites[app]["guests"]])
+        if app == holder and found[app]:
+            sites[app]["outside"] = "|".join(f"{found[each]}(/|$)" for each in [app, *sites[app]["guests"]])
 
 
 def mistakes(apps: Mapping[str, Settings]) -> list[str]:
@@ -84,8 +84,8 @@ def _own(app: str, one: Settings) -> list[str]:
         for reserved, what in served.RESERVED.items()
         if path != "/" and routes.meet(path, reserved)
     ]
-    paths = [*_paths(app, one), (f"app.{app}.health.path", one["health"]["path"])]
-    for where, other in paths:
+    named = [*_paths(app, one), (f"app.{app}.health.path", one["health"]["path"])]
+    for where, other in named:
         if not other.startswith(path):
             found.append(f"{where}: is not below app.{app}.site.path, {path}; expected a path below it")
     return found
@@ -94,8 +94,8 @@ def _own(app: str, one: Settings) -> list[str]:
 def _paths(app: str, one: Settings) -> Iterator[tuple[str, str]]:
     """Yield the settings that name paths of an app's site, and the paths."""
     site = one["site"]
-    for word, paths in (("serve", site["serve"]), ("routes", site["routes"])):
-        yield from ((f"app.{app}.site.{word}.{path}", path) for path in sorted(paths))
+    for word in ("serve", "routes"):
+        yield from ((f"app.{app}.site.{word}.{path}", path) for path in sorted(site[word]))
     for path in sorted(site["redirects"]["paths"]):
         if path != "/":
             yield f"app.{app}.site.redirects.paths.{path}", path
@@ -109,19 +109,19 @@ def _between(first: str, one: Settings, second: str, other: Settings, domain: st
             f"app.{second}.domains[{index}]: is also a domain of {first}, which has others beside it; apps that share "
             f"one share all; expected {', '.join(one['domains'])} for both, or no domain twice"
         ]
-    paths = one["site"]["path"], other["site"]["path"]
-    if paths == ("/", "/"):
+    own = one["site"]["path"], other["site"]["path"]
+    if own == ("/", "/"):
         return [
             f"app.{second}.domains[{index}]: is also a domain of {first}; expected it once, or a path of its own in "
             f"app.{second}.site.path, such as /{second}/"
         ]
-    if "/" not in paths and (paths[0].startswith(paths[1]) or paths[1].startswith(paths[0])):
+    if "/" not in own and (own[0].startswith(own[1]) or own[1].startswith(own[0])):
         return [
-            f"app.{second}.site.path: {paths[1]} meets {paths[0]}, the path of {first} at the same domain; expected "
+            f"app.{second}.site.path: {own[1]} meets {own[0]}, the path of {first} at the same domain; expected "
             "paths apart from each other"
         ]
     found = []
-    for app, its, neighbour, path in ((first, one, second, paths[1]), (second, other, first, paths[0])):
+    for app, its, neighbour, path in ((first, one, second, own[1]), (second, other, first, own[0])):
         others = [(f"app.{app}.health.path", its["health"]["path"])]
         others += [(f"app.{app}.provides.{name}.path", f"{said['path']}/") for name, said in its["provides"].items()]
         for where, below in [*_paths(app, its), *others]:

@@ -9,7 +9,7 @@ import grp
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
@@ -99,19 +99,6 @@ def unused(root: str, pillar: Mapping[str, Any]) -> list[str]:
     """
     there = os.listdir(root) if os.path.isdir(root) else []
     return [path(root, name) for name in sorted({*there} - declared(pillar).keys())]
-
-
-def remove(paths: Iterable[str]) -> None:
-    """Remove what ``unused`` found.
-
-    :param paths: of files.
-    :raises CommandExecutionError: when a file cannot be removed.
-    """
-    try:
-        for one in paths:
-            os.unlink(one)
-    except OSError as error:
-        raise CommandExecutionError(f"{error.filename}: {error.strerror}") from None
 
 
 def _line(known: str, password: str) -> str:
