@@ -103,9 +103,9 @@ def test_routes_beside_files_and_redirects_are_no_mistake(app):
 def test_the_longest_path_comes_first_and_has_what_the_site_has_where_it_says_nothing_else(app):
     found = routes.derived(app({"/a/": "asgi", "/a/b/": {"process": "web", "body_size": "2g", "buffering": False}}))
     assert found == [
-        {"path": "/a/b/", "process": "web", "body_size": "2g", "timeout": 60, "idle": 3600}
+        {"path": "/a/b/", "start": "/a/b", "process": "web", "body_size": "2g", "timeout": 60, "idle": 3600}
         | {"buffering": False, "strip": False},
-        {"path": "/a/", "process": "asgi", "body_size": "10m", "timeout": 60, "idle": 3600}
+        {"path": "/a/", "start": "/a", "process": "asgi", "body_size": "10m", "timeout": 60, "idle": 3600}
         | {"buffering": True, "strip": False},
     ]
 

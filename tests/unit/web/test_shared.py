@@ -141,3 +141,11 @@ def test_what_is_left_of_a_shared_domain_is_served(declared):
     assert (left["sites"]["blog"]["outside"], left["guests"]) == ("blog(/|$)", {})
     idle = made | {"shop": made["shop"] | {"formation": {"web": 0}}}
     assert (apps.sites(idle, ["proxy"])["sites"].keys(), apps.sites(idle, ["proxy"])["idle"]) == ({"blog"}, [])
+
+
+def test_headers_are_those_of_the_app_whose_path_was_asked_for(declared):
+    made = declared(zoo={}, blog=below("/a.b/", headers={"Referrer-Policy": "no-referrer", "X-Frame-Options": ""}))
+    site = apps.sites(made, ["app", "proxy"])["sites"]["zoo"]
+    assert site["by_path"]["page"] == {"holder": "$page_of_zoo", "guests": {"/a[.]b/": "$page_of_blog"}}
+    assert site["by_path"]["x_frame_options"]["guests"] == {"/a[.]b/": "''"}
+    assert site["by_path"]["referrer_policy"]["guests"] == {"/a[.]b/": "$referrer_policy_of_blog"}

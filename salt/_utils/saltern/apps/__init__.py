@@ -240,7 +240,7 @@ def _site(one: App) -> dict[str, Any]:
     its |= {"matches": domains.patterns(one["domains"])}
     its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
     its |= {"routes": routes.derived(one), "others": routes.others(one)}
-    its |= {"guests": [], "closed": "", "open": "", "outside": "", "told": served.told(one)}
+    its |= {"guests": [], "closed": "", "open": "", "outside": "", "by_path": {}, "told": served.told(one)}
     return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}
 
 

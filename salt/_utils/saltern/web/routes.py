@@ -155,14 +155,14 @@ def derived(one: Settings) -> list[dict[str, Any]]:
     """Return what nginx needs of an app's routes, a path that others begin with after them.
 
     :param one: the app's settings, without mistakes.
-    :return: for each its ``path``, the ``process`` type, whether the path is to ``strip``, ``body_size``, ``timeout``,
-        ``idle`` and ``buffering``.
+    :return: for each its ``path``, the regular expression of its ``start`` as a client writes it, the ``process`` type,
+        whether the path is to ``strip``, ``body_size``, ``timeout``, ``idle`` and ``buffering``.
     """
     site = one["site"]
     words = ("body_size", "timeout", "buffering")
     return [
         {word: site[word] for word in words}
         | {word: value for word, value in route.items() if word != "health"}
-        | {"path": path}
+        | {"path": path, "start": served.pattern(path.rstrip("/"))}
         for path, route in sorted(site["routes"].items(), key=lambda item: (-len(item[0]), item[0]))
     ]

@@ -8,6 +8,8 @@ from saltern.web import access, paths, rates, routes, served
 
 Settings = Mapping[str, Any]
 
+# What nginx has a variable for at each site, beside headers: how long to wait, and the answers in maintenance.
+ALWAYS = ("retry_after", "problem", "page")
 # What counts for a domain as a whole. All else of a site each app has of its own at a domain that it shares.
 WHOLE = ("access", "certificate", "errors", "extra", "key", "limits")
 
@@ -54,8 +56,43 @@ def complete(sites: dict[str, dict[str, Any]], held: Mapping[str, str], apps: Ma
             sites[app]["closed"] = f"{found[app]}/"
             sites[app]["routes"].append(pseudo_route(apps[app]))
     for app, holder in held.items():
+        if app == holder:
+            sites[app]["by_path"] = _by_path(app, sites, apps)
         if app == holder and found[app]:
             sites[app]["outside"] = "|".join(f"{found[each]}(/|$)" for each in [app, *sites[app]["guests"]])
+
+
+def _by_path(holder: str, sites: Mapping[str, dict[str, Any]], apps: Mapping[str, Settings]) -> dict[str, Any]:
+    """Return what is answered at the domains of a site by the path of the app: nginx's variables, and their values.
+
+    :param holder: the app that holds the site.
+    :param sites: by app, what nginx needs of its site.
+    :param apps: settings by app.
+    :return: by variable, the value of the ``holder``, and that of each path of the ``guests``, a regular expression.
+        None where the app has its domains alone.
+    """
+    site = sites[holder]
+    # nginx has a variable of an app's header only where it has a value.
+    own = {app: {*ALWAYS, *map(_variable, sites[app]["told"])} for app in (holder, *site["guests"])}
+    own[holder] -= {_variable(name) for name in site["told"] if not site["headers"].get(name)}
+
+    def value(app: str, variable: str) -> str:
+        return f"${variable}_of_{_variable(app)}" if variable in own[app] else "''"
+
+    starts = {app: served.pattern(apps[app]["site"]["path"]) for app in site["guests"]}
+    return {
+        variable: {
+            "holder": value(holder, variable),
+            "guests": {start: value(app, variable) for app, start in starts.items()},
+        }
+        for variable in (*ALWAYS, *map(_variable, site["told"]))
+        if starts
+    }
+
+
+def _variable(name: str) -> str:
+    """Return a name as a part of the name of a variable of nginx's."""
+    return name.lower().replace("-", "_")
 
 
 def mistakes(apps: Mapping[str, Settings]) -> list[str]:
