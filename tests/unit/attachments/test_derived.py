@@ -170,7 +170,7 @@ def test_nginx_serves_what_has_web_processes(derived, one, roles, site, front):
     none = {"counts": False, "rate": "", "burst": 1, "connections": 0, "wait": 1, "networks": [], "paths": []}
     served["matches"] = [f"is {domain}" for domain in served["domains"]]
     served |= {"access": open_, "limits": none}
-    served |= {"path": "/", "guests": [], "closed": "", "open": "", "outside": ""}
+    served |= {"path": "/", "guests": [], "closed": "", "open": "", "outside": "", "by_path": {}}
     served["told"] = ["Referrer-Policy", "X-Content-Type-Options", "X-Frame-Options"]
     headers = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "strict-origin-when-cross-origin"}
     headers |= {"X-Frame-Options": "SAMEORIGIN", "Content-Security-Policy": "", "Permissions-Policy": ""}
