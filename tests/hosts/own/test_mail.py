@@ -20,7 +20,7 @@ from tests.hosts.canary import Canaries
 from tests.hosts.conftest import ROOT
 from tests.hosts.rows import declare_hosts
 
-pytestmark = pytest.mark.alike("trixie")
+pytestmark = pytest.mark.alike("bookworm")
 
 NAME = "smart.example.com"
 # Where the canary of the secret setting belongs, and who may read it there besides root. The smart host has it too.
