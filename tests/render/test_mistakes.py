@@ -52,6 +52,7 @@ INVENTORY = (
     "expected mapping that is not empty (The inventory, pillar/hosts.yaml. A row for each host, named by its id)"
 )
 ROW = {"environment": "dev", "roles": ["database", "cache", "app", "proxy"], "address": "10.0.0.1"}
+SITE = {"access": {"allow": ["300.1.1.1"]}, "limits": {"rate": "1/s", "exempt_addresses": ["192.0.2.5/24"]}}
 PILLARS = {
     "a host that is not in the inventory": (
         {"hosts.yaml": {"other": ROW}},
@@ -101,10 +102,13 @@ PILLARS = {
                     "ssh": ["10.1.2.3/8", "10.0.0.0/8"],
                     "allow": {"metrics": {"port": 9100, "networks": ["10.0.0.0/40"]}},
                 },
-                "app": {"faq": {"attach": {"X": {"redis": "tickets"}}}},
+                "app": {"faq": {"attach": {"X": {"redis": "tickets"}}, "site": SITE}},
             }
         },
         [
+            "app.faq.site.access.allow[0]: is no network; expected one such as 10.0.0.0/8 or 2001:db8::/32",
+            "app.faq.site.limits.exempt_addresses[0]: has an address inside the network; expected its first one, such "
+            "as 10.0.0.0/8, or a prefix of one host",
             "app.tickets.attach.REDIS_URL.redis: belongs to faq, which attaches it too; expected one of its own",
             "firewall.allow.metrics.networks[0]: is no network; expected one such as 10.0.0.0/8 or 2001:db8::/32",
             "firewall.ssh[0]: has an address inside the network; expected its first one, such as 10.0.0.0/8, or a "

@@ -51,7 +51,8 @@ def derive(settings: Settings, rows: Mapping[str, Mapping[str, Any]], minion_id:
         taken |= {port: name for name, port in service.listeners(settings[service.kind]).items()}
     found += apps_.crowded(apps, taken)
     _reach(settings, hosts)
-    settings["nginx"] |= apps_.sites(apps, rows[minion_id]["roles"])
+    if not found:
+        settings["nginx"] |= apps_.sites(apps, rows[minion_id]["roles"])
     return settings, found
 
 

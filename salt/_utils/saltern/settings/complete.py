@@ -34,7 +34,6 @@ def completed(
         return {}, mistakes
     settings = {key: with_defaults(schema, declared.get(key, {})) for key, schema in schemas.items()}
     settings, mistakes = derived.derive(settings, hosts, minion_id)
-    settings["nginx"] |= balance.derived(settings, hosts, minion_id, roots)
     settings["etcd"] |= etcd.derived(hosts, minion_id)
     mistakes += etcd.mistakes(hosts, minion_id)
     mistakes += firewall.mistakes(settings["firewall"])
@@ -42,6 +41,7 @@ def completed(
     mistakes += unknown_processes(settings["app"])
     mistakes += jobs.mistakes(settings["app"])
     if not mistakes:
+        settings["nginx"] |= balance.derived(settings, hosts, minion_id, roots)
         settings["firewall"]["openings"] = firewall.openings(settings, hosts, minion_id)
         roles = {"app", *(service.role for service in services.resources())}
         peers = {role: inventory.peers(hosts, minion_id, role) for role in roles}
