@@ -24,6 +24,9 @@ DOMAINS = "expected list without repeats (The domains at which the proxy serves 
 MEMORY = "expected an amount such as 128MB, in kB, MB or GB"
 VARIABLE = "expected a variable's name of letters, digits and underscores that Saltern or the shell does not set itself"
 NAME = "a name that cannot be used here; expected"
+USER = "a user's name of lower-case letters, digits, hyphens and underscores"
+ROUTE = "a path of at most 200 characters such as /ws/ or /ws, without a part . or .."
+LONG = "is too long; expected at most 200 characters"
 FORMULAS = ", ".join(sorted(path.parent.name for path in (ROOT / "formulas").glob("*/settings.yaml")))
 MISTAKES = {
     # An unknown key, at each depth, with what was probably meant.
@@ -70,7 +73,29 @@ MISTAKES = {
     "a variable with a newline": (shop(config={"A\n": "1"}), [f"app.shop.config.A\\n: {NAME} {VARIABLE[9:]}"]),
     "a process type in capitals": (
         shop(formation={"Worker": 1}),
-        ["app.shop.formation.Worker: unknown setting; did you mean 'worker'?"],
+        [
+            "app.shop.formation.Worker: a name that cannot be used here; expected a process type of the Procfile; did "
+            "you mean 'worker'?"
+        ],
+    ),
+    "a user with a colon": (
+        shop(site={"access": {"users": {"a:da": "canary"}}}),
+        [f"app.shop.site.access.users.a:da: {NAME} {USER}; did you mean 'ada'?"],
+    ),
+    "a password and paths that are too long": (
+        shop(
+            site={
+                "access": {"users": {"ada": "x" * 201}, "paths": [f"/{'x' * 200}"]},
+                "routes": {f"/{'x' * 70}": "web", f"/{'x' * 200}": "web"},
+                "path": f"/{'x' * 199}/",
+            }
+        ),
+        [
+            f"app.shop.site.access.paths[0]: {LONG}",
+            f"app.shop.site.access.users.ada: {LONG}",
+            f"app.shop.site.path: {LONG}",
+            f"app.shop.site.routes./{'x' * 76}...: {NAME} {ROUTE}",
+        ],
     ),
     "a formation of the release process": (
         shop(formation={"release": 1}),

@@ -79,16 +79,20 @@ def _messages(error: Any) -> Iterator[tuple[str, str]]:
         close = difflib.get_close_matches(str(instance), [str(v) for v in error.validator_value], 1)
         meant = f"; did you mean '{close[0]}'?" if close else ""
         yield dotted(path), f"expected one of {', '.join(str(v) for v in error.validator_value)}{meant}"
+    elif keyword == "maxLength" and "x-expected" in schema:
+        yield dotted(path), f"is too long; expected at most {schema['maxLength']} characters"
     else:
         yield dotted(path), f"not acceptable; {expected(schema)}"
 
 
 def _unknown(key: str, known: Iterable[str], schema: Schema) -> str:
     close = difflib.get_close_matches(key, known, 1)
+    if schema.get("patternProperties") and not (close and close[0] in schema.get("properties", {})):
+        # A usual name tells less than what names may be: it is an example.
+        meant = f"; did you mean '{close[0]}'?" if close else ""
+        return f"a name that cannot be used here; expected {schema.get('x-expected', 'another name')}{meant}"
     if close:
         return f"unknown setting; did you mean '{close[0]}'?"
-    if schema.get("patternProperties"):
-        return f"a name that cannot be used here; expected {schema.get('x-expected', 'another name')}"
     return f"unknown setting; expected one of {', '.join(sorted(known)) or 'none'}"
 
 
