@@ -33,6 +33,10 @@ MISTAKES = {
         app(paths=["/admin/"], exempt_paths=["/healthz"]),
         [f"{word}: nobody is kept out; expected users, allow or deny beside it" for word in ("paths", "exempt_paths")],
     ),
+    "exempt paths that leave nothing of a path": (
+        app(users={"ada": "x"}, paths=["/admin", "/shop/"], exempt_paths=["/admin/", "/shop/hooks/", "/shop"]),
+        ["exempt_paths[0]: would open all of /admin, which is in app.shop.site.access.paths; expected a path below it"],
+    ),
 }
 
 

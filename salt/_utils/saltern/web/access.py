@@ -37,6 +37,13 @@ def mistakes(app: str, one: Settings) -> list[str]:
     for word in ("paths", "exempt_paths"):
         if access[word] and not is_declared(access):
             found.append(f"{where}.{word}: nobody is kept out; expected users, allow or deny beside it")
+    for index, exempt in enumerate(access["exempt_paths"]):
+        for path in access["paths"]:
+            if exempt.endswith("/") and f"{path.rstrip('/')}/".startswith(exempt):
+                found.append(
+                    f"{where}.exempt_paths[{index}]: would open all of {path}, which is in {where}.paths; expected a "
+                    "path below it"
+                )
     return found
 
 
