@@ -1,5 +1,6 @@
 """The pages of docs/, and the schemas for editors: they agree with the formulas' settings.yaml, and all links work."""
 
+import itertools
 import json
 import re
 import shutil
@@ -14,7 +15,8 @@ from jsonschema import Draft202012Validator
 from lab.pillar import overlaid
 from saltern.settings import docs
 from saltern.settings.check import check
-from saltern.settings.schema import INVENTORY_KEY, all_in_full, read_schemas
+from saltern.settings.messages import dotted
+from saltern.settings.schema import INVENTORY_KEY, all_in_full, fixed, read_schemas
 
 from .minion import BUILDS, ROOT
 
@@ -307,6 +309,22 @@ def test_lint_builds_the_site_and_fails_on_a_dead_link(tmp_path):
         assert "does not exist" in done.stderr
     recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)[1]
     assert "$(site)" in recipe
+
+
+def pieces(page):
+    """Yield the blocks of YAML of a page, each with the text since the block or the heading before it."""
+    for before, after in itertools.pairwise(re.split(r"^```yaml\n", page, flags=re.MULTILINE)):
+        yield re.split(r"^(?:```|#).*$", before, flags=re.MULTILINE)[-1], after.partition("```")[0]
+
+
+def test_a_page_puts_into_an_environments_file_only_what_varies():
+    found = []
+    for page in [*ROOT.glob("docs/**/*.md"), *ROOT.glob("formulas/*/README.md")]:
+        for text, piece in pieces(page.read_text()):
+            if "pillar/environments/" in text and "pillar/common.sls" not in text:
+                said = yaml.safe_load(piece)
+                found += [(page.name, dotted(path)) for path in fixed({"properties": SCHEMAS}, said, [])]
+    assert found == []
 
 
 # The site's build does not check pages that are no part of it, nor pictures.
