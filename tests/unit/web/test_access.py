@@ -33,6 +33,13 @@ MISTAKES = {
         app(paths=["/admin/"], exempt_paths=["/healthz"]),
         [f"{word}: nobody is kept out; expected users, allow or deny beside it" for word in ("paths", "exempt_paths")],
     ),
+    "passwords that nobody could log in with": (
+        app(users={"ada": "\u20ac" * 171, "bob": "\u20ac" * 170, "cleo": "a\ud800"}),
+        [
+            "users.ada: is too long in UTF-8; expected at most 511 bytes",
+            "users.cleo: expected text that UTF-8 can encode",
+        ],
+    ),
     "exempt paths that leave nothing of a path": (
         app(users={"ada": "x"}, paths=["/admin", "/shop/"], exempt_paths=["/admin/", "/shop/hooks/", "/shop"]),
         ["exempt_paths[0]: would open all of /admin, which is in app.shop.site.access.paths; expected a path below it"],

@@ -11,6 +11,9 @@ Settings = Mapping[str, Any]
 # What nginx does with a request: it answers, asks for a password, or refuses.
 OPEN, PASSWORD, REFUSED = "open", "password", "refused"
 
+# The longest password that crypt(3) hashes, in bytes: libxcrypt's CRYPT_MAX_PASSPHRASE_SIZE, which has a NUL.
+LONGEST = 511
+
 
 def is_declared(access: Settings) -> bool:
     """Tell whether a site is not for everybody.
@@ -28,6 +31,8 @@ def mistakes(app: str, one: Settings) -> list[str]:
     """
     where, access = f"app.{app}.site.access", one["site"]["access"]
     found = [message for word in ("allow", "deny") for message in networks.faults(f"{where}.{word}", access[word])]
+    for user, password in sorted(access["users"].items()):
+        found += [f"{where}.users.{user}: {wrong}" for wrong in _unhashable(password)]
     if found:
         return found
     allowed = {networks.whole(text) for text in access["allow"]}
@@ -66,6 +71,15 @@ def derived(one: Settings) -> dict[str, Any]:
         "paths": [paths.below(path) for path in sorted(access["paths"]) or ["/"]],
         "exempt": [paths.covered(path) for path in sorted(access["exempt_paths"])],
     }
+
+
+def _unhashable(password: str) -> list[str]:
+    """Say why a password cannot be hashed, where it cannot: its user could never log in."""
+    try:
+        size = len(password.encode())
+    except UnicodeEncodeError:
+        return ["expected text that UTF-8 can encode"]
+    return [f"is too long in UTF-8; expected at most {LONGEST} bytes"] if size > LONGEST else []
 
 
 def _allowed(access: Settings) -> str:
