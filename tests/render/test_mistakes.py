@@ -175,7 +175,7 @@ def test_a_mistake_stops_the_run(tmp_path, files, messages):
 
 
 BROKEN = {
-    "secrets/dev.sls": "Failed to load ext_pillar settings: pillar/secrets/dev.sls: line 2, column 1: ",
+    "secrets/dev.sls": "pillar/secrets/dev.sls: line 2, column 1: ",
     "hosts.yaml": "pillar/hosts.yaml: line 2, column 1: ",
 }
 
@@ -219,7 +219,7 @@ def test_jinja_that_does_not_render_stops_the_run_without_showing_it(tmp_path, n
     host.declare(name, "# app:\napp: {{ canary.settings }}\n")
     code, output = host.call("state.apply", "test=True")
     message = (
-        f"Failed to load ext_pillar settings: pillar/{name}: line 2: Jinja that does not render; expected YAML of it. "
+        f"pillar/{name}: line 2: Jinja that does not render; expected YAML of it. "
         f"`salt-call slsutil.renderer {host.pillar / name}` says why. "
         "To keep a value that looks like Jinja as it is, make the first line #!yaml"
     )
@@ -235,7 +235,7 @@ def test_jinja_that_renders_is_taken_for_what_it_gives(tmp_path):
     assert host.call("state.show_top")[0] == 0
     host.declare("common.sls", "{{ [1] }}\n")
     code, output = host.call("state.apply", "test=True")
-    message = "Failed to load ext_pillar settings: pillar/common.sls: found list; expected mapping"
+    message = "pillar/common.sls: found list; expected mapping"
     assert_refused(code, output, [message])
 
 

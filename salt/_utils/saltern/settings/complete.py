@@ -38,7 +38,10 @@ def completed(
     mistakes += etcd.mistakes(hosts, minion_id)
     mistakes += firewall.mistakes(settings["firewall"])
     mistakes += networks.faults("nginx.trusted_proxies", settings["nginx"]["trusted_proxies"])
-    mistakes += unknown_processes(settings["app"])
+    unknown = unknown_processes(settings["app"])
+    # A process type that the build lacks is why none runs.
+    told = {message.partition(": ")[0] for message in unknown}
+    mistakes = [message for message in mistakes if message.partition(": ")[0] not in told] + unknown
     mistakes += jobs.mistakes(settings["app"])
     if not mistakes:
         settings["nginx"] |= balance.derived(settings, hosts, minion_id, roots)

@@ -8,8 +8,6 @@ may be a secret.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from salt.exceptions import CommandExecutionError
-
 from saltern import environments, inventory
 from saltern.paths import Roots
 from saltern.secrets import files as secrets
@@ -34,8 +32,6 @@ def compiled(
     :param keyring: where the key is that decrypts the pillar.
     :param render: returns what Salt makes of a pillar file.
     :return: a mapping of formula to settings, and a list of mistakes. With mistakes the mapping is of no use.
-    :raises CommandExecutionError: when a pillar file is no YAML. Salt adds this message to its own ones; in place of
-        mistakes that are returned it would show its own.
     """
     roots = tree.pillar
     schemas = read_schemas(tree.states)
@@ -54,7 +50,7 @@ def compiled(
     files = _files(environment, minion_id)
     own = files[1:]
     if broken := missing(roots, files[:2]) or unreadable(roots, files) or unrendered(roots, files, render):
-        raise CommandExecutionError("\n".join(broken))
+        return {}, broken
     if INVENTORY_KEY in pillar and (DECLARED_KEY not in pillar or pillar[INVENTORY_KEY] != row[INVENTORY_KEY]):
         return {}, ["hosts: set in a pillar file; expected in pillar/hosts.yaml alone"]
     declared = {
