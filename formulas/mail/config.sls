@@ -1,6 +1,15 @@
 {% set mail = salt['settings.load']('mail') %}
 
 {% if mail.relays %}
+# Postfix tries another parameter of the pillar in a scratch directory. One that it refuses is never live.
+mail-config-judged:
+  resource.done:
+    - name: /etc/postfix/main.cf
+    - kind: mail
+    - step: configured
+    - require:
+      - pkg: mail-package
+
 mail-config:
   file.managed:
     - name: /etc/postfix/main.cf
@@ -10,7 +19,7 @@ mail-config:
     - group: root
     - mode: '0644'
     - require:
-      - pkg: mail-package
+      - resource: mail-config-judged
 
 mail-programs:
   file.managed:
@@ -20,7 +29,7 @@ mail-programs:
     - group: root
     - mode: '0644'
     - require:
-      - pkg: mail-package
+      - resource: mail-config-judged
 
 mail-password:
   file.managed:
@@ -32,7 +41,7 @@ mail-password:
     - mode: '0600'
     - show_changes: False
     - require:
-      - pkg: mail-package
+      - resource: mail-config-judged
 
 mail-unit:
   file.managed:

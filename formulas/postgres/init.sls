@@ -4,4 +4,5 @@ include:
   - postgres.config
   - postgres.service
   - postgres.pool
+  - postgres.pool_config
   - postgres.pool_service

@@ -52,6 +52,9 @@ postgres-pool-listen:
     - mode: '0640'
     - require:
       - file: postgres-pool-directory
+{% for way in ways | sort %}
+      - resource: postgres-pool-judged-{{ way }}
+{% endfor %}
 
 postgres-pool-users:
   resource.done:
@@ -74,19 +77,3 @@ postgres-pool-unit-read:
     - watch:
       - file: postgres-pool-unit
 {% endif %}
-
-{% for way, port in ways | dictsort %}
-postgres-pool-config-{{ way }}:
-  file.managed:
-    - name: /etc/saltern/pgbouncer/{{ way }}.ini
-    - source: salt://postgres/files/pool.ini.jinja
-    - template: jinja
-    - user: root
-    - group: postgres
-    - mode: '0640'
-    - context:
-        way: {{ way }}
-        port: {{ port }}
-    - require:
-      - file: postgres-pool-directory
-{% endfor %}

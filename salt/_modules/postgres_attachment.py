@@ -8,9 +8,10 @@ from saltern.services import (
     postgres_extensions,
     postgres_lent,
     postgres_pool,
+    postgres_pool_config,
 )
 
-__load__ = ["admitted", "kept", "lent", "packages", "parameters", "pools", "prepared", "ways"]
+__load__ = ["admitted", "kept", "lent", "packages", "parameters", "pool_parameters", "pools", "ways"]
 
 
 def kept(attached):
@@ -109,18 +110,23 @@ def pools(way):
     return [list(one) for one in postgres_pool.pools(Host.of(__salt__, __pillar__, __opts__).pillar["postgres"], way)]
 
 
-def prepared(way):
-    """Return how many prepared statements a pool keeps for a connection, 0 where it keeps none.
+def pool_parameters(way=None):
+    """Return the parameters of PgBouncer beside those of the formula, for its configuration files.
 
-    :param way: ``transaction`` or ``session``.
+    :param way: ``transaction`` or ``session``; without one, those that PgBouncer reads at its start alone.
+    :return: text by name: what the pillar sets, and what is usual.
+    :raises CommandExecutionError: when the pillar has a mistake.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt-call postgres_attachment.prepared transaction
+        salt-call postgres_attachment.pool_parameters transaction
     """
-    return postgres_pool.prepared(way, __salt__["settings.debian"]()["version"])
+    settings = Host.of(__salt__, __pillar__, __opts__).pillar["postgres"]
+    if way is None:
+        return postgres_pool_config.at_start(settings)
+    return postgres_pool_config.parameters(settings, way, __salt__["settings.debian"]()["version"])
 
 
 def ways():

@@ -35,6 +35,9 @@ EVERYTHING = {
             },
         },
     },
-    "postgres": {"databases": {name: {"password": f"{CANARY}-postgres-{name}"} for name in ("faq", "tickets")}},
+    "postgres": {
+        "databases": {name: {"password": f"{CANARY}-postgres-{name}"} for name in ("faq", "tickets")},
+        "pool_settings": {"query_wait_timeout": "30", "listen_backlog": "256"},
+    },
     "redis": {"instances": {"tickets": {"password": f"{CANARY}-redis"}}},
 }

@@ -192,11 +192,12 @@ TEMPLATES = {
         'local   "faq"  +"faq"  scram-sha-256\n'
         'hostssl "faq"  +"faq"  127.0.0.1/32  scram-sha-256\nhostssl "faq"  +"faq"  ::1/128  scram-sha-256\n'
     ],
-    ("postgres/files/pool-listen.ini.jinja", ""): ["\nlisten_addr = 127.0.0.1\n"],
+    ("postgres/files/pool-listen.ini.jinja", ""): ["\nlisten_addr = 127.0.0.1\nlisten_backlog = 256\n"],
     ("postgres/files/pool.ini.jinja", "way=transaction port=6432"): [
         "\ntickets = host=/run/postgresql dbname=tickets pool_size=24 max_db_connections=24\n",
         "\npool_mode = transaction\nlisten_port = 6432\n",
         "\nmax_client_conn = 3000\n",
+        "\nlog_stats = 0\nquery_wait_timeout = 30\nserver_login_retry = 1\n",
     ],
     ("postgres/files/postgresql.conf.jinja", ""): [
         "listen_addresses = '127.0.0.1, ::1'\n",

@@ -55,6 +55,9 @@ def test_it_hands_mail_on_as_is_declared(host, relay):
     for name, value in wanted.items():
         assert host.check_output("postconf -hx %s", name) == value, name
 
+    for name, value in relay["parameters"].items():
+        assert host.check_output("postconf -h %s", name) == value, name
+
     file = host.file("/etc/postfix/saltern-password")
     assert (file.user, file.mode) == ("root", 0o600)
 

@@ -300,6 +300,10 @@ def test_each_pool_has_its_databases_and_their_sizes(host, settings):
             assert (row["host"], row["database"], int(row["max_connections"])) == ("/run/postgresql", name, most)
         settings_of = {row["key"]: row["value"] for row in console(host, way, "SHOW CONFIG")}
         assert (settings_of["pool_mode"], settings_of["client_tls_sslmode"]) == (way, "require")
+        # Each parameter of the pillar is one that PgBouncer knows. It writes some values in its own way.
+        declared = settings["postgres"]["pool_settings"]
+        assert settings_of.keys() >= declared.keys()
+        assert not {name for name, value in declared.items() if value.isdigit() and settings_of[name] != value}
         # What is not let in is not known either: no password is here, and no login of an operator's.
         logins = host.check_output('sed -E \'s/^"([^"]*)" "(.{14}).*/\\1 \\2/\' /etc/saltern/pgbouncer/users.txt')
         assert logins

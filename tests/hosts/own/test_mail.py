@@ -42,6 +42,21 @@ text = f"From: shop@shop.example.com\\r\\nTo: somebody@example.net\\r\\nSubject:
 with smtplib.SMTP(url.hostname, url.port) as relay:
     relay.sendmail("shop@shop.example.com", ["somebody@example.net"], text)
 """
+# A mail whose text seems to end, at a line without a carriage return, and to begin another mail.
+SMUGGLE = """
+import os, smtplib
+from urllib.parse import urlsplit
+url = urlsplit(os.environ["EMAIL_URL"])
+inner = "MAIL FROM:<root@shop.example.com>\\r\\nRCPT TO:<x@example.net>\\r\\nDATA\\r\\nSubject: inner"
+with smtplib.SMTP(url.hostname, url.port) as relay:
+    relay.ehlo()
+    relay.mail("shop@shop.example.com")
+    relay.rcpt("somebody@example.net")
+    relay.docmd("DATA")
+    relay.send(f"Subject: outer\\r\\n\\r\\nHello\\n.\\r\\n{inner}\\r\\n\\r\\n\\r\\n.\\r\\n")
+    print(relay.getreply())
+"""
+GREETED = "import socket; print(socket.create_connection(('127.0.0.1', 25)).recv(99).decode())"
 PAGE = """
 import urllib.request
 asked = urllib.request.Request("http://127.0.0.1/messages/", headers={"Host": "mail.localhost"})
@@ -128,9 +143,12 @@ def test_the_dry_run_on_a_bare_host_was_exact(mailing):
 
 def test_mail_goes_to_the_smart_host_over_tls_with_its_login(mailing):
     assert mailing.host.sh("cat /srv/apps/smarthost/current/env/EMAIL_URL").stdout == "smtp://127.0.0.1:25"
+    mailing.host.run("smarthost-run", "python", "-c", SMUGGLE)
+    wait_for(lambda: "\n".join(taken(mailing)), "took Subject: outer")
     send(mailing, "first")
     wait_for(lambda: "\n".join(taken(mailing)), "took Subject: first from shop@shop.example.com over TLSv1.3")
     assert queued(mailing) == []
+    assert not any("inner" in line for line in taken(mailing))
 
 
 def test_mail_is_queued_while_the_smart_host_is_away_or_is_another(mailing):
@@ -142,16 +160,24 @@ def test_mail_is_queued_while_the_smart_host_is_away_or_is_another(mailing):
     assert "Connection refused" in mail["recipients"][0]["delay_reason"]
     found(mailing.host, "127.0.0.1")
     # The certificate has not this name.
-    mailing.pillar.merge(mail={"relays": {"default": {"host": "localhost.localdomain"}}})
+    relays = {"default": {"host": "localhost.localdomain"}}
+    mailing.pillar.merge(mail={"relays": relays, "settings": {"smtp_tls_loglevelx": "2", "smtpd_banner": "a secret"}})
+    told = apply(mailing.host, "test=True").failed["mail-config-judged"]
+    assert told.startswith("mail.settings.smtp_tls_loglevelx: no part of the relay knows it; expected")
+    mailing.pillar.merge(mail={"settings": {"smtp_tls_loglevelx": None, "smtpd_client_restrictions": "permit_some"}})
+    told = apply(mailing.host).failed["mail-config-judged"]
+    assert told.startswith("mail.settings.smtpd_client_restrictions: Postfix refuses the value; expected")
+    mailing.pillar.merge(mail={"settings": {"smtpd_client_restrictions": None, "smtpd_banner": "shop's relay"}})
     with CANARIES.watched(mailing.host) as titles:
         assert converged(mailing.host) == READ
     said = mailing.dry.output + mailing.first.output + mailing.host.sh("journalctl --no-pager --output=export").stdout
     assert (titles, CANARIES.in_text(said), CANARIES.strays(mailing.host, BELONGS)) == ([], [], [])
+    assert mailing.host.run("python3", "-c", GREETED).stdout == "220 shop's relay\r\n\n"
     mailing.host.sh("grep -q localdomain /etc/hosts || echo 127.0.0.1 localhost.localdomain >> /etc/hosts")
     send(mailing, "another")
     assert any("certificate" in one["recipients"][0]["delay_reason"] for one in queued(mailing))
     assert not any("another" in line or "away" in line for line in taken(mailing))
-    mailing.pillar.merge(mail={"relays": {"default": {"host": NAME}}})
+    mailing.pillar.merge(mail={"relays": {"default": {"host": NAME}}, "settings": None})
     assert converged(mailing.host) == READ
     apply(mailing.host).changed_nothing()
     mailing.host.run("postqueue", "-f")

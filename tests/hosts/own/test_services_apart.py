@@ -193,6 +193,13 @@ def pool(apart, way, size):
     )
 
 
+def pooled_for(apart, parameter):
+    """Return what PgBouncer has of a parameter."""
+    where = ("-h", "/run/postgresql-pool-transaction", "-p", "6432", "-U", "pgbouncer", "pgbouncer")
+    said = apart.services1.run("runuser", "-u", "postgres", "--", "psql", "-XAt", *where, "-c", "SHOW CONFIG").stdout
+    return next(line.split("|")[1] for line in said.splitlines() if line.startswith(f"{parameter}|"))
+
+
 @contextlib.contextmanager
 def steady(apart):
     """Have a client that asks by one connection all the while. It gets an answer to each question."""
@@ -232,9 +239,15 @@ def test_a_pool_is_reloaded_and_outlives_the_server_and_no_client_is_disconnecte
     (mistake,) = apply(apart.services1, "test=True").mistakes
     assert mistake.startswith("postgres.databases.courier.pool_size: 1 pool of 97 and 2 for what goes past the pool")
     with steady(apart) as answered:
-        apart.pillar.merge(postgres={"databases": {"courier": {"pool_size": 7}}})
+        apart.pillar.merge(
+            postgres={"databases": {"courier": {"pool_size": 7}}, "pool_settings": {"query_wait_timeoutx": "9"}}
+        )
+        told = apply(apart.services1, "test=True").failed["postgres-pool-judged-transaction"]
+        assert told.startswith("postgres.pool_settings.query_wait_timeoutx: this Debian's PgBouncer does not know it")
+        apart.pillar.merge(postgres={"pool_settings": {"query_wait_timeoutx": None, "query_wait_timeout": "99"}})
         assert apply(apart.services1, "test=True").succeeded().changed == RELOADED
         assert converged(apart.services1) == RELOADED
+        assert pooled_for(apart, "query_wait_timeout") == "99"
         apply(apart.services1).changed_nothing()
         answered()
         apart.services1.sh("systemctl restart 'postgresql@*-main'")
@@ -244,8 +257,10 @@ def test_a_pool_is_reloaded_and_outlives_the_server_and_no_client_is_disconnecte
         stays = apply(apart.services1).succeeded().states["postgres-unpooled"]["comment"]
         assert stays == f"courier stays pooled (transaction) for {apart.app1.address}, which is connected"
         answered()
+    apart.pillar.merge(postgres={"pool_settings": None})
     pool(apart, "transaction", 7)
-    assert converged(apart.services1) == {"firewall-rules"}
+    assert converged(apart.services1) == {"firewall-rules", *RELOADED}
+    assert pooled_for(apart, "query_wait_timeout") == "120"
 
 
 def test_a_configuration_with_which_postgresql_does_not_start_is_never_live(apart):

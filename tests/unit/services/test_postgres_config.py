@@ -96,7 +96,7 @@ def test_the_reasons_are_postgresqls_without_values_and_scratch_files(output, ex
     ],
 )
 def test_memory_that_the_host_does_not_have_is_refused(monkeypatch, amount, unit, huge_pages, told):
-    monkeypatch.setattr(config, "_read", lambda path: "MemTotal:  1024000 kB\nHugePages_Total:      10\n")
+    monkeypatch.setattr(config, "read", lambda path: "MemTotal:  1024000 kB\nHugePages_Total:      10\n")
     assert config._too_much(amount, unit, huge_pages) == told
 
 
@@ -185,7 +185,7 @@ def test_a_dry_run_knows_what_waits_for_a_restart(monkeypatch, tmp_path, text, a
     monkeypatch.setattr(config, "candidate", lambda host: text)
     monkeypatch.setattr(postgres_server, "run", lambda statements: json.dumps(at_start))
     monkeypatch.setattr(config.pwd, "getpwnam", lambda name: None)
-    monkeypatch.setattr(config, "_run", lambda user, *command: SimpleNamespace(stdout=f"{would_be}\n"))
+    monkeypatch.setattr(config, "run_as", lambda user, *command: SimpleNamespace(stdout=f"{would_be}\n"))
     assert config.waits(None, str(path)) is expected
 
 

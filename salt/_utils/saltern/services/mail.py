@@ -22,6 +22,7 @@ from salt.exceptions import CommandExecutionError
 from saltern import kept
 from saltern.attachments.users import users
 from saltern.host import Host
+from saltern.services import mail_config
 from saltern.services.base import LOOPBACK, Hosts, Requisite, Settings, Target
 from saltern.services.resource import Resource
 from saltern.services.steps import Run, Step, Work
@@ -94,6 +95,10 @@ class Mail(Resource):
         target["address"], target["port"] = LOOPBACK, PORT
         return []
 
+    def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
+        """Refuse the parameters that are Saltern's own; see ``Resource.mistakes``."""
+        return super().mistakes(settings, apps) + mail_config.mistakes(settings)
+
     def complete(self, settings: Settings) -> list[str]:
         """Complete the relay with what is usual; see ``Resource.complete``."""
         found = []
@@ -114,6 +119,7 @@ class Mail(Resource):
                 found.append(f"{path}.user: missing; expected text, since there is a password")
             relay.setdefault("user", "")
             own = str(relay.get("host_id", ""))
+            relay["parameters"] = mail_config.parameters(settings)
             relay["name"] = own.lower() if "." in own else f"{own.lower()}.{relay.get('domain', '')}"
         return found
 
@@ -158,7 +164,7 @@ class Mail(Resource):
 
     def steps(self) -> Mapping[str, Work]:
         """Return whether the relay has its configuration, and when it ends."""
-        return {"served": self._served, "retired": self._retired}
+        return {"configured": mail_config.judged, "served": self._served, "retired": self._retired}
 
     def _served(self, run: Run, name: str) -> Step:
         """Have the relay read what is on the disk, and take mail."""

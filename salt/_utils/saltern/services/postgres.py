@@ -15,6 +15,7 @@ from saltern.services import (
     postgres_extensions,
     postgres_lent,
     postgres_pool,
+    postgres_pool_config,
     postgres_pooling,
     postgres_server,
 )
@@ -143,7 +144,8 @@ class Postgres(Networked):
     def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
         """Refuse unknown extensions, Saltern's own parameters, and to share what has too long a name for its groups."""
         found = super().mistakes(settings, apps)
-        found += postgres_extensions.mistakes(settings) + postgres_config.mistakes(settings)
+        found += postgres_extensions.mistakes(settings)
+        found += postgres_config.mistakes(settings) + postgres_pool_config.mistakes(settings)
         return found + [
             f"postgres.databases.{name}.share: its name is too long for that; expected {postgres_lent.LONGEST} "
             "characters at most"
@@ -198,6 +200,7 @@ class Postgres(Networked):
             "configured": postgres_config.judged,
             "judged": postgres_extensions.judged,
             "lent": functools.partial(postgres_lent.lent, self),
+            "pool_configured": postgres_pool_config.judged,
             "pool_users": functools.partial(postgres_pooling.users, self),
             "pooled": postgres_pooling.pooled,
             "returned": functools.partial(postgres_lent.returned, self),

@@ -1,12 +1,10 @@
 """PostgreSQL's configuration: any parameter that the pillar sets, tried by PostgreSQL itself before it is live."""
 
-import contextlib
 import json
 import os
 import pwd
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -16,6 +14,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.host import Host
 from saltern.services import postgres_extensions as extensions
 from saltern.services import postgres_server as server
+from saltern.services.candidates import read, rendered, run_as
 from saltern.services.sql import names
 from saltern.services.steps import Run, Step
 
@@ -109,17 +108,7 @@ def candidate(host: Host) -> str:
     :param host: the host.
     :raises CommandExecutionError: when its template does not render.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = f"{directory}/saltern.conf"
-        if not host.ask("cp.get_template", TEMPLATE, path):
-            raise CommandExecutionError(f"{TEMPLATE}: does not render")
-        return _read(path)
-
-
-def _read(path: str) -> str:
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as stream:
-        return stream.read()
-    return ""
+    return rendered(host, TEMPLATE)
 
 
 def judged(run: Run, path: str) -> Step:
@@ -130,7 +119,7 @@ def judged(run: Run, path: str) -> Step:
     :raises CommandExecutionError: when PostgreSQL would not start with it, with each mistake by its pillar path.
     """
     text = candidate(run.host)
-    if text.strip() == _read(path).strip():
+    if text.strip() == read(path).strip():
         return Step("PostgreSQL has this configuration")
     directory = os.path.dirname(os.path.dirname(path))
     version = directory.split("/")[3]
@@ -178,12 +167,12 @@ def tried(directory: str, programs: str, text: str) -> list[str]:
             return _started(scratch, programs, user)
         finally:
             # Root neither reads nor deletes where another user can have put what is there.
-            _run(user, "find", f"{scratch}/own", "-mindepth", "1", "-delete")
+            run_as(user, "find", f"{scratch}/own", "-mindepth", "1", "-delete")
 
 
 def _started(scratch: str, programs: str, user: pwd.struct_passwd) -> list[str]:
     own = f"{scratch}/own"
-    made = _run(user, f"{programs}/initdb", "-D", f"{own}/data", "-A", "reject", "-N", "--locale=C.UTF-8")
+    made = run_as(user, f"{programs}/initdb", "-D", f"{own}/data", "-A", "reject", "-N", "--locale=C.UTF-8")
     if made.returncode:
         raise CommandExecutionError(f"initdb: {made.stderr.strip()}")
     # What would reach beyond the scratch directory. huge pages may all be the running server's.
@@ -201,47 +190,30 @@ def _started(scratch: str, programs: str, user: pwd.struct_passwd) -> list[str]:
     }
     words = [word for name, value in apart.items() for word in ("-c", f"{name}={value}")]
     for unit, what in (("shared_memory_size", "MB"), ("shared_memory_size_in_huge_pages", "pages")):
-        asked = _run(user, f"{programs}/postgres", "-D", f"{own}/data", *words, "-C", unit)
+        asked = run_as(user, f"{programs}/postgres", "-D", f"{own}/data", *words, "-C", unit)
         if asked.returncode:
             return reasons(asked.stderr)
         if why := _too_much(int(asked.stdout), what, _value(scratch, "huge_pages")):
             return [why]
     options = " ".join(f"-c {name}='{value}'" for name, value in apart.items())
     start = ("-w", "-t", str(START), "-D", f"{own}/data", "-l", f"{own}/log", "-o", options)
-    done = _run(user, f"{programs}/pg_ctl", "start", *start)
-    said = _run(user, "cat", f"{own}/log").stdout
-    _run(user, f"{programs}/pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{own}/data")
+    done = run_as(user, f"{programs}/pg_ctl", "start", *start)
+    said = run_as(user, "cat", f"{own}/log").stdout
+    run_as(user, f"{programs}/pg_ctl", "stop", "-w", "-m", "immediate", "-D", f"{own}/data")
     ignored = [line for line in said.splitlines() if "invalid configuration parameter name" in line]
     if done.returncode or ignored:
         return reasons("\n".join(ignored) if not done.returncode else said)
     return []
 
 
-def _run(user: pwd.struct_passwd, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        stdin=subprocess.DEVNULL,
-        user=user.pw_uid,
-        group=user.pw_gid,
-        extra_groups=os.getgrouplist(user.pw_name, user.pw_gid),
-        cwd="/",
-        start_new_session=True,
-        env={"PATH": os.defpath, "HOME": user.pw_dir, "LC_ALL": "C"},
-    )
-
-
 def _value(scratch: str, name: str) -> str:
-    found: dict[str, str] = dict(LINE.findall(_read(f"{scratch}/conf.d/saltern.conf")))
+    found: dict[str, str] = dict(LINE.findall(read(f"{scratch}/conf.d/saltern.conf")))
     return found.get(name, "").strip("'")
 
 
 def _too_much(amount: int, unit: str, huge_pages: str) -> str:
     """Say that the host has not the memory: the kernel may promise more than there is, and kill whoever takes it."""
-    there = {name: int(value) for name, value in re.findall(r"(?m)^(\w+):\s+(\d+)", _read("/proc/meminfo"))}
+    there = {name: int(value) for name, value in re.findall(r"(?m)^(\w+):\s+(\d+)", read("/proc/meminfo"))}
     if unit == "MB" and amount > there["MemTotal"] >> 10:
         return f'parameter "shared_buffers": it needs {amount} MB, and the host has {there["MemTotal"] >> 10} MB'
     if unit == "pages" and huge_pages == "on" and amount > there.get("HugePages_Total", 0):
@@ -287,7 +259,7 @@ def waits(host: Host, path: str) -> bool:
     :param path: the configuration file.
     :raises CommandExecutionError: when PostgreSQL cannot be asked.
     """
-    new, live = (dict(LINE.findall(text)) for text in (candidate(host), _read(path)))
+    new, live = (dict(LINE.findall(text)) for text in (candidate(host), read(path)))
     changed = {name for name in new.keys() | live.keys() if new.get(name) != live.get(name)}
     if not changed:
         return server.run([WAITING]) == "t"
@@ -308,4 +280,4 @@ def _compared(path: str, text: str, settings: Mapping[str, str]) -> Iterator[tup
             stream.write(text)
         for name, value in settings.items():
             asked = ("-D", scratch, "-c", f"config_file={scratch}/postgresql.conf", "-C", name)
-            yield value, _run(user, f"/usr/lib/postgresql/{version}/bin/postgres", *asked).stdout.strip()
+            yield value, run_as(user, f"/usr/lib/postgresql/{version}/bin/postgres", *asked).stdout.strip()
