@@ -49,6 +49,8 @@ def bounds(schemas, minion_id, peers):
 
 ONE = {role: ["all"] for role in ("app", "database", "cache")}
 MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
+# Each app host has a relay of its own.
+MAIL = {"app": ["web1", "web2", "all"], "mail": ["web1", "web2"]}
 
 
 @pytest.mark.parametrize(
@@ -74,12 +76,14 @@ MANY = {"app": ["web1", "web2"], "database": ["db"], "cache": ["cache"]}
                 "redis 10.0.0.3:[8092, 8099] 220 1000",
             ],
         ),
+        ("web2", MAIL, ["mail :25 1 33"]),
+        ("all", MAIL, []),
         # No app runs there.
         ("db", MANY, []),
         # No host provides them.
         ("web1", {"app": ["web1"], "database": [], "cache": []}, []),
     ],
-    ids=["all on one host", "an app host", "a database host", "without services"],
+    ids=["all on one host", "an app host", "its own relay", "no relay", "a database host", "without services"],
 )
 def test_an_app_host_bounds_each_user_towards_each_service(schemas, minion_id, peers, expected):
     lines, found = bounds(schemas, minion_id, peers)

@@ -54,12 +54,12 @@ def derive(settings: Mapping[str, Any], hosts: Mapping[str, Any], minion_id: str
             "name": name,
             "address": "" if provider == minion_id else hosts[provider]["address"],
             "ports": ranges(set(ports) - own),
-            "connections": bound(count, len(peers["app"])),
+            "connections": bound(count, 1 if service.is_local else len(peers["app"])),
         }
         for service in services.resources()
         for name, (ports, count) in service.allowed(settings[service.kind], places).items()
         for provider in peers[service.role]
-        if minion_id in peers["app"]
+        if minion_id in peers["app"] and (provider == minion_id or not service.is_local)
     ]
 
 

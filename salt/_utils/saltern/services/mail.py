@@ -41,6 +41,8 @@ SPOOL = "/var/spool/postfix"
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold")
 # Seconds in which the relay answers.
 SETTLED = 10
+# The connections of one user to the relay. Postfix takes a hundred.
+CONNECTIONS = 33
 
 
 class Mail(Resource):
@@ -62,6 +64,7 @@ class Mail(Resource):
     scheme = "smtp"
     schemes = ("smtp",)
     known_as = ()
+    is_local = True
     users = ("postfix",)
 
     # --- What follows from an attachment ------------------------------------------------------------------------------
@@ -94,6 +97,10 @@ class Mail(Resource):
         settings[self.kind][self.plural][target[self.kind]].setdefault("host_id", hosts.own)
         target["address"], target["port"] = LOOPBACK, PORT
         return []
+
+    def allowed(self, settings: Settings, places: Callable[[int], int]) -> dict[str, tuple[list[int], int]]:
+        """Return the connections of the relay: one app cannot keep the others from it."""
+        return {"mail": ([PORT], CONNECTIONS)}
 
     def mistakes(self, settings: Settings, apps: Mapping[str, Any]) -> list[str]:
         """Refuse the parameters that are Saltern's own; see ``Resource.mistakes``."""

@@ -23,6 +23,7 @@ class Resource(Service):
     :cvar known_as: how URLs of such a service begin that is somebody else's, where apps have a command that asks it.
     :cvar has_certificate: whether it talks over TLS, by a certificate of its own in /etc/ssl/saltern.
     :cvar has_password: whether its apps log in, by the setting ``password`` of each resource.
+    :cvar is_local: whether an app host's apps attach the one of their own host.
     :cvar has_readers: whether an app may attach what is its own to read alone, too.
     :cvar users: system users that its packages bring: no app can have their names.
     :cvar relied_on: its units, as a pattern of systemd's. They are started again when they end. Empty where it has
@@ -37,6 +38,7 @@ class Resource(Service):
     known_as: ClassVar[tuple[str, ...]] = ()
     has_certificate: ClassVar[bool] = False
     has_password: ClassVar[bool] = False
+    is_local: ClassVar[bool] = False
     has_readers: ClassVar[bool] = False
     users: ClassVar[tuple[str, ...]] = ()
     relied_on: ClassVar[str] = ""
