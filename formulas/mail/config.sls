@@ -24,7 +24,8 @@ mail-config:
 mail-programs:
   file.managed:
     - name: /etc/postfix/master.cf
-    - source: salt://mail/files/master.cf
+    - source: salt://mail/files/master.cf.jinja
+    - template: jinja
     - user: root
     - group: root
     - mode: '0644'

@@ -70,6 +70,15 @@ def test_a_parameter_of_the_pillar_takes_the_place_of_the_usual_one(tmp_path):
     assert {"queue_run_delay = 5m", "always_bcc = archive@example.com", "minimal_backoff_time = 1m"} <= set(lines)
 
 
+def test_a_parameter_that_is_read_at_the_start_alone_restarts_the_relay(tmp_path):
+    texts = [
+        rendered(host_of(tmp_path / name, SMART, settings=settings), "mail/files/master.cf.jinja")
+        for name, settings in (("none", {"biff": "yes"}), ("one", {"inet_protocols": "ipv4"}))
+    ]
+    assert set(texts[1].splitlines()) - set(texts[0].splitlines()) == {"# inet_protocols = ipv4"}
+    assert "\nsmtp      inet  n " in texts[0]
+
+
 def test_a_catcher_gets_it_in_clear_on_this_host(tmp_path):
     host = host_of(tmp_path, SMART | {"catch": True})
     text = rendered(host, "mail/files/main.cf.jinja")

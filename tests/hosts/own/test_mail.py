@@ -172,7 +172,7 @@ def test_mail_is_queued_while_the_smart_host_is_away_or_is_another(mailing):
         assert converged(mailing.host) == READ
     said = mailing.dry.output + mailing.first.output + mailing.host.sh("journalctl --no-pager --output=export").stdout
     assert (titles, CANARIES.in_text(said), CANARIES.strays(mailing.host, BELONGS)) == ([], [], [])
-    assert mailing.host.run("python3", "-c", GREETED).stdout == "220 shop's relay\r\n\n"
+    assert mailing.host.run("python3", "-c", GREETED).stdout.strip() == "220 shop's relay"
     mailing.host.sh("grep -q localdomain /etc/hosts || echo 127.0.0.1 localhost.localdomain >> /etc/hosts")
     send(mailing, "another")
     assert any("certificate" in one["recipients"][0]["delay_reason"] for one in queued(mailing))

@@ -12,7 +12,7 @@ from saltern.services.steps import Run
 from tests.unit.conftest import ROOT
 
 TEMPLATE = (ROOT / "formulas/mail/files/main.cf.jinja").read_text()
-PROGRAMS = (ROOT / "formulas/mail/files/master.cf").read_text()
+PROGRAMS = (ROOT / "formulas/mail/files/master.cf.jinja").read_text().partition("endfor %}\n")[2]
 
 
 def test_whatever_the_formula_sets_itself_is_refused_and_its_setting_is_named():
@@ -53,10 +53,10 @@ def live(monkeypatch, tmp_path):
     def run(declared, refused=(), written="", is_there=True):
         text = "".join(f"{name} = {value}\n" for name, value in declared.items())
         (tmp_path / "main.cf").write_text(written)
-        monkeypatch.setattr(config, "rendered", lambda host, template: text)
+        monkeypatch.setattr(config, "rendered", lambda host, template: text if template == config.TEMPLATE else "")
         monkeypatch.setattr(config.shutil, "which", lambda name: name if is_there else None)
         monkeypatch.setattr(config, "tried", lambda text, programs, declared: seen.append(text) or list(refused))
-        host = Host.of({"cp.get_file_str": lambda path: PROGRAMS}, {"mail": {"settings": declared}}, {})
+        host = Host.of({}, {"mail": {"settings": declared}}, {})
         return config.judged(Run(host, [], lambda name: False), str(tmp_path / "main.cf")).comment, text, seen
 
     return run

@@ -127,6 +127,7 @@ class Mail(Resource):
             relay.setdefault("user", "")
             own = str(relay.get("host_id", ""))
             relay["parameters"] = mail_config.parameters(settings)
+            relay["at_start"] = mail_config.at_start(settings)
             relay["name"] = own.lower() if "." in own else f"{own.lower()}.{relay.get('domain', '')}"
         return found
 

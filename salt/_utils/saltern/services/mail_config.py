@@ -16,7 +16,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.services.candidates import read, rendered, scratch
 from saltern.services.steps import Run, Step
 
-TEMPLATE, PROGRAMS = "salt://mail/files/main.cf.jinja", "salt://mail/files/master.cf"
+TEMPLATE, PROGRAMS = "salt://mail/files/main.cf.jinja", "salt://mail/files/master.cf.jinja"
 RELAY = "relays.default"
 # Parameters of the formula, and the setting of each; those without one follow from what a relay is.
 OWN: Mapping[str, str] = {
@@ -89,6 +89,8 @@ USUAL: Mapping[str, str] = {
     "minimal_backoff_time": "1m",
     "queue_run_delay": "1m",
 }
+# What Postfix reads at its start alone. A reload passes over another value.
+AT_START = ("inet_protocols",)
 UNUSED = re.compile(r"(?m)^.*warning: .*(?:unused|undefined) parameter: (\w+)")
 FATAL = re.compile(r"(?:fatal|panic): (.*)")
 WARNING = re.compile(r"postfix/(?:smtpd|cleanup|trivial-rewrite)\[\d+\]: (?:warning|error): (.*)")
@@ -116,6 +118,14 @@ def parameters(mail: Mapping[str, Any]) -> dict[str, str]:
     return dict(sorted({**USUAL, **mail["settings"]}.items()))
 
 
+def at_start(mail: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parameters of the pillar that Postfix reads at its start alone.
+
+    :param mail: the formula's settings.
+    """
+    return {name: text for name, text in mail["settings"].items() if name in AT_START}
+
+
 def judged(run: Run, path: str) -> Step:
     """Have Postfix try parameters of the pillar, before they take the place of the live ones.
 
@@ -129,7 +139,7 @@ def judged(run: Run, path: str) -> Step:
         return Step("Postfix has the parameters of the pillar")
     if not shutil.which("postfix"):
         return Step("Postfix is not there yet: the converge has it try the parameters")
-    if refused := tried(text, run.host.ask("cp.get_file_str", PROGRAMS), declared):
+    if refused := tried(text, rendered(run.host, PROGRAMS), declared):
         raise CommandExecutionError("\n".join(refused))
     return Step("Postfix takes mail with these parameters")
 
