@@ -242,7 +242,7 @@ ROUTES = {
 ROUTED = {
     "proxy1": (
         ["location ^~ /ws/ {", "proxy_read_timeout 95s;", "proxy_read_timeout 605s;", "client_max_body_size 2g;"],
-        ["upstreams/", ".route.", "X-Forwarded-Prefix", "location @events/upload"],
+        ["upstreams/", ".route.", "X-Forwarded-Prefix", "location @events/upload", "/run/saltern-away", "@away"],
     ),
     "app1": (
         [
@@ -253,8 +253,15 @@ ROUTED = {
             "location = /upload {",
             "error_page 418 = @events$route_of_faq;",
             "proxy_read_timeout 600s;",
+            # Another host is asked while one has no process.
+            "location / {\n        if (-f /run/saltern-away.faq.web) {\n            return 420;",
+            "location ^~ /flower/ {\n",
+            "if (-f /run/saltern-away.faq.flower) {",
+            "error_page 420 = @away;\n    location @away {\n",
+            "if ($is_proxy) {\n            return 444;",
+            "add_header Retry-After $wait_of_away always;",
         ],
-        ["faq.hosts"],
+        ["faq.hosts", "away.faq.asgi"],
     ),
 }
 
@@ -267,6 +274,7 @@ def test_a_route_is_on_the_proxies_and_its_processes_on_the_app_hosts(tmp_path, 
     builds["app"]["faq"]["build"].pop("processes", None)
     host.declare("builds/dev.sls", builds)
     faq = {"formation": {"web": 1, "asgi": 2, "flower": 1}, "site": {"routes": ROUTES}}
+    faq["order"] = {"web": "stop-first", "flower": "stop-first"}
     host.merge({"app": {"faq": faq}, "certificates": certificates(name, SPREAD[name]["address"])} | PASSWORDS)
     text = host.nginx("faq")["sites/faq.conf"]
     expected, others = ROUTED[name]

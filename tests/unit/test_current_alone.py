@@ -49,3 +49,20 @@ def test_nginx_goes_back_to_the_current_release_for_each_type_that_listens(tmp_p
     ran = (tmp_path / "ran").read_text()
     assert "process --end shop.v2.web.1 shop.v2.asgi.1 shop.v2.asgi.2" in ran
     assert ran.count("systemctl reload nginx") == 2
+
+
+def test_what_a_release_has_ended_for_its_own_starts_again_and_is_not_away(tmp_path):
+    for name in ("conf.d", "apps/shop/releases/1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "apps/shop/current").symlink_to("releases/1")
+    text = configured(1, {"web.1": 8101, "asgi.1": 8139})
+    ended = text.replace("autostart=true", "autostart=false", 1)
+    (tmp_path / "conf.d/shop.v1.conf").write_text(ended)
+    for name in ("shop.web", "shop-two.web"):
+        (tmp_path / f"run-away.{name}").touch()
+    script = SCRIPT.read_text()
+    for path, name in PLACES.items():
+        script = script.replace(path, str(tmp_path / name))
+    subprocess.run(["sh", "-c", script], check=True)
+    assert (tmp_path / "conf.d/shop.v1.conf").read_text() == text
+    assert [path.name for path in tmp_path.glob("run-away.*")] == ["run-away.shop-two.web"]

@@ -19,6 +19,8 @@ for file in *.v*.conf; do
             lock=/run/saltern/$app.lock
             if grep -qs '^autostart=false$' "$file" && { [ ! -e "$lock" ] || flock --nonblock "$lock" true; }; then
                 sed -i 's/^\(autostart\|autorestart\)=false$/\1=true/' "$file"
+                # nginx has answered in the place of those that listen.
+                rm -f "/run/saltern-away.$app."*
             fi
             continue
         fi

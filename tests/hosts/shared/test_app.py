@@ -403,13 +403,17 @@ def test_a_route_leads_to_processes_of_another_type(host, mirror, pillar, releas
     print(verify(host, "app", "nginx").splitlines()[-1])
     number = release()
     assert port(mirror, "/live/request") in asgi
-    pillar.merge(app={"mirror": {"config": {"FAIL": "live"}}})
-    reason = r"health: asgi\.[12] is not healthy within 10 s: /live/healthz answered 503, not 200; v\d+ goes on serving"
-    assert re.search(reason, apply(host).failed["app-release-mirror"])
+    # One that ends before its successor starts is away, and comes back where that is refused. All else is served.
+    pillar.merge(app={"mirror": {"config": {"FAIL": "live"}, "order": {"asgi": "stop-first"}}})
+    reason = r"succeed: asgi\.[12] is not healthy within 10 s: /live/healthz answered 503, not 200; v\d+ serves again, "
+    with asked_meanwhile(mirror, "/live/request", "/request") as answers:
+        assert re.search(f"{reason}with asgi started once more", apply(host).failed["app-release-mirror"])
+    assert [{status for status, _ in answers[which::2]} for which in (0, 1)] == [{200, 503}, {200}]
+    assert port(mirror, "/live/request") in asgi
     # A release under load: no request is lost, and the processes that serve beside each other have ports of their own.
-    pillar.merge(app={"mirror": {"config": {"FAIL": None, "COLOUR": "blue"}}})
+    pillar.merge(app={"mirror": {"config": {"FAIL": None, "COLOUR": "blue"}, "order": None}})
     with asked_meanwhile(mirror, "/live/request", "/bare/request", "/request") as answers:
-        assert apply(host).succeeded().changed == {"app-release-mirror"}
+        assert apply(host).succeeded().changed == {"nginx-config", "app-release-mirror"}
     assert {answer for answer, _ in answers} == {200}
     assert len({at for _, at in answers}) == 8
     assert release() > number

@@ -115,6 +115,23 @@ def supervisor_dies(host, client):
         host.sh("rm /var/tmp/lines.go")
 
 
+def away_meanwhile(host, client):
+    """Converge, and ask meanwhile: nginx answers from the end of the old process until the new one is healthy."""
+    before, answers, pages = client.get("/").text, [], []
+    with ThreadPoolExecutor() as pool:
+        released = pool.submit(apply, host)
+        while not released.done():
+            answers.append(client.get("/"))
+            pages.append(client.get("/", headers={"Accept": "application/json"}))
+    (after,) = {each.text for each in answers if each.ok} - {before}
+    served = [each.text if each.ok else each.status_code for each in answers]
+    assert served == sorted(served, key=[before, 503, after].index)
+    assert {each.headers["Retry-After"] for each in answers + pages if not each.ok} == {"10"}
+    page = next(each.text for each in answers if not each.ok)
+    assert all(each.json()["detail"] in page for each in pages if not each.ok)
+    return released.result().succeeded()
+
+
 EVENTS = ["a release", "a release in which supervisor dies", "a restart of supervisor", "a reboot"]
 
 
@@ -122,8 +139,12 @@ EVENTS = ["a release", "a release in which supervisor dies", "a restart of super
 def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, pillar):
     begun(host)
     if event == "a release":
-        pillar.merge(app={"lines": {"config": {"COLOUR": "red"}, "order": {"plain": "stop-first"}}})
-        assert apply(host).succeeded().changed == {"app-release-lines"}
+        order = dict.fromkeys(("plain", "web"), "stop-first")
+        pillar.merge(app={"lines": {"config": {"COLOUR": "red"}, "order": order}})
+        applied = away_meanwhile(host, lines)
+        assert applied.changed == {"nginx-config", "app-release-lines"}
+        said = r"nginx answered 503 in the place of web for [\d.]+ s \(app\.lines\.order\.web\)"
+        assert re.search(said, applied.states["app-release-lines"]["comment"])
         said = host.sh(f"cat {TOLD}").stdout.splitlines()
         assert said.index("plain job: done after 1") < said.index("plain job: begins")
         assert said.index("exec job: begins") < said.index("exec job: SIGTERM 1")
@@ -133,7 +154,7 @@ def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, p
         with ThreadPoolExecutor() as pool:
             released = pool.submit(apply, host)
             supervisor_dies(host, lines)
-            assert released.result().succeeded().changed == {"app-release-lines"}
+            assert released.result().succeeded().changed == {"nginx-config", "app-release-lines"}
         apply(host).changed_nothing()
     elif event == "a restart of supervisor":
         host.run("systemctl", "restart", "supervisor")

@@ -55,6 +55,27 @@ def test_which_types_listen_is_a_part_of_a_release(monkeypatch, record, expected
     assert plan.is_same(host, "shop", 2, unrouted) is (record.get("listening", []) == [])
 
 
+AWAY = {
+    "web": ({"web": "stop-first"}, {"web.1": 8101, "asgi.1": 8139}, ["web"]),
+    "both": ({"web": "stop-first", "asgi": "stop-first"}, {"web.1": 8101, "asgi.1": 8139}, ["asgi", "web"]),
+    "one that is new, or gone, or had no port": ({"asgi": "stop-first"}, {"web.1": 8101, "asgi.1": None}, []),
+    "one that does not listen": ({"beat": "stop-first"}, {"web.1": 8101, "beat.1": None}, []),
+}
+
+
+@pytest.mark.parametrize("order, serving, expected", AWAY.values(), ids=AWAY)
+def test_a_dry_run_names_the_types_that_would_be_away(monkeypatch, order, serving, expected):
+    monkeypatch.setattr(config, "environ", lambda host, app: {})
+    monkeypatch.setattr(store, "environ", lambda app, number: {})
+    monkeypatch.setattr(store, "record", lambda app, number: {})
+    monkeypatch.setattr(supervisor, "used", lambda app, number: serving)
+    settings = {"build": {"sha256": "a"}, "grace": {}, "order": order} | ROUTED
+    found = plan._novelty(Host.of({}, {}, {}), "shop", settings, 2, 3, {"web.1": 8150, "asgi.1": 8188})
+    assert [*found.get("away", [])] == expected
+    # At first there is nothing to end.
+    assert "away" not in plan._novelty(Host.of({}, {}, {}), "shop", settings, None, 1, {"web.1": 8101})
+
+
 def test_a_build_without_the_type_of_a_route_is_refused_with_the_way_out(monkeypatch):
     monkeypatch.setattr(store, "build", lambda app, sha256: {"processes": {"web": "serve"}})
     settings = ROUTED | {"order": {}, "count": {}, "jobs": {}}

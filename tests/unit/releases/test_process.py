@@ -113,6 +113,16 @@ def test_what_supervisor_is_to_run_is_read_back(configuration):
     assert process.configured("shop", 4) == {}
 
 
+def test_what_was_told_to_end_is_read_back(configuration):
+    text = process.rendered("shop", 3, PORTS, {})
+    (configuration / "shop.v3.conf").write_text(process.without_start(text, ["shop.v3.worker.1", "shop.v3.web.2"]))
+    assert process.ended("shop", 3) == {"worker.1", "web.2"}
+    assert process.configured("shop", 3) == PORTS
+    # Also of a file from before it had the line.
+    (configuration / "shop.v3.conf").write_text(text.replace("autostart=true\n", ""))
+    assert process.ended("shop", 3) == set()
+
+
 @pytest.mark.parametrize(
     "content",
     [

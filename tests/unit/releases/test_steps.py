@@ -1,6 +1,8 @@
 """The steps of a move to a release."""
 
 import contextlib
+import dataclasses
+import re
 
 import pytest
 from salt.exceptions import CommandExecutionError
@@ -8,10 +10,11 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import config
 from saltern.contracts import ask as asking
 from saltern.host import Host
-from saltern.releases import deploy, migration, plan, scopes, steps, store, supervisor
+from saltern.releases import deploy, history, migration, plan, published, scopes, serving, steps, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
+from saltern.web import away, in_flight, workers
 
 RECORD = {"build": "a", "processes": {"web": "serve", "release": "migrate"}}
 
@@ -131,6 +134,105 @@ def test_a_process_that_must_be_alone_starts_when_its_predecessor_has_ended(monk
     for step in (steps.start, steps.succeed):
         step(move)
     assert did == [("start", sorted(ports))]
+
+
+@pytest.fixture
+def moved(monkeypatch, tmp_path):
+    """A function that takes steps of a move from v3 to v4 of shop, and what was done."""
+    did, configured, ended = [], {3: {"asgi.1": 8139, "web.1": 8101, "worker.1": None}}, set()
+
+    def apply(app, number, ports, graces):
+        configured[number] = dict(ports)
+        did.append(("start", number, sorted(ports)))
+
+    def tell(app, number, names):
+        ended.update(names)
+        did.append(("end", number, sorted(names), sorted(away.marks("shop"))))
+
+    def wait(move, ports, *states):
+        did.append(("healthy", move.number, sorted(ports)))
+
+    monkeypatch.setattr(away, "MARK", f"{tmp_path}/away.")
+    monkeypatch.setattr(processes, "releases", lambda app: [(app, number) for number in sorted(configured)])
+    monkeypatch.setattr(processes, "configured", lambda app, number: configured.get(number, {}))
+    monkeypatch.setattr(processes, "ended", lambda app, number: ended if number == 3 else set())
+    monkeypatch.setattr(store, "graces", lambda app, number: {"web": 40, "asgi": 90})
+    monkeypatch.setattr(supervisor, "apply", apply)
+    monkeypatch.setattr(supervisor, "tell", tell)
+    monkeypatch.setattr(supervisor, "resume", lambda app, number: did.append(("start again", number)))
+    monkeypatch.setattr(workers, "reload", lambda: did.append(("reload", sorted(away.marks("shop")))))
+    drained = iter([{"requests": 1, "streams": 2}])
+    monkeypatch.setattr(in_flight, "drain", lambda *args: did.append(("drain", *args[1:5])) or next(drained))
+    monkeypatch.setattr(steps, "_have_ended", lambda *_: True)
+    monkeypatch.setattr(steps, "wait", wait)
+    monkeypatch.setattr(steps, "contract", lambda move: did.append(("contract",)))
+    monkeypatch.setattr(published, "point", lambda *_: None)
+    monkeypatch.setattr(serving, "serve", lambda *_: did.append(("serve",)))
+    monkeypatch.setattr(serving, "serve_again", lambda *_: did.append(("serve again", sorted(away.marks("shop")))))
+    monkeypatch.setattr(history, "note", lambda *_, **__: None)
+    settings = {"order": dict.fromkeys(("web", "worker"), "stop-first"), "in_flight": {"requests": 3600, "streams": 30}}
+    ports = {"asgi.1": 8188, "web.1": 8150, "worker.1": None}
+    return Move(Host.of({}, {}, {}), "shop", 4, ports, 3, settings, "asker"), did
+
+
+LEFT = [
+    ("start", 4, ["asgi.1"]),
+    ("healthy", 4, ["asgi.1"]),
+    ("end", 3, ["worker.1"], []),
+    ("start", 4, ["asgi.1", "worker.1"]),
+    ("healthy", 4, ["worker.1"]),
+    ("reload", ["web"]),
+    ("drain", ["127.0.0.1:8101"], "shop", 40, 0),
+    ("end", 3, ["web.1"], ["web"]),
+    ("start", 4, ["asgi.1", "web.1", "worker.1"]),
+    ("healthy", 4, ["web.1"]),
+    ("contract",),
+]
+
+
+def test_a_process_that_listens_is_away_from_the_end_of_the_old_one_until_the_new_one_is_healthy(moved):
+    move, did = moved
+    for step in (steps.start, steps.health, steps.succeed, steps.switch):
+        step(move)
+    assert did == [*LEFT, ("serve",)]
+    assert away.marks("shop") == {}
+    cut = "v3: 1 request cut off, not ended in 40 s (app.shop.grace.web); 2 streams cut off, "
+    assert move.told[0] == f"{cut}since what answered them ends before its successor starts (app.shop.order.web)"
+    said = r"nginx answered 503 in the place of web for \d\.\d s \(app\.shop\.order\.web\)"
+    assert [re.fullmatch(said, each) is not None for each in move.told[1:]] == [True]
+
+
+def test_a_process_that_listens_is_started_again_where_its_successor_is_refused(moved):
+    move, did = moved
+    for step in (steps.start, steps.health, steps.succeed):
+        step(move)
+    did.clear()
+    steps.serve_left(move)
+    steps.resume(move)
+    # It was healthy before nginx sent it requests.
+    assert did == [("serve again", ["web"]), ("start again", 3), ("healthy", 3, ["web.1"])]
+    assert away.marks("shop") == {}
+
+
+def test_a_release_that_was_ended_between_the_switch_and_the_link_is_away_until_the_old_one_is_healthy(moved):
+    move, did = moved
+    for step in (steps.start, steps.succeed, steps.switch):
+        step(move)
+    did.clear()
+    steps.serve_left(move)
+    assert did == [("serve again", ["web"])]
+
+
+def test_an_old_process_that_was_ended_starts_once_the_new_one_has_ended(moved):
+    move, did = moved
+    for step in (steps.start, steps.succeed):
+        step(move)
+    did.clear()
+    # The run ended here, and the pillar declares again what the old release is.
+    back = dataclasses.replace(move, number=3, ports=dict(processes.configured("shop", 3)), asker=None)
+    steps.start(back)
+    assert did == [("start", 3, ["asgi.1"])]
+    assert [*steps._waiting(back)] == ["web.1", "worker.1"]
 
 
 def test_a_predecessor_that_does_not_end_refuses_the_release(monkeypatch):

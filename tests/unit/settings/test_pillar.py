@@ -84,7 +84,7 @@ def test_a_formation_is_of_what_the_declared_build_has(compiled, build, formatio
 
 def test_an_order_is_of_what_the_declared_build_has(compiled):
     said = {"build": BUILT_OF, "order": {"worker": "stop-first", "baet": "stop-first"}}
-    expected = [f"app.shop.order.baet: {NO_SUCH} worker"]
+    expected = [f"app.shop.order.baet: {NO_SUCH} web, worker"]
     assert compiled({"hosts": HOSTS} | shop(**said), "one")[1] == expected
 
 

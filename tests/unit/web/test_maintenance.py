@@ -139,7 +139,7 @@ def test_what_nginx_refuses_leaves_all_as_it_was(promoted, monkeypatch):
 
 def value(text, variable):
     """Return what nginx reads as a variable's value."""
-    word = re.search(rf"\${variable}_of_shop \{{\n    default '';\n    (?:''|\"[^\"]+\") \"(.*)\";\n\}}\n", text)[1]
+    word = re.search(rf"\${variable}_of_shop \{{\n(?:    default '';\n)?    .+? \"(.*)\";\n", text)[1]
     assert len(word.encode()) < 4096
     assert not re.search(r'(?<!\\)(\\\\)*"', word)
     assert "$" not in word
@@ -166,6 +166,13 @@ def test_any_message_is_one_word_to_nginx_and_text_to_clients(message):
     shown = re.search("<p>(.*)</p>", page)[1].replace("<br>", "\n")
     assert not re.search('[<>"]', shown)
     assert value(text, "retry_after") == "300"
+
+
+def test_an_app_that_is_away_for_a_moment_is_not_said_to_be_in_maintenance():
+    text = maintenance.snippet("shop", None)
+    assert json.loads(value(text, "problem"))["detail"] in value(text, "page")
+    assert '$retry_after_of_shop {\n    default \'\';\n    "~ 503:$" "10";\n}\n' in text
+    assert "aintenance" not in text.partition("\n")[2]
 
 
 def test_the_end_that_is_expected_is_told_to_clients():

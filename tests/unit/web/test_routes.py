@@ -75,11 +75,6 @@ MISTAKES = {
         "app.shop.count.asgi: a route of app.shop.site.routes leads to asgi, and each app host answers it; expected "
         "host, or no count",
     ),
-    "one that ends before": (
-        ({"/ws/": "asgi"}, {"order": {"asgi": "stop-first"}}),
-        "app.shop.order.asgi: a route of app.shop.site.routes leads to asgi, and it answers during a release; expected "
-        "no order",
-    ),
     "a job": (
         ({"/ws/": "asgi"}, {"jobs": {"sweep": {"process": "asgi", "every": "10m"}}}),
         "app.shop.jobs.sweep.process: a route of app.shop.site.routes leads to asgi; expected a process type without a "

@@ -134,6 +134,17 @@ def test_the_site_has_what_the_apps_of_its_domains_say(declared):
     assert found["fronts"]["blog"]["routes"] == []
 
 
+@pytest.mark.parametrize("away", [(), ("shop",), ("blog",)])
+def test_a_site_answers_in_the_place_of_each_app_that_may_be_away(declared, away):
+    said = {"shop": {}, "blog": BLOG}
+    for app in away:
+        said[app] = said[app] | {"order": {"web": "stop-first"}}
+    found = apps.sites(declared(**said), ["app", "proxy"])
+    assert found["sites"]["shop"]["can_be_away"] is bool(away)
+    assert found["guests"]["blog"]["away"] == (["web"] if "blog" in away else [])
+    assert {app for app, one in found["fronts"].items() if one["can_be_away"]} == {*away}
+
+
 def test_what_is_left_of_a_shared_domain_is_served(declared):
     made = declared(shop={}, blog=BLOG)
     assert apps.sites({"shop": made["shop"]}, ["app", "proxy"])["sites"]["shop"]["guests"] == []

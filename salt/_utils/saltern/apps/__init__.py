@@ -8,7 +8,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.attachments import parts
 from saltern.leases import WAY_OUT
 from saltern.services.base import Hosts
-from saltern.web import access, domains, rates, redirects, routes, served, shared
+from saltern.web import access, away, domains, rates, redirects, routes, served, shared
 
 App = Mapping[str, Any]
 
@@ -239,7 +239,8 @@ def _site(one: App) -> dict[str, Any]:
     its |= {"access": access.derived(one), "limits": rates.derived(one)}
     its |= {"matches": domains.patterns(one["domains"])}
     its |= {"domains": one["domains"], "port": one["port"], "health": served.pattern(one["health"]["path"])}
-    its |= {"routes": routes.derived(one), "others": routes.others(one)}
+    its |= {"routes": routes.derived(one), "others": routes.others(one), "away": away.kinds(one)}
+    its["can_be_away"] = bool(its["away"])
     its |= {"guests": [], "closed": "", "open": "", "outside": "", "by_path": {}, "told": served.told(one)}
     return its | {"serve": served.locations(one), "errors": served.pages(one), "redirects": redirects.derived(one)}
 
@@ -251,13 +252,13 @@ def unknown_types(settings: Mapping[str, Any], types: Iterable[str]) -> list[tup
     :param types: those of the build's Procfile.
     :return: for each the setting's path below the app, the type, and those that the setting could name.
     """
-    # No formation has the process type `release`: it runs once, in a release. Others are of those without a port.
+    # No formation has the process type `release`: it runs once, in a release. Jobs, and what is alone in its
+    # environment, have no port.
     with_port, without = sorted({*types} - {"release"}), sorted({*types} - {"release", *routes.listening(settings)})
     asked = [(f"formation.{kind}", kind, with_port) for kind, count in sorted(settings["formation"].items()) if count]
     routed = sorted(settings["site"]["routes"].items())
     asked += [(f"site.routes.{path}", route["process"], with_port) for path, route in routed]
-    asked += [
-        (f"{setting}.{kind}", kind, without) for setting in ("order", "count") for kind in sorted(settings[setting])
-    ]
+    asked += [(f"order.{kind}", kind, with_port) for kind in sorted(settings["order"])]
+    asked += [(f"count.{kind}", kind, without) for kind in sorted(settings["count"])]
     asked += [(f"jobs.{job}.process", one["process"], without) for job, one in sorted(settings["jobs"].items())]
     return [one for one in asked if one[1] not in types]

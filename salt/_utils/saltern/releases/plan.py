@@ -18,7 +18,7 @@ from saltern.releases.process import Ports
 from saltern.releases.refusal import shown
 from saltern.releases.store import Changes, Record
 from saltern.system import files
-from saltern.web import routes, tree
+from saltern.web import away, routes, tree
 
 Settings = Mapping[str, Any]
 
@@ -223,6 +223,9 @@ def _novelty(host: Host, app: str, settings: Settings, current: int | None, numb
         "start": processes.programs(app, number, ports),
         "stop": processes.programs(app, current, stopping),
     }
+    served = [{name.partition(".")[0] for name, port in each.items() if port} for each in (stopping, ports)]
+    if leaving := [kind for kind in away.kinds(settings) if all(kind in each for each in served)]:
+        changes["away"] = dict.fromkeys(leaving, "nginx answers 503 until the new release is healthy")
     return changes
 
 
@@ -267,7 +270,7 @@ def _differences(host: Host, app: str, number: int, ports: Ports) -> tuple[Chang
         changes[f"{tree.ROOT}/{path}"] = {"old": "as it was", "new": "as declared"}
     others = [other for _, other in processes.releases(app) if other != number]
     stale = [processes.path(app, other) for other in others]
-    for path in [*stale, *processes.leftovers(app), *store.leftovers(app)]:
+    for path in [*stale, *processes.leftovers(app), *store.leftovers(app), *away.marks(app).values()]:
         changes[path] = {"old": "left behind", "new": None}
     return changes, coming
 

@@ -137,12 +137,26 @@ def configured(app: str, release: int) -> Ports:
     :param release: the release's number.
     :return: port, or ``None``, by process. Empty where the file is not there or not as it was written.
     """
-    parser = configparser.RawConfigParser(strict=False)
+    return parse(_sections(app, release), app, release)
+
+
+def ended(app: str, release: int) -> set[str]:
+    """Read which processes of a release were told to end for good; see ``without_start``.
+
+    :param app: the app's name.
+    :param release: the release's number.
+    """
+    sections = {name: options for name, options in _sections(app, release).items() if options["autostart"] == "false"}
+    return {*parse(sections, app, release)}
+
+
+def _sections(app: str, release: int) -> dict[str, dict[str, str]]:
+    parser = configparser.RawConfigParser({"autostart": "true"}, strict=False)
     try:
         parser.read(path(app, release), encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
         return {}
-    return parse({name: dict(parser[name]) for name in parser.sections()}, app, release)
+    return {name: dict(parser[name]) for name in parser.sections()}
 
 
 def parse(sections: Mapping[str, Mapping[str, str]], app: str, release: int) -> Ports:

@@ -12,6 +12,7 @@ from saltern.releases import history, plan, store
 from saltern.releases.move import Move
 from saltern.system import journal, terminal
 from saltern.system.masking import masked
+from saltern.web import away
 
 LOG_LINES = 15
 
@@ -111,6 +112,8 @@ def message(move: Move, step: str, error: BaseException, started: float) -> str:
         text = f"v{number} is not as declared, at the step {step}: {error}"
     else:
         serves = f"v{current} goes on serving" if current else "no release serves"
+        if current and (kinds := away.marks(app)):
+            serves = f"v{current} serves again, with {' and '.join(kinds)} started once more"
         text = f"v{number} was refused at the step {step}: {error}; {serves}"
     process = getattr(error, "process", None)
     lines = _last_lines(move.host, app, number, process, started) if process else []

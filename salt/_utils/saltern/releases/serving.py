@@ -86,21 +86,28 @@ def leaving(move: Move) -> list[str]:
     return own + servers_of(app, others)
 
 
-def wait(move: Move, servers: Sequence[str], numbers: Iterable[int | None]) -> None:
+def wait(
+    move: Move,
+    servers: Sequence[str],
+    numbers: Iterable[int | None],
+    limits: Mapping[str, int] | None = None,
+    why: Mapping[str, str] | None = None,
+) -> None:
     """Wait until nginx has in flight nothing for some servers, and tell what had not ended in its time.
 
     :param move: to the release.
     :param servers: such as ``127.0.0.1:8101``.
     :param numbers: of the releases that they are of.
+    :param limits: the seconds for each kind, those of ``app.<name>.in_flight`` where they are not given.
+    :param why: by kind, the end of the sentence that tells of what was cut off.
     """
     if not servers:
         return
-    limits = move.settings["in_flight"]
+    limits = limits or move.settings["in_flight"]
     what = f"{move.app}: {' and '.join(f'v{number}' for number in numbers if number is not None)}"
     cut = in_flight.drain(workers.old, servers, move.app, limits["requests"], limits["streams"], what)
-    tell_of(
-        move, cut_off(cut, {kind: f"not ended in {limits[kind]} s (app.{move.app}.in_flight.{kind})" for kind in cut})
-    )
+    why = why or {kind: f"not ended in {limits[kind]} s (app.{move.app}.in_flight.{kind})" for kind in cut}
+    tell_of(move, cut_off(cut, why))
 
 
 def tell_of(move: Move, what: str, number: int | None = None) -> None:

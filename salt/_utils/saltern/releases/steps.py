@@ -4,20 +4,35 @@ A failure before the step ``switch`` leaves the serving release as it is. The ne
 move, because each step first looks at what is there.
 """
 
+import contextlib
+import dataclasses
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from saltern.attachments import config
 from saltern.contracts import ask as asking
-from saltern.releases import ends, hold, migration, plan, published, scopes, serving, staging, store, supervisor
+from saltern.releases import (
+    ends,
+    history,
+    hold,
+    migration,
+    plan,
+    published,
+    scopes,
+    serving,
+    staging,
+    store,
+    supervisor,
+)
 from saltern.releases import process as processes
 from saltern.releases.health import wait
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
 from saltern.system import files
-from saltern.web import routes
+from saltern.web import away, routes
+from saltern.web import workers as nginx_workers
 
 Step = Callable[[Move], None]
 Steps = dict[str, Step]
@@ -45,9 +60,10 @@ def clear(move: Move) -> None:
     others = [number for _, number in processes.releases(app) if number != left]
     if others and left is not None:
         # That run may have been interrupted between the switch of nginx and that of the link.
-        serving.serve_again(move.host, app, left)
+        serve_left(move)
         serving.wait(move, serving.servers_of(app, others), others)
     stop_others(app, left)
+    resume(move)
     staging.sweep(app)
 
 
@@ -108,7 +124,7 @@ def _run_release(move: Move) -> int:
 
 def start(move: Move) -> None:
     """Start the processes of a release beside those that run, but for those that wait until others have ended."""
-    before, waiting = processes.configured(move.app, move.number), _waiting(move)
+    before, waiting = _standing(move), _waiting(move)
     now = {name: port for name, port in move.ports.items() if name not in waiting}
     supervisor.apply(move.app, move.number, before | now, store.graces(move.app, move.number))
 
@@ -122,12 +138,11 @@ def health(move: Move) -> None:
 def _waiting(move: Move) -> processes.Ports:
     """Return the processes that start only when those of the same type of other releases have ended.
 
-    Such processes have no port: ``app.<name>.order`` knows no type that listens. Those that are alone in their
-    environment are alone on their host too.
+    Those that are alone in their environment are alone on their host too.
     """
     if all(number == move.number for _, number in processes.releases(move.app)):
         return {}
-    order, before = move.settings["order"], processes.configured(move.app, move.number)
+    order, before = move.settings["order"], _standing(move)
     return {
         name: port
         for name, port in move.ports.items()
@@ -135,12 +150,29 @@ def _waiting(move: Move) -> processes.Ports:
     }
 
 
+def _standing(move: Move) -> processes.Ports:
+    """Return the processes of the release that supervisor is to run: not those that were told to end."""
+    ended = processes.ended(move.app, move.number)
+    configured = processes.configured(move.app, move.number)
+    return {name: port for name, port in configured.items() if name not in ended}
+
+
 def succeed(move: Move) -> None:
     """End processes that must be alone, of other releases, and start those of this one in their place."""
-    app, waiting = move.app, _waiting(move)
+    waiting = _waiting(move)
+    # Those that listen come last: they are away for their own end and start alone.
+    for is_listening in (False, True):
+        _follow(move, {name: port for name, port in waiting.items() if bool(port) is is_listening})
+    if move.asker and any(name.partition(".")[0] == routes.WEB for name in waiting):
+        contract(move)
+
+
+def _follow(move: Move, waiting: processes.Ports) -> None:
+    """Start some processes when those of the same types of other releases have ended, and wait until they are up."""
+    app, kinds = move.app, {name.partition(".")[0] for name in waiting}
     if not waiting:
         return
-    kinds = {name.partition(".")[0] for name in waiting}
+    _leave(move, kinds)
     for _, other in processes.releases(app):
         leaving = [name for name in processes.configured(app, other) if name.partition(".")[0] in kinds]
         if other == move.number or not leaving:
@@ -153,9 +185,65 @@ def succeed(move: Move) -> None:
             if time.monotonic() > deadline:
                 raise Refusal(f"{', '.join(leaving)} of v{other} did not end within {seconds} s", leaving[0])
             time.sleep(POLL)
-    before = processes.configured(app, move.number)
-    supervisor.apply(app, move.number, before | waiting, store.graces(app, move.number))
-    wait(move, waiting, "RUNNING")
+    supervisor.apply(app, move.number, _standing(move) | waiting, store.graces(app, move.number))
+    wait(move, waiting, "STARTING", "RUNNING")
+
+
+def _leave(move: Move, kinds: Collection[str]) -> None:
+    """Have nginx answer in the place of those process types that listen, and wait for what these have in flight.
+
+    They are away meanwhile, so the wait ends with the longest of their graces.
+    """
+    app, servers = move.app, []
+    graces: dict[str, int] = {}
+    for other in (number for _, number in processes.releases(app) if number != move.number):
+        for name, port in processes.configured(app, other).items():
+            kind = name.partition(".")[0]
+            if port and kind in kinds:
+                servers.append(f"127.0.0.1:{port}")
+                graces[kind] = max(graces.get(kind, 0), store.graces(app, other).get(kind, processes.DEFAULT_GRACE))
+    if not servers:
+        return
+    away.begin(app, graces)
+    # Workers from before a reload have what was passed on already, and nothing else.
+    nginx_workers.reload()
+    kind, seconds = max(graces.items(), key=lambda item: item[1])
+    requests = min(seconds, move.settings["in_flight"]["requests"])
+    why = {"requests": f"not ended in {requests} s (app.{app}.grace.{kind})"}
+    # Clients would connect again to nobody.
+    why["streams"] = f"since what answered them ends before its successor starts (app.{app}.order.{kind})"
+    serving.wait(move, servers, [move.left], {"requests": requests, "streams": 0}, why)
+
+
+def resume(move: Move) -> None:
+    """Start again what was ended of the serving release, for a release that did not come to serve."""
+    app, left = move.app, move.left
+    if left is not None:
+        supervisor.resume(app, left)
+        found, kinds = processes.configured(app, left), away.marks(app)
+        ports = {name: port for name, port in found.items() if name.partition(".")[0] in kinds}
+        if ports:
+            # nginx would answer 502 until they are healthy.
+            with contextlib.suppress(Refusal):
+                wait(dataclasses.replace(move, number=left, pids={}), ports, "STARTING", "RUNNING")
+    _come_back(move)
+
+
+def serve_left(move: Move) -> None:
+    """Have nginx serve the release that was to be left, but for what was ended of it already: that is away."""
+    app, left = move.app, move.left
+    if left is not None:
+        ended, ports = processes.ended(app, left), processes.configured(app, left)
+        away.begin(app, {name.partition(".")[0] for name, port in ports.items() if port and name in ended})
+        serving.serve_again(move.host, app, left)
+
+
+def _come_back(move: Move) -> None:
+    """Have nginx send requests to processes again, and tell for how long these were away."""
+    for kind, seconds in away.end(move.app).items():
+        said = away.told(move.app, kind, seconds)
+        move.told.append(said)
+        history.note(move.app, "away", move.number, reason=said)
 
 
 def running(move: Move) -> None:
@@ -179,7 +267,9 @@ def _have_ended(app: str, release: int, names: Iterable[str]) -> bool:
 
 
 def contract(move: Move) -> None:
-    """Ask the web processes what the build's OpenAPI documents say that they answer."""
+    """Ask the web processes what the build's OpenAPI documents say that they answer, once they have started."""
+    if any(name.partition(".")[0] == routes.WEB for name in _waiting(move)):
+        return
     # Where the app is held, the build that serves is not the declared one.
     sha256 = store.record(move.app, move.number).get("build", "")
     wrong, process = asking.ask(move.host, move.app, move.number, sha256, move.ports, move.asker)
@@ -191,6 +281,7 @@ def switch(move: Move) -> None:
     """Switch nginx to the release's files and processes."""
     published.point(move.app, move.settings, move.number)
     serving.serve(move.host, move.app, move.ports)
+    _come_back(move)
 
 
 def point(move: Move) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
-from saltern.releases import ends, history, report, serving, staging, store, supervisor
+from saltern.releases import ends, history, report, serving, staging, store
 from saltern.releases.move import Move
 from saltern.releases.refusal import Refusal
-from saltern.releases.steps import AFTER, Steps, stop_others
+from saltern.releases.steps import AFTER, Steps, resume, serve_left, stop_others
 from saltern.web import in_flight, workers
 
 
@@ -78,16 +78,15 @@ def _take_back(move: Move, reason: str, is_patient: bool = True) -> None:
         return
     with contextlib.suppress(CommandExecutionError, OSError):
         if left is not None:
-            serving.serve_again(move.host, app, left)
+            serve_left(move)
             # Between the switch and the link it may have been sent requests.
             limits = move.settings["in_flight"] if is_patient else {"requests": 0, "streams": 0}
             servers, what = serving.servers_of(app, [move.number]), f"{app}: v{move.number}"
             cut = in_flight.drain(workers.old, servers, app, limits["requests"], limits["streams"], what)
             serving.tell_of(move, serving.cut_off(cut, dict.fromkeys(cut, "when it was taken back")), move.number)
         stop_others(app, left)
-        if left is not None:
-            # Its processes that must be alone were ended for the release that is taken back.
-            supervisor.resume(app, left)
+        # Its processes that must be alone were ended for the release that is taken back.
+        resume(move)
     with contextlib.suppress(OSError):
         if store.outcome(app, move.number) == "":
             staging.mark(app, move.number, f"refused: {reason.splitlines()[0]}")

@@ -29,15 +29,19 @@ ROOT = "/var/lib/saltern/maintenance"
 RETRY = 300
 # What nginx takes as one word of its configuration has 4096 bytes, and each character may become seven of them.
 LONGEST = 500
-MESSAGE = "This site is down for maintenance. Please try again later."
+TITLE, MESSAGE = "Maintenance", "This site is down for maintenance. Please try again later."
+# What nginx answers, outside of maintenance, in the place of a process type that is away; see the module away.
+# Whoever gets it may ask again after so many seconds.
+AWAY_RETRY = 10
+AWAY_TITLE, AWAY_MESSAGE = "One moment", "This site is being updated. Please try again in a few seconds."
 
 # What nginx would read as the end of a word. A `$` has no way out there: pages and problems have none.
 SPECIAL = re.compile(r"[\"\\]")
 
 PAGE = (
     "<!DOCTYPE html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-    "<title>Maintenance</title><body style='font:1.1em/1.5 sans-serif;max-width:34em;margin:15vh auto;padding:0 1em'>"
-    "<h1>Maintenance</h1><p>{message}</p>{until}</body></html>\n"
+    "<title>{title}</title><body style='font:1.1em/1.5 sans-serif;max-width:34em;margin:15vh auto;padding:0 1em'>"
+    "<h1>{title}</h1><p>{message}</p>{until}</body></html>\n"
 )
 
 
@@ -218,38 +222,52 @@ def snippet(app: str, said: Notice | None) -> str:
     key = app.replace("-", "_")
     until = _moment(said.until) if said and said.until else None
     retry = email.utils.format_datetime(until, usegmt=True) if until else str(RETRY)
-    values = {"retry_after": retry, "page": page(said, until), "problem": problem(said, until)} if said else {}
+    # An app's own 503 has no Retry-After of ours, but where nobody reaches the app.
+    told = f'"$is_kept_out_of_{key} $server_port $status:$upstream_addr"'
+    maps = {"retry_after": told, "page": "''", "problem": "''"}
+    values = {"retry_after": "''", "page": _word(page(said, until)), "problem": _word(problem(said, until))}
     lines = [f"# {app}. Managed by Saltern (app.maintenance).", f"geo $is_kept_out_of_{key} {{"]
     lines += [f"    default {1 if said else 0};", *(f"    {one} 0;" for one in (said.allow if said else ())), "}"]
-    # An app's own 503 has no Retry-After of ours, but where nobody reaches the app.
-    told, always = (f'"$is_kept_out_of_{key} $server_port $status"', '"~^1 (80|443) 503$"'), ("''", "''")
-    for word, (source, case) in {"retry_after": told, "page": always, "problem": always}.items():
-        value = SPECIAL.sub(r"\\\g<0>", values.get(word, ""))
-        lines += [f"map {source} ${word}_of_{key} {{", "    default '';"]
-        lines += [*([f'    {case} "{value}";'] if said else []), "}"]
+    for word, source in maps.items():
+        lines += [f"map {source} ${word}_of_{key} {{", f"    default {values[word]};"]
+        if word == "retry_after":
+            lines += [f'    "~^1 (80|443) 503:" {_word(retry)};'] if said else []
+            lines += [f'    "~ 503:$" "{AWAY_RETRY}";']
+        lines += ["}"]
     return "".join(f"{line}\n" for line in lines)
 
 
-def page(said: Notice, until: datetime.datetime | None) -> str:
+def _word(text: str) -> str:
+    """Write a text as one word of nginx's configuration."""
+    escaped = SPECIAL.sub(r"\\\g<0>", text)
+    return f'"{escaped}"'
+
+
+def page(said: Notice | None, until: datetime.datetime | None) -> str:
     """Return what a browser gets. No character of the operator's is one of HTML or of nginx.
 
-    :param said: what was said of the app.
+    :param said: what was said of the app, ``None`` where it is not in maintenance: then it may be away for a moment.
     :param until: when it is expected to end.
     """
-    message = html.escape(said.message or MESSAGE).replace("\n", "<br>").replace("$", "&#36;").replace("\\", "&#92;")
+    title, message = _told(said)
+    message = html.escape(message).replace("\n", "<br>").replace("$", "&#36;").replace("\\", "&#92;")
     end = f"<p>It is expected to end by {until:%Y-%m-%d %H:%M} UTC.</p>" if until else ""
-    return PAGE.format(message=message, until=end).rstrip("\n")
+    return PAGE.format(title=title, message=message, until=end).rstrip("\n")
 
 
-def problem(said: Notice, until: datetime.datetime | None) -> str:
+def problem(said: Notice | None, until: datetime.datetime | None) -> str:
     """Return what a client gets that asks for JSON: a problem, as RFC 9457 has it.
 
-    :param said: what was said of the app.
+    :param said: as ``page`` has it.
     :param until: when it is expected to end.
     """
-    facts = {"title": "Service Unavailable", "status": 503, "detail": said.message or MESSAGE}
+    facts = {"title": "Service Unavailable", "status": 503, "detail": _told(said)[1]}
     text = json.dumps(facts | ({"until": f"{until:%Y-%m-%dT%H:%M:%SZ}"} if until else {}), ensure_ascii=False)
     return text.replace("$", "\\u0024")
+
+
+def _told(said: Notice | None) -> tuple[str, str]:
+    return (TITLE, said.message or MESSAGE) if said else (AWAY_TITLE, AWAY_MESSAGE)
 
 
 def _restore(app: str, text: str | None) -> None:

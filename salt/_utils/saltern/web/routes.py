@@ -143,8 +143,6 @@ def _apart(app: str, one: Settings, kind: str) -> list[str]:
     why = f"a route of app.{app}.site.routes leads to {kind}"
     if one["count"].get(kind) == "environment":
         found.append(f"app.{app}.count.{kind}: {why}, and each app host answers it; expected host, or no count")
-    if one["order"].get(kind) == "stop-first":
-        found.append(f"app.{app}.order.{kind}: {why}, and it answers during a release; expected no order")
     for job, said in sorted(one["jobs"].items()):
         if said["process"] == kind:
             found.append(f"app.{app}.jobs.{job}.process: {why}; expected a process type without a port")

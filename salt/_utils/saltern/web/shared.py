@@ -51,6 +51,7 @@ def complete(sites: dict[str, dict[str, Any]], held: Mapping[str, str], apps: Ma
             site = sites[holder]
             site["guests"].append(app)
             site["open"] += f"|{found[app]}/"
+            site["can_be_away"] |= sites[app]["can_be_away"]
             site["told"] = sorted({*site["told"], *sites[app]["told"]})
             site["limits"]["paths"] += sites[app]["limits"]["paths"]
             sites[app]["closed"] = f"{found[app]}/"
