@@ -28,7 +28,8 @@ def plan(app):
 
     :param app: the app's name.
     :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes, what is
-        ``held`` and the ``changes`` as a state reports them. Without changes there is nothing to do.
+        ``held``, the ``changes`` as a state reports them, and what would ``stay`` though it is old: a sentence for
+        each release. Without changes there is nothing to do.
     :raises CommandExecutionError: when the app is not declared, the formation asks for what the build does not have, or
         the build takes away what other apps attach.
 
@@ -45,8 +46,8 @@ def deploy(app):
     """Bring the declared release of an app to serve.
 
     :param app: the app's name.
-    :return: the number of the ``release`` that serves, and what was ``told`` of the move to it: a sentence for each
-        thing, such as a request that was cut off.
+    :return: the number of the ``release`` that serves, the releases and builds that were ``pruned``, and what was
+        ``told`` of the move to it: a sentence for each thing, such as a request that was cut off.
     :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
 
     CLI Example:

@@ -27,8 +27,11 @@ def current(name):
             return ret | ({"result": False, "comment": "\n".join(dying)} if dying else {"comment": comment})
         ret["changes"] = plan["changes"]
         if __opts__["test"]:
-            return ret | {"result": None, "comment": f"v{plan['number']} would serve"}
-        notes = __salt__["release.deploy"](name)["told"]
+            return ret | {"result": None, "comment": "\n".join([f"v{plan['number']} would serve", *plan["stay"]])}
+        done = __salt__["release.deploy"](name)
+        # A run of a job may have begun or ended since the plan was made.
+        ret["changes"] = {key: value for key, value in ret["changes"].items() if key != "pruned"}
+        ret["changes"] |= {"pruned": done["pruned"]} if done["pruned"] else {}
     except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
-    return ret | {"comment": "\n".join([comment, *notes])}
+    return ret | {"comment": "\n".join([comment, *done["told"]])}

@@ -282,7 +282,10 @@ def test_limits_hold_at_once_and_without_a_restart(host, mirror, pillar, pids, r
 def test_only_so_many_releases_are_kept(host, mirror, pillar, release):
     for value in ("1", "2", "3"):
         pillar.merge(app={"mirror": {"config": {"COUNT": value}}})
-        apply(host).succeeded()
+        before = set(host.sh("ls /srv/apps/mirror/releases").stdout.split())
+        changes = apply(host).succeeded().states["app-release-mirror"]["changes"]
+    after = set(host.sh("ls /srv/apps/mirror/releases").stdout.split())
+    assert changes["pruned"] == {"releases": sorted(f"v{number}" for number in before - after)}
     kept = sorted(map(int, host.sh("ls /srv/apps/mirror/releases").stdout.split()))
     assert kept == [release() - 2, release() - 1, release()]
 

@@ -144,7 +144,7 @@ def test_sigterm_and_grace_mean_the_same_for_every_line_at(event, host, lines, p
         applied = away_meanwhile(host, lines)
         assert applied.changed == {"nginx-config", "app-release-lines"}
         said = r"nginx answered 503 in the place of web for [\d.]+ s \(app\.lines\.order\.web\)"
-        assert re.search(said, applied.states["app-release-lines"]["comment"])
+        assert re.search(said, applied.states["app-release-lines"]["comment"]), applied.states["app-release-lines"]
         said = host.sh(f"cat {TOLD}").stdout.splitlines()
         assert said.index("plain job: done after 1") < said.index("plain job: begins")
         assert said.index("exec job: begins") < said.index("exec job: SIGTERM 1")

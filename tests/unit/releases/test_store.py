@@ -48,7 +48,8 @@ def test_pruning_keeps_what_served_what_was_refused_and_their_builds(disk):
     ):
         make(disk, number, build, outcome)
     (disk / "shop/current").symlink_to("releases/6")
-    staging.prune("shop", 2, "9" * 64)
+    pruned = {"releases": ["v1", "v2", "v3"], "builds": ["a" * 12, "b" * 12, "c" * 12]}
+    assert staging.prune("shop", 2, "9" * 64).changes == pruned
     assert store.numbers("shop") == [4, 5, 6, 7]
     assert sorted(path.name[0] for path in (disk / "shop/builds").iterdir()) == ["0", "d", "e", "f"]
 
@@ -58,9 +59,33 @@ def test_pruning_keeps_a_release_with_which_a_run_of_a_job_is_under_way(disk, mo
         make(disk, number, build, "serving")
     (disk / "shop/current").symlink_to("releases/6")
     monkeypatch.setattr(staging.scopes, "of_runs", lambda app: [("shop", 2)])
-    staging.prune("shop", 2, "9" * 64)
+    assert staging.prune("shop", 2, "9" * 64).told == [
+        "v2 and its build stay: a job or a one-off command runs with them"
+    ]
     assert store.numbers("shop") == [2, 5, 6]
     assert sorted(path.name[0] for path in (disk / "shop/builds").iterdir()) == ["b", "e", "f"]
+    # The next release finds it still under way.
+    assert staging.prune("shop", 2, "9" * 64).changes == {}
+
+
+@pytest.mark.parametrize("held", [None, {"release": 6, "from": 4, "until": "another"}])
+def test_a_dry_run_tells_what_the_next_release_will_prune(disk, held):
+    for number, build in enumerate("abcdef", 1):
+        make(disk, number, build, "serving")
+    # A run that was interrupted left it, and the next release clears it away before it prunes.
+    make(disk, 7, "0")
+    (disk / "shop/builds/.cccc.tar.gz").touch()
+    (disk / "shop/current").symlink_to("releases/6")
+    if held:
+        (disk / "shop/hold.json").write_text(json.dumps(held))
+    planned = staging.superseded("shop", 3, "9" * 64, 8)
+    staging.sweep("shop")
+    make(disk, 8, "9")
+    staging.point("shop", 8)
+    hold.unhold("shop")
+    assert staging.prune("shop", 3, "9" * 64) == planned
+    assert planned.changes["releases"] == ["v1", "v2", "v3", "v4"]
+    assert store.numbers("shop") == [5, 6, 8]
 
 
 def test_leftovers_are_what_no_run_finished(disk):

@@ -1,10 +1,12 @@
 """Taking the steps of a move, and what an ended move leaves."""
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from saltern.host import Host
 from saltern.releases import history, report, serving, store, take
 from saltern.releases.move import Move
+from saltern.releases.refusal import Refusal
 from saltern.web import in_flight
 
 MOVED = {
@@ -42,3 +44,18 @@ def test_a_run_that_a_signal_ends_leaves_one_release_running(monkeypatch, step, 
     with pytest.raises(SystemExit):
         take.take(steps, Move(host, "shop", 2, {}, 1, {}), "serves")
     assert taken[len(before) :] == done
+
+
+def test_a_refusal_tells_what_it_has_cost(monkeypatch):
+    def refuse(move):
+        move.told.append("v1: 1 request cut off")
+        raise Refusal("web.1 ended by itself")
+
+    def take_back(move, reason):
+        move.told.append("nginx answered 503 in the place of web for 2.0 s")
+
+    monkeypatch.setattr(report, "message", lambda move, name, error, started: f"v2 was refused at the step {name}")
+    monkeypatch.setattr(take, "_take_back", take_back)
+    said = "v2 was refused at the step health\nv1: 1 request cut off\nnginx answered 503 in the place of web for 2.0 s"
+    with pytest.raises(CommandExecutionError, match=f"^{said}$"):
+        take.take({"health": refuse}, Move(Host.of({}, {}, {}), "shop", 2, {}, 1, {}))

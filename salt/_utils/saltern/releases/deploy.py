@@ -23,8 +23,8 @@ def deploy(host: Host, app: str, context: MutableMapping[str, Any]) -> dict[str,
     :param host: the host.
     :param app: the app's name.
     :param context: what the modules of this run share; ``__context__``.
-    :return: the number of the ``release`` that serves, and what the move ``told``: a sentence for each event, such as a
-        request that was cut off.
+    :return: the number of the ``release`` that serves, what was ``pruned``, and what the move ``told``: a sentence for
+        each event, such as a request that was cut off.
     :raises CommandExecutionError: when it was refused, with the step, the reason and what its processes logged last.
     """
     with locked(app):
@@ -46,7 +46,7 @@ def deploy(host: Host, app: str, context: MutableMapping[str, Any]) -> dict[str,
                 asker.close()
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(migration.MIGRATED.format(app=app))
-        return {"release": move.number, "told": move.told}
+        return {"release": move.number, "pruned": move.pruned, "told": move.told}
 
 
 @shown

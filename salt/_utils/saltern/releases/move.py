@@ -25,6 +25,7 @@ class Move:
     :param settings: the app's settings.
     :param asker: what asks the release for what its documents say, where that was begun.
     :param pids: by process, from when it was first looked at: another one later means that it ended in between.
+    :param pruned: what of the app was too old to be kept: names of releases and builds, as a state reports them.
     :param told: what whoever waits for it must know, beside that it came to serve: a sentence for each.
     """
 
@@ -36,6 +37,7 @@ class Move:
     settings: Mapping[str, Any]
     asker: Any = None
     pids: dict[str, int] = dataclasses.field(default_factory=dict)
+    pruned: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     told: list[str] = dataclasses.field(default_factory=list)
 
 

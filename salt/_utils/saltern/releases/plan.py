@@ -12,7 +12,7 @@ from saltern import apps
 from saltern.attachments import config, earlier
 from saltern.contracts.judge import judge
 from saltern.host import Host
-from saltern.releases import health, history, hold, serving, store, supervisor
+from saltern.releases import health, history, hold, serving, staging, store, supervisor
 from saltern.releases import process as processes
 from saltern.releases.process import Ports
 from saltern.releases.refusal import shown
@@ -30,7 +30,8 @@ def plan(host: Host, app: str) -> dict[str, Any]:
     :param host: the host.
     :param app: the app's name.
     :return: ``number`` of the release that is to serve, whether it is ``new``, the ``ports`` of its processes, what is
-        ``held`` and the ``changes`` as a state reports them. Without changes there is nothing to do.
+        ``held``, the ``changes`` as a state reports them, and what would ``stay`` though it is old: a sentence for
+        each release. Without changes there is nothing to do.
     :raises CommandExecutionError: when the app is not declared, the formation asks for what the build does not have, or
         the build takes away what other apps attach.
     """
@@ -45,7 +46,7 @@ def plan(host: Host, app: str) -> dict[str, Any]:
         check_contracts(host, app, settings["build"]["sha256"])
         ports = formation_ports(app, settings, current, other=current is not None)
         changes = _novelty(host, app, settings, current, number, ports) | lost
-        return {"number": number, "new": True, "ports": ports, "held": {}, "changes": changes}
+        return {"number": number, "new": True, "ports": ports, "held": {}} | _pruning(app, settings, number, changes)
     sha256 = store.record(app, current).get("build", "")
     check_formation(app, settings, sha256)
     if is_declared:
@@ -54,7 +55,15 @@ def plan(host: Host, app: str) -> dict[str, Any]:
     changes = _drift(host, app, current, ports)
     if is_declared and hold.held(app).get("until") == "another":
         changes["hold"] = {"old": f"v{current}", "new": None}
-    return {"number": current, "new": False, "ports": ports, "held": held, "changes": changes}
+    return {"number": current, "new": False, "ports": ports, "held": held} | _pruning(app, settings, current, changes)
+
+
+def _pruning(app: str, settings: Settings, number: int, changes: Changes) -> dict[str, Any]:
+    """Return the changes, and what a move to a release would prune, or not yet."""
+    if not changes:
+        return {"changes": changes, "stay": []}
+    found = staging.superseded(app, settings["keep_releases"], settings["build"]["sha256"], number)
+    return {"changes": changes | ({"pruned": found.changes} if found.changes else {}), "stay": found.told}
 
 
 def _lost(host: Host, app: str, current: int, held: Record) -> Changes:

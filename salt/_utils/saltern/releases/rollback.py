@@ -81,7 +81,8 @@ def rollback(host: Host, app: str, number: int | str | None = None, force: bool 
             raise
         # Where the pillar declares this release again already, nothing is held.
         how = "serves and is held" if holds.held(app) else "serves, as is declared"
-        return "; ".join([f"{app}: v{target} {how}; v{current} was left", *move.told])
+        pruned = [f"pruned the {kind} {', '.join(names)}" for kind, names in move.pruned.items()]
+        return "; ".join([f"{app}: v{target} {how}; v{current} was left", *move.told, *pruned])
 
 
 def _target(app: str, current: int, number: int | str | None) -> int:

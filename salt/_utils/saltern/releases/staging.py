@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from saltern.releases import history, hold, scopes, store
 from saltern.releases.store import ROLLED_BACK, SERVING
@@ -151,25 +151,65 @@ def sweep(app: str) -> None:
         store.clear(path)
 
 
-def prune(app: str, keep: int, declared: str) -> None:
-    """Keep the last releases that served, as many of those that did not, and the builds that they have.
+class Superseded(NamedTuple):
+    """What is too old to be kept, of an app.
 
-    A release with which a run of a job or a one-off command is under way stays too.
+    :ivar releases: numbers. :ivar builds: names of directories, with the virtual environments in them. :ivar stay:
+        the numbers of releases that are as old, and that a run of a job or a one-off command still has.
+    """
+
+    releases: list[int]
+    builds: list[str]
+    stay: list[int]
+
+    @property
+    def changes(self) -> dict[str, list[str]]:
+        """What goes, as a state reports it. Empty where nothing does."""
+        found = {"releases": [f"v{number}" for number in self.releases], "builds": self.builds}
+        return {kind: names for kind, names in found.items() if names}
+
+    @property
+    def told(self) -> list[str]:
+        """A sentence for each release that stays."""
+        return [f"v{number} and its build stay: a job or a one-off command runs with them" for number in self.stay]
+
+
+def superseded(app: str, keep: int, declared: str, serving: int | None) -> Superseded:
+    """List what is too old to be kept: all but the last releases that served, as many of those that did not, and the
+    builds that they have.
 
     :param app: the app's name.
     :param keep: how many that served, the current one among them.
     :param declared: the digest of the build that the pillar asks for, which stays too.
+    :param serving: the release that serves, or is to serve.
     """
-    now = store.current(app)
-    others = [number for number in store.numbers(app) if number != now]
+    left = {os.path.basename(path) for path in store.leftovers(app)}
+    others = [number for number in store.numbers(app) if number != serving and str(number) not in left]
     # What the pillar still asks for while an earlier release is held must stay to be compared with.
-    kept = {hold.held(app).get("from"), *(number for _, number in scopes.of_runs(app))}
+    held = hold.held(app)
+    waiting = {held.get("from")} if held.get("release") == serving else set()
     served = [number for number in others if store.outcome(app, number) in (SERVING, ROLLED_BACK)]
     refused = [number for number in others if number not in served]
-    for number in {*served[: 1 - keep], *refused[:-keep]} - kept:
-        discard(app, number)
-    builds = {store.record(app, number).get("build", "")[:12] for number in store.numbers(app)} | {declared[:12]}
+    old = {*served[: 1 - keep], *refused[:-keep]} - waiting
+    stay = old & {number for _, number in scopes.of_runs(app)}
+    remaining = {*others, serving} - (old - stay)
+    used = {store.record(app, number).get("build", "")[:12] for number in remaining if number} | {declared[:12]}
     directory = f"{store.ROOT}/{app}/builds"
-    for name in os.listdir(directory) if os.path.isdir(directory) else []:
-        if name not in builds:
-            deletion.delete([f"{directory}/{name}"])
+    there = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    return Superseded(sorted(old - stay), [name for name in there if name not in used | left], sorted(stay))
+
+
+def prune(app: str, keep: int, declared: str) -> Superseded:
+    """Remove what is too old to be kept; see ``superseded``.
+
+    :param app: the app's name.
+    :param keep: see there.
+    :param declared: see there.
+    :return: what was removed, and what stays.
+    """
+    found = superseded(app, keep, declared, store.current(app))
+    for number in found.releases:
+        discard(app, number)
+    for name in found.builds:
+        deletion.delete([f"{store.ROOT}/{app}/builds/{name}"])
+    return found

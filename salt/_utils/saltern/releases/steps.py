@@ -339,7 +339,9 @@ def prune(move: Move) -> None:
     if hold.held(move.app).get("until") == "another" and plan.is_same(move.host, move.app, move.number, move.settings):
         hold.unhold(move.app)
     staging.sweep(move.app)
-    staging.prune(move.app, move.settings["keep_releases"], move.settings["build"]["sha256"])
+    found = staging.prune(move.app, move.settings["keep_releases"], move.settings["build"]["sha256"])
+    move.pruned.update(found.changes)
+    move.told.extend(found.told)
     published.publish(move.app, move.settings)
 
 

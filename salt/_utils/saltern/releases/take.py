@@ -21,7 +21,7 @@ def take(steps: Steps, move: Move, event: str | None = None, details: Mapping[st
     :param move: to a release.
     :param event: what the app's log is to say of it, where all were taken; nothing where it is not given.
     :param details: more of that.
-    :raises CommandExecutionError: with the step, the reason and what its process logged last.
+    :raises CommandExecutionError: with the step, the reason, what its process logged last, and what was told of it.
     """
     started = time.time()
     for name, step in steps.items():
@@ -30,7 +30,7 @@ def take(steps: Steps, move: Move, event: str | None = None, details: Mapping[st
         except (Refusal, CommandExecutionError, OSError) as error:
             reason = report.message(move, name, error, started)
             _take_back(move, reason)
-            raise CommandExecutionError(reason) from error
+            raise CommandExecutionError("\n".join([reason, *move.told])) from error
         except BaseException as error:
             _interrupted(steps, name, move, error, started)
             if event and store.current(move.app) == move.number:
