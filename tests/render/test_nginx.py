@@ -254,7 +254,7 @@ ROUTED = {
             "error_page 418 = @events$route_of_faq;",
             "proxy_read_timeout 600s;",
             # Another host is asked while one has no process.
-            "location / {\n        if (-f /run/saltern-away.faq.web) {\n            return 420;",
+            "if (-f /run/saltern-away.faq.web) {",
             "location ^~ /flower/ {\n",
             "if (-f /run/saltern-away.faq.flower) {",
             "error_page 420 = @away;\n    location @away {\n",
