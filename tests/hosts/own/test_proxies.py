@@ -41,6 +41,7 @@ DECLARED = {
         "shelf": {
             "port": 8500,
             "domains": ["shelf.localhost"],
+            "order": {"web": "stop-first"},
             "site": {
                 "serve": {"/static/": {"build": "static"}},
                 "errors": {status: f"static/below/{status}.html" for status in ("404", "502", "503")},
@@ -269,6 +270,17 @@ def test_a_host_without_a_process_is_out_and_says_so_itself(fleet):
     # Only POST requests may fail: those in flight, and those that came before the host was out.
     assert {one.method for one in seen.failed} <= {"POST"}
     assert [one for one in seen.failed if one.start > gone] == []
+
+
+def test_a_host_whose_web_process_is_away_leaves_requests_to_another_one(fleet):
+    shelf, mark = Client(fleet.proxy1.address, "shelf.localhost"), "/run/saltern-away.shelf.web"
+    fleet.app1.sh(f"touch {mark}")
+    assert {shelf.get("/").status_code for _ in range(10)} == {200}
+    # Whoever attaches the app is answered by the app's page, and told when to ask again.
+    said = fleet.app1.sh("curl -si http://127.0.0.1:8500/").stdout
+    assert (said.split()[1], "Retry-After: 10" in said, "<p>503 of the shelf" in said) == ("503", True, True)
+    assert fleet.app1.sh("curl -si http://127.0.0.1:8500/static/plain.css").stdout.split()[1] == "200"
+    fleet.app1.sh(f"rm {mark}")
 
 
 def test_an_apps_own_pages_of_errors_are_there_when_no_host_has_a_process_or_answers(fleet):
