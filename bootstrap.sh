@@ -203,7 +203,7 @@ index_failed() {
 # The apps' users must not read the tree, which has other apps' builds and in dev their secrets. A lab's is read-only.
 chmod o-rwx "$tree" 2>/dev/null || true
 
-digest=$( { cat "$lock" "$build_lock"; python3 --version; } | sha256sum | cut -c1-12)
+digest=$( { cat "$lock" "$build_lock" "$templates/quiet.py" "$templates/swift.py"; python3 --version; } | sha256sum | cut -c1-12)
 venv=$prefix/$digest
 if [ ! -e "$venv/.complete" ]; then
     index
@@ -225,6 +225,7 @@ if [ ! -e "$venv/.complete" ]; then
     # beside the modules would double that work.
     cat "$templates/quiet.pth" >"$packages/saltern_quiet.pth"
     cat "$templates/quiet.py" >"$packages/saltern_quiet.py"
+    cat "$templates/swift.py" >"$packages/saltern_swift.py"
     # Compiles the byte code now, so that nobody waits for it in a first run. A few of Salt's files are templates.
     library=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" "$library" >/dev/null 2>&1 || true

@@ -111,3 +111,9 @@ def test_ends_of_an_earlier_release_of_the_same_number_are_not_this_ones(monkeyp
     monkeypatch.setattr(journal, "lines", lines)
     ended = f"shop.v1.web.1 ended {count} times in the last 10 minutes, at last with exit status 1"
     assert ends.dying(Host.of({}, {}, {}), "shop", 1, {}) == ([ended] if count else [])
+
+
+def test_the_journal_is_not_asked_about_processes_that_have_been_up_for_long(monkeypatch):
+    monkeypatch.setattr(supervisor, "info", lambda app, number: {"shop.v1.web.1": up(500), "shop.v1.web.2": up(120)})
+    monkeypatch.setattr(journal, "lines", None)
+    assert ends.dying(Host.of({}, {}, {}), "shop", 1, {}) == []

@@ -30,6 +30,10 @@ def dying(host: Host, app: str, number: int, context: MutableMapping[str, Any]) 
     :param context: keeps what supervisor has told for the other apps of the run; ``__context__``.
     :return: a sentence for each.
     """
+    info = supervisor.info(app, number)
+    # What has been up for longer keeps nothing, and the journal takes longest to answer.
+    if all(one["up"] >= DYING_UP for one in info.values()):
+        return []
     if "saltern_ends" not in context:
         # Root's lines alone: an app's user may write as supervisord too.
         own = ["_UID=0", "_SYSTEMD_UNIT=supervisor.service", "SYSLOG_IDENTIFIER=supervisord"]
@@ -37,7 +41,7 @@ def dying(host: Host, app: str, number: int, context: MutableMapping[str, Any]) 
         context["saltern_ends"] = [(journal.written(one), one["MESSAGE"].partition(" exited: ")[2]) for one in entries]
     since = store.created(app, number)
     ends = [end for time_, end in context["saltern_ends"] if time_ >= since]
-    found = died(ends, supervisor.info(app, number))
+    found = died(ends, info)
     last = [last_end(host, app, sentence.partition(" ")[0]) for sentence in found]
     return [f"{sentence}{end and ': '}{end}" for sentence, end in zip(found, last, strict=True)]
 
