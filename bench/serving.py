@@ -94,7 +94,7 @@ def main() -> int:
         columns=["", "requests per second", "p99, ms", "of asking directly"],
         rows=[[name, f"{rate:.0f}", f"{p99:.1f}", f"{rate / direct[0]:.2f}"] for name, (rate, p99) in middle.items()],
         notes=[
-            f"A Django view of 5 ms of CPU, gunicorn with 2 workers of 4 threads, {CONNECTIONS} connections that are "
+            f"A Django view of 5 ms of CPU, gunicorn with a worker of 4 threads, {CONNECTIONS} connections that are "
             f"kept, {ROUNDS} rounds of {SECONDS} s in turn; hey on the host. Goal: at least 0.9 of asking directly."
         ],
         bars={name: rate for name, (rate, _) in middle.items()},

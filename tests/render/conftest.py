@@ -2,8 +2,16 @@
 
 import pytest
 
+from bootstrap import swift
+
 from .everything import EVERYTHING
 from .minion import BUILDS, Host
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_its_commands_do():
+    """Have Salt compile templates in this process as it does in the commands of a host."""
+    swift.install()
 
 
 @pytest.fixture(scope="module")
