@@ -4,5 +4,6 @@ include:
   - nginx.certificates
   - nginx.config
   - nginx.service
+  - nginx.http3
   - nginx.acme
   - nginx.peers

@@ -4,13 +4,15 @@ It is made of nginx/files/tree.jinja, which includes nginx/files/nginx.conf.jinj
 nginx/files/site.conf.jinja. The parts of a site are nginx/files/challenge.conf.jinja, nginx/files/errors.conf.jinja,
 nginx/files/headers.conf.jinja, nginx/files/proxied.conf.jinja, nginx/files/redirects.conf.jinja,
 nginx/files/routed.conf.jinja, nginx/files/routes.conf.jinja, nginx/files/access.conf.jinja,
-nginx/files/limits.conf.jinja, nginx/files/served.conf.jinja and nginx/files/shared.conf.jinja.
+nginx/files/limits.conf.jinja, nginx/files/served.conf.jinja and nginx/files/shared.conf.jinja. The second nginx has
+nginx/files/http3.conf.jinja.
 """
 
 import copy
 import re
 
 import pytest
+from salt.exceptions import CommandExecutionError
 
 from .everything import EVERYTHING
 from .minion import BUILDS, UNWANTED, Host, certificates
@@ -72,11 +74,39 @@ def test_nginx_is_told_of_https_in_the_words_of_its_version(tmp_path):
     assert '"~^(80|443):1:0:/(?![.]saltern/errors/)" 1;' in site
 
 
+def test_http3_has_an_nginx_of_its_own_that_hands_requests_on(tmp_path):
+    host = Host(tmp_path, "dev", "trixie")
+    host.declare("builds/dev.sls", BUILDS)
+    off = host.nginx("faq")
+    assert "http3/nginx.conf" not in off
+    assert "http3.sock" not in str(off) and "h3=" not in str(off)
+    host.merge({"nginx": {"http3": True}, "app": {"faq": {"site": {"redirects": REDIRECTS}}}})
+    on = host.nginx("faq")
+    front, socket = on.pop("http3/nginx.conf"), "unix:/var/lib/nginx/proxy/http3.sock;"
+    # UDP is the second one's alone, with one socket for each worker, whatever sites there are.
+    assert "quic" not in str(on)
+    assert front.count("quic reuseport default_server;") == 2
+    assert "server_name faq.localhost www.faq.localhost;" in front
+    assert "ssl_early_data off;" in front
+    assert front.count(f"proxy_pass http://{socket}") == front.count("ssl_certificate ") == 2
+    assert on["nginx.conf"].count(f"listen {socket[:-1]} default_server;") == 1
+    assert on["sites/faq.conf"].count(f"    listen {socket}") == 2
+    assert on["sites/faq.conf"].count("add_header Alt-Svc $alt_svc always;") == 1
+
+
+def test_http3_is_refused_where_debians_nginx_has_none(tmp_path):
+    host = Host(tmp_path, "dev", "bookworm")
+    host.declare("builds/dev.sls", BUILDS)
+    host.merge({"nginx": {"http3": True}})
+    with pytest.raises(CommandExecutionError, match=r"nginx\.http3: the nginx of Debian 12 has no HTTP/3; expected"):
+        host.nginx("faq")
+
+
 REDIRECTS = {
     "domains": ["www.faq.localhost"],
     "paths": {"/old": {"to": "/new"}, "/blog/": {"to": "https://blog.example.com/", "status": 308}},
 }
-LED = """map "$server_port $request_uri" $led_by_308_of_faq {
+LED = """map "$site_port $request_uri" $led_by_308_of_faq {
  default '';
  "~^(80|443) /blog/(?<rest_of_redirect>.*)$" "https://blog.example.com/$rest_of_redirect";
  "~^(80|443) /old([?]|$)" "";
@@ -113,7 +143,7 @@ ACCESS = """geo $access_by_address_of_faq {
  192.0.2.0/24 refused;
  192.0.2.7/32 open;
 }
- map "$server_port:$is_health_of_faq:$uri" $access_of_faq {
+ map "$site_port:$is_health_of_faq:$uri" $access_of_faq {
  default open;
  "~^[0-9]+:1:" open;
  "~^(80|443):0:/admin/hooks/" open;
@@ -142,7 +172,7 @@ LIMITS = """geo $is_exempt_from_limits_of_faq {
  default 0;
  192.0.2.7/32 1;
 }
- map "$server_port:$is_exempt_from_limits_of_faq:$is_health_of_faq:$uri" $limited_of_faq {
+ map "$site_port:$is_exempt_from_limits_of_faq:$is_health_of_faq:$uri" $limited_of_faq {
  default '';
  "~^(80|443):0:0:/hooks/" '';
  "~^(80|443):0:0:/static/" '';

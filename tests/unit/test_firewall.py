@@ -42,11 +42,12 @@ OPEN = {
 def opened(schemas):
     """Return a function that lists a host's openings, one a line."""
 
-    def lines(minion_id, **declared):
+    def lines(minion_id, http3=False, **declared):
         assert check({"firewall": schemas["firewall"]}, {"firewall": declared}) == []
         complete = {
             "firewall": with_defaults(schemas["firewall"], declared),
             "app": APPS,
+            "nginx": {"http3": http3},
             "postgres": {"databases": {"shop": {"owner": "shop"}}},
             "redis": {"instances": {"shop": {"owner": "shop", "port": 8099}}},
         }
@@ -55,6 +56,11 @@ def opened(schemas):
         return [f"{one['protocol']} {one['port']} {one['name']}: {' '.join(one['networks'])}" for one in found]
 
     return lines
+
+
+def test_http3_is_udp_and_only_at_proxies(opened):
+    assert opened("front", http3=True) == [*OPEN["front"], "udp 443 http3: 0.0.0.0/0 ::/0"]
+    assert opened("web1", http3=True) == OPEN["web1"]
 
 
 @pytest.mark.parametrize("minion_id", OPEN)

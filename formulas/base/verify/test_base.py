@@ -91,6 +91,7 @@ def test_nothing_has_failed(host):
 def units(host):
     """systemd's properties of the units that the host relies on, if the units exist."""
     names = ["nginx.service", "supervisor.service", "etcd.service", "saltern-peers.service", "systemd-journald.service"]
+    names.append("saltern-http3.service")
     names += [service.relied_on for service in services.resources() if service.relied_on]
     properties = "Id,LoadState,ActiveState,Restart,StartLimitIntervalUSec,NRestarts,StateChangeTimestampMonotonic"
     command = f"systemctl show -p {properties} {' '.join(['%s'] * len(names))}"

@@ -15,3 +15,6 @@ mv "$file.new" "$file"
 
 nginx -t -q
 systemctl reload nginx
+if systemctl -q is-active saltern-http3; then
+    systemctl reload saltern-http3
+fi

@@ -112,6 +112,18 @@ def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(handshake, domains):
             handshake(domain, minimum_version=version, maximum_version=version)
 
 
+def test_http3_is_spoken_where_it_is_declared(host, outside, settings, domains):
+    is_spoken = settings["nginx"]["http3"]
+    assert host.socket("udp://0.0.0.0:443").is_listening == is_spoken
+    assert host.service("saltern-http3").is_running == is_spoken
+    assert host.service("saltern-http3").is_enabled == is_spoken
+    # A load balancer of the site's own may speak for the clients of this suite.
+    told = {'h3=":443"; ma=3600', None} if is_spoken else {None}
+    for domain, app in domains.items():
+        answer = outside("GET", domain, settings["app"][app]["health"]["path"], scheme="https")
+        assert answer.headers.get("Alt-Svc") in told, domain
+
+
 def test_an_unknown_domain_has_no_certificate(handshake):
     with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized name"):
         handshake("unknown.invalid")

@@ -60,6 +60,7 @@ def opened(
     found = [("ssh", "tcp", firewall["ssh_port"], firewall["ssh"])]
     if "proxy" in roles:
         found += [(name, "tcp", port, EVERYWHERE) for name, port in HTTP_PORTS.items()]
+        found += [("http3", "udp", HTTP_PORTS["https"], EVERYWHERE)] if settings["nginx"]["http3"] else []
     if "app" in roles:
         used = {target["service"] for _, _, target in attached(settings["app"], "service")}
         for app, one in sorted(settings["app"].items()):

@@ -22,7 +22,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from lab import Lab, bootstrapped
+from lab import Lab, bootstrapped, machine
 from lab.pillar import declare
 from saltern.tls import certificate as certificates
 from tests.hosts.applied import apply, as_told, converged
@@ -36,6 +36,8 @@ pytestmark = pytest.mark.alike("trixie")
 DOMAIN, SECOND, NOBODYS = "mirror.example.com", "www.mirror.example.com", "nowhere.mirror.example.com"
 APP = {"port": 8300, "formation": {"web": 1}, "domains": [DOMAIN], "health": {"grace": 30}}
 PEM = "/etc/ssl/saltern/sites/mirror.pem"
+# What a change of domains or certificates reloads.
+HTTP3 = {suite: {"nginx-http3"} if debian["http3"] else set() for suite, debian in machine.DEBIANS.items()}
 RENEWAL = "/etc/letsencrypt/renewal/saltern-mirror.conf"
 
 
@@ -118,7 +120,10 @@ def world(suite, tmp_path_factory):
         directory = {"server": f"https://{authority.address}:14000/dir", "email": "ops@example.com"}
         world.declare(
             app={"mirror": APP, "faq": None, "tickets": None},
-            nginx={"tls": {"source": "acme", "redirect": True, "acme": directory | {"agree_terms": True}}},
+            nginx={
+                "http3": machine.DEBIANS[suite]["http3"],
+                "tls": {"source": "acme", "redirect": True, "acme": directory | {"agree_terms": True}},
+            },
             base={"ca_certificates": {"authority": authority.sh("cat /etc/pebble/cert.pem").stdout}},
         )
         yield world
@@ -172,6 +177,35 @@ def test_the_next_converge_has_the_certificate(world, issued):
     assert asked.status_code == 404
 
 
+def test_a_reload_of_nginx_loses_no_request_by_http3(world, issued):
+    if not machine.DEBIANS[world.host.suite]["http3"]:
+        world.declare(nginx={"http3": True})
+        said = apply(world.host, "test=True").output
+        world.declare(nginx={"http3": False})
+        assert "nginx.http3: the nginx of Debian 12 has no HTTP/3" in said
+        return
+
+    def ask(path, domain=DOMAIN, told="/dev/null"):
+        options = ("-o", told, "-w", "%{http_version} %{http_code}", "--resolve", f"{domain}:443:{world.host.address}")
+        command = ("curl", "-sk", "--http3-only", "--max-time", "30", *options, f"https://{domain}{path}")
+        return world.host.run(*command, check=False).stdout
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        under_way = [pool.submit(ask, path) for path in ["/slow?6", "/download?40"] * 3]
+        time.sleep(2)
+        world.host.sh("systemctl reload nginx")
+        fresh = [pool.submit(ask, "/healthz") for _ in range(10)]
+        assert [one.result() for one in under_way + fresh] == ["3 200"] * 16
+    assert ask("/healthz", "unknown.invalid") == "0 000"
+    # The app is told what it is told by HTTP/2.
+    ask("/request", told="/root/asked.json")
+    headers = dict(json.loads(world.host.sh("cat /root/asked.json").stdout)["headers"])
+    expected = {"host": DOMAIN, "x-forwarded-proto": "https", "x-forwarded-for": world.host.address}
+    assert {name: headers[name] for name in expected} == expected
+    known = Client(world.host.address, DOMAIN, world.root()).get("/healthz")
+    assert known.headers["Alt-Svc"] == 'h3=":443"; ma=3600'
+
+
 def test_the_suite_of_make_verify_agrees(world, issued):
     command = [sys.executable, "-m", "verify", "-q"]
     command += [f"--hosts=podman://{world.host.name}", f"--tree={world.lab.tree}"]
@@ -207,7 +241,11 @@ def test_a_renewal_that_was_interrupted_is_put_right_by_the_next_converge(world,
     world.host.sh("printf '#!/bin/sh\\nexit 1\\n' >/usr/local/lib/saltern/certificate-renewed")
     world.host.sh("certbot renew --force-renewal --no-random-sleep-on-renew -q", check=False)
     assert world.host.sh(f"cat {PEM}").stdout == text
-    assert as_told(world.host) == {"nginx-acme-hook", "nginx-certificate-mirror", "nginx-config"}
+    assert as_told(world.host) == HTTP3[world.host.suite] | {
+        "nginx-acme-hook",
+        "nginx-certificate-mirror",
+        "nginx-config",
+    }
     renewed = world.host.sh("cat /etc/letsencrypt/live/saltern-mirror/cert.pem").stdout
     assert world.certificate() == x509.load_pem_x509_certificate(renewed.encode())
 
@@ -232,7 +270,7 @@ def test_a_domain_that_cannot_be_proved_is_named_and_not_asked_for_again_at_once
 
 def test_a_domain_that_comes_is_in_the_next_certificate(world, issued):
     world.declare(app={"mirror": {"domains": [DOMAIN, SECOND]}})
-    assert converged(world.host) == {"nginx-config", "nginx-acme-mirror"}
+    assert converged(world.host) == {"nginx-config", "nginx-acme-mirror"} | HTTP3[world.host.suite]
     assert names_of(world.certificate(SECOND)) == {DOMAIN, SECOND}
     assert Client(world.host.address, SECOND, world.root()).get("/healthz").status_code == 200
 
@@ -320,7 +358,8 @@ def test_a_certificate_that_cannot_serve_stops_the_run(given, message, world, is
 
 def test_a_certificate_of_the_pillar_takes_the_place_of_acme(world, issued):
     world.declare(app={"mirror": {"site": GOOD}})
-    assert as_told(world.host) == {"nginx-certificate-mirror", "nginx-config", "nginx-acme-retired"}
+    changed = {"nginx-certificate-mirror", "nginx-config", "nginx-acme-retired"}
+    assert as_told(world.host) == changed | HTTP3[world.host.suite]
     trusted = world.file("bought", certificates.parted(BOUGHT)[1])
     for domain in (DOMAIN, SECOND):
         assert Client(world.host.address, domain, trusted).get("/healthz").status_code == 200
@@ -346,7 +385,7 @@ def test_a_certificate_that_can_be_asked_about_is_stapled(world, issued):
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     world.declare(app={"mirror": {"site": {"certificate": pem + own, "key": text.decode()}}})
-    assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config"}
+    assert converged(world.host) == {"nginx-certificate-mirror", "nginx-config"} | HTTP3[world.host.suite]
     asked = f"openssl s_client -connect 127.0.0.1:443 -servername {DOMAIN} -status </dev/null 2>/dev/null"
     # nginx asks the responder after the first handshake, and staples its answer from then on.
     assert any("OCSP Response Status: successful" in world.host.sh(f"{asked}; sleep 1").stdout for _ in range(10))

@@ -31,7 +31,7 @@ def rendered(tmp_path):
             assert name == "cp.cache_file"
             return str(tmp_path / "tree.jinja") if arguments == ("salt://tree.jinja",) else ""
 
-        nginx = {"peers": {}, "gzip": True, "tls": {"redirect": False, "hsts": {}}}
+        nginx = {"peers": {}, "gzip": True, "http3": False, "tls": {"redirect": False, "hsts": {}}}
         return tree.rendered(ask, nginx, "salt://tree.jinja", ["faq", "shop"], str(tmp_path))
 
     return render

@@ -16,7 +16,7 @@ from saltern.apps import declared
 from saltern.host import Host
 from saltern.system import files
 from saltern.tls import certbot, certificate, site
-from saltern.web import redirects, tree
+from saltern.web import http3, redirects, tree, workers
 
 REFUSED = "/var/lib/saltern/acme-refused"
 
@@ -93,7 +93,9 @@ def issue(host: Host, app: str) -> None:
     if not text:
         raise CommandExecutionError(f"{app}: certbot ended well and left no certificate; see {certbot.LOG}")
     # The hook has written the certificate, and not the directives that depend on what is in it.
-    site.write(host, app, text)
+    if files.read(site.path(app)) != text:
+        site.write(host, app, text)
+        workers.reload(http3.PID_FILE)
     snippet = f"tls/{app}.conf"
     tree.promote(tree.ROOT, {snippet: site.snippets(host.pillar)[snippet]})
 

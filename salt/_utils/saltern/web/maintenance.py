@@ -223,7 +223,7 @@ def snippet(app: str, said: Notice | None) -> str:
     until = _moment(said.until) if said and said.until else None
     retry = email.utils.format_datetime(until, usegmt=True) if until else str(RETRY)
     # An app's own 503 has no Retry-After of ours, but where nobody reaches the app.
-    told = f'"$is_kept_out_of_{key} $server_port $status:$upstream_addr"'
+    told = f'"$is_kept_out_of_{key} $site_port $status:$upstream_addr"'
     maps = {"retry_after": told, "page": "''", "problem": "''"}
     values = {"retry_after": "''", "page": _word(page(said, until)), "problem": _word(problem(said, until))}
     lines = [f"# {app}. Managed by Saltern (app.maintenance).", f"geo $is_kept_out_of_{key} {{"]

@@ -20,7 +20,7 @@ from salt.exceptions import CommandExecutionError
 from saltern.services.base import Ask
 from saltern.system import files
 from saltern.tls import https
-from saltern.web import peers, routes, workers
+from saltern.web import http3, peers, routes, workers
 
 ROOT = "/etc/nginx"
 
@@ -46,10 +46,13 @@ def rendered(ask: Ask, settings: Mapping[str, Any], template: str, apps: Sequenc
     :param apps: the apps that have a site.
     :param cache: the directory in which Salt keeps what it can make anew.
     :return: text by path in the tree.
-    :raises CommandExecutionError: when a template does not render.
+    :raises CommandExecutionError: when a template does not render, or the host's nginx has not what is asked for.
     """
     mark = f"# {uuid.uuid4().hex} "
-    context = {"nginx": settings, "http2": ask("settings.debian")["http2"], "hsts": https.hsts(settings["tls"])}
+    debian = ask("settings.debian")
+    http3.judge(settings, debian)
+    context = {"nginx": settings, "http2": debian["http2"], "hsts": https.hsts(settings["tls"])}
+    context["http3"] = http3.SOCKET if http3.is_served(settings) else ""
     try:
         text = _environment(ask, cache).get_template(template).render(mark=mark, apps=apps, **context)
     except jinja2.TemplateSyntaxError as error:
@@ -98,7 +101,7 @@ def changes(root: str, wanted: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     servers = {path for text in wanted.values() for path in re.findall(r"^ *include (upstreams/.+);", text, re.M)}
-    there = {path for name in ("sites", "peers", "tls", "maintenance") for path in _listed(root, name)}
+    there = {path for name in ("sites", "peers", "tls", "maintenance", "http3") for path in _listed(root, name)}
     leaving = {path for path in _listed(root, "upstreams") if path not in servers}
     live = {path: _read(os.path.join(root, path)) for path in {*wanted, *there, *leaving}}
     for path in sorted(live):
@@ -242,19 +245,25 @@ def check(root: str, texts: Texts) -> str:
         shutil.copytree(root, candidate, symlinks=True, dirs_exist_ok=True, ignore=unfinished)
         for path, text in texts.items():
             _replace(os.path.join(candidate, path), text)
-        command = ["nginx", "-t", "-q", "-c", os.path.join(candidate, "nginx.conf")]
-        try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                env=os.environ | {"LC_ALL": "C"},
-                check=False,
-            )
-        except OSError as error:
-            raise CommandExecutionError(f"nginx -t: {error.strerror}; expected the package nginx") from error
-    return reason_of(done.stderr, candidate) if done.returncode else _taken(root, texts)
+        has_http3 = os.path.exists(os.path.join(candidate, http3.CONFIG))
+        reason = _refused(candidate, "nginx.conf") or (_refused(candidate, http3.CONFIG) if has_http3 else "")
+    return reason or _taken(root, texts)
+
+
+def _refused(candidate: str, path: str) -> str:
+    """Ask nginx about one configuration of a candidate."""
+    try:
+        done = subprocess.run(
+            ["nginx", "-t", "-q", "-c", os.path.join(candidate, path)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=os.environ | {"LC_ALL": "C"},
+            check=False,
+        )
+    except OSError as error:
+        raise CommandExecutionError(f"nginx -t: {error.strerror}; expected the package nginx") from error
+    return reason_of(done.stderr, candidate) if done.returncode else ""
 
 
 def _taken(root: str, texts: Texts) -> str:

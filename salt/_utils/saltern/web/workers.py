@@ -16,20 +16,21 @@ RELOAD_TIMEOUT = 30
 SHUTTING_DOWN = "is shutting down"
 
 
-def reload() -> None:
+def reload(pid_file: str = PID_FILE) -> None:
     """Reload nginx, and return once the new configuration serves.
 
+    :param pid_file: of which nginx.
     :raises CommandExecutionError: when nginx goes on with the old configuration.
     """
-    before = _workers()
+    before = _workers(pid_file)
     if not before:
         return
-    tell()
+    tell(pid_file)
     # The reload is asynchronous: new workers serve as soon as they are there, and the old ones take no more connections
     # as soon as their title says so. What passes ``nginx -t`` can still fail here, on a port that is taken.
     deadline = time.monotonic() + RELOAD_TIMEOUT
     while time.monotonic() < deadline:
-        now = _workers()
+        now = _workers(pid_file)
         if now.keys() - before.keys() and all(SHUTTING_DOWN in now.get(pid, SHUTTING_DOWN) for pid in before):
             return
         time.sleep(0.02)
@@ -39,10 +40,10 @@ def reload() -> None:
     )
 
 
-def tell() -> None:
+def tell(pid_file: str = PID_FILE) -> None:
     """Reload nginx's configuration, as ``systemctl reload nginx`` does, but without another check before it."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(_master(), signal.SIGHUP)
+        os.kill(_master(pid_file), signal.SIGHUP)
 
 
 def runs() -> bool:
@@ -55,16 +56,17 @@ def old() -> list[int]:
     return [pid for pid, title in _workers().items() if SHUTTING_DOWN in title]
 
 
-def is_stale(root: str, paths: Iterable[str], settle: float = PEERS_SETTLE) -> bool:
+def is_stale(root: str, paths: Iterable[str], settle: float = PEERS_SETTLE, pid_file: str = PID_FILE) -> bool:
     """Tell whether nginx serves without what is in files: a run was interrupted after it wrote them.
 
     :param root: nginx's directory.
     :param paths: of files in the tree.
     :param settle: seconds in which saltern-peers is left to have nginx read what it wrote itself.
+    :param pid_file: of which nginx.
     :return: a boolean.
     """
     started: list[float] = []
-    for pid in _workers():
+    for pid in _workers(pid_file):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             started.append(_started(pid))
     now = time.time()
@@ -88,25 +90,25 @@ def _started(pid: int) -> float:
     return time.time() - age + 0.02
 
 
-def _master() -> int:
+def _master(pid_file: str) -> int:
     """Return the PID of nginx's master process.
 
     :raises ProcessLookupError: when nginx does not run.
     """
     try:
-        with open(PID_FILE, encoding="ascii") as stream:
+        with open(pid_file, encoding="ascii") as stream:
             return int(stream.read())
     except (FileNotFoundError, ValueError):
         raise ProcessLookupError("nginx does not run") from None
 
 
-def _workers() -> dict[int, str]:
+def _workers(pid_file: str = PID_FILE) -> dict[int, str]:
     """Return the titles of nginx's worker processes by PID. Empty where nginx does not run."""
     import psutil
 
     found: dict[int, str] = {}
     try:
-        children = psutil.Process(_master()).children()
+        children = psutil.Process(_master(pid_file)).children()
     except (ProcessLookupError, psutil.NoSuchProcess):
         return found
     for child in children:
