@@ -310,6 +310,12 @@ def test_a_route_is_on_the_proxies_and_its_processes_on_the_app_hosts(tmp_path, 
     expected, others = ROUTED[name]
     assert [one for one in expected if one not in text] == []
     assert [one for one in others if one in text] == []
+    if name == "app1":
+        # The page of who is away is a second error. In other locations that is said for events.
+        host.merge({"app": {"faq": {"site": {"buffering": False}}}})
+        found = host.nginx("faq")["sites/faq.conf"]
+        told = r"location / \{\s+if [^}]+return 420;\s+\}\s+proxy_buffering off;\s+recursive_error_pages on;"
+        assert re.search(told, found)
 
 
 SHARED = {
