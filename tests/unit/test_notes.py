@@ -3,6 +3,7 @@
 import pytest
 from salt.exceptions import CommandExecutionError
 
+from saltern import notes as noted
 from saltern.fleet import drain
 from saltern.releases import plan
 
@@ -28,8 +29,8 @@ HOLDS = {
 
 
 @pytest.mark.parametrize("held, note", HOLDS.values(), ids=HOLDS)
-def test_a_hold_is_told(notes, held, note):
-    assert notes.held_note("faq", held) == note
+def test_a_hold_is_told(held, note):
+    assert noted.held_note("faq", held) == note
 
 
 HOSTS = {
@@ -57,12 +58,12 @@ DRAINED = {
 
 
 @pytest.mark.parametrize("own, since, found", DRAINED.values(), ids=DRAINED)
-def test_a_host_that_takes_no_requests_is_told(notes, own, since, found):
-    assert notes.drained(HOSTS, own, since) == found
+def test_a_host_that_takes_no_requests_is_told(own, since, found):
+    assert noted.drained(HOSTS, own, since) == found
 
 
-def test_a_certificate_that_ends_soon_is_told(notes):
-    said = notes.ending(
+def test_a_certificate_that_ends_soon_is_told():
+    said = noted.ending(
         {"/etc/ssl/saltern/ca.pem": "2026-01-02", "/etc/ssl/saltern/sites/faq.pem": "2026-01-03"}, "staging"
     )
     assert said == [
