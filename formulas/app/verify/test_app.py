@@ -63,6 +63,18 @@ def releases(host, apps):
     return found
 
 
+@pytest.fixture(scope="module")
+def held(host, apps):
+    """How a failure tells of each app that it is held at a release; empty where it is not."""
+    found = dict.fromkeys(apps, "")
+    for app in apps:
+        file = host.file(f"/srv/apps/{app}/hold.json")
+        if file.exists:
+            its = json.loads(file.content_string)
+            found[app] = f" (held at v{its['release']} by {its['who']} at {its['time']}, until release.unhold {app})"
+    return found
+
+
 def by_process(running, app, releases):
     """An app's processes by the name that its formation gives them."""
     return {name.removeprefix(f"{app}.v{releases[app][0]}."): one for name, one in running[app].items()}
@@ -73,9 +85,9 @@ def line_of(releases, app, process):
     return releases[app][1]["processes"][process.partition(".")[0]]
 
 
-def test_the_declared_build_serves(apps, releases):
+def test_the_declared_build_serves(apps, releases, held):
     for app, one in apps.items():
-        assert releases[app][1]["build"] == one["build"]["sha256"], app
+        assert releases[app][1]["build"] == one["build"]["sha256"], f"{app}{held[app]}"
 
 
 def test_each_package_that_an_app_asks_for_is_installed(host, apps, releases):
@@ -145,15 +157,15 @@ def test_each_process_is_limited_as_declared(apps, python, running, releases):
             assert limited == dict.fromkeys(limited, True), f"{app}[{process}]"
 
 
-def test_each_process_has_exactly_its_config(apps, running, releases):
+def test_each_process_has_exactly_its_config(apps, running, releases, held):
     for app, one in apps.items():
         for process, its in by_process(running, app, releases).items():
-            by_line = declared.by_line(line_of(releases, app, process))
-            assert its["environ"].keys() - by_line == declared.variables(one, process) - by_line, f"{app}[{process}]"
+            by_line, what = declared.by_line(line_of(releases, app, process)), f"{app}[{process}]{held[app]}"
+            assert its["environ"].keys() - by_line == declared.variables(one, process) - by_line, what
             # Only names are compared, since a failure prints both sides.
             config = {variable: value for variable, value in one["config"].items() if variable not in by_line}
             others = [variable for variable, value in config.items() if its["environ"][variable] != value]
-            assert others == [], f"{app}[{process}]"
+            assert others == [], what
 
 
 def test_each_attachment_is_a_url_of_what_is_declared(apps, running):
