@@ -179,13 +179,15 @@ def test_everything_is_there_again_after_a_reboot(host, tickets, faq, verify):
     question = published(faq, f"tickets:{number}")
     # Kept over a boot and a converge, which tells of it; no damage to those who look.
     host.salt("app.maintenance", "faq", "on", 'message=Back at "six", for $5.', "until=+2h")
-    assert host.reboot() == "running"
-    closed = faq.get("/healthz")
-    assert (closed.status_code, "Back at &quot;six&quot;, for &#36;5." in closed.text) == (503, True)
-    said = apply(host).changed_nothing().states["base-notes"]["comment"]
-    assert said.startswith("faq is in maintenance since ")
-    verify(host, "nginx")
-    host.salt("app.maintenance", "faq", "off")
+    try:
+        assert host.reboot() == "running"
+        closed = faq.get("/healthz")
+        assert (closed.status_code, "Back at &quot;six&quot;, for &#36;5." in closed.text) == (503, True)
+        said = apply(host).changed_nothing().states["base-notes"]["comment"]
+        assert said.startswith("faq is in maintenance since ")
+        verify(host, "nginx")
+    finally:
+        host.salt("app.maintenance", "faq", "off")
     deadline = time.monotonic() + 60
     while tickets.get("/healthz").status_code != 200 or faq.get("/healthz").status_code != 200:
         assert time.monotonic() < deadline
