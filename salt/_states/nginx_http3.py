@@ -35,7 +35,7 @@ def current(name, source):
         return ret | {"result": None, "comment": f"{name} would change"}
     try:
         _change(name, path, unit, there, is_switched, name in ret["changes"])
-    except CommandExecutionError as error:
+    except (CommandExecutionError, OSError) as error:
         return ret | {"changes": {}, "result": False, "comment": str(error)}
     return ret | {"comment": f"{name} was changed"}
 
@@ -54,7 +54,7 @@ def _change(name, path, unit, there, is_switched, is_told):
     if unit is None:
         if not is_switched:
             systemd.switch(name, False)
-        files.remove([path])
+        pathlib.Path(path).unlink()
         systemd.read()
         return
     if unit != there:

@@ -5,12 +5,9 @@ keeps only that second result: a state that failed would end green (salt#43008).
 """
 
 import functools
+import os
 import traceback
 import types
-
-from salt.exceptions import CommandExecutionError
-
-from saltern.system import files
 
 __load__ = []
 
@@ -62,9 +59,10 @@ def removed(name, paths, none, is_dry):
     if is_dry:
         return ret | {"result": None, "comment": f"{', '.join(paths)} would be removed"}
     try:
-        files.remove(paths)
-    except CommandExecutionError as error:
-        return ret | {"changes": {}, "result": False, "comment": str(error)}
+        for path in paths:
+            os.unlink(path)
+    except OSError as error:
+        return ret | {"changes": {}, "result": False, "comment": f"{error.filename}: {error.strerror}"}
     return ret | {"comment": f"{', '.join(paths)} was removed"}
 
 

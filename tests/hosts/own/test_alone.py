@@ -22,7 +22,8 @@ from tests.hosts.rows import boot_hosts, declare_hosts
 
 pytestmark = pytest.mark.alike("trixie")
 
-ROLES = {"app1": ["app"], "app2": ["app"], "db1": ["etcd"]}
+# Two of three members of etcd are enough, so that the loss of an app host is that of a member too.
+ROLES = {"app1": ["app", "etcd"], "app2": ["app", "etcd"], "db1": ["etcd"]}
 GRACE = 2
 # What the launcher adds to the grace; see formulas/app/files/launcher/alone.py.
 TTL = GRACE + 5 + 15
@@ -183,7 +184,7 @@ def test_a_host_that_is_cut_off_has_ended_it_before_another_begins(environment):
         holder.sh("nft delete table inet cut")
     assert gap > 0
     said = holder.sh("journalctl -q -o cat -t 'mirror[beat.1]'").stdout
-    assert "beat.1 ends here: its lease cannot be renewed: etcd does not answer: db1" in said
+    assert "beat.1 ends here: its lease cannot be renewed: etcd does not answer: " in said
 
 
 def test_another_host_takes_over_what_a_lost_host_ran(environment):

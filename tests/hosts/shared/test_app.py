@@ -356,7 +356,7 @@ def test_one_apps_bad_site_takes_no_other_app_down(host, mirror, pillar):
     applied = apply(host)
     # The states after nginx-config do not run: a certificate may still be in use.
     waiting = {"nginx-certificates-retired", "nginx-users-retired", "nginx-acme-retired", "nginx-peers"}
-    waiting |= {"nginx-peers-loaded"}
+    waiting |= {"nginx-peers-loaded", "nginx-http3"}
     assert applied.failed.keys() == {"nginx-config"} | waiting
     assert "nginx-certificate-mirror" in applied.changed
     assert 'sites/mirror.conf stays as it was: unknown directive "nonsense"' in applied.failed["nginx-config"]

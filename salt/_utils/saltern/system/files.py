@@ -1,11 +1,9 @@
-"""Files, written in one way."""
+"""Files, written in one way. Programs of a host import this too, which have no Salt."""
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
-
-from salt.exceptions import CommandExecutionError
 
 
 def write(
@@ -63,16 +61,3 @@ def read(path: str, errors: str = "strict") -> str | None:
             return stream.read()
     except (OSError, UnicodeDecodeError):
         return None
-
-
-def remove(paths: Iterable[str]) -> None:
-    """Remove files.
-
-    :param paths: of files that are there.
-    :raises CommandExecutionError: when one cannot be removed; those before it are gone then.
-    """
-    try:
-        for path in paths:
-            os.unlink(path)
-    except OSError as error:
-        raise CommandExecutionError(f"{error.filename}: {error.strerror}") from None
