@@ -130,6 +130,6 @@ def _movable(host: Host, app: str, sha256: str | None) -> dict[str, Any]:
 def is_ill(changes: Changes) -> bool:
     """Tell whether a process of the current release has yet to become healthy.
 
-    :param changes: see ``plan``.
+    :param changes: see ``plan``. What is pruned has nothing ``new``.
     """
-    return any(change["new"] == "healthy" for change in changes.values())
+    return any(change.get("new") == "healthy" for change in changes.values())
