@@ -52,8 +52,9 @@ def keeping(compile_):
     """
 
     def kept(environment, source, name=None, filename=None, raw=False, defer_init=False):
-        # Where a template is a file of Jinja's own loader, Jinja keeps it.
-        if name or filename or raw or defer_init or not isinstance(source, str):
+        # Where a template is a file of Jinja's own loader, Jinja keeps it. A file of the pillar may have secrets in it.
+        is_of_states = getattr(environment.loader, "pillar_rend", True) is False
+        if not is_of_states or name or filename or raw or defer_init or not isinstance(source, str):
             return compile_(environment, source, name, filename, raw, defer_init)
         aspects = [getattr(environment, aspect) for aspect in ASPECTS]
         key = repr((aspects, type(environment).__qualname__, sorted(environment.extensions), source))

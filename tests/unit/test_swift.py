@@ -5,6 +5,7 @@ import traceback
 import jinja2
 import pytest
 from jinja2.sandbox import SandboxedEnvironment
+from salt.utils.jinja import SaltCacheLoader
 from salt.utils.optsdict import OptsDict
 
 from bootstrap import swift
@@ -31,9 +32,20 @@ def compiled(monkeypatch):
     return texts
 
 
-def rendered(text, **options):
+class Loader(jinja2.BaseLoader):
+    """What Salt gives an environment: it knows whether a file of the pillar is rendered."""
+
+    def __init__(self, pillar_rend):
+        self.pillar_rend = pillar_rend
+
+
+STATES = Loader(False)
+
+
+def rendered(text, loader=STATES, **options):
     """Render a text with an environment of its own, as Salt does."""
-    return SandboxedEnvironment(undefined=jinja2.StrictUndefined, **options).from_string(text).render(name="é")
+    environment = SandboxedEnvironment(undefined=jinja2.StrictUndefined, loader=loader, **options)
+    return environment.from_string(text).render(name="é")
 
 
 TEXT = "{% for one in [1, 2] %}\n{{ name }} {{ one }}\n{% endfor %}"
@@ -44,6 +56,19 @@ def test_a_template_is_compiled_once(compiled):
     assert compiled == [TEXT]
     rendered("{{ name }}")
     assert compiled == [TEXT, "{{ name }}"]
+
+
+@pytest.mark.parametrize("loader", [Loader(True), jinja2.DictLoader({}), None], ids=["pillar", "another", "none"])
+def test_what_may_hold_a_secret_is_not_kept(compiled, kept, loader):
+    assert rendered("{{ name }} secret", loader) == rendered("{{ name }} secret", loader) == "é secret"
+    assert (len(compiled), kept.exists()) == (2, False)
+
+
+def test_salt_says_which_files_are_the_pillar_s(tmp_path):
+    options = {"cachedir": str(tmp_path), "file_client": "local", "file_roots": {}, "pillar_roots": {}}
+    for is_pillar in (True, False):
+        loader = SaltCacheLoader(options, "base", pillar_rend=is_pillar, _file_client=object())
+        assert loader.pillar_rend is is_pillar
 
 
 def test_what_the_environment_asks_for_counts(compiled):

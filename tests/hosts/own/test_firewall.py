@@ -330,7 +330,7 @@ def test_a_host_that_is_switched_off_before_the_rules_are_confirmed_has_the_old_
 
 def test_a_run_that_confirms_too_late_says_so(fleet, edited):
     host, before = fleet[1]["front"], rules(fleet[1]["front"])
-    edited("salt/_modules/firewall.py", "ROLLBACK_SECONDS = 30", "ROLLBACK_SECONDS = 1")
+    edited("salt/_utils/saltern/ruleset.py", "ROLLBACK_SECONDS = 30", "ROLLBACK_SECONDS = 1")
     edited("salt/_states/firewall.py", LOADED, f'{LOADED}        __import__("time").sleep(6)\n')
     edited(
         "formulas/firewall/files/firewall.nft.jinja", "ct state invalid drop", "ct state invalid drop; udp dport 9 drop"
