@@ -166,6 +166,7 @@ def test_nginx_serves_what_has_web_processes(derived, one, roles, site, front):
     served = {"domains": one.get("domains", []), "port": 8000, "body_size": "10m", "timeout": 60, "extra": ""}
     served |= {"buffering": True, "serve": [], "health": "/healthz", "errors": []}
     served |= {"redirects": {"domains": [], "paths": {}}, "routes": [], "others": []}
+    served |= {"away": [], "can_be_away": False}
     open_ = {"counts": False, "asks": False, "networks": {}, "others": "open", "paths": ["/"], "exempt": []}
     none = {"counts": False, "rate": "", "burst": 1, "connections": 0, "wait": 1, "networks": [], "paths": []}
     served["matches"] = [f"is {domain}" for domain in served["domains"]]

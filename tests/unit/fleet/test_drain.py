@@ -61,7 +61,7 @@ def test_a_host_is_out_when_nginx_has_read_that_it_is(monkeypatch, tmp_path, nam
     proxy = proxy_of("app1", "app2", apps={app: {"in_flight": limits} for app, limits in drains.items()})
     monkeypatch.setattr(tree, "ROOT", str(tmp_path))
     monkeypatch.setattr(drain, "PEERS", str(tmp_path / "peers"))
-    monkeypatch.setattr(workers, "_workers", lambda: {1: "nginx: worker process"})
+    monkeypatch.setattr(workers, "_workers", lambda pid_file: {1: "nginx: worker process"})
     monkeypatch.setattr(workers, "_started", lambda _: written + age)
     if is_over:
         assert re.fullmatch(r"0\.\d s; 1 stream still under way there after 9 s", drain.wait(proxy, names))

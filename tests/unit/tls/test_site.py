@@ -1,11 +1,11 @@
 """The certificates of nginx's sites: which one is served, and what its contents decide."""
 
+import os
 import types
 
 import pytest
 
 from saltern.host import Host
-from saltern.system import files
 from saltern.tls import certbot, certificate, site
 from saltern.tls import host as certificates
 from tests.unit.tls.moments import DOMAINS, NOW, after
@@ -84,7 +84,8 @@ def test_a_file_of_no_site_is_unused(host, tmp_path):
         (tmp_path / name).write_text("")
     unused = site.unused(pillar)
     assert unused == [str(tmp_path / "faq.pem"), str(tmp_path / "faq.pem.new")]
-    files.remove(unused)
+    for path in unused:
+        os.unlink(path)
     assert site.unused(pillar) == []
 
 
