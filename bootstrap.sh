@@ -203,8 +203,7 @@ index_failed() {
 # The apps' users must not read the tree, which has other apps' builds and in dev their secrets. A lab's is read-only.
 chmod o-rwx "$tree" 2>/dev/null || true
 
-digest=$( { cat "$lock" "$build_lock" "$templates/quiet.py" "$templates/swift.py"; python3 --version; } |
-    sha256sum | cut -c1-12)
+digest=$( { cat "$lock" "$build_lock" "$templates"/*.py; python3 --version; } | sha256sum | cut -c1-12)
 venv=$prefix/$digest
 if [ ! -e "$venv/.complete" ]; then
     index
