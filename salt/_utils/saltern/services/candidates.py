@@ -6,12 +6,28 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
 from saltern.host import Host
+
+
+def mistakes(path: str, declared: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """List the parameters that the pillar sets though Saltern does.
+
+    :param path: of these parameters in the pillar, such as ``postgres.settings``.
+    :param declared: what the pillar sets.
+    :param own: the parameters that Saltern sets, and the formula's setting for each; empty where it has none.
+    """
+    formula, found = path.partition(".")[0], []
+    for name in sorted(declared.keys() & own.keys()):
+        why, wanted = "is Saltern's own", "another parameter"
+        if own[name]:
+            why, wanted = f"is {formula}.{own[name]}", "it there"
+        found.append(f"{path}.{name}: {why}; expected {wanted}")
+    return found
 
 
 def rendered(host: Host, template: str, **context: Any) -> str:

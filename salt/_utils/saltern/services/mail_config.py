@@ -13,6 +13,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.services import candidates
 from saltern.services.candidates import read, rendered, scratch
 from saltern.services.steps import Run, Step
 
@@ -103,11 +104,7 @@ def mistakes(mail: Mapping[str, Any]) -> list[str]:
 
     :param mail: the formula's settings.
     """
-    found = []
-    for name in sorted(mail["settings"].keys() & OWN.keys()):
-        why = f"is mail.{OWN[name]}" if OWN[name] else "is Saltern's own"
-        found.append(f"mail.settings.{name}: {why}; expected {'it there' if OWN[name] else 'another parameter'}")
-    return found
+    return candidates.mistakes("mail.settings", mail["settings"], OWN)
 
 
 def parameters(mail: Mapping[str, Any]) -> dict[str, str]:

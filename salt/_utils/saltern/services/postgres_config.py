@@ -12,6 +12,7 @@ from typing import Any
 from salt.exceptions import CommandExecutionError
 
 from saltern.host import Host
+from saltern.services import candidates
 from saltern.services import postgres_extensions as extensions
 from saltern.services import postgres_server as server
 from saltern.services.candidates import read, rendered, run_as
@@ -77,11 +78,7 @@ def mistakes(postgres: Mapping[str, Any]) -> list[str]:
 
     :param postgres: the formula's settings.
     """
-    found = []
-    for name in sorted(postgres["settings"].keys() & OWN.keys()):
-        why = f"is postgres.{OWN[name]}" if OWN[name] else "is Saltern's own"
-        found.append(f"postgres.settings.{name}: {why}; expected {'it there' if OWN[name] else 'another parameter'}")
-    return found
+    return candidates.mistakes("postgres.settings", postgres["settings"], OWN)
 
 
 def parameters(host: Host) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from salt.exceptions import CommandExecutionError
 
+from saltern.services import candidates
 from saltern.services import postgres_pool as pool
 from saltern.services.candidates import of, read, rendered, run_as, scratch
 from saltern.services.steps import Run, Step
@@ -84,12 +85,7 @@ def mistakes(postgres: Mapping[str, Any]) -> list[str]:
 
     :param postgres: the formula's settings.
     """
-    found = []
-    for name in sorted(postgres["pool_settings"].keys() & OWN.keys()):
-        why = f"is postgres.{OWN[name]}" if OWN[name] else "is Saltern's own"
-        wanted = "it there" if OWN[name] else "another parameter"
-        found.append(f"postgres.pool_settings.{name}: {why}; expected {wanted}")
-    return found
+    return candidates.mistakes("postgres.pool_settings", postgres["pool_settings"], OWN)
 
 
 def parameters(settings: Mapping[str, Any], way: str, debian: int) -> dict[str, str]:
